@@ -1,0 +1,1 @@
+"""Devices, random numbers, batches and the training loop: the rooms that users never see."""

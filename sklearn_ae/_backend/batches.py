@@ -1,0 +1,179 @@
+"""Rows of any kind as tensors: arrays, memory maps, CSR matrices, tensors.
+
+Rows are centred, scaled and converted when they are taken, a batch at a time, so nothing
+that is large is ever copied, converted or densified as a whole. Data small enough to hold
+are prepared once instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+HELD_BYTES = 64 * 2**20
+"""Data that take at most this much are prepared once and held."""
+
+CHUNK_BYTES = 8 * 2**20
+"""Size of the pieces in which larger data are read."""
+
+
+class Rows:
+    """A sequence of weighted rows that gives tensors on the training device.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
+        Any numeric data type. Never changed.
+    weight : Tensor of shape (n_samples,) or None
+        Of each row, as a number of copies. None: all one.
+    device : torch.device
+    dtype : torch.dtype
+        Of the tensors that :meth:`take` returns.
+    """
+
+    def __init__(
+        self, X: Any, weight: Tensor | None, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.X = X
+        self.weight = weight
+        self.n_features = X.shape[1]
+        self.device = device
+        self.dtype = dtype
+        self.center: Tensor | None = None
+        self.scale: Tensor | None = None
+        self._index: np.ndarray | None = None
+        self._held: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.X.shape[0] if self._index is None else len(self._index)
+
+    @property
+    def precise(self) -> torch.dtype:
+        """The widest floating-point type that the device knows."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def standardized(self, center: Tensor, scale: Tensor, dtype: torch.dtype) -> Rows:
+        """Return the same rows less ``center``, over ``scale``, as ``dtype``."""
+        rows = Rows(self.X, self.weight, self.device, dtype)
+        rows.center, rows.scale = center.to(self.device), scale.to(self.device)
+        rows._index = self._index
+        return rows
+
+    def subset(self, index: np.ndarray) -> Rows:
+        """Return the rows at ``index``, an integer array."""
+        weight = None if self.weight is None else self.weight[torch.from_numpy(index)]
+        rows = Rows(self.X, weight, self.device, self.dtype)
+        rows.center, rows.scale = self.center, self.scale
+        rows._index = index if self._index is None else self._index[index]
+        return rows
+
+    def hold(self) -> Rows:
+        """Prepare all rows now if they are small enough; return ``self``."""
+        size = len(self) * self.n_features * self.dtype.itemsize
+        if self._held is None and size <= HELD_BYTES:
+            chunks = [self.take(chunk) for chunk in self.chunks()]
+            self._held = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+        return self
+
+    def take(self, index: slice | Tensor) -> Tensor:
+        """Return some rows, centred and scaled, on the device.
+
+        Parameters
+        ----------
+        index : slice or integer Tensor on the CPU
+
+        Returns
+        -------
+        Tensor of shape (n_taken, n_features)
+        """
+        if self._held is not None:
+            if isinstance(index, slice):
+                return self._held[index]
+            return self._held.index_select(0, index.to(self.device))
+        rows = self._raw(index)
+        if self.center is not None:
+            # In the data's own precision: a large offset must go before a cast.
+            rows = (rows - self.center.to(rows.dtype)).div_(self.scale.to(rows.dtype))
+        return rows.to(self.dtype)
+
+    def take_weight(self, index: slice | Tensor) -> Tensor:
+        """Return the weights of some rows as float64, ones where there are none."""
+        if self.weight is None:
+            n_taken = index.stop - index.start if isinstance(index, slice) else len(index)
+            return torch.ones(n_taken, dtype=self.precise, device=self.device)
+        return self.weight[index].to(self.device, self.precise)
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights."""
+        return float(len(self) if self.weight is None else self.weight.sum())
+
+    def _raw(self, index: slice | Tensor) -> Tensor:
+        """Return some rows as they are, in float32 or float64."""
+        if isinstance(self.X, Tensor):
+            if self._index is not None:
+                index = torch.from_numpy(self._index)[index]
+            rows = self.X[index if isinstance(index, slice) else index.to(self.X.device)]
+            dtype = torch.float32 if rows.dtype == torch.float32 else self.precise
+            return rows.detach().to(self.device, dtype)
+        place = index if isinstance(index, slice) else index.numpy()
+        if self._index is not None:
+            place = self._index[place]
+        rows = self.X[place]
+        rows = rows.toarray() if sp.issparse(rows) else np.asarray(rows)
+        dtype = "=f4" if rows.dtype == np.float32 or self.device.type == "mps" else "=f8"
+        # A slice of an array is a view: torch must not alias what is not ours.
+        is_view = isinstance(self.X, np.ndarray) and isinstance(place, slice)
+        rows = np.array(rows, dtype=dtype, copy=True if is_view else None, order="C")
+        return torch.from_numpy(rows).to(self.device)
+
+    def chunks(self) -> Iterator[slice]:
+        """Slices that cover all rows in order, each of bounded size."""
+        step = max(1, CHUNK_BYTES // (8 * max(1, self.n_features)))
+        for start in range(0, len(self), step):
+            yield slice(start, min(start + step, len(self)))
+
+
+class Batches:
+    """Batches of one epoch after another: rows and their weights.
+
+    Parameters
+    ----------
+    rows : Rows
+    batch_size : int
+    generator : torch.Generator or None
+        Shuffles. None: the order as it is.
+    """
+
+    def __init__(
+        self, rows: Rows, batch_size: int, generator: torch.Generator | None = None
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.generator = generator
+        self.mean_weight = rows.total_weight / max(1, len(rows))
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield ``(rows, weight)``; the weights are one on average over the epoch."""
+        n_rows, size = len(self.rows), self.batch_size
+        if n_rows <= size or self.generator is None:  # one batch needs no order
+            for start in range(0, n_rows, size):
+                yield self._batch(slice(start, min(start + size, n_rows)))
+            return
+        order = torch.randperm(n_rows, generator=self.generator)
+        for index in order.split(size):
+            yield self._batch(index)
+
+    def _batch(self, index: slice | Tensor) -> tuple[Tensor, Tensor | None]:
+        rows = self.rows.take(index)
+        if self.rows.weight is None:
+            return rows, None
+        return rows, (self.rows.take_weight(index) / self.mean_weight).to(rows.dtype)

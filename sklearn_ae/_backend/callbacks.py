@@ -1,0 +1,163 @@
+"""What happens between epochs: keeping the best weights, progress, scikit-learn's callbacks.
+
+Each is a skorch callback. One that wants training to end sets ``net.stop_training``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from skorch.callbacks import Callback
+
+
+class BestWeights(Callback):
+    """Remember the best weights, and stop when nothing has improved for a while.
+
+    Parameters
+    ----------
+    monitor : {"valid_loss", "train_loss"}
+        What should fall. Weights are put back only for the held-out loss.
+    tol : float
+        Smallest relative fall that counts.
+    patience : float
+        Epochs without a fall after which training stops.
+    demand_evidence : bool
+        Go back to the weights of the start unless the best ones are better on the held-out
+        rows by more than one standard error of the difference.
+    """
+
+    def __init__(self, monitor: str, tol: float, patience: float, demand_evidence: bool) -> None:
+        self.monitor = monitor
+        self.tol = tol
+        self.patience = patience
+        self.demand_evidence = demand_evidence
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Start from what is there."""
+        self.best_loss = self.reference = math.inf
+        self.waited = 0
+        if self.monitor == "valid_loss":
+            self.start = self.best = net.validate()
+            self.best_loss = self.reference = self.start.loss
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Compare this epoch with the best."""
+        loss = net.history[-1, self.monitor]
+        if loss < self.best_loss:
+            self.best_loss = loss
+            if self.monitor == "valid_loss":
+                self.best = net.validation
+        if loss < self.reference - self.tol * abs(self.reference) or math.isinf(self.reference):
+            self.reference = loss
+            self.waited = 0
+        else:
+            self.waited += 1
+            net.stop_training |= self.waited >= self.patience
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Put the best weights back."""
+        if self.monitor != "valid_loss":
+            return
+        if self.demand_evidence and not self.best.is_better_than(self.start):
+            self.best = self.start
+        self.best_loss = self.best.loss
+        net.flat.values.data.copy_(self.best.parameters)
+
+
+class Progress(Callback):
+    """A bar with the loss and the time that is left.
+
+    Parameters
+    ----------
+    total : int
+        Number of epochs at most.
+    """
+
+    def __init__(self, total: int, description: str) -> None:
+        self.total = total
+        self.description = description
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open the bar."""
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(
+            total=self.total, desc=self.description, unit="epoch", file=sys.stderr, leave=True
+        )
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Advance by one epoch."""
+        last = net.history[-1]
+        shown = {name: last[name] for name in ("train_loss", "valid_loss") if name in last}
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
+        self.bar.update()
+
+    def close(self) -> None:
+        """Leave the bar where it is, also after an error."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+class ScikitLearnCallbacks(Callback):
+    """Pass each epoch on to the callbacks that scikit-learn has set on the estimator.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+    context : sklearn.callback.CallbackContext
+        Of the fit.
+    X, y : array-like
+        Data of the fit, for callbacks that score.
+    snapshot : callable
+        ``module`` to the fitted attributes of an estimator that stopped now.
+    """
+
+    def __init__(self, estimator: Any, context: Any, X: Any, y: Any, snapshot: Any) -> None:
+        self.estimator = estimator
+        self.context = context
+        self.X = X
+        self.y = y
+        self.snapshot = snapshot
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open the epoch's own context."""
+        self.epoch = self.context.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Close it; a callback may ask to stop."""
+        net.stop_training |= self.epoch.call_on_fit_task_end(
+            estimator=self.estimator,
+            X=self.X,
+            y=self.y,
+            reconstruction_attributes=lambda: self.snapshot(net.module_),
+        )
+
+
+def overrides_batches(callback: Any) -> bool:
+    """Whether a callback wants to hear of every batch."""
+    from skorch.callbacks import LRScheduler
+
+    if isinstance(callback, LRScheduler):
+        return callback.step_every == "batch"
+    hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
+
+
+def stopped_by_patience(callbacks: Any, error: KeyboardInterrupt) -> bool:
+    """Whether skorch's EarlyStopping raised this, and not the user.
+
+    skorch ends training by a ``KeyboardInterrupt`` of its own.
+    """
+    from skorch.callbacks import EarlyStopping
+
+    patience_is_over = any(
+        isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
+        for _, callback in callbacks
+    )
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return patience_is_over and trace.tb_frame.f_globals["__name__"].startswith("skorch.")

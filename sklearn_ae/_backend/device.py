@@ -1,0 +1,111 @@
+"""Where a fit runs and in which precision it multiplies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+NARROW = 128
+"""Widest layer, in units, up to which float64 data are trained on in float64."""
+
+WIDE = 256
+"""Width of the widest layer from which bfloat16 products pay."""
+
+
+def resolve_device(device: str | torch.device, X: object) -> torch.device:
+    """Turn the parameter ``device`` into a device that exists.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` is the device of ``X`` where ``X`` is a tensor, else the first CUDA
+        device if there is one, else the CPU.
+    X : object
+        The data of the fit.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device or cannot reach it.
+    """
+    if isinstance(device, str) and device == "auto":
+        if isinstance(X, torch.Tensor):
+            return X.device
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        if resolved.type == "meta":
+            raise RuntimeError("it holds no values")
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        available = ["cpu"]
+        if torch.cuda.is_available():
+            available += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if torch.backends.mps.is_available():
+            available.append("mps")
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={str(device)!r} cannot be used here ({reason}); "
+            f"choose 'auto' or one of {available}."
+        ) from error
+    return resolved
+
+
+class Precision(NamedTuple):
+    """Data types of a fit.
+
+    Attributes
+    ----------
+    weights : torch.dtype
+        Of weights, gradients, optimiser state and losses.
+    products : torch.dtype
+        Of the matrix products.
+    """
+
+    weights: torch.dtype
+    products: torch.dtype
+
+
+def resolve_precision(
+    precision: str, data_is_double: bool, widest_layer: int, device: torch.device
+) -> Precision:
+    """Choose the data types of a fit.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "float64", "bfloat16"}
+    data_is_double : bool
+        Whether the rows come in float64, as scikit-learn's usually do.
+    widest_layer : int
+        Units in the widest hidden layer.
+    device : torch.device
+
+    Returns
+    -------
+    Precision
+    """
+    if precision == "bfloat16":
+        return Precision(torch.float32, torch.bfloat16)
+    if precision != "auto":
+        dtype = getattr(torch, precision)
+        return Precision(dtype, dtype)
+    if data_is_double and widest_layer <= NARROW and device.type == "cpu":
+        return Precision(torch.float64, torch.float64)
+    if widest_layer >= WIDE and _multiplies_bfloat16(device):
+        return Precision(torch.float32, torch.bfloat16)
+    return Precision(torch.float32, torch.float32)
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16 numbers."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False

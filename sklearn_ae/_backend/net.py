@@ -1,0 +1,252 @@
+"""The training loop: skorch's epochs, callbacks and history around whole batches.
+
+skorch takes samples one by one from a data set and notifies its callbacks of every batch;
+both cost more than the arithmetic of a small network. This net takes batches from tensors,
+keeps the losses on the device until the epoch ends, and notifies of batches only where a
+callback asks for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import LRScheduler
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Batches
+from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
+from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
+from sklearn_ae._backend.steps import Terms
+from sklearn_ae.networks._module import AutoencoderModule
+
+
+class Validation(NamedTuple):
+    """What one pass over the held-out rows gives.
+
+    Attributes
+    ----------
+    losses : Tensor of shape (n_held_out,)
+        Loss of each row.
+    weight : Tensor of shape (n_held_out,)
+        Weight of each row.
+    score : float
+        Fraction of their variance that is explained.
+    parameters : Tensor
+        Copy of the parameters that were judged.
+    """
+
+    losses: Tensor
+    weight: Tensor
+    score: float
+    parameters: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Weighted mean of the losses."""
+        return float((self.losses * self.weight).sum() / self.weight.sum())
+
+    def is_better_than(self, other: Validation) -> bool:
+        """Whether the losses are lower by more than the standard error of the difference.
+
+        Both were taken on the same rows, so the difference is a paired one. The weights
+        count as numbers of rows.
+        """
+        fall = other.losses - self.losses
+        count = self.weight.sum()
+        mean = (self.weight * fall).sum() / count
+        variance = (self.weight * (fall - mean).square()).sum() / count
+        return bool(mean > (variance / count).sqrt()) and len(fall) > 1
+
+
+class Plan(NamedTuple):
+    """How to train.
+
+    Attributes
+    ----------
+    step : callable
+        ``(rows, weights)`` to named loss terms; writes the gradient.
+    judge : callable
+        ``(rows)`` to the loss and the squared error of each row.
+    learning_rate_init : float
+    schedule : str
+        A key of ``SCHEDULES``.
+    alpha : float
+        Weight decay.
+    max_iter : int
+        Epochs at most.
+    """
+
+    step: Callable[[Tensor, Tensor | None], Terms]
+    judge: Callable[[Tensor], tuple[Tensor, Tensor]]
+    learning_rate_init: float
+    schedule: str
+    alpha: float
+    max_iter: int
+
+
+class AutoencoderNet(NeuralNet):
+    """A skorch net that trains on whole batches.
+
+    Parameters
+    ----------
+    module : AutoencoderModule
+        Trained in place.
+    flat : FlatParameters
+        Its parameters.
+    plan : Plan
+    callbacks : list of skorch callbacks
+    """
+
+    def __init__(
+        self, module: AutoencoderModule, flat: FlatParameters, plan: Plan, callbacks: list[Any]
+    ) -> None:
+        super().__init__(
+            module,
+            criterion=torch.nn.Identity,
+            lr=plan.learning_rate_init,
+            max_epochs=plan.max_iter,
+            callbacks=callbacks,
+            callbacks__print_log=None,
+            train_split=None,
+            verbose=0,
+            device=None,
+        )
+        self.flat = flat
+        self.plan = plan
+        self.stop_training = False
+        self.validation: Validation | None = None
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
+        """Make the optimiser of the flat parameters."""
+        self.optimizer_ = FlatAdam(self.flat, self.plan.learning_rate_init, self.plan.alpha)
+        return self
+
+    def train(self, batches: Batches, held_out: Batches | None, X: Any = None) -> None:
+        """Run the epochs.
+
+        Parameters
+        ----------
+        batches : Batches
+        held_out : Batches or None
+            Rows to validate on.
+        X : array-like
+            Passed on to callbacks.
+
+        Raises
+        ------
+        ValueError
+            If the loss stops being finite.
+        KeyboardInterrupt
+            As it came, unless skorch's early stopping raised it.
+        """
+        self.held_out = held_out
+        self.notify("on_train_begin", X=X, y=None)
+        try:
+            self._run_epochs(batches)
+        except KeyboardInterrupt as interrupt:
+            if not stopped_by_patience(self.callbacks_, interrupt):
+                raise
+        self.notify("on_train_end", X=X, y=None)
+
+    def _run_epochs(self, batches: Batches) -> None:
+        listeners = [callback for _, callback in self.callbacks_]
+        tell_batches = any(overrides_batches(callback) for callback in listeners)
+        own_schedule = not any(isinstance(callback, LRScheduler) for callback in listeners)
+        data = {"dataset_train": batches.rows, "dataset_valid": None}
+        if self.held_out is not None:
+            data["dataset_valid"] = self.held_out.rows
+        for epoch in range(self.plan.max_iter):
+            self.notify("on_epoch_begin", **data)
+            self.module_.train()
+            self._train_epoch(batches, epoch, tell_batches, own_schedule)
+            if self.held_out is not None:
+                self.validation = self.validate()
+                self._record("valid", {"loss": self.validation.loss}, len(self.held_out.rows))
+                self.history.record("valid_score", self.validation.score)
+            self.notify("on_epoch_end", **data)
+            self._check_finite()
+            if self.stop_training:
+                break
+
+    def _train_epoch(
+        self, batches: Batches, epoch: int, tell_batches: bool, own_schedule: bool
+    ) -> None:
+        schedule, n_batches = SCHEDULES[self.plan.schedule], len(batches)
+        n_steps = n_batches * self.plan.max_iter
+        group = self.optimizer_.param_groups[0]
+        sums: Terms = {}
+        for number, (rows, weight) in enumerate(batches):
+            if own_schedule:
+                progress = (epoch * n_batches + number) / n_steps
+                group["lr"] = self.plan.learning_rate_init * schedule(progress)
+            if tell_batches:
+                self.notify("on_batch_begin", batch=(rows, weight), training=True)
+            terms = self.plan.step(rows, weight)
+            if tell_batches:
+                self.notify(
+                    "on_grad_computed",
+                    named_parameters=self.get_all_learnable_params(),
+                    batch=(rows, weight),
+                    training=True,
+                )
+            self.optimizer_.step()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0) + term * len(rows)
+            if tell_batches:
+                loss = sum(terms.values())
+                self._record("train", {"loss": float(loss)}, len(rows), new_batch=False)
+                self.notify(
+                    "on_batch_end", batch=(rows, weight), training=True, loss=loss, y_pred=None
+                )
+        n_rows = len(batches.rows)
+        means = {name: float(total) / n_rows for name, total in sums.items()}
+        if len(means) > 1:
+            for name, value in means.items():
+                self.history.record(name, value)
+        if not tell_batches:
+            self._record("train", {"loss": sum(means.values())}, n_rows)
+        self.history.record("train_batch_count", n_batches)
+
+    def _record(
+        self, prefix: str, values: dict[str, float], size: int, new_batch: bool = True
+    ) -> None:
+        """Write the row of a batch, which skorch's callbacks average over the epoch."""
+        if new_batch:
+            self.history.new_batch()
+        self.history.record_batch(f"{prefix}_batch_size", size)
+        for name, value in values.items():
+            self.history.record_batch(f"{prefix}_{name}", value)
+
+    def _check_finite(self) -> None:
+        last = self.history[-1]
+        if not math.isfinite(last["train_loss"]):
+            raise ValueError(
+                f"Training diverged: the loss is {last['train_loss']} after epoch "
+                f"{last['epoch']}. Lower learning_rate_init (now "
+                f"{self.plan.learning_rate_init}), or scale the features."
+            )
+
+    @torch.no_grad()
+    def validate(self) -> Validation:
+        """Judge the present parameters on the held-out rows."""
+        self.module_.eval()
+        rows_seen = self.held_out.rows
+        losses, weights = [], []
+        error = spread = total = mean = 0
+        for rows, weight in self.held_out:
+            weight = torch.ones_like(rows[:, 0]) if weight is None else weight
+            row_losses, row_errors = self.plan.judge(rows)
+            losses.append(row_losses)
+            weights.append(weight)
+            error += weight @ row_errors
+            spread += weight @ rows.square().sum(1)
+            mean += weight @ rows
+            total += weight.sum()
+        spread = float(spread - mean.square().sum() / total)
+        score = 1 - float(error) / spread if spread > 0 else float(error <= 0)
+        weight = torch.cat(weights) * rows_seen.total_weight / len(rows_seen)
+        return Validation(torch.cat(losses), weight, score, self.flat.values.detach().clone())

@@ -1,0 +1,100 @@
+"""What a batch does to the gradient: loss terms in, their derivative out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sklearn_ae._backend.optimizer import FlatParameters
+from sklearn_ae._backend.random import drawing_from
+from sklearn_ae.losses import Loss
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks.dense import DenseModule
+from sklearn_ae.networks.dense_gradient import DenseGradient
+
+Terms = dict[str, Tensor]
+LossFunction = Callable[[AutoencoderModule, Tensor, Tensor | None, Tensor | None], Terms]
+
+
+def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
+    """Average each term over the batch.
+
+    Parameters
+    ----------
+    terms : dict of Tensor
+        Per row, of shape (batch_size,), or scalar.
+    sample_weight : Tensor of shape (batch_size,) or None
+
+    Returns
+    -------
+    dict of scalar Tensor
+    """
+    return {
+        name: term
+        if term.ndim == 0
+        else (term if sample_weight is None else term * sample_weight).mean()
+        for name, term in terms.items()
+    }
+
+
+class AutogradStep:
+    """Gradient of any loss of any module, by automatic differentiation.
+
+    Parameters
+    ----------
+    module : AutoencoderModule
+    loss : callable
+        ``(module, X, y, sample_weight)`` to named terms.
+    flat : FlatParameters
+    products : torch.dtype
+        Precision of the matrix products.
+    generator : torch.Generator
+        What the loss draws from.
+    """
+
+    def __init__(
+        self,
+        module: AutoencoderModule,
+        loss: LossFunction,
+        flat: FlatParameters,
+        products: torch.dtype,
+        generator: torch.Generator,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.gradient = flat.values.grad
+        self.cast = torch.autocast(
+            flat.values.device.type, products, enabled=products == torch.bfloat16
+        )
+        self.draws = drawing_from(generator)
+
+    def __call__(self, x: Tensor, sample_weight: Tensor | None) -> Terms:
+        """Write the gradient of the batch's loss; return its terms."""
+        self.gradient.zero_()
+        with self.draws, self.cast:
+            terms = weighted_means(
+                self.loss(self.module, x, None, sample_weight), sample_weight
+            )
+        sum(terms.values()).backward()
+        return {name: term.detach() for name, term in terms.items()}
+
+
+class PlainDenseStep:
+    """Gradient of the reconstruction loss of a dense network, written out by hand.
+
+    Parameters
+    ----------
+    module : DenseModule
+    loss : Loss
+    products : torch.dtype
+        Precision of the matrix products.
+    """
+
+    def __init__(self, module: DenseModule, loss: Loss, products: torch.dtype) -> None:
+        self.gradient = DenseGradient(module, loss, products)
+
+    def __call__(self, x: Tensor, sample_weight: Tensor | None) -> Terms:
+        """Write the gradient of the batch's loss; return its one term."""
+        return {"reconstruction": self.gradient(x, x, sample_weight)}

@@ -1,0 +1,186 @@
+"""One training run, from prepared rows and module to weights, history and state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Batches, Rows
+from sklearn_ae._backend.optimizer import FlatParameters
+from sklearn_ae._backend.random import make_generator
+from sklearn_ae._backend.steps import AutogradStep, LossFunction, PlainDenseStep
+from sklearn_ae.losses import Loss
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks.dense import DenseModule
+
+_VALIDATION_ROWS = 4096
+
+
+@dataclass(kw_only=True)
+class Training:
+    """What a training run needs to know.
+
+    Attributes
+    ----------
+    module : AutoencoderModule
+        Trained in place.
+    rows, held_out : Rows
+        Rows to train on, and rows to validate on or None.
+    loss : callable
+        ``(module, X, y, sample_weight)`` to named terms.
+    plain : Loss or None
+        The loss, where it is nothing but that of the reconstruction; a dense network then
+        takes the hand-written step.
+    judge : callable
+        ``(module, rows)`` to the loss and the squared error of each row.
+    products : torch.dtype
+        Precision of the matrix products.
+    seeds : Seeds
+    state : dict or None
+        Where an earlier run of the same module left off.
+    """
+
+    module: AutoencoderModule
+    rows: Rows
+    held_out: Rows | None
+    loss: LossFunction
+    plain: Loss | None
+    judge: Callable[[AutoencoderModule, Tensor], tuple[Tensor, Tensor]]
+    products: torch.dtype
+    seeds: Any
+    batch_size: int | str
+    learning_rate_init: float
+    schedule: str
+    alpha: float
+    max_iter: int
+    tol: float
+    patience: float
+    demand_evidence: bool
+    callbacks: list[Any] = field(default_factory=list)
+    progress: str | None = None
+    state: dict[str, Any] | None = None
+
+
+@dataclass
+class Trained:
+    """What a training run leaves behind.
+
+    Attributes
+    ----------
+    history : list of dict
+        One entry an epoch: its number, the loss, its terms, the held-out loss and score.
+    best_loss : float
+        Lowest held-out loss, or lowest training loss where nothing was held out.
+    state : dict
+        Optimiser and generators, as NumPy arrays.
+    """
+
+    history: list[dict[str, float]]
+    best_loss: float
+    state: dict[str, Any]
+
+
+def auto_batch_size(n_rows: int) -> int:
+    """Batch size that gives small tables enough steps and large ones enough arithmetic."""
+    return 64 if n_rows < 1024 else 128 if n_rows < 4096 else 256
+
+
+def train(training: Training) -> Trained:
+    """Train the module."""
+    # Imported when used: skorch doubles the time of an import.
+    from sklearn_ae._backend.callbacks import BestWeights, Progress
+    from sklearn_ae._backend.net import AutoencoderNet, Plan
+
+    flat = FlatParameters(training.module)
+    device = flat.values.device
+    shuffle = make_generator(training.seeds.shuffle)
+    noise = make_generator(training.seeds.noise, device)
+    best = BestWeights(
+        "train_loss" if training.held_out is None else "valid_loss",
+        training.tol,
+        training.patience,
+        training.demand_evidence,
+    )
+    listeners = [best, *training.callbacks]
+    if training.progress is not None:
+        listeners.insert(1, Progress(training.max_iter, training.progress))
+    plan = Plan(
+        step=_choose_step(training, flat, noise),
+        judge=lambda rows: training.judge(training.module, rows),
+        learning_rate_init=training.learning_rate_init,
+        schedule=training.schedule,
+        alpha=training.alpha,
+        max_iter=training.max_iter,
+    )
+    net = AutoencoderNet(training.module, flat, plan, listeners)
+    net.initialize()
+    if training.state is not None:
+        _restore(training.state, net.optimizer_, flat, shuffle, noise)
+    size = training.batch_size
+    size = auto_batch_size(len(training.rows)) if size == "auto" else size
+    held_out = training.held_out and Batches(training.held_out.hold(), _VALIDATION_ROWS)
+    try:
+        net.train(Batches(training.rows.hold(), size, shuffle), held_out)
+    finally:
+        for listener in listeners:
+            if isinstance(listener, Progress):
+                listener.close()
+    for parameter in training.module.parameters():
+        parameter.grad = None
+    training.module.eval()
+    return Trained(
+        [_plain(epoch) for epoch in net.history],
+        float(best.best_loss),
+        _save(net.optimizer_, flat, shuffle, noise),
+    )
+
+
+def _choose_step(training: Training, flat: FlatParameters, noise: torch.Generator) -> Any:
+    """Take the hand-written step where it applies, else automatic differentiation."""
+    plain = training.plain
+    if isinstance(training.module, DenseModule) and plain is not None and plain.gradient:
+        return PlainDenseStep(training.module, plain, training.products)
+    return AutogradStep(training.module, training.loss, flat, training.products, noise)
+
+
+def _plain(epoch: dict[str, Any]) -> dict[str, float]:
+    """Keep what is a number and repeats with the seed: no durations, no batches."""
+    return {
+        name: int(value) if name == "epoch" else float(value)
+        for name, value in epoch.items()
+        if name not in {"batches", "dur"} and not name.endswith(("_best", "_count"))
+        and np.isscalar(value)
+    }
+
+
+def _save(
+    optimizer: torch.optim.Optimizer,
+    flat: FlatParameters,
+    shuffle: torch.Generator,
+    noise: torch.Generator,
+) -> dict[str, Any]:
+    state = {
+        name: value.detach().cpu().numpy()
+        for name, value in optimizer.state[flat.values].items()
+    }
+    generators = {"shuffle": shuffle, "noise": noise}
+    return state | {name: g.get_state().cpu().numpy() for name, g in generators.items()}
+
+
+def _restore(
+    state: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    flat: FlatParameters,
+    shuffle: torch.Generator,
+    noise: torch.Generator,
+) -> None:
+    for name, value in optimizer.state[flat.values].items():
+        value.copy_(torch.from_numpy(np.array(state[name])))
+    shuffle.set_state(torch.from_numpy(np.array(state["shuffle"])))
+    if len(state["noise"]) == len(noise.get_state()):  # another device has another format
+        noise.set_state(torch.from_numpy(np.array(state["noise"])))

@@ -1,0 +1,67 @@
+"""The one place that imports what scikit-learn does not promise to keep.
+
+Everything here is either private in scikit-learn or experimental. When a release moves
+a name, this file changes and nothing else does.
+"""
+
+from __future__ import annotations
+
+from sklearn.utils._array_api import (
+    _is_numpy_namespace as is_numpy_namespace,
+)
+from sklearn.utils._array_api import (
+    get_namespace_and_device,
+)
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+
+try:  # experimental in scikit-learn 1.9
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn 1.8
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks yet."""
+
+    def with_callbacks(method):  # type: ignore[no-redef]
+        """Return the method as it is: there are no callbacks to tear down."""
+        return method
+
+
+def open_context(estimator, n_epochs):
+    """Begin a fit for the callbacks set on ``estimator``; None where there are none."""
+    if not hasattr(estimator, "_init_callback_context"):
+        return None
+    context = estimator._init_callback_context(max_subtasks=n_epochs)
+    return context if getattr(estimator, "_skl_callbacks", None) else None
+
+
+try:
+    from sklearn.utils._array_api import check_same_namespace
+except ImportError:  # scikit-learn 1.8
+
+    def check_same_namespace(X, estimator, *, attribute, method):  # type: ignore[no-redef]
+        """Raise if X lives in another array library or on another device."""
+        fitted, _, fitted_device = get_namespace_and_device(getattr(estimator, attribute))
+        given, _, given_device = get_namespace_and_device(X)
+        both_numpy = is_numpy_namespace(fitted) and is_numpy_namespace(given)
+        if not both_numpy and (given != fitted or given_device != fitted_device):
+            raise ValueError(
+                f"Inputs passed to {type(estimator).__name__}.{method}() must use the "
+                f"namespace and the device of the data passed to fit(), which were "
+                f"{fitted.__name__} and {fitted_device}; got {given.__name__} and "
+                f"{given_device}."
+            )
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "check_sample_weight",
+    "check_same_namespace",
+    "get_namespace_and_device",
+    "is_numpy_namespace",
+    "open_context",
+    "with_callbacks",
+]

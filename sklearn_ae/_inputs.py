@@ -1,0 +1,192 @@
+"""Data of any kind in, results of the same kind out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn import get_config
+from sklearn.utils.validation import check_array, validate_data
+from torch import Tensor
+
+from sklearn_ae._compat import (
+    check_sample_weight,
+    get_namespace_and_device,
+    is_numpy_namespace,
+)
+
+
+class Kind(NamedTuple):
+    """The array library, the device and the floating-point type of some data.
+
+    Attributes
+    ----------
+    namespace : module
+    device : object
+    double : bool
+        Whether results are float64, or float32.
+    """
+
+    namespace: Any
+    device: Any
+    double: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of results."""
+        return torch.float64 if self.double else torch.float32
+
+    def wrap(self, result: Tensor) -> Any:
+        """Turn a tensor into an array of this kind."""
+        result = result.detach()
+        if "torch" in self.namespace.__name__:
+            return result.to(self.device)
+        array = result.cpu().numpy()
+        if is_numpy_namespace(self.namespace):
+            return array
+        return self.namespace.asarray(array, device=self.device)
+
+    def empty(self) -> Any:
+        """Return an array of this kind without entries: remembers the kind alone."""
+        return self.wrap(torch.empty((0, 0), dtype=self.dtype))
+
+
+def to_plain(X: Any) -> Any:
+    """Return tensors as NumPy arrays where scikit-learn would not dispatch on them.
+
+    A CPU tensor is not copied. Tensors elsewhere are left where they are.
+    """
+    if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
+        X = X.detach()
+        if X.device.type == "cpu":
+            return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    return X
+
+
+def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
+    """Validate rows and flatten images and sequences to rows.
+
+    Nothing is converted as a whole: integers, float16, foreign byte orders, memory maps
+    and CSR matrices pass as they are.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+        Its ``n_features_in_``, ``feature_names_in_`` and ``input_shape_`` are set with
+        ``reset`` and compared without.
+    X : array-like, sparse matrix or Tensor of shape (n_samples, ...)
+    reset : bool
+
+    Returns
+    -------
+    X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
+    kind : Kind
+        Of the results.
+    """
+    X = to_plain(X)
+    shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
+    if shape is not None:
+        expected = shape if reset else estimator.input_shape_
+        if shape != expected:
+            raise ValueError(
+                f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted "
+                f"on rows of shape {expected}."
+            )
+        X = X.reshape(X.shape[0], -1)
+    if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
+        X, kind = _check_distant_tensor(estimator, X, reset)
+    else:
+        X = validate_data(
+            estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", order=None
+        )
+        kind = kind_of(X)
+        if not (isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X)):
+            X = np.from_dlpack(X)
+    if reset:
+        estimator.input_shape_ = shape or (X.shape[1],)
+    return X, kind
+
+
+def _check_distant_tensor(estimator: Any, X: Tensor, reset: bool) -> tuple[Tensor, Kind]:
+    """Validate a tensor on an accelerator without moving it."""
+    if X.ndim != 2 or not len(X):
+        raise ValueError(f"Expected a 2D array with at least one row, got shape {tuple(X.shape)}.")
+    if X.is_complex() or not bool(torch.isfinite(X).all()):
+        raise ValueError(f"Input X of {type(estimator).__name__} is complex, NaN or infinite.")
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    return X, Kind(np, "cpu", X.dtype != torch.float32)
+
+
+def kind_of(X: Any) -> Kind:
+    """Tell the kind of validated data."""
+    if sp.issparse(X):
+        return Kind(np, "cpu", X.dtype != np.float32)
+    namespace, _, device = get_namespace_and_device(X)
+    return Kind(namespace, device, X.dtype != namespace.float32)
+
+
+def check_codes(estimator: Any, Z: Any) -> tuple[Any, Kind]:
+    """Validate codes of shape (n_samples, n_components_)."""
+    Z = check_array(to_plain(Z), dtype="numeric", input_name="Z")
+    if Z.shape[1] != estimator.n_components_:
+        raise ValueError(
+            f"Z has {Z.shape[1]} columns, but {type(estimator).__name__} has "
+            f"n_components_={estimator.n_components_}."
+        )
+    kind = kind_of(Z)
+    return (Z if isinstance(Z, (np.ndarray, Tensor)) else np.from_dlpack(Z)), kind
+
+
+def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
+    """Validate sample weights: non-negative, finite, not all zero.
+
+    Returns
+    -------
+    Tensor of shape (n_samples,), float64, or None
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Tensor):
+        sample_weight = sample_weight.detach().cpu().numpy()
+    elif hasattr(sample_weight, "__array_namespace__"):
+        sample_weight = np.from_dlpack(sample_weight)
+    rows = np.empty((n_samples, 1))
+    weight = check_sample_weight(
+        sample_weight, rows, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; at least one must be positive.")
+    return torch.from_numpy(np.array(weight))
+
+
+def check_range(X: Any, loss: str, lower: float, upper: float) -> None:
+    """Refuse data outside the range that a loss is defined on."""
+    values = X.data if sp.issparse(X) else X
+    if not np.prod(values.shape):
+        return
+    if float(values.min()) < lower or float(values.max()) > upper:
+        allowed = f"[{lower:g}, {upper:g}]" if np.isfinite(upper) else f"[{lower:g}, inf)"
+        raise ValueError(
+            f"loss={loss!r} needs data in {allowed}, but X ranges from {float(values.min()):g} "
+            f"to {float(values.max()):g}. Rescale X, or choose loss='squared_error'."
+        )
+
+
+def kind_to_state(empty: Any) -> Any:
+    """Describe what :meth:`Kind.empty` made without torch objects."""
+    if isinstance(empty, Tensor):
+        return {"device": str(empty.device), "double": empty.dtype == torch.float64}
+    return empty
+
+
+def kind_from_state(state: Any) -> Any:
+    """Undo :func:`kind_to_state`; on the CPU where the device is not there."""
+    if not isinstance(state, dict):
+        return state
+    dtype = torch.float64 if state["double"] else torch.float32
+    try:
+        return torch.empty((0, 0), dtype=dtype, device=state["device"])
+    except (RuntimeError, AssertionError):
+        return torch.empty((0, 0), dtype=dtype)

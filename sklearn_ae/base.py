@@ -1,0 +1,572 @@
+"""What all autoencoders share: parameters, the order of fit, inference and scoring.
+
+A variant declares its own hyperparameters and overrides at most three hooks:
+``_build_module``, ``_loss`` and ``_pretrain``. Think twice before adding anything else to
+this class.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Batches, Rows
+from sklearn_ae._backend.device import resolve_device, resolve_precision
+from sklearn_ae._backend.linear import spread
+from sklearn_ae._backend.optimizer import SCHEDULES
+from sklearn_ae._backend.random import (
+    Seeds,
+    draw_seeds,
+    drawing_from,
+    held_out,
+    make_generator,
+    row_keys,
+)
+from sklearn_ae._backend.training import Trained, Training, train
+from sklearn_ae._compat import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    check_same_namespace,
+    open_context,
+    with_callbacks,
+)
+from sklearn_ae._inputs import (
+    Kind,
+    check_codes,
+    check_range,
+    check_rows,
+    check_weight,
+    kind_from_state,
+    kind_of,
+    kind_to_state,
+)
+from sklearn_ae.losses import LOSSES, get_loss
+from sklearn_ae.networks._module import (
+    AutoencoderModule,
+    inner_width,
+    module_from_state,
+    module_to_state,
+)
+
+_INFERENCE_ROWS = 2048
+_CODE_SAMPLE = 10_000
+
+
+def _unchanged_on_error(method: Callable) -> Callable:
+    """Leave the estimator as it was when ``method`` raises."""
+
+    @functools.wraps(method)
+    def guarded(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return guarded
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseAutoencoder(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Base of all autoencoders. Not to be used directly."""
+
+    n_components: int = field(default=2, kw_only=False)
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
+    alpha: float = 0.1
+    batch_size: int | str = "auto"
+    learning_rate: str = "one_cycle"
+    learning_rate_init: float = 0.005
+    max_iter: int = 200
+    tol: float = 1e-4
+    early_stopping: bool = True
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 40
+    warm_start: bool = False
+    callbacks: list[Any] | None = None
+    device: str | torch.device = "auto"
+    precision: str = "auto"
+    random_state: int | np.random.RandomState | None = None
+    verbose: int | bool = False
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "loss": [StrOptions(set(LOSSES)), callable],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions(set(SCHEDULES))],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "float64", "bfloat16"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # Hooks of a variant
+
+    @abstractmethod
+    def _build_module(self, n_features: int) -> AutoencoderModule:
+        """Return the network. Draws of torch are seeded by ``random_state``."""
+
+    def _loss(
+        self,
+        module: AutoencoderModule,
+        X: Tensor,
+        y: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return named loss terms, each of shape ``(batch_size,)`` or scalar."""
+        return {"reconstruction": get_loss(self.loss).value(module(X), X if y is None else y)}
+
+    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
+        """Prepare the weights before the joint training. Nothing by default."""
+
+    # Fitting
+
+    @_unchanged_on_error
+    @with_callbacks
+    def fit(self, X, y=None, sample_weight=None, X_val=None):
+        """Train the autoencoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Training rows. Images and sequences of shape (n_samples, ...) are flattened.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight two counts as two equal rows.
+        X_val : array-like of shape (n_validation, n_features), default=None
+            Rows to validate on. None: `validation_fraction` of `X`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, or if training diverges. The estimator
+            is then as it was before.
+        """
+        self._validate_params()
+        resume = self.warm_start and self.__sklearn_is_fitted__()
+        rows, kind = check_rows(self, X, reset=not resume)
+        held_out = None if X_val is None else check_rows(self, X_val, reset=False)[0]
+        context = open_context(self, self.max_iter)
+        if context is not None:
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        self._fit_rows(rows, kind, sample_weight, held_out, resume, self._listeners(context, X, y))
+        if context is not None:
+            context.call_on_fit_task_end(
+                estimator=self, X=X, y=X if y is None else y, reconstruction_attributes=dict
+            )
+        return self
+
+    @_unchanged_on_error
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one pass over one chunk of rows.
+
+        The first call fixes centre, scale and start from its chunk; later calls continue,
+        optimiser state included. The learning rate is `learning_rate_init` throughout, and
+        nothing is held out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            One chunk of the training rows.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        self._validate_params()
+        resume = self.__sklearn_is_fitted__()
+        rows, kind = check_rows(self, X, reset=not resume)
+        self._fit_rows(
+            rows, kind, sample_weight, None, resume, list(self.callbacks or []), one_pass=True
+        )
+        return self
+
+    def _fit_rows(self, X, kind, sample_weight, X_val, resume, callbacks, one_pass=False):
+        """Run everything between validated data and fitted attributes."""
+        loss = get_loss(self.loss)
+        for data in (X, X_val):
+            if data is not None and not loss.scaled:
+                check_range(data, self.loss, loss.lower, loss.upper)
+        seeds = draw_seeds(self.random_state)
+        device = resolve_device(self.device, X)
+        rows = Rows(X, check_weight(sample_weight, X.shape[0]), device, kind.dtype)
+        if rows.weight is not None:
+            rows = rows.subset(np.flatnonzero(rows.weight.numpy()))
+        if resume:  # on a copy: an error must not reach the weights that are there
+            module = module_from_state(module_to_state(self.module_)).to(device)
+            dtype = module.center.dtype
+            products = dtype if self.precision != "bfloat16" else torch.bfloat16
+        else:
+            module, dtype, products = self._new_module(rows, kind, seeds)
+        rows = rows.standardized(module.center.double(), module.scale.double(), dtype)
+        if not resume:
+            self._pretrain(module, rows, seeds.subspace)
+        train_rows, held_out = rows, None
+        if X_val is not None:
+            held_out = Rows(X_val, None, device, dtype)
+            held_out = held_out.standardized(rows.center, rows.scale, dtype)
+        elif self.early_stopping and not one_pass:
+            train_rows, held_out = self._split(rows, seeds.split)
+        trained = train(
+            Training(
+                module=module,
+                rows=train_rows,
+                held_out=held_out,
+                loss=self._loss,
+                plain=loss if type(self)._loss is BaseAutoencoder._loss else None,
+                judge=functools.partial(self._judge, products=products),
+                products=products,
+                seeds=seeds,
+                batch_size=self.batch_size,
+                learning_rate_init=self.learning_rate_init,
+                schedule="constant" if one_pass else self.learning_rate,
+                alpha=self.alpha,
+                max_iter=1 if one_pass else self.max_iter,
+                tol=self.tol,
+                patience=self.n_iter_no_change,
+                demand_evidence=not resume and self._starts_well(),
+                callbacks=callbacks,
+                progress=type(self).__name__ if self.verbose and not one_pass else None,
+                state=getattr(self, "_training_state", None) if resume else None,
+            )
+        )
+        self._describe_codes(module, rows)
+        self._set_fitted(module, trained, kind, keep_state=self.warm_start or one_pass)
+
+    def _new_module(self, rows: Rows, kind: Kind, seeds: Seeds):
+        """Build the network, its weights drawn, with the centre and scale of the rows."""
+        with drawing_from(make_generator(seeds.weights)):
+            module = self._build_module(rows.n_features)
+        precision = resolve_precision(self.precision, kind.double, inner_width(module), rows.device)
+        module.to(rows.device, precision.weights)
+        center, variance = spread(rows)
+        if not torch.isfinite(variance):
+            raise ValueError("X has values so large that their variance overflows; rescale X.")
+        if get_loss(self.loss).scaled:
+            module.center.copy_(center)
+            module.scale.copy_(variance.sqrt() if variance > 0 else 1.0)
+        return module, *precision
+
+    def _split(self, rows: Rows, seed: int) -> tuple[Rows, Rows | None]:
+        """Hold out `validation_fraction` of the rows, by their content."""
+        keys = np.concatenate(
+            [row_keys(rows.take(chunk).cpu().numpy(), seed) for chunk in rows.chunks()]
+        )
+        weight = rows.take_weight(slice(0, len(rows))).cpu().numpy()
+        mask = held_out(keys, weight, self.validation_fraction)
+        if not mask.any():
+            return rows, None
+        return rows.subset(np.flatnonzero(~mask)), rows.subset(np.flatnonzero(mask))
+
+    def _starts_well(self) -> bool:
+        """Whether the start is a solution that only evidence should move."""
+        return getattr(self, "init", "random") == "pca"
+
+    def _judge(
+        self, module: AutoencoderModule, X: Tensor, *, products: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss and the squared error of each row."""
+        loss = get_loss(self.loss)
+        with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
+            output = module(X)
+            if type(self)._loss is BaseAutoencoder._loss:
+                terms = [loss.value(output, X)]
+            else:
+                terms = self._loss(module, X).values()
+        losses = sum(term.to(X.dtype).expand(len(X)) for term in terms)
+        return losses, (loss.mean(output.to(X.dtype)) - X).square().sum(1)
+
+    @torch.no_grad()
+    def _describe_codes(self, module: AutoencoderModule, rows: Rows) -> None:
+        """Note mean and covariance of the codes, which `sample` draws from."""
+        stride = -(-len(rows) // _CODE_SAMPLE)
+        index = torch.arange(0, len(rows), stride)
+        codes = torch.cat([module.encode(rows.take(part)) for part in index.split(_INFERENCE_ROWS)])
+        weight = torch.cat([rows.take_weight(part) for part in index.split(_INFERENCE_ROWS)])
+        weight = (weight / weight.sum()).to(codes.dtype)
+        module.code_mean.copy_(weight @ codes)
+        centered = codes - module.code_mean
+        covariance = (centered.t() @ (centered * weight[:, None])).to(rows.precise)
+        values, vectors = torch.linalg.eigh(covariance)
+        module.code_factor.copy_(vectors * values.clamp_min(0).sqrt())
+
+    def _set_fitted(
+        self, module: AutoencoderModule, trained: Trained, kind: Kind, keep_state: bool
+    ) -> None:
+        """Set the fitted attributes, all at once and last."""
+        earlier = self.history_ if keep_state and hasattr(self, "history_") else []
+        for entry in trained.history:
+            entry["epoch"] += len(earlier)
+        self.history_ = earlier + trained.history
+        self.n_iter_ = len(trained.history)
+        self.loss_ = trained.history[-1]["train_loss"]
+        self.loss_curve_ = [entry["train_loss"] for entry in self.history_]
+        self.validation_scores_ = [
+            entry["valid_score"] for entry in self.history_ if "valid_score" in entry
+        ] or None
+        self.best_loss_ = trained.best_loss
+        self.n_components_ = self._n_features_out = self.n_components
+        self.device_ = str(module.center.device)
+        self.module_ = module
+        self._kind = kind.empty()
+        self._training_state = trained.state if keep_state else None
+
+    def _listeners(self, context: Any, X: Any, y: Any) -> list[Any]:
+        """The callbacks of a fit: the user's, and those that scikit-learn has set."""
+        listeners = list(self.callbacks or [])
+        if context is not None:
+            from sklearn_ae._backend.callbacks import ScikitLearnCallbacks
+
+            listeners.append(
+                ScikitLearnCallbacks(self, context, X, X if y is None else y, self._snapshot)
+            )
+        return listeners
+
+    def _snapshot(self, module: AutoencoderModule) -> dict[str, Any]:
+        """Fitted attributes of an estimator that would stop now."""
+        return {
+            "module_": module_from_state(module_to_state(module)),
+            "n_components_": self.n_components,
+            "_n_features_out": self.n_components,
+            "_kind": np.empty((0, 0)),
+        }
+
+    # Inference
+
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Their codes, in the floating-point type of `X`.
+        """
+        rows, kind, module = self._to_infer(X, "transform")
+        return kind.wrap(_by_chunks(rows, module.encode))
+
+    def inverse_transform(self, Z):
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : {array-like, Tensor} of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training data, in the floating-point type of `Z`.
+            Images and sequences come back in their own shape.
+        """
+        check_is_fitted(self)
+        check_same_namespace(Z, self, attribute="_kind", method="inverse_transform")
+        return self._decode(*check_codes(self, Z))
+
+    def reconstruct(self, X):
+        """Encode and decode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        X_reconstructed : ndarray of the shape of `X`
+            Equal to ``inverse_transform(transform(X))``.
+        """
+        rows, kind, module = self._to_infer(X, "reconstruct")
+        result = _by_chunks(rows, lambda x: self._to_units(module, module(x)))
+        return kind.wrap(result.reshape(-1, *self.input_shape_))
+
+    def score_samples(self, X):
+        """Score each row: the higher, the more like the training rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Minus the mean squared error of each row's reconstruction, in squared units of
+            `X`.
+        """
+        rows, kind, module = self._to_infer(X, "score_samples")
+        errors = _by_chunks(rows, functools.partial(self._squared_error, module))
+        return kind.wrap(-errors * module.scale.square())
+
+    def score(self, X, y=None, sample_weight=None):
+        """Fraction of variance explained.
+
+        ``1 - ||X - X'||^2 / ||X - mean(X)||^2``, with ``X'`` the reconstruction:
+        comparable with ``PCA.explained_variance_ratio_.sum()``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1; higher is better. Of rows that are all equal: 1 if they are
+            reconstructed, else 0.
+        """
+        rows, _, module = self._to_infer(X, "score", sample_weight)
+        errors = _by_chunks(rows, functools.partial(self._squared_error, module))
+        weight = rows.take_weight(slice(0, len(rows)))
+        error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
+        variance = float(spread(rows)[1])
+        if variance == 0:
+            return float(error < torch.finfo(errors.dtype).eps)
+        return 1 - error / variance
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw new rows.
+
+        Codes are drawn from the Gaussian that has the mean and the covariance of the
+        training rows' codes, and decoded.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Fixes the draw.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training data.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        normal = check_random_state(random_state).standard_normal((n_samples, self.n_components_))
+        mean, factor = (
+            buffer.detach().double().cpu().numpy()
+            for buffer in (self.module_.code_mean, self.module_.code_factor)
+        )
+        return self._decode(mean + normal @ factor.T, kind_of(self._kind))
+
+    def _to_infer(
+        self, X: Any, method: str, sample_weight: Any = None
+    ) -> tuple[Rows, Kind, AutoencoderModule]:
+        """Validate rows for a method of the fitted estimator."""
+        check_is_fitted(self)
+        check_same_namespace(X, self, attribute="_kind", method=method)
+        X, kind = check_rows(self, X, reset=False)
+        module = self._module_as(kind.dtype)
+        rows = Rows(X, check_weight(sample_weight, X.shape[0]), module.center.device, kind.dtype)
+        return rows.standardized(module.center, module.scale, module.center.dtype), kind, module
+
+    def _module_as(self, dtype: torch.dtype) -> AutoencoderModule:
+        """The module in the precision of the data, a copy where that is another."""
+        module = self.module_
+        if module.center.device.type == "mps" or module.center.dtype == dtype:
+            return module
+        return copy.deepcopy(module).to(dtype)
+
+    def _to_units(self, module: AutoencoderModule, output: Tensor) -> Tensor:
+        """Turn outputs of the decoder into rows in the units of the training data."""
+        return get_loss(self.loss).mean(output) * module.scale + module.center
+
+    @torch.no_grad()
+    def _decode(self, Z: Any, kind: Kind) -> Any:
+        module = self._module_as(kind.dtype)
+        codes = Rows(Z, None, module.center.device, module.center.dtype)
+        result = _by_chunks(codes, lambda z: self._to_units(module, module.decode(z)))
+        return kind.wrap(result.reshape(-1, *self.input_shape_))
+
+    def _squared_error(self, module: AutoencoderModule, x: Tensor) -> Tensor:
+        """Mean squared error of each row, in network units."""
+        return (get_loss(self.loss).mean(module(x)) - x).square().mean(1)
+
+    # What scikit-learn asks for
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.array_api_support = True
+        return tags
+
+    def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
+        """Move to another array library or device."""
+        self._kind = converter(self._kind)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Describe the estimator without torch objects."""
+        state = dict(super().__getstate__())
+        if "module_" in state:
+            state["module_"] = module_to_state(state["module_"])
+            state["_kind"] = kind_to_state(state["_kind"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "module_" in state:
+            state["module_"] = module_from_state(state["module_"])
+            state["_kind"] = kind_from_state(state["_kind"])
+        super().__setstate__(state)
+
+
+@torch.no_grad()
+def _by_chunks(rows: Rows, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply ``function`` to a bounded number of rows at a time."""
+    results = [
+        function(rows.take(slice(start, min(start + _INFERENCE_ROWS, len(rows)))))
+        for start in range(0, len(rows), _INFERENCE_ROWS)
+    ]
+    return results[0] if len(results) == 1 else torch.cat(results)

@@ -1,0 +1,203 @@
+"""Reconstruction losses: small pure functions of a decoder output and its target.
+
+Notation: ``o`` is the decoder's output and ``t`` its target, both of shape
+``(batch_size, ...)``; ``p`` is the number of entries of one row. Every loss is a mean
+over the entries of a row, so its size does not depend on the width of the data, and
+comes with its derivative with respect to ``o``, which the hand-written training step of
+dense networks uses and the tests hold against automatic differentiation.
+
+A loss also fixes how an output becomes a reconstruction, its ``mean``: the identity for
+differences, the logistic function for Bernoulli and the exponential for Poisson data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+HUBER_THRESHOLD = 1.0
+
+
+def _row_mean(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(1)
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each row, ``sum_j (o_j - t_j)^2 / p``.
+
+    Parameters
+    ----------
+    output, target : Tensor of shape (batch_size, ...)
+
+    Returns
+    -------
+    Tensor of shape (batch_size,)
+    """
+    return _row_mean((output - target).square())
+
+
+def squared_error_gradient(output: Tensor, target: Tensor) -> Tensor:
+    """Derivative of :func:`squared_error`, ``2 (o - t) / p``."""
+    return (output - target).mul_(2 / target[0].numel())
+
+
+def absolute_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of each row, ``sum_j |o_j - t_j| / p``.
+
+    Its minimiser is a conditional median, which outlying entries do not move.
+    """
+    return _row_mean((output - target).abs())
+
+
+def absolute_error_gradient(output: Tensor, target: Tensor) -> Tensor:
+    """Derivative of :func:`absolute_error`, ``sign(o - t) / p``."""
+    return (output - target).sign_().div_(target[0].numel())
+
+
+def huber(output: Tensor, target: Tensor) -> Tensor:
+    """Huber's loss of each row, quadratic up to 1 and linear beyond.
+
+    With ``d = o - t``: ``d^2 / 2`` where ``|d| <= 1``, else ``|d| - 1/2``, averaged over
+    the row. The threshold of 1 is one standard deviation of the data.
+
+    References
+    ----------
+    Huber, P. J. (1964). Robust estimation of a location parameter. Annals of
+    Mathematical Statistics, 35(1), 73-101.
+    """
+    return _row_mean(
+        functional.huber_loss(output, target, reduction="none", delta=HUBER_THRESHOLD)
+    )
+
+
+def huber_gradient(output: Tensor, target: Tensor) -> Tensor:
+    """Derivative of :func:`huber`, ``clip(o - t, -1, 1) / p``."""
+    difference = (output - target).clamp_(-HUBER_THRESHOLD, HUBER_THRESHOLD)
+    return difference.div_(target[0].numel())
+
+
+def binary_crossentropy(output: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of each row between ``t`` in [0, 1] and Bernoulli means.
+
+    The output is a logit: ``sum_j [log(1 + e^{o_j}) - t_j o_j] / p``, in nats.
+    """
+    return _row_mean(functional.softplus(output) - target * output)
+
+
+def binary_crossentropy_gradient(output: Tensor, target: Tensor) -> Tensor:
+    """Derivative of :func:`binary_crossentropy`, ``(sigmoid(o) - t) / p``."""
+    return output.sigmoid().sub_(target).div_(target[0].numel())
+
+
+def poisson(output: Tensor, target: Tensor) -> Tensor:
+    """Half Poisson deviance of each row between counts ``t`` and rates ``e^o``.
+
+    ``sum_j [t_j log t_j - t_j - t_j o_j + e^{o_j}] / p``, which is zero for a perfect
+    reconstruction and differs from the negative log-likelihood by a constant.
+    """
+    saturated = torch.special.xlogy(target, target) - target
+    return _row_mean(saturated - target * output + output.exp())
+
+
+def poisson_gradient(output: Tensor, target: Tensor) -> Tensor:
+    """Derivative of :func:`poisson`, ``(e^o - t) / p``."""
+    return output.exp().sub_(target).div_(target[0].numel())
+
+
+def _identity(output: Tensor) -> Tensor:
+    return output
+
+
+def _logit(mean: Tensor) -> Tensor:
+    return torch.logit(mean, eps=1e-3)
+
+
+def _log(mean: Tensor) -> Tensor:
+    return mean.clamp_min(1e-3).log()
+
+
+def _bernoulli_variance(mean: Tensor) -> Tensor:
+    return (mean * (1 - mean)).clamp_min(1e-3)
+
+
+def _poisson_variance(mean: Tensor) -> Tensor:
+    return mean.clamp_min(1e-3)
+
+
+class Loss(NamedTuple):
+    """A reconstruction loss and all that depends on its choice.
+
+    Attributes
+    ----------
+    value : callable
+        ``(output, target)`` to one value a row.
+    gradient : callable or None
+        ``(output, target)`` to the derivative of each row's value with respect to its
+        output. None: automatic differentiation.
+    mean : callable
+        Output to reconstruction.
+    link : callable
+        Reconstruction to output, the inverse of ``mean`` kept away from its poles.
+    slope : callable or None
+        Reconstruction to the derivative of ``mean`` at its output. None: one.
+    scaled : bool
+        Whether the data are centred and scaled first. Losses that fix the range of the
+        data use them as they are.
+    lower, upper : float
+        The range of data that the loss is defined on.
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    gradient: Callable[[Tensor, Tensor], Tensor] | None = None
+    mean: Callable[[Tensor], Tensor] = _identity
+    link: Callable[[Tensor], Tensor] = _identity
+    slope: Callable[[Tensor], Tensor] | None = None
+    scaled: bool = True
+    lower: float = float("-inf")
+    upper: float = float("inf")
+
+
+LOSSES: dict[str, Loss] = {
+    "squared_error": Loss(squared_error, squared_error_gradient),
+    "absolute_error": Loss(absolute_error, absolute_error_gradient),
+    "huber": Loss(huber, huber_gradient),
+    "binary_crossentropy": Loss(
+        binary_crossentropy,
+        binary_crossentropy_gradient,
+        mean=torch.sigmoid,
+        link=_logit,
+        slope=_bernoulli_variance,
+        scaled=False,
+        lower=0.0,
+        upper=1.0,
+    ),
+    "poisson": Loss(
+        poisson,
+        poisson_gradient,
+        mean=torch.exp,
+        link=_log,
+        slope=_poisson_variance,
+        scaled=False,
+        lower=0.0,
+    ),
+}
+
+
+def get_loss(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """Look a loss up by its name, or wrap a callable.
+
+    Parameters
+    ----------
+    loss : str or callable
+        A key of ``LOSSES``, or ``loss(output, target)`` that returns one value a row,
+        shape ``(batch_size,)``, or a scalar, on centred and scaled data.
+
+    Returns
+    -------
+    Loss
+    """
+    return LOSSES[loss] if isinstance(loss, str) else Loss(loss)

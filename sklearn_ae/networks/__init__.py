@@ -1,0 +1,5 @@
+"""Network specifications, and the torch modules that they build."""
+
+from sklearn_ae.networks.dense import DenseNetwork
+
+__all__ = ["DenseNetwork"]

@@ -1,0 +1,53 @@
+"""Activation functions with the derivatives that the hand-written backward pass needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_aten = torch.ops.aten
+
+
+class Activation(NamedTuple):
+    """An element-wise non-linearity.
+
+    Attributes
+    ----------
+    forward : callable
+        Pre-activation to activation.
+    backward : callable
+        ``(gradient, pre, post)``: the gradient with respect to the activation, the
+        pre-activation and the activation, to the gradient with respect to the
+        pre-activation.
+    gain : float
+        Factor on the weights' initial standard deviation ``1 / sqrt(fan_in)`` that keeps
+        the size of the signal from layer to layer.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    gain: float
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(
+        functional.relu, lambda g, pre, post: _aten.threshold_backward(g, post, 0), 2**0.5
+    ),
+    "silu": Activation(
+        functional.silu, lambda g, pre, post: _aten.silu_backward(g, pre), 2**0.5
+    ),
+    "gelu": Activation(
+        functional.gelu, lambda g, pre, post: _aten.gelu_backward(g, pre), 2**0.5
+    ),
+    "tanh": Activation(
+        torch.tanh, lambda g, pre, post: _aten.tanh_backward(g, post), 1.0
+    ),
+    "logistic": Activation(
+        torch.sigmoid, lambda g, pre, post: _aten.sigmoid_backward(g, post), 1.0
+    ),
+    "identity": Activation(lambda pre: pre, lambda g, pre, post: g, 1.0),
+}

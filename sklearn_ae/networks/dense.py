@@ -1,0 +1,158 @@
+"""Dense networks: fully connected layers, with a linear path beside them on request."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks.activations import ACTIVATIONS
+
+
+class DenseStack(nn.Module):
+    """A chain of linear layers with a non-linearity between them.
+
+    With ``shortcut`` a linear map from the input is added to the output of the last layer,
+    so that the chain only has to learn what a linear map cannot say.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths of the input, of each hidden layer and of the output.
+    activation : str
+        A key of ``ACTIVATIONS``.
+    shortcut : bool
+        Whether to add the linear path.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], activation: str, shortcut: bool) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.layers = nn.ModuleList(
+            nn.utils.skip_init(nn.Linear, fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)
+        )
+        self.shortcut = (
+            nn.utils.skip_init(nn.Linear, sizes[0], sizes[-1], bias=False) if shortcut else None
+        )
+        self.reset()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, sizes[0])`` to ``(batch, sizes[-1])``."""
+        hidden = x
+        for layer in self.layers[:-1]:
+            hidden = self.activation.forward(layer(hidden))
+        output = self.layers[-1](hidden)
+        return output if self.shortcut is None else output + self.shortcut(x)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Draw the layers' weights: uniform, of variance ``gain^2 / fan_in``."""
+        for layer in self.layers:
+            limit = 1 / math.sqrt(layer.in_features)
+            layer.bias.uniform_(-limit, limit)
+            limit *= math.sqrt(3) * self.activation.gain
+            layer.weight.uniform_(-limit, limit)
+        if self.shortcut is not None:
+            self.shortcut.weight.zero_()
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor, center: Tensor, scale: Tensor) -> None:
+        """Make the stack compute ``x @ weight.T + bias``, its non-linear branch zero.
+
+        The branch's first layer is adapted to inputs of mean ``center`` and spread
+        ``scale``, so that it starts as if they were standardised.
+        """
+        first, last = self.layers[0], self.layers[-1]
+        center, scale = center.to(first.weight), scale.to(first.weight)
+        self.shortcut.weight.copy_(weight)
+        first.weight.div_(scale)
+        first.bias.sub_(first.weight @ center)
+        last.weight.zero_()
+        last.bias.copy_(bias)
+
+
+class DenseModule(AutoencoderModule):
+    """Encoder ``n_features -> hidden -> n_components`` and its mirror image.
+
+    Parameters
+    ----------
+    n_features, n_components : int
+        Widths of a row and of its code.
+    hidden_layer_sizes : tuple of int
+        Widths of the encoder's hidden layers; the decoder has them in reverse order.
+    activation : str
+        Non-linearity of the hidden layers.
+    shortcut : bool
+        Whether encoder and decoder each carry a linear path beside the layers.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        hidden_layer_sizes: tuple[int, ...],
+        activation: str,
+        shortcut: bool,
+    ) -> None:
+        super().__init__(n_features, n_components)
+        sizes = (n_features, *hidden_layer_sizes, n_components)
+        self.encoder = DenseStack(sizes, activation, shortcut)
+        self.decoder = DenseStack(sizes[::-1], activation, shortcut)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map ``(batch, n_features)`` to ``(batch, n_components)``."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map ``(batch, n_components)`` to ``(batch, n_features)``."""
+        return self.decoder(z)
+
+    def unpenalized(self) -> set[str]:
+        """Spare the linear paths as well: decay then pulls towards the linear solution."""
+        return super().unpenalized() | {"encoder.shortcut.weight", "decoder.shortcut.weight"}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DenseNetwork(BaseEstimator):
+    """Fully connected network, shallow or deep.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple
+        makes a linear autoencoder.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
+        Non-linearity of the hidden layers.
+
+    Examples
+    --------
+    >>> from sklearn_ae.networks import DenseNetwork
+    >>> DenseNetwork(hidden_layer_sizes=(64,)).build(n_features=20, n_components=3).config
+    {'n_features': 20, 'n_components': 3, 'hidden_layer_sizes': (64,), 'activation': 'tanh', \
+'shortcut': False}
+    """
+
+    hidden_layer_sizes: tuple[int, ...] = (128, 128)
+    activation: str = "tanh"
+
+    def build(self, n_features: int, n_components: int, shortcut: bool = False) -> DenseModule:
+        """Make the module, its weights not yet drawn.
+
+        Parameters
+        ----------
+        n_features, n_components : int
+            Widths of a row and of its code.
+        shortcut : bool, default=False
+            Whether encoder and decoder each carry a linear path beside the layers.
+
+        Returns
+        -------
+        DenseModule
+        """
+        sizes = tuple(int(size) for size in self.hidden_layer_sizes)
+        return DenseModule(n_features, n_components, sizes, self.activation, shortcut)
