@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
@@ -25,12 +25,14 @@ class Autoencoder(BaseAutoencoder):
     hidden_layer_sizes: Any = (128, 128)
     activation: str = "tanh"
     init: str = "pca"
+    input_noise: float = 0.2
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"pca", "random"})],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
     }
 
     def _build_module(self, n_features: int) -> DenseModule:
@@ -56,3 +58,9 @@ class Autoencoder(BaseAutoencoder):
         module.decoder.start_linear(
             (axes / slope).t(), loss.link(center), torch.zeros_like(code_scale), code_scale
         )
+
+    def _starts_well(self) -> bool:
+        return self.init == "pca"
+
+    def _noise_level(self) -> float:
+        return self.input_noise

@@ -254,6 +254,7 @@ class BaseAutoencoder(
                 products=products,
                 seeds=seeds,
                 batch_size=self.batch_size,
+                noise_level=self._noise_level(),
                 learning_rate_init=self.learning_rate_init,
                 schedule="constant" if one_pass else self.learning_rate,
                 alpha=self.alpha,
@@ -273,7 +274,9 @@ class BaseAutoencoder(
         """Build the network, its weights drawn, with the centre and scale of the rows."""
         with drawing_from(make_generator(seeds.weights)):
             module = self._build_module(rows.n_features)
-        precision = resolve_precision(self.precision, kind.double, inner_width(module), rows.device)
+        precision = resolve_precision(
+            self.precision, kind.double, len(rows), inner_width(module), rows.device
+        )
         module.to(rows.device, precision.weights)
         center, variance = spread(rows)
         if not torch.isfinite(variance):
@@ -296,7 +299,11 @@ class BaseAutoencoder(
 
     def _starts_well(self) -> bool:
         """Whether the start is a solution that only evidence should move."""
-        return getattr(self, "init", "random") == "pca"
+        return False
+
+    def _noise_level(self) -> float:
+        """Standard deviation of the noise that regularises the encoder, in network units."""
+        return 0.0
 
     def _judge(
         self, module: AutoencoderModule, X: Tensor, *, products: torch.dtype

@@ -8,12 +8,14 @@ are prepared once instead.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+
+from sklearn_ae._backend.random import row_keys
 
 HELD_BYTES = 64 * 2**20
 """Data that take at most this much are prepared once and held."""
@@ -139,41 +141,91 @@ class Rows:
             yield slice(start, min(start + step, len(self)))
 
 
+class Batch(NamedTuple):
+    """What a training step sees.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (batch_size, n_features)
+        What the encoder sees.
+    target : Tensor of shape (batch_size, n_features)
+        What the decoder should give: the rows without noise.
+    weight : Tensor of shape (batch_size,) or None
+        One on average over the epoch.
+    """
+
+    rows: Tensor
+    target: Tensor
+    weight: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 class Batches:
-    """Batches of one epoch after another: rows and their weights.
+    """Batches of one epoch after another.
 
     Parameters
     ----------
     rows : Rows
     batch_size : int
-    generator : torch.Generator or None
-        Shuffles. None: the order as it is.
+    shuffle : torch.Generator or None
+        Gives the order. None: the order as it is.
+    noise_level : float
+        Standard deviation of Gaussian noise on what the encoder sees, fresh every time.
+    noise : torch.Generator or None
+        Gives the noise.
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, generator: torch.Generator | None = None
+        self,
+        rows: Rows,
+        batch_size: int,
+        shuffle: torch.Generator | None = None,
+        noise_level: float = 0.0,
+        noise: torch.Generator | None = None,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
-        self.generator = generator
+        self.shuffle = shuffle
+        self.noise_level = noise_level
+        self.noise = noise
         self.mean_weight = rows.total_weight / max(1, len(rows))
+        self._twins: Tensor | None = None
+        if noise_level and len(rows) <= batch_size:
+            self._twins = self._find_twins()
+
+    def _find_twins(self) -> Tensor:
+        """Number the distinct rows, in an order of their own.
+
+        In a single batch copies of a row share their noise, which makes two copies the
+        same as one row of weight two.
+        """
+        keys = row_keys(self.rows.take(slice(0, len(self.rows))).cpu().numpy(), seed=0)
+        return torch.from_numpy(np.unique(keys, return_inverse=True)[1]).to(self.rows.device)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield ``(rows, weight)``; the weights are one on average over the epoch."""
+    def __iter__(self) -> Iterator[Batch]:
         n_rows, size = len(self.rows), self.batch_size
-        if n_rows <= size or self.generator is None:  # one batch needs no order
+        if n_rows <= size or self.shuffle is None:  # one batch needs no order
             for start in range(0, n_rows, size):
                 yield self._batch(slice(start, min(start + size, n_rows)))
             return
-        order = torch.randperm(n_rows, generator=self.generator)
-        for index in order.split(size):
+        for index in torch.randperm(n_rows, generator=self.shuffle).split(size):
             yield self._batch(index)
 
-    def _batch(self, index: slice | Tensor) -> tuple[Tensor, Tensor | None]:
-        rows = self.rows.take(index)
-        if self.rows.weight is None:
-            return rows, None
-        return rows, (self.rows.take_weight(index) / self.mean_weight).to(rows.dtype)
+    def _batch(self, index: slice | Tensor) -> Batch:
+        target, weight = self.rows.take(index), None
+        if self.rows.weight is not None:
+            weight = (self.rows.take_weight(index) / self.mean_weight).to(target.dtype)
+        rows = target + self._draw(target) if self.noise_level else target
+        return Batch(rows, target, weight)
+
+    def _draw(self, target: Tensor) -> Tensor:
+        draw = torch.empty_like(target)
+        if self._twins is None:
+            return draw.normal_(std=self.noise_level, generator=self.noise)
+        distinct = draw[: int(self._twins.max()) + 1]
+        return distinct.normal_(std=self.noise_level, generator=self.noise)[self._twins]

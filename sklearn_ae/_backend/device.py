@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import torch
 
-NARROW = 128
+NARROW = 32
 """Widest layer, in units, up to which float64 data are trained on in float64."""
 
+FEW_ROWS = 512
+"""Number of rows up to which they are, whatever the width."""
+
 WIDE = 256
-"""Width of the widest layer from which bfloat16 products pay."""
+"""Smaller side of the largest weight matrix from which bfloat16 products pay."""
 
 
 def resolve_device(device: str | torch.device, X: object) -> torch.device:
@@ -72,7 +75,11 @@ class Precision(NamedTuple):
 
 
 def resolve_precision(
-    precision: str, data_is_double: bool, widest_layer: int, device: torch.device
+    precision: str,
+    data_is_double: bool,
+    n_rows: int,
+    inner_width: int,
+    device: torch.device,
 ) -> Precision:
     """Choose the data types of a fit.
 
@@ -81,8 +88,10 @@ def resolve_precision(
     precision : {"auto", "float32", "float64", "bfloat16"}
     data_is_double : bool
         Whether the rows come in float64, as scikit-learn's usually do.
-    widest_layer : int
-        Units in the widest hidden layer.
+    n_rows : int
+        Number of training rows.
+    inner_width : int
+        Smaller side of the largest weight matrix.
     device : torch.device
 
     Returns
@@ -94,9 +103,10 @@ def resolve_precision(
     if precision != "auto":
         dtype = getattr(torch, precision)
         return Precision(dtype, dtype)
-    if data_is_double and widest_layer <= NARROW and device.type == "cpu":
+    cheap = inner_width <= NARROW or n_rows <= FEW_ROWS
+    if data_is_double and cheap and device.type == "cpu":
         return Precision(torch.float64, torch.float64)
-    if widest_layer >= WIDE and _multiplies_bfloat16(device):
+    if inner_width >= WIDE and _multiplies_bfloat16(device):
         return Precision(torch.float32, torch.bfloat16)
     return Precision(torch.float32, torch.float32)
 

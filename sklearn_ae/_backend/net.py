@@ -17,7 +17,7 @@ from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Batches
+from sklearn_ae._backend.batches import Batch, Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
 from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
 from sklearn_ae._backend.steps import Terms
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
     Attributes
     ----------
     step : callable
-        ``(rows, weights)`` to named loss terms; writes the gradient.
+        Batch to named loss terms; writes the gradient.
     judge : callable
         ``(rows)`` to the loss and the squared error of each row.
     learning_rate_init : float
@@ -80,7 +80,7 @@ class Plan(NamedTuple):
         Epochs at most.
     """
 
-    step: Callable[[Tensor, Tensor | None], Terms]
+    step: Callable[[Batch], Terms]
     judge: Callable[[Tensor], tuple[Tensor, Tensor]]
     learning_rate_init: float
     schedule: str
@@ -179,28 +179,28 @@ class AutoencoderNet(NeuralNet):
         n_steps = n_batches * self.plan.max_iter
         group = self.optimizer_.param_groups[0]
         sums: Terms = {}
-        for number, (rows, weight) in enumerate(batches):
+        for number, batch in enumerate(batches):
             if own_schedule:
                 progress = (epoch * n_batches + number) / n_steps
                 group["lr"] = self.plan.learning_rate_init * schedule(progress)
             if tell_batches:
-                self.notify("on_batch_begin", batch=(rows, weight), training=True)
-            terms = self.plan.step(rows, weight)
+                self.notify("on_batch_begin", batch=batch, training=True)
+            terms = self.plan.step(batch)
             if tell_batches:
                 self.notify(
                     "on_grad_computed",
                     named_parameters=self.get_all_learnable_params(),
-                    batch=(rows, weight),
+                    batch=batch,
                     training=True,
                 )
             self.optimizer_.step()
             for name, term in terms.items():
-                sums[name] = sums.get(name, 0) + term * len(rows)
+                sums[name] = sums.get(name, 0) + term * len(batch)
             if tell_batches:
                 loss = sum(terms.values())
-                self._record("train", {"loss": float(loss)}, len(rows), new_batch=False)
+                self._record("train", {"loss": float(loss)}, len(batch), new_batch=False)
                 self.notify(
-                    "on_batch_end", batch=(rows, weight), training=True, loss=loss, y_pred=None
+                    "on_batch_end", batch=batch, training=True, loss=loss, y_pred=None
                 )
         n_rows = len(batches.rows)
         means = {name: float(total) / n_rows for name, total in sums.items()}
@@ -234,11 +234,10 @@ class AutoencoderNet(NeuralNet):
     def validate(self) -> Validation:
         """Judge the present parameters on the held-out rows."""
         self.module_.eval()
-        rows_seen = self.held_out.rows
         losses, weights = [], []
         error = spread = total = mean = 0
-        for rows, weight in self.held_out:
-            weight = torch.ones_like(rows[:, 0]) if weight is None else weight
+        for rows, _, given in self.held_out:
+            weight = torch.ones_like(rows[:, 0]) if given is None else given
             row_losses, row_errors = self.plan.judge(rows)
             losses.append(row_losses)
             weights.append(weight)
@@ -248,5 +247,5 @@ class AutoencoderNet(NeuralNet):
             total += weight.sum()
         spread = float(spread - mean.square().sum() / total)
         score = 1 - float(error) / spread if spread > 0 else float(error <= 0)
-        weight = torch.cat(weights) * rows_seen.total_weight / len(rows_seen)
+        weight = torch.cat(weights) * self.held_out.mean_weight
         return Validation(torch.cat(losses), weight, score, self.flat.values.detach().clone())

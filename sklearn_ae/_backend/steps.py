@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sklearn_ae._backend.batches import Batch
 from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import drawing_from
 from sklearn_ae.losses import Loss
@@ -70,13 +71,12 @@ class AutogradStep:
         )
         self.draws = drawing_from(generator)
 
-    def __call__(self, x: Tensor, sample_weight: Tensor | None) -> Terms:
+    def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its terms."""
         self.gradient.zero_()
         with self.draws, self.cast:
-            terms = weighted_means(
-                self.loss(self.module, x, None, sample_weight), sample_weight
-            )
+            terms = self.loss(self.module, batch.rows, batch.target, batch.weight)
+        terms = weighted_means(terms, batch.weight)
         sum(terms.values()).backward()
         return {name: term.detach() for name, term in terms.items()}
 
@@ -95,6 +95,6 @@ class PlainDenseStep:
     def __init__(self, module: DenseModule, loss: Loss, products: torch.dtype) -> None:
         self.gradient = DenseGradient(module, loss, products)
 
-    def __call__(self, x: Tensor, sample_weight: Tensor | None) -> Terms:
+    def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its one term."""
-        return {"reconstruction": self.gradient(x, x, sample_weight)}
+        return {"reconstruction": self.gradient(batch.rows, batch.target, batch.weight)}

@@ -40,6 +40,8 @@ class Training:
         ``(module, rows)`` to the loss and the squared error of each row.
     products : torch.dtype
         Precision of the matrix products.
+    noise_level : float
+        Standard deviation of the noise on what the encoder sees.
     seeds : Seeds
     state : dict or None
         Where an earlier run of the same module left off.
@@ -54,6 +56,7 @@ class Training:
     products: torch.dtype
     seeds: Any
     batch_size: int | str
+    noise_level: float
     learning_rate_init: float
     schedule: str
     alpha: float
@@ -125,7 +128,9 @@ def train(training: Training) -> Trained:
     size = auto_batch_size(len(training.rows)) if size == "auto" else size
     held_out = training.held_out and Batches(training.held_out.hold(), _VALIDATION_ROWS)
     try:
-        net.train(Batches(training.rows.hold(), size, shuffle), held_out)
+        net.train(
+            Batches(training.rows.hold(), size, shuffle, training.noise_level, noise), held_out
+        )
     finally:
         for listener in listeners:
             if isinstance(listener, Progress):

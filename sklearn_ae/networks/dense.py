@@ -17,8 +17,8 @@ from sklearn_ae.networks.activations import ACTIVATIONS
 class DenseStack(nn.Module):
     """A chain of linear layers with a non-linearity between them.
 
-    With ``shortcut`` a linear map from the input is added to the output of the last layer,
-    so that the chain only has to learn what a linear map cannot say.
+    With ``shortcut`` a fixed linear map of the input is added to the output of the last
+    layer, so that the chain only learns what that map does not say.
 
     Parameters
     ----------
@@ -30,15 +30,15 @@ class DenseStack(nn.Module):
         Whether to add the linear path.
     """
 
+    shortcut: Tensor | None
+
     def __init__(self, sizes: tuple[int, ...], activation: str, shortcut: bool) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.layers = nn.ModuleList(
-            nn.utils.skip_init(nn.Linear, fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)
+            nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)
         )
-        self.shortcut = (
-            nn.utils.skip_init(nn.Linear, sizes[0], sizes[-1], bias=False) if shortcut else None
-        )
+        self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if shortcut else None)
         self.reset()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class DenseStack(nn.Module):
         for layer in self.layers[:-1]:
             hidden = self.activation.forward(layer(hidden))
         output = self.layers[-1](hidden)
-        return output if self.shortcut is None else output + self.shortcut(x)
+        return output if self.shortcut is None else torch.addmm(output, x, self.shortcut.t())
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -57,8 +57,6 @@ class DenseStack(nn.Module):
             layer.bias.uniform_(-limit, limit)
             limit *= math.sqrt(3) * self.activation.gain
             layer.weight.uniform_(-limit, limit)
-        if self.shortcut is not None:
-            self.shortcut.weight.zero_()
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, center: Tensor, scale: Tensor) -> None:
@@ -69,7 +67,7 @@ class DenseStack(nn.Module):
         """
         first, last = self.layers[0], self.layers[-1]
         center, scale = center.to(first.weight), scale.to(first.weight)
-        self.shortcut.weight.copy_(weight)
+        self.shortcut.copy_(weight)
         first.weight.div_(scale)
         first.bias.sub_(first.weight @ center)
         last.weight.zero_()
@@ -111,10 +109,6 @@ class DenseModule(AutoencoderModule):
     def decode(self, z: Tensor) -> Tensor:
         """Map ``(batch, n_components)`` to ``(batch, n_features)``."""
         return self.decoder(z)
-
-    def unpenalized(self) -> set[str]:
-        """Spare the linear paths as well: decay then pulls towards the linear solution."""
-        return super().unpenalized() | {"encoder.shortcut.weight", "decoder.shortcut.weight"}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -57,9 +57,7 @@ class _StackGradient:
         self.layers = [
             (_Weight(layer.weight, dtype), _Weight(layer.bias, dtype)) for layer in stack.layers
         ]
-        self.shortcut = (
-            None if stack.shortcut is None else _Weight(stack.shortcut.weight, dtype)
-        )
+        self.shortcut = None if stack.shortcut is None else stack.shortcut.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         for weight, bias in self.layers:
@@ -73,8 +71,7 @@ class _StackGradient:
         weight, bias = self.layers[-1]
         output = torch.addmm(bias.value, self.inputs[-1], weight.transposed)
         if self.shortcut is not None:
-            self.shortcut.refresh()
-            output.addmm_(x, self.shortcut.transposed)
+            output.addmm_(x, self.shortcut.t())
         return output
 
     def backward(self, upstream: Tensor, to_input: bool) -> Tensor | None:
@@ -89,13 +86,11 @@ class _StackGradient:
                     self.pre_activations[depth - 1],
                     self.inputs[depth],
                 )
-        if self.shortcut is not None:
-            self.shortcut.take_product(upstream.t(), self.inputs[0])
         if not to_input:
             return None
         input_gradient = torch.mm(gradient, self.layers[0][0].value)
         if self.shortcut is not None:
-            input_gradient.addmm_(upstream, self.shortcut.value)
+            input_gradient.addmm_(upstream, self.shortcut)
         return input_gradient
 
 

@@ -1,0 +1,41 @@
+# Two commands matter: `make demo` and `make test`. Each builds .venv first if it must.
+# Paths are relative, so a folder whose name has a space in it works.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+INSTALL := -m pip install --disable-pip-version-check --quiet
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint test-oldest docs clean
+
+demo: .venv/installed
+	$(RUN) docs/examples/plot_beside_pca.py
+
+test: .venv/installed lint
+	$(RUN) -m pytest -n 2
+
+lint: .venv/installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(RUN) $(INSTALL) --constraint constraints.txt --editable ".[plot,test]"
+	touch .venv/installed
+
+# The oldest versions that pyproject.toml admits, in an environment of their own.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python $(INSTALL) --constraint constraints-oldest.txt --editable ".[plot,test]"
+	.venv-oldest/bin/python -m pytest -n 2
+
+docs: .venv/installed
+	$(RUN) $(INSTALL) --constraint constraints.txt --editable ".[docs]"
+	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv .venv-oldest demo_output docs/_build docs/auto_examples docs/generated

@@ -1,0 +1,73 @@
+"""Real data for the benchmarks: the folder named by SKLEARN_AE_DATA, or what scikit-learn has."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from sklearn import datasets
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def data_folder() -> Path | None:
+    """Folder of the real data, or None where there is none."""
+    folder = os.environ.get("SKLEARN_AE_DATA")
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def bundled_tables() -> dict[str, np.ndarray]:
+    """The tables that come with scikit-learn."""
+    names = ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"]
+    return {name: getattr(datasets, f"load_{name}")().data for name in names}
+
+
+def anomaly_tables() -> dict[str, np.ndarray]:
+    """The tables of ADBench, where they are at hand."""
+    folder = data_folder()
+    if folder is None:
+        return {}
+    files = sorted((folder / "adbench").glob("*.npz"))
+    return {file.stem: np.load(file)["X"].astype(np.float64) for file in files}
+
+
+def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    """MNIST as float32 rows in [0, 1]: train and test images, train and test labels, source."""
+    folder = data_folder()
+    if folder is None:
+        images, labels = datasets.fetch_openml("mnist_784", return_X_y=True, as_frame=False)
+        images, labels = (images / 255).astype(np.float32), labels.astype(int)
+        return images[:60000], images[60000:], labels[:60000], labels[60000:], "OpenML mnist_784"
+
+    def read(name: str, offset: int) -> np.ndarray:
+        with gzip.open(folder / "mnist" / name) as file:
+            return np.frombuffer(file.read(), np.uint8, offset=offset)
+
+    train, test = (
+        read(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 784).astype(np.float32) / 255
+        for part in ("train", "t10k")
+    )
+    labels = [read(f"{part}-labels-idx1-ubyte.gz", 8).astype(int) for part in ("train", "t10k")]
+    return train, test, *labels, "MNIST, IDX files"
+
+
+def machine() -> str:
+    """One line about where a figure was measured."""
+    capabilities = torch.cpu.get_capabilities()
+    return (
+        f"{capabilities.get('cpu_name', platform.processor())}, "
+        f"{torch.get_num_threads()} thread(s), torch {torch.__version__}, "
+        f"scikit-learn {sklearn.__version__}"
+    )
+
+
+def write_json(name: str, content: dict) -> None:
+    """Keep a result beside the printed table."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, default=float) + "\n")

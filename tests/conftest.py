@@ -1,0 +1,24 @@
+"""What must be set before torch, scipy and scikit-learn are imported."""
+
+import os
+
+# One thread: small networks gain nothing from two, and busy machines lose a lot.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without it scikit-learn skips its array API checks in silence.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, derandomize=True)
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def curve():
+    """Rows on a noisy spiral in four dimensions: a code of one number is enough."""
+    rng = np.random.default_rng(0)
+    t = rng.uniform(0.5, 3, size=400)
+    X = np.column_stack([t * np.cos(2 * t), t * np.sin(2 * t), t, t**2])
+    return X + 0.02 * rng.standard_normal(X.shape)

@@ -1,0 +1,130 @@
+"""Dense networks: the hand-written backward pass, and the start at PCA."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_ae.losses import LOSSES, get_loss
+from sklearn_ae.networks import DenseNetwork
+from sklearn_ae.networks._module import inner_width, module_from_state, module_to_state
+from sklearn_ae.networks.activations import ACTIVATIONS
+from sklearn_ae.networks.dense_gradient import DenseGradient
+
+
+def _module(activation="tanh", hidden=(7, 4), shortcut=True, dtype=torch.float64):
+    torch.manual_seed(0)
+    network = DenseNetwork(hidden_layer_sizes=hidden, activation=activation)
+    module = network.build(n_features=5, n_components=3, shortcut=shortcut).to(dtype)
+    with torch.no_grad():
+        if shortcut:
+            module.encoder.shortcut.normal_()
+            module.decoder.shortcut.normal_()
+        for parameter in module.parameters():
+            parameter.normal_(std=0.5)
+            parameter.grad = torch.zeros_like(parameter)
+    return module
+
+
+def _gradients(module):
+    return {name: value.grad.clone() for name, value in module.named_parameters()}
+
+
+@pytest.mark.parametrize("shortcut", [True, False])
+@pytest.mark.parametrize("hidden", [(), (6,), (7, 4), (5, 8, 3)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_backward_pass_equals_automatic_differentiation(activation, hidden, shortcut):
+    module = _module(activation, hidden, shortcut)
+    x = torch.randn(9, 5, dtype=torch.float64)
+    value = DenseGradient(module, get_loss("squared_error"), x.dtype)(x, x, None)
+    by_hand = _gradients(module)
+    module.zero_grad()
+    expected = get_loss("squared_error").value(module(x), x).mean()
+    expected.backward()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(by_hand[name], parameter.grad, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_and_losses_enter_the_backward_pass(name):
+    module = _module()
+    x = torch.rand(9, 5, dtype=torch.float64)
+    weight = torch.rand(9, dtype=torch.float64)
+    loss = get_loss(name)
+    value = DenseGradient(module, loss, x.dtype)(x, x, weight)
+    by_hand = _gradients(module)
+    module.zero_grad()
+    expected = (loss.value(module(x), x) * weight).mean()
+    expected.backward()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    for key, parameter in module.named_parameters():
+        torch.testing.assert_close(by_hand[key], parameter.grad, rtol=1e-10, atol=1e-13)
+
+
+def test_low_precision_products_leave_master_weights_in_float32():
+    module = _module(dtype=torch.float32)
+    x = torch.randn(64, 5)
+    exact = DenseGradient(module, get_loss("squared_error"), torch.float32)
+    exact(x, x, None)
+    expected = _gradients(module)
+    DenseGradient(module, get_loss("squared_error"), torch.bfloat16)(x, x, None)
+    for name, parameter in module.named_parameters():
+        assert parameter.dtype == parameter.grad.dtype == torch.float32
+        distance = (parameter.grad - expected[name]).norm() / expected[name].norm()
+        assert distance < 0.03  # bfloat16 keeps eight bits
+
+
+def test_linear_start_computes_the_linear_map():
+    module = _module()
+    generator = torch.Generator().manual_seed(1)
+    draw = {"dtype": torch.float64, "generator": generator}
+    weight, bias = torch.randn(3, 5, **draw), torch.randn(3, **draw)
+    module.encoder.start_linear(weight, bias, torch.randn(5, **draw), torch.rand(5, **draw) + 1)
+    x = torch.randn(6, 5, **draw)
+    torch.testing.assert_close(module.encode(x), x @ weight.t() + bias)
+
+
+def test_branch_starts_as_if_its_input_were_standardised():
+    module = _module()
+    reference = _module()
+    scale = torch.full((5,), 10.0, dtype=torch.float64)
+    center = torch.full((5,), 3.0, dtype=torch.float64)
+    module.encoder.start_linear(torch.zeros(3, 5), torch.zeros(3), center, scale)
+    x = torch.randn(6, 5, dtype=torch.float64)
+    torch.testing.assert_close(
+        module.encoder.layers[0](x * scale + center), reference.encoder.layers[0](x)
+    )
+
+
+def test_module_travels_as_plain_values():
+    module = _module()
+    state = module_to_state(module)
+    assert all(isinstance(array, np.ndarray) for array in state["arrays"].values())
+    again = module_from_state(state)
+    x = torch.randn(4, 5, dtype=torch.float64)
+    assert torch.equal(again(x), module(x))
+    state["arrays"]["center"][:] = 7
+    assert not (again.center == 7).any()
+
+
+def test_building_from_state_leaves_the_global_generator_alone():
+    state = module_to_state(_module())
+    before = torch.get_rng_state()
+    module_from_state(state)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_inner_width_is_the_smaller_side_of_the_largest_matrix():
+    network = DenseNetwork(hidden_layer_sizes=(1000, 20))
+    assert inner_width(network.build(n_features=64, n_components=3)) == 64
+    assert inner_width(network.build(n_features=784, n_components=3)) == 784
+
+
+def test_decay_spares_vectors():
+    names = _module().unpenalized()
+    assert "decoder.layers.0.bias" in names
+    assert "decoder.layers.0.weight" not in names
+
+
+def test_linear_path_is_not_trained():
+    assert not any("shortcut" in name for name, _ in _module().named_parameters())
