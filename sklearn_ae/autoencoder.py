@@ -20,9 +20,148 @@ from sklearn_ae.networks.dense import DenseModule
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Autoencoder(BaseAutoencoder):
-    """Autoencoder."""
+    """Dense autoencoder: PCA plus what PCA cannot see.
 
-    hidden_layer_sizes: Any = (128, 128)
+    An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
+    back; both are trained together so that what comes back is close to what went in. With
+    ``init="pca"`` encoder and decoder are each the sum of a linear map and a dense network,
+
+    .. math:: z = V (x - m) + f(x - m), \\qquad x' = m + V^T z + g(z),
+
+    with :math:`m` the mean and :math:`V` the first principal axes of the training rows. The
+    networks :math:`f` and :math:`g` start at zero, so training starts at PCA. The linear maps
+    stay as they are. Weights are kept only if they reconstruct held-out rows better, by more
+    than the standard error of the difference; without that evidence the result is PCA. With
+    a bounded activation, the default, rows far from the training data are treated nearly as
+    PCA treats them.
+
+    Rows are centred, and divided by one scalar, before they reach the network. Their units
+    do not matter.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Size of the code. It may exceed the number of features.
+    loss : {"squared_error", "absolute_error", "huber", "binary_crossentropy", "poisson"} or \
+            callable, default="squared_error"
+        What is small when a row is reconstructed well, averaged over its entries.
+        ``"binary_crossentropy"`` needs data in [0, 1] and ``"poisson"`` data that are not
+        negative; both use the data without centring and scaling. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, or a scalar.
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of Adam, the largest one of the schedule.
+    max_iter : int, default=200
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, all rows are trained on and the last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor, else the first
+        CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or hidden layers of up
+        to 32 units. Layers of 256 units and more multiply in bfloat16 where the hardware
+        has instructions for it, with weights in float32. Results are always computed in the
+        floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+        Widths of the encoder's hidden layers. The decoder mirrors them. An empty tuple makes
+        `f` and `g` linear.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
+        Non-linearity of the hidden layers.
+    init : {"pca", "random"}, default="pca"
+        Where training starts. ``"random"`` leaves the linear maps out.
+    input_noise : float, default=0.2
+        Standard deviation of Gaussian noise on what the encoder sees while it is trained, in
+        units of the data's overall standard deviation. It keeps the encoder smooth, which
+        matters where rows are few; with very many rows 0 may serve better.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call.
+    loss_ : float
+        Training loss of the last epoch. Under squared error it is the share of variance
+        that is not explained.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float
+        Lowest loss, on held-out rows where there are any, that of the weights kept.
+    validation_scores_ : list of float or None
+        Fraction of the held-out rows' variance explained after each epoch.
+    history_ : list of dict
+        One entry an epoch with all losses by name.
+    module_ : torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+    device_ : str
+        Where it was trained.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear optimum, where this estimator starts.
+
+    References
+    ----------
+    Hinton, G. E. and Salakhutdinov, R. R. (2006). Reducing the dimensionality of data with
+    neural networks. Science, 313(5786), 504-507.
+
+    Bishop, C. M. (1995). Training with noise is equivalent to Tikhonov regularization.
+    Neural Computation, 7(1), 108-116.
+
+    Examples
+    --------
+    A curve in space is one number a point, which PCA cannot tell:
+
+    >>> import numpy as np
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn_ae import Autoencoder
+    >>> t = np.linspace(0, 2, 300)
+    >>> X = np.column_stack([np.cos(3 * t), np.sin(3 * t), t])
+    >>> round(float(PCA(1).fit(X).explained_variance_ratio_.sum()), 2)
+    0.46
+    >>> autoencoder = Autoencoder(1, random_state=0).fit(X)
+    >>> autoencoder.score(X) > 0.99
+    True
+    >>> autoencoder.transform(X).shape
+    (300, 1)
+    """
+
+    hidden_layer_sizes: tuple[int, ...] = (128, 128, 128)
     activation: str = "tanh"
     init: str = "pca"
     input_noise: float = 0.2

@@ -61,7 +61,6 @@ from sklearn_ae.networks._module import (
     module_to_state,
 )
 
-_INFERENCE_ROWS = 2048
 _CODE_SAMPLE = 10_000
 
 
@@ -92,12 +91,12 @@ class BaseAutoencoder(
     alpha: float = 0.1
     batch_size: int | str = "auto"
     learning_rate: str = "one_cycle"
-    learning_rate_init: float = 0.005
+    learning_rate_init: float = 0.003
     max_iter: int = 200
     tol: float = 1e-4
     early_stopping: bool = True
     validation_fraction: float = 0.1
-    n_iter_no_change: int = 40
+    n_iter_no_change: int = 100
     warm_start: bool = False
     callbacks: list[Any] | None = None
     device: str | torch.device = "auto"
@@ -287,14 +286,17 @@ class BaseAutoencoder(
         return module, *precision
 
     def _split(self, rows: Rows, seed: int) -> tuple[Rows, Rows | None]:
-        """Hold out `validation_fraction` of the rows, by their content."""
+        """Hold out `validation_fraction` of the rows, by their content.
+
+        Rows too few to spare one are trained and validated on alike.
+        """
         keys = np.concatenate(
             [row_keys(rows.take(chunk).cpu().numpy(), seed) for chunk in rows.chunks()]
         )
         weight = rows.take_weight(slice(0, len(rows))).cpu().numpy()
         mask = held_out(keys, weight, self.validation_fraction)
         if not mask.any():
-            return rows, None
+            return rows, rows
         return rows.subset(np.flatnonzero(~mask)), rows.subset(np.flatnonzero(mask))
 
     def _starts_well(self) -> bool:
@@ -323,9 +325,9 @@ class BaseAutoencoder(
     def _describe_codes(self, module: AutoencoderModule, rows: Rows) -> None:
         """Note mean and covariance of the codes, which `sample` draws from."""
         stride = -(-len(rows) // _CODE_SAMPLE)
-        index = torch.arange(0, len(rows), stride)
-        codes = torch.cat([module.encode(rows.take(part)) for part in index.split(_INFERENCE_ROWS)])
-        weight = torch.cat([rows.take_weight(part) for part in index.split(_INFERENCE_ROWS)])
+        rows = rows.subset(np.arange(0, len(rows), stride))
+        codes = _by_chunks(rows, module.encode)
+        weight = rows.take_weight(slice(0, len(rows)))
         weight = (weight / weight.sum()).to(codes.dtype)
         module.code_mean.copy_(weight @ codes)
         centered = codes - module.code_mean
@@ -571,9 +573,6 @@ class BaseAutoencoder(
 
 @torch.no_grad()
 def _by_chunks(rows: Rows, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply ``function`` to a bounded number of rows at a time."""
-    results = [
-        function(rows.take(slice(start, min(start + _INFERENCE_ROWS, len(rows)))))
-        for start in range(0, len(rows), _INFERENCE_ROWS)
-    ]
+    """Apply ``function`` to a piece of the rows at a time."""
+    results = [function(rows.take(chunk)) for chunk in rows.chunks()]
     return results[0] if len(results) == 1 else torch.cat(results)

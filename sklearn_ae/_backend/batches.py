@@ -23,6 +23,9 @@ HELD_BYTES = 64 * 2**20
 CHUNK_BYTES = 8 * 2**20
 """Size of the pieces in which larger data are read."""
 
+CHUNK_ROWS = 4096
+"""Number of rows in such a piece at most: hidden layers may be wider than the data."""
+
 
 class Rows:
     """A sequence of weighted rows that gives tensors on the training device.
@@ -134,11 +137,15 @@ class Rows:
         rows = np.array(rows, dtype=dtype, copy=True if is_view else None, order="C")
         return torch.from_numpy(rows).to(self.device)
 
+    @property
+    def chunk_size(self) -> int:
+        """Number of rows that are read at a time."""
+        return max(1, min(CHUNK_ROWS, CHUNK_BYTES // (8 * self.n_features)))
+
     def chunks(self) -> Iterator[slice]:
-        """Slices that cover all rows in order, each of bounded size."""
-        step = max(1, CHUNK_BYTES // (8 * max(1, self.n_features)))
-        for start in range(0, len(self), step):
-            yield slice(start, min(start + step, len(self)))
+        """Slices that cover all rows in order."""
+        for start in range(0, len(self), self.chunk_size):
+            yield slice(start, min(start + self.chunk_size, len(self)))
 
 
 class Batch(NamedTuple):

@@ -204,9 +204,8 @@ class AutoencoderNet(NeuralNet):
                 )
         n_rows = len(batches.rows)
         means = {name: float(total) / n_rows for name, total in sums.items()}
-        if len(means) > 1:
-            for name, value in means.items():
-                self.history.record(name, value)
+        for name, value in means.items():
+            self.history.record(name, value)
         if not tell_batches:
             self._record("train", {"loss": sum(means.values())}, n_rows)
         self.history.record("train_batch_count", n_batches)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 
@@ -51,6 +52,16 @@ _DRAWS = {
     Tensor.exponential_,
     Tensor.random_,
     Tensor.multinomial,
+    # These are intercepted as a whole: what they call inside is not seen.
+    init.uniform_,
+    init.normal_,
+    init.trunc_normal_,
+    init.xavier_uniform_,
+    init.xavier_normal_,
+    init.kaiming_uniform_,
+    init.kaiming_normal_,
+    init.orthogonal_,
+    init.sparse_,
 }
 
 

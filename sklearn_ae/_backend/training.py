@@ -18,8 +18,6 @@ from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseModule
 
-_VALIDATION_ROWS = 4096
-
 
 @dataclass(kw_only=True)
 class Training:
@@ -126,10 +124,11 @@ def train(training: Training) -> Trained:
         _restore(training.state, net.optimizer_, flat, shuffle, noise)
     size = training.batch_size
     size = auto_batch_size(len(training.rows)) if size == "auto" else size
-    held_out = training.held_out and Batches(training.held_out.hold(), _VALIDATION_ROWS)
+    held_out = training.held_out
+    judged = held_out and Batches(held_out.hold(), held_out.chunk_size)
     try:
         net.train(
-            Batches(training.rows.hold(), size, shuffle, training.noise_level, noise), held_out
+            Batches(training.rows.hold(), size, shuffle, training.noise_level, noise), judged
         )
     finally:
         for listener in listeners:

@@ -57,7 +57,6 @@ class DenseStack(nn.Module):
             layer.bias.uniform_(-limit, limit)
             limit *= math.sqrt(3) * self.activation.gain
             layer.weight.uniform_(-limit, limit)
-
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, center: Tensor, scale: Tensor) -> None:
         """Make the stack compute ``x @ weight.T + bias``, its non-linear branch zero.
@@ -117,7 +116,7 @@ class DenseNetwork(BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int, default=(128, 128)
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
         Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple
         makes a linear autoencoder.
     activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
@@ -131,7 +130,7 @@ class DenseNetwork(BaseEstimator):
 'shortcut': False}
     """
 
-    hidden_layer_sizes: tuple[int, ...] = (128, 128)
+    hidden_layer_sizes: tuple[int, ...] = (128, 128, 128)
     activation: str = "tanh"
 
     def build(self, n_features: int, n_components: int, shortcut: bool = False) -> DenseModule:

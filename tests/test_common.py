@@ -1,0 +1,90 @@
+"""scikit-learn's whole contract over every public estimator, no failure expected."""
+
+import inspect
+from functools import partial
+
+import numpy as np
+import pytest
+import sklearn.utils.estimator_checks as checks
+from instances import INSTANCES, name_of
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import sklearn_ae
+
+EXPECTED_FAILURES: dict[str, str] = {}
+
+# scikit-learn runs these on its own estimators, but not through check_estimator.
+FURTHER_CHECKS = [
+    checks.check_dataframe_column_names_consistency,
+    checks.check_transformer_get_feature_names_out,
+    checks.check_transformer_get_feature_names_out_pandas,
+    checks.check_get_feature_names_out_error,
+    checks.check_set_output_transform,
+    checks.check_set_output_transform_pandas,
+    checks.check_set_output_transform_polars,
+    checks.check_global_output_transform_pandas,
+    checks.check_global_set_output_transform_polars,
+    checks.check_inplace_ensure_writeable,
+    checks.check_param_validation,
+    partial(checks.check_array_api_input_and_values, array_namespace="torch"),
+]
+
+
+@parametrize_with_checks(
+    INSTANCES, expected_failed_checks=lambda estimator: EXPECTED_FAILURES, xfail_strict=True
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# Some of the checks fit on a frame and transform an array, to see that it works.
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
+@pytest.mark.parametrize(
+    "check", FURTHER_CHECKS, ids=lambda check: getattr(check, "func", check).__name__
+)
+@pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
+def test_further_scikit_learn_checks(estimator, check):
+    check(type(estimator).__name__, clone(estimator))
+
+
+@pytest.mark.parametrize("name", sklearn_ae.__all__)
+def test_every_estimator_has_an_instance_here(name):
+    assert any(type(instance).__name__ == name for instance in INSTANCES)
+
+
+@pytest.mark.parametrize("name", sklearn_ae.__all__)
+def test_documented_parameters_are_those_of_the_signature(name):
+    estimator = getattr(sklearn_ae, name)
+    text = inspect.getdoc(estimator)
+    section = text.split("Parameters\n----------\n")[1].split("\n\nAttributes\n")[0]
+    documented = {}
+    for line in section.splitlines():
+        if line and not line.startswith(" "):
+            parameter, description = line.split(" : ", 1)
+            documented[parameter] = description
+    signature = inspect.signature(estimator).parameters
+    assert list(documented) == list(signature)
+    for parameter, description in documented.items():
+        default = signature[parameter].default
+        shown = f'"{default}"' if isinstance(default, str) else str(default)
+        assert description.endswith(f"default={shown}"), parameter
+
+
+@pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
+def test_documented_attributes_are_those_of_a_fit(estimator):
+    text = inspect.getdoc(type(estimator))
+    section = text.split("Attributes\n----------\n")[1].split("\n\n")[0]
+    documented = {
+        line.split(" : ")[0] for line in section.splitlines() if line and line[0] != " "
+    }
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    fitted = clone(estimator).fit(X)
+    public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
+    assert public == documented - {"feature_names_in_"}
+
+
+@pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score", "sample"])
+def test_public_methods_are_documented(estimator, method):
+    assert len(inspect.getdoc(getattr(estimator, method))) > 40

@@ -1,0 +1,385 @@
+"""The training loop: stopping, weights, schedules, callbacks, continuing."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.decomposition import PCA
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    GradientNormClipping,
+    LRScheduler,
+)
+
+from sklearn_ae import Autoencoder
+from sklearn_ae._backend.optimizer import FlatAdam, FlatParameters, one_cycle
+from sklearn_ae.networks import DenseNetwork
+
+
+def test_best_weights_are_restored(curve):
+    """A learning rate that only does harm leaves the start in place."""
+    autoencoder = Autoencoder(1, learning_rate_init=3.0, max_iter=15, random_state=0).fit(curve)
+    pca = PCA(1).fit(curve)
+    np.testing.assert_allclose(
+        autoencoder.score(curve), pca.explained_variance_ratio_.sum(), atol=1e-9
+    )
+    assert min(entry["valid_loss"] for entry in autoencoder.history_) > autoencoder.best_loss_
+
+
+def test_best_loss_is_that_of_the_weights_kept(curve):
+    train, held_out = curve[:300], curve[300:]
+    autoencoder = Autoencoder(1, max_iter=60, random_state=0).fit(train, X_val=held_out)
+    error = -autoencoder.score_samples(held_out).mean()
+    scale = float(autoencoder.module_.scale)
+    assert error / scale**2 == pytest.approx(autoencoder.best_loss_, rel=1e-9)
+    losses = [entry["valid_loss"] for entry in autoencoder.history_]
+    assert autoencoder.best_loss_ == pytest.approx(min(losses), rel=1e-12)
+    best = int(np.argmin(losses))
+    assert autoencoder.validation_scores_[best] == pytest.approx(
+        autoencoder.score(held_out), rel=1e-6
+    )
+
+
+def test_patience_ends_training(curve):
+    impatient = Autoencoder(1, max_iter=500, n_iter_no_change=3, random_state=0)
+    assert impatient.fit(curve).n_iter_ < 500
+    flat = Autoencoder(
+        1, max_iter=500, n_iter_no_change=3, tol=1.0, early_stopping=False, random_state=0
+    )
+    assert flat.fit(curve).n_iter_ == 4
+
+
+def test_fitted_attributes_agree(curve):
+    autoencoder = Autoencoder(1, max_iter=5, random_state=0).fit(curve)
+    assert autoencoder.n_iter_ == len(autoencoder.loss_curve_) == 5
+    assert autoencoder.loss_ == autoencoder.loss_curve_[-1]
+    assert len(autoencoder.validation_scores_) == 5
+    assert [entry["epoch"] for entry in autoencoder.history_] == [1, 2, 3, 4, 5]
+    assert autoencoder.history_[0]["reconstruction"] == autoencoder.loss_curve_[0]
+    assert autoencoder.device_ == "cpu"
+    assert Autoencoder(1, max_iter=2, early_stopping=False).fit(curve).validation_scores_ is None
+
+
+def test_weights_count_as_copies(curve):
+    X, weight = curve[:24], np.random.default_rng(0).integers(0, 4, size=24)
+    weighted = Autoencoder(1, max_iter=50, random_state=0).fit(X, sample_weight=weight)
+    repeated = Autoencoder(1, max_iter=50, random_state=0).fit(np.repeat(X, weight, axis=0))
+    np.testing.assert_allclose(weighted.reconstruct(X), repeated.reconstruct(X), rtol=1e-7)
+
+
+def test_divergence_is_an_error_and_leaves_the_estimator(curve):
+    autoencoder = Autoencoder(
+        1, max_iter=5, activation="relu", early_stopping=False, random_state=0
+    ).fit(curve.astype(np.float32))
+    before = autoencoder.transform(curve)
+    autoencoder.set_params(learning_rate_init=1e25, learning_rate="constant")
+    with pytest.raises(ValueError, match=r"diverged.*learning_rate_init \(now 1e\+25\)"):
+        autoencoder.fit(curve.astype(np.float32))
+    np.testing.assert_array_equal(autoencoder.transform(curve), before)
+
+
+def test_grid_search_scores_a_diverging_candidate_as_an_error(curve):
+    search = GridSearchCV(
+        Autoencoder(1, max_iter=3, activation="relu", learning_rate="constant", random_state=0),
+        {"learning_rate_init": [1e-3, 1e30]},
+        cv=2,
+        error_score=-1.0,
+    )
+    with pytest.warns(FitFailedWarning, match="diverged"):
+        search.fit(curve.astype(np.float32))
+    assert search.best_params_ == {"learning_rate_init": 1e-3}
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber", "binary_crossentropy", "poisson"])
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_losses_fall(loss, init, curve):
+    X = (curve - curve.min(0)) / np.ptp(curve, axis=0)
+    autoencoder = Autoencoder(2, loss=loss, init=init, max_iter=60, random_state=0).fit(X)
+    assert autoencoder.loss_curve_[-1] < autoencoder.loss_curve_[0]
+    assert autoencoder.score(X) > 0.7
+    restored = autoencoder.reconstruct(X)
+    if loss == "binary_crossentropy":
+        assert ((restored > 0) & (restored < 1)).all()
+    if loss == "poisson":
+        assert (restored > 0).all()
+
+
+def test_loss_may_be_a_callable(curve):
+    def quartic(output, target):
+        return (output - target).pow(4).mean(1)
+
+    autoencoder = Autoencoder(1, loss=quartic, max_iter=30, random_state=0).fit(curve)
+    assert autoencoder.loss_curve_[-1] < autoencoder.loss_curve_[0]
+
+
+def test_callable_squared_error_equals_the_built_in_one(curve):
+    """The same fit by automatic differentiation and by the hand-written step."""
+
+    def squared(output, target):
+        return (output - target).square().mean(1)
+
+    one, other = (
+        Autoencoder(2, loss=loss, max_iter=10, random_state=0).fit(curve).reconstruct(curve)
+        for loss in ("squared_error", squared)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_absolute_error_resists_outliers():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 1)) @ np.array([[1.0, 2.0, -1.0]])
+    dirty = X.copy()
+    dirty[::20] += rng.normal(scale=30, size=(15, 3))
+    errors = {
+        loss: np.abs(
+            Autoencoder(1, loss=loss, activation="identity", init="random", random_state=0)
+            .fit(dirty)
+            .reconstruct(X)
+            - X
+        ).mean()
+        for loss in ("squared_error", "absolute_error")
+    }
+    assert errors["absolute_error"] < 0.5 * errors["squared_error"]
+
+
+def test_weight_decay_shrinks_the_branch_not_the_linear_path(curve):
+    def branch(alpha):
+        fitted = Autoencoder(
+            1, alpha=alpha, max_iter=40, early_stopping=False, random_state=0)
+        fitted = fitted.fit(curve).module_
+        return fitted.encoder.layers[1].weight.norm(), fitted.encoder.shortcut
+
+    (loose, path), (tight, same_path) = branch(0.0), branch(100.0)
+    assert tight < 0.2 * loose
+    assert torch.equal(path, same_path)
+
+
+def test_flat_adam_is_torchs_adam_with_decoupled_decay():
+    torch.manual_seed(0)
+    module = DenseNetwork(hidden_layer_sizes=(6,)).build(4, 2)
+    reference = DenseNetwork(hidden_layer_sizes=(6,)).build(4, 2)
+    reference.load_state_dict(module.state_dict())
+    flat = FlatParameters(module)
+    optimizer = FlatAdam(flat, lr=0.01, alpha=0.3)
+    spared = reference.unpenalized()
+    groups = [
+        {"params": [p for n, p in reference.named_parameters() if n in spared], "weight_decay": 0},
+        {"params": [p for n, p in reference.named_parameters() if n not in spared]},
+    ]
+    theirs = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.3)
+    for _ in range(5):
+        x = torch.randn(10, 4)
+        for model, rule in ((module, optimizer), (reference, theirs)):
+            for parameter in model.parameters():
+                parameter.grad.zero_() if parameter.grad is not None else None
+            (model(x) - x).square().mean().backward()
+            rule.step()
+    for ours, expected in zip(module.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_one_cycle_rises_then_falls_to_zero():
+    assert one_cycle(0.0) == 0
+    assert one_cycle(0.1) == 1
+    assert one_cycle(0.55) == pytest.approx(0.5)
+    assert one_cycle(1.0) == pytest.approx(0)
+
+
+# Continuing
+
+
+def test_warm_start_continues(curve):
+    autoencoder = Autoencoder(
+        2, init="random", warm_start=True, learning_rate="constant", max_iter=5, random_state=0
+    ).fit(curve)
+    loss = autoencoder.loss_
+    autoencoder.fit(curve)
+    assert autoencoder.loss_ < loss
+    assert [entry["epoch"] for entry in autoencoder.history_] == list(range(1, 11))
+
+
+def test_warm_start_continues_to_the_bit(curve):
+    """Twice five epochs are ten: optimiser and generators go on where they were."""
+    shared = {"warm_start": True, "learning_rate": "constant", "early_stopping": False}
+    twice = Autoencoder(2, max_iter=5, random_state=0, **shared).fit(curve).fit(curve)
+    once = Autoencoder(2, max_iter=10, random_state=0, **shared).fit(curve)
+    np.testing.assert_array_equal(twice.transform(curve), once.transform(curve))
+
+
+def test_partial_fit_learns_chunk_by_chunk(curve):
+    autoencoder = Autoencoder(1, batch_size=20, random_state=0)
+    for _ in range(30):
+        for chunk in np.array_split(curve, 4):
+            autoencoder.partial_fit(chunk)
+    assert autoencoder.score(curve) > 0.97
+    assert autoencoder.n_iter_ == 1
+    assert len(autoencoder.loss_curve_) == 120
+
+
+def test_partial_fit_refuses_other_columns(curve):
+    autoencoder = Autoencoder(1, random_state=0).partial_fit(curve)
+    with pytest.raises(ValueError, match="3 features"):
+        autoencoder.partial_fit(curve[:, :3])
+
+
+def test_failing_continuation_leaves_the_estimator(curve):
+    autoencoder = Autoencoder(1, random_state=0).partial_fit(curve.astype(np.float32))
+    before = autoencoder.transform(curve)
+    autoencoder.set_params(learning_rate_init=1e30, activation="relu", batch_size=5)
+    with pytest.raises(ValueError, match="diverged"):
+        autoencoder.partial_fit(curve.astype(np.float32))
+    np.testing.assert_array_equal(autoencoder.transform(curve), before)
+
+
+# skorch's callbacks
+
+
+class Recorder(Callback):
+    """Counts what it is told of."""
+
+    def __init__(self):
+        self.batches = 0
+
+    def on_batch_end(self, net, training, **kwargs):
+        self.batches += training
+
+
+def test_skorch_early_stopping(curve):
+    stop = EarlyStopping(monitor="train_loss", patience=2, threshold=10.0)
+    autoencoder = Autoencoder(1, callbacks=[stop], max_iter=50, random_state=0).fit(curve)
+    assert autoencoder.n_iter_ == 3
+
+
+def test_skorch_checkpoint(curve, tmp_path):
+    checkpoint = Checkpoint(dirname=tmp_path, monitor="valid_loss_best", f_pickle=None)
+    Autoencoder(1, callbacks=[checkpoint], max_iter=5, random_state=0).fit(curve)
+    assert (tmp_path / "params.pt").exists()
+
+
+def test_skorch_learning_rate_scheduler_replaces_ours(curve):
+    rates = []
+
+    class Rate(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    scheduler = LRScheduler(policy="StepLR", step_size=1, gamma=0.5)
+    Autoencoder(
+        1, callbacks=[Rate(), scheduler], max_iter=4, learning_rate_init=0.008, random_state=0
+    ).fit(curve)
+    assert rates == pytest.approx([0.008, 0.004, 0.002, 0.001])
+
+
+def test_skorch_callbacks_hear_of_batches_where_they_ask(curve):
+    recorder = Recorder()
+    fit = {"max_iter": 3, "batch_size": 100, "early_stopping": False, "random_state": 0}
+    told = Autoencoder(1, callbacks=[recorder], **fit).fit(curve)
+    assert recorder.batches == 3 * 4
+    untold = Autoencoder(1, **fit).fit(curve)
+    np.testing.assert_array_equal(told.transform(curve), untold.transform(curve))
+    assert told.loss_ == pytest.approx(untold.loss_, rel=1e-9)
+
+
+def test_skorch_gradient_clipping_acts(curve):
+    fit = {"max_iter": 3, "early_stopping": False, "random_state": 0, "init": "random"}
+    clipped = Autoencoder(1, callbacks=[GradientNormClipping(1e-9)], **fit).fit(curve)
+    plain = Autoencoder(1, **fit).fit(curve)
+    assert not np.allclose(clipped.transform(curve), plain.transform(curve))
+
+
+def test_interrupts_are_raised_on(curve):
+    class Interrupt(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    autoencoder = Autoencoder(1, callbacks=[Interrupt()], random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        autoencoder.fit(curve)
+    assert not hasattr(autoencoder, "module_")
+
+
+# scikit-learn's callbacks
+
+
+def test_scoring_monitor_sees_every_epoch(curve):
+    def explained(estimator, X, y):
+        return estimator.score(X)
+
+    monitor = ScoringMonitor(scoring={"explained": explained})
+    autoencoder = Autoencoder(1, max_iter=6, early_stopping=False, random_state=0)
+    autoencoder.set_callbacks(monitor).fit(curve)
+    scores = [row["explained"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(scores) == 6
+    assert scores[-1] == pytest.approx(autoencoder.score(curve), rel=1e-9)
+
+
+def test_progress_bar_nests_in_a_grid_search(curve, capsys):
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), Autoencoder(max_iter=2, random_state=0)),
+        {"autoencoder__n_components": [1, 2]},
+        cv=2,
+    )
+    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(curve)
+    assert "Autoencoder" in capsys.readouterr().out
+
+
+def test_callback_may_stop_training(curve):
+    class StopAtThree:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            self.torn_down = True
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            return context.task_name == "epoch" and context.task_id == 2
+
+    callback = StopAtThree()
+    autoencoder = Autoencoder(1, max_iter=10, random_state=0).set_callbacks(callback).fit(curve)
+    assert autoencoder.n_iter_ == 3
+    assert callback.torn_down
+    with pytest.raises(ValueError, match="NaN"):
+        clone(autoencoder).set_callbacks(callback).fit(np.full((3, 2), np.nan))
+
+
+def test_progress_shows_loss_and_time_left(curve, capsys):
+    Autoencoder(1, max_iter=3, verbose=1, random_state=0).fit(curve)
+    shown = capsys.readouterr().err
+    assert "Autoencoder" in shown
+    assert "3/3" in shown
+    assert re.search(r"train_loss=\d", shown)
+    assert re.search(r"valid_loss=\d", shown)
+
+
+def test_silent_by_default(curve, capsys):
+    Autoencoder(1, max_iter=3, random_state=0).fit(curve)
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_pipeline_with_a_classifier_in_a_grid_search(curve):
+    y = curve[:, 0] > 0
+    search = GridSearchCV(
+        make_pipeline(
+            StandardScaler(), Autoencoder(max_iter=5, random_state=0), LogisticRegression()
+        ),
+        {
+            "autoencoder__n_components": [1, 2],
+            "autoencoder__hidden_layer_sizes": [(8,), (8, 4)],
+        },
+        cv=2,
+    ).fit(curve, y)
+    assert search.best_score_ > 0.8
