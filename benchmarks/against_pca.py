@@ -58,7 +58,9 @@ def main() -> None:
     if arguments.params:
         print(arguments.params)
     print(machine())
-    print(f"{'table':15}{'rows':>6}{'features':>9}{'code':>5}{'ratio':>8}{'epochs':>7}{'seconds':>8}")
+    print(
+        f"{'table':15}{'rows':>6}{'features':>9}{'code':>5}{'ratio':>8}{'epochs':>7}{'seconds':>8}"
+    )
     rows = {}
     for name, X in tables.items():
         for seed in range(arguments.seeds):

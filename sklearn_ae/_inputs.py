@@ -153,9 +153,7 @@ def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
     elif hasattr(sample_weight, "__array_namespace__"):
         sample_weight = np.from_dlpack(sample_weight)
     rows = np.empty((n_samples, 1))
-    weight = check_sample_weight(
-        sample_weight, rows, dtype=np.float64, ensure_non_negative=True
-    )
+    weight = check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("sample_weight is zero for every row; at least one must be positive.")
     return torch.from_numpy(np.array(weight))

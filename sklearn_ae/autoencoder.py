@@ -192,7 +192,9 @@ class Autoencoder(BaseAutoencoder):
         slope = torch.ones_like(center) if loss.slope is None else loss.slope(center)
         code_scale = variances.clamp_min(1e-6 * variances.max()).sqrt()
         code_scale = torch.where(code_scale > 0, code_scale, 1.0)
-        input_scale = variance.sqrt().expand_as(center) if variance > 0 else torch.ones_like(center)
+        input_scale = (
+            variance.sqrt().expand_as(center) if variance > 0 else torch.ones_like(center)
+        )
         module.encoder.start_linear(axes, -axes @ center, center, input_scale)
         module.decoder.start_linear(
             (axes / slope).t(), loss.link(center), torch.zeros_like(code_scale), code_scale

@@ -22,19 +22,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Batches, Rows
-from sklearn_ae._backend.device import resolve_device, resolve_precision
+from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.optimizer import SCHEDULES
-from sklearn_ae._backend.random import (
-    Seeds,
-    draw_seeds,
-    drawing_from,
-    held_out,
-    make_generator,
-    row_keys,
-)
-from sklearn_ae._backend.training import Trained, Training, train
+from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import (
     CallbackSupportMixin,
     Interval,
@@ -43,10 +34,10 @@ from sklearn_ae._compat import (
     open_context,
     with_callbacks,
 )
+from sklearn_ae._fitting import by_chunks, fit_module
 from sklearn_ae._inputs import (
     Kind,
     check_codes,
-    check_range,
     check_rows,
     check_weight,
     kind_from_state,
@@ -54,14 +45,7 @@ from sklearn_ae._inputs import (
     kind_to_state,
 )
 from sklearn_ae.losses import LOSSES, get_loss
-from sklearn_ae.networks._module import (
-    AutoencoderModule,
-    inner_width,
-    module_from_state,
-    module_to_state,
-)
-
-_CODE_SAMPLE = 10_000
+from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
 
 
 def _unchanged_on_error(method: Callable) -> Callable:
@@ -140,8 +124,21 @@ class BaseAutoencoder(
         """Return named loss terms, each of shape ``(batch_size,)`` or scalar."""
         return {"reconstruction": get_loss(self.loss).value(module(X), X if y is None else y)}
 
-    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
+    def _pretrain(self, module: Any, X: Rows, seed: int) -> None:
         """Prepare the weights before the joint training. Nothing by default."""
+
+    def _noise_level(self) -> float:
+        """Say how much noise, in network units, the encoder sees while it is trained."""
+        return 0.0
+
+    def _starts_well(self) -> bool:
+        """Say whether the start is a solution that only evidence should move."""
+        return False
+
+    @classmethod
+    def _has_plain_loss(cls) -> bool:
+        """Say whether the loss is that of the reconstruction and nothing else."""
+        return cls._loss is BaseAutoencoder._loss
 
     # Fitting
 
@@ -179,7 +176,17 @@ class BaseAutoencoder(
         context = open_context(self, self.max_iter)
         if context is not None:
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        self._fit_rows(rows, kind, sample_weight, held_out, resume, self._listeners(context, X, y))
+        module, trained = fit_module(
+            self,
+            rows,
+            kind,
+            sample_weight,
+            held_out,
+            resume=resume,
+            one_pass=False,
+            callbacks=self._listeners(context, X, y),
+        )
+        self._set_fitted(module, trained, kind, continues=resume, keep_state=self.warm_start)
         if context is not None:
             context.call_on_fit_task_end(
                 estimator=self, X=X, y=X if y is None else y, reconstruction_attributes=dict
@@ -211,135 +218,29 @@ class BaseAutoencoder(
         self._validate_params()
         resume = self.__sklearn_is_fitted__()
         rows, kind = check_rows(self, X, reset=not resume)
-        self._fit_rows(
-            rows, kind, sample_weight, None, resume, list(self.callbacks or []), one_pass=True
+        module, trained = fit_module(
+            self,
+            rows,
+            kind,
+            sample_weight,
+            None,
+            resume=resume,
+            one_pass=True,
+            callbacks=list(self.callbacks or []),
         )
+        self._set_fitted(module, trained, kind, continues=resume, keep_state=True)
         return self
 
-    def _fit_rows(self, X, kind, sample_weight, X_val, resume, callbacks, one_pass=False):
-        """Run everything between validated data and fitted attributes."""
-        loss = get_loss(self.loss)
-        for data in (X, X_val):
-            if data is not None and not loss.scaled:
-                check_range(data, self.loss, loss.lower, loss.upper)
-        seeds = draw_seeds(self.random_state)
-        device = resolve_device(self.device, X)
-        rows = Rows(X, check_weight(sample_weight, X.shape[0]), device, kind.dtype)
-        if rows.weight is not None:
-            rows = rows.subset(np.flatnonzero(rows.weight.numpy()))
-        if resume:  # on a copy: an error must not reach the weights that are there
-            module = module_from_state(module_to_state(self.module_)).to(device)
-            dtype = module.center.dtype
-            products = dtype if self.precision != "bfloat16" else torch.bfloat16
-        else:
-            module, dtype, products = self._new_module(rows, kind, seeds)
-        rows = rows.standardized(module.center.double(), module.scale.double(), dtype)
-        if not resume:
-            self._pretrain(module, rows, seeds.subspace)
-        train_rows, held_out = rows, None
-        if X_val is not None:
-            held_out = Rows(X_val, None, device, dtype)
-            held_out = held_out.standardized(rows.center, rows.scale, dtype)
-        elif self.early_stopping and not one_pass:
-            train_rows, held_out = self._split(rows, seeds.split)
-        trained = train(
-            Training(
-                module=module,
-                rows=train_rows,
-                held_out=held_out,
-                loss=self._loss,
-                plain=loss if type(self)._loss is BaseAutoencoder._loss else None,
-                judge=functools.partial(self._judge, products=products),
-                products=products,
-                seeds=seeds,
-                batch_size=self.batch_size,
-                noise_level=self._noise_level(),
-                learning_rate_init=self.learning_rate_init,
-                schedule="constant" if one_pass else self.learning_rate,
-                alpha=self.alpha,
-                max_iter=1 if one_pass else self.max_iter,
-                tol=self.tol,
-                patience=self.n_iter_no_change,
-                demand_evidence=not resume and self._starts_well(),
-                callbacks=callbacks,
-                progress=type(self).__name__ if self.verbose and not one_pass else None,
-                state=getattr(self, "_training_state", None) if resume else None,
-            )
-        )
-        self._describe_codes(module, rows)
-        self._set_fitted(module, trained, kind, keep_state=self.warm_start or one_pass)
-
-    def _new_module(self, rows: Rows, kind: Kind, seeds: Seeds):
-        """Build the network, its weights drawn, with the centre and scale of the rows."""
-        with drawing_from(make_generator(seeds.weights)):
-            module = self._build_module(rows.n_features)
-        precision = resolve_precision(
-            self.precision, kind.double, len(rows), inner_width(module), rows.device
-        )
-        module.to(rows.device, precision.weights)
-        center, variance = spread(rows)
-        if not torch.isfinite(variance):
-            raise ValueError("X has values so large that their variance overflows; rescale X.")
-        if get_loss(self.loss).scaled:
-            module.center.copy_(center)
-            module.scale.copy_(variance.sqrt() if variance > 0 else 1.0)
-        return module, *precision
-
-    def _split(self, rows: Rows, seed: int) -> tuple[Rows, Rows | None]:
-        """Hold out `validation_fraction` of the rows, by their content.
-
-        Rows too few to spare one are trained and validated on alike.
-        """
-        keys = np.concatenate(
-            [row_keys(rows.take(chunk).cpu().numpy(), seed) for chunk in rows.chunks()]
-        )
-        weight = rows.take_weight(slice(0, len(rows))).cpu().numpy()
-        mask = held_out(keys, weight, self.validation_fraction)
-        if not mask.any():
-            return rows, rows
-        return rows.subset(np.flatnonzero(~mask)), rows.subset(np.flatnonzero(mask))
-
-    def _starts_well(self) -> bool:
-        """Whether the start is a solution that only evidence should move."""
-        return False
-
-    def _noise_level(self) -> float:
-        """Standard deviation of the noise that regularises the encoder, in network units."""
-        return 0.0
-
-    def _judge(
-        self, module: AutoencoderModule, X: Tensor, *, products: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        """Return the loss and the squared error of each row."""
-        loss = get_loss(self.loss)
-        with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
-            output = module(X)
-            if type(self)._loss is BaseAutoencoder._loss:
-                terms = [loss.value(output, X)]
-            else:
-                terms = self._loss(module, X).values()
-        losses = sum(term.to(X.dtype).expand(len(X)) for term in terms)
-        return losses, (loss.mean(output.to(X.dtype)) - X).square().sum(1)
-
-    @torch.no_grad()
-    def _describe_codes(self, module: AutoencoderModule, rows: Rows) -> None:
-        """Note mean and covariance of the codes, which `sample` draws from."""
-        stride = -(-len(rows) // _CODE_SAMPLE)
-        rows = rows.subset(np.arange(0, len(rows), stride))
-        codes = _by_chunks(rows, module.encode)
-        weight = rows.take_weight(slice(0, len(rows)))
-        weight = (weight / weight.sum()).to(codes.dtype)
-        module.code_mean.copy_(weight @ codes)
-        centered = codes - module.code_mean
-        covariance = (centered.t() @ (centered * weight[:, None])).to(rows.precise)
-        values, vectors = torch.linalg.eigh(covariance)
-        module.code_factor.copy_(vectors * values.clamp_min(0).sqrt())
-
     def _set_fitted(
-        self, module: AutoencoderModule, trained: Trained, kind: Kind, keep_state: bool
+        self,
+        module: AutoencoderModule,
+        trained: Trained,
+        kind: Kind,
+        continues: bool,
+        keep_state: bool,
     ) -> None:
         """Set the fitted attributes, all at once and last."""
-        earlier = self.history_ if keep_state and hasattr(self, "history_") else []
+        earlier = self.history_ if continues else []
         for entry in trained.history:
             entry["epoch"] += len(earlier)
         self.history_ = earlier + trained.history
@@ -357,7 +258,7 @@ class BaseAutoencoder(
         self._training_state = trained.state if keep_state else None
 
     def _listeners(self, context: Any, X: Any, y: Any) -> list[Any]:
-        """The callbacks of a fit: the user's, and those that scikit-learn has set."""
+        """Collect the callbacks of a fit: the user's, and those that scikit-learn has set."""
         listeners = list(self.callbacks or [])
         if context is not None:
             from sklearn_ae._backend.callbacks import ScikitLearnCallbacks
@@ -368,7 +269,7 @@ class BaseAutoencoder(
         return listeners
 
     def _snapshot(self, module: AutoencoderModule) -> dict[str, Any]:
-        """Fitted attributes of an estimator that would stop now."""
+        """Return the fitted attributes of an estimator that would stop now."""
         return {
             "module_": module_from_state(module_to_state(module)),
             "n_components_": self.n_components,
@@ -392,7 +293,7 @@ class BaseAutoencoder(
             Their codes, in the floating-point type of `X`.
         """
         rows, kind, module = self._to_infer(X, "transform")
-        return kind.wrap(_by_chunks(rows, module.encode))
+        return kind.wrap(by_chunks(rows, module.encode))
 
     def inverse_transform(self, Z):
         """Decode codes.
@@ -426,7 +327,7 @@ class BaseAutoencoder(
             Equal to ``inverse_transform(transform(X))``.
         """
         rows, kind, module = self._to_infer(X, "reconstruct")
-        result = _by_chunks(rows, lambda x: self._to_units(module, module(x)))
+        result = by_chunks(rows, lambda x: self._to_units(module, module(x)))
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
     def score_samples(self, X):
@@ -444,7 +345,7 @@ class BaseAutoencoder(
             `X`.
         """
         rows, kind, module = self._to_infer(X, "score_samples")
-        errors = _by_chunks(rows, functools.partial(self._squared_error, module))
+        errors = by_chunks(rows, functools.partial(self._squared_error, module))
         return kind.wrap(-errors * module.scale.square())
 
     def score(self, X, y=None, sample_weight=None):
@@ -469,7 +370,7 @@ class BaseAutoencoder(
             reconstructed, else 0.
         """
         rows, _, module = self._to_infer(X, "score", sample_weight)
-        errors = _by_chunks(rows, functools.partial(self._squared_error, module))
+        errors = by_chunks(rows, functools.partial(self._squared_error, module))
         weight = rows.take_weight(slice(0, len(rows)))
         error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
         variance = float(spread(rows)[1])
@@ -517,7 +418,7 @@ class BaseAutoencoder(
         return rows.standardized(module.center, module.scale, module.center.dtype), kind, module
 
     def _module_as(self, dtype: torch.dtype) -> AutoencoderModule:
-        """The module in the precision of the data, a copy where that is another."""
+        """Return the module in the precision of the data, a copy where that is another."""
         module = self.module_
         if module.center.device.type == "mps" or module.center.dtype == dtype:
             return module
@@ -531,7 +432,7 @@ class BaseAutoencoder(
     def _decode(self, Z: Any, kind: Kind) -> Any:
         module = self._module_as(kind.dtype)
         codes = Rows(Z, None, module.center.device, module.center.dtype)
-        result = _by_chunks(codes, lambda z: self._to_units(module, module.decode(z)))
+        result = by_chunks(codes, lambda z: self._to_units(module, module.decode(z)))
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
     def _squared_error(self, module: AutoencoderModule, x: Tensor) -> Tensor:
@@ -569,10 +470,3 @@ class BaseAutoencoder(
             state["module_"] = module_from_state(state["module_"])
             state["_kind"] = kind_from_state(state["_kind"])
         super().__setstate__(state)
-
-
-@torch.no_grad()
-def _by_chunks(rows: Rows, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply ``function`` to a piece of the rows at a time."""
-    results = [function(rows.take(chunk)) for chunk in rows.chunks()]
-    return results[0] if len(results) == 1 else torch.cat(results)

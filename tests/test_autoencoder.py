@@ -59,8 +59,10 @@ def test_start_is_pca_on_wide_rows():
 def test_start_explains_bounded_data_nearly_as_pca_does(loss):
     rng = np.random.default_rng(0)
     factors = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 8))
-    X = 1 / (1 + np.exp(-0.3 * factors)) if loss == "binary_crossentropy" else np.exp(
-        1 + 0.1 * factors
+    X = (
+        1 / (1 + np.exp(-0.3 * factors))
+        if loss == "binary_crossentropy"
+        else np.exp(1 + 0.1 * factors)
     )
     share = PCA(2).fit(X).explained_variance_ratio_.sum()
     assert _at_start(n_components=2, loss=loss).fit(X).score(X) > share - 0.02

@@ -75,9 +75,7 @@ def test_documented_parameters_are_those_of_the_signature(name):
 def test_documented_attributes_are_those_of_a_fit(estimator):
     text = inspect.getdoc(type(estimator))
     section = text.split("Attributes\n----------\n")[1].split("\n\n")[0]
-    documented = {
-        line.split(" : ")[0] for line in section.splitlines() if line and line[0] != " "
-    }
+    documented = {line.split(" : ")[0] for line in section.splitlines() if line and line[0] != " "}
     X = np.random.default_rng(0).normal(size=(30, 4))
     fitted = clone(estimator).fit(X)
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}

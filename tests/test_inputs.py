@@ -49,7 +49,9 @@ def test_floating_point_type_is_kept(X, dtype):
 def test_other_numbers_count_as_float64(X, dtype):
     X = np.round(4 * X + 20).astype(dtype)
     result = clone(FAST).fit(X).transform(X)
-    np.testing.assert_array_equal(result, clone(FAST).fit(X.astype(float)).transform(X.astype(float)))
+    np.testing.assert_array_equal(
+        result, clone(FAST).fit(X.astype(float)).transform(X.astype(float))
+    )
     assert result.dtype == np.float64
 
 
@@ -193,7 +195,9 @@ def test_codes_are_checked(X):
         fitted.inverse_transform([[np.nan, 0]])
 
 
-@pytest.mark.parametrize(("device", "message"), [("gpu", "gpu"), ("meta", "meta"), ("cuda:99", "cuda")])
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "gpu"), ("meta", "meta"), ("cuda:99", "cuda")]
+)
 def test_devices_that_are_not_there_are_refused(X, device, message):
     with pytest.raises(ValueError, match=f"device='{message}.*choose 'auto' or one of"):
         clone(FAST).set_params(device=device).fit(X)

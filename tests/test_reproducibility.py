@@ -152,7 +152,12 @@ def test_draws_within_the_block_come_from_the_generator():
     def build():
         layers = [nn.Linear(4, 3), nn.Conv2d(2, 3, 3), nn.LSTM(3, 5), nn.Bilinear(2, 3, 4)]
         values = [parameter for layer in layers for parameter in layer.parameters()]
-        drawn = [torch.randn(3), torch.randn_like(torch.zeros(2)), torch.rand(2), torch.randperm(5)]
+        drawn = [
+            torch.randn(3),
+            torch.randn_like(torch.zeros(2)),
+            torch.rand(2),
+            torch.randperm(5),
+        ]
         return [*values, *drawn, torch.bernoulli(torch.full((4,), 0.5))]
 
     before = torch.get_rng_state()

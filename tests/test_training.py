@@ -154,8 +154,7 @@ def test_absolute_error_resists_outliers():
 
 def test_weight_decay_shrinks_the_branch_not_the_linear_path(curve):
     def branch(alpha):
-        fitted = Autoencoder(
-            1, alpha=alpha, max_iter=40, early_stopping=False, random_state=0)
+        fitted = Autoencoder(1, alpha=alpha, max_iter=40, early_stopping=False, random_state=0)
         fitted = fitted.fit(curve).module_
         return fitted.encoder.layers[1].weight.norm(), fitted.encoder.shortcut
 

@@ -44,9 +44,7 @@ def spread(rows: Rows) -> tuple[Tensor, Tensor]:
     return center, torch.where(variance > rounding**2, variance, 0.0)
 
 
-def principal_axes(
-    rows: Rows, n_components: int, seed: int
-) -> tuple[Tensor, Tensor]:
+def principal_axes(rows: Rows, n_components: int, seed: int) -> tuple[Tensor, Tensor]:
     """Find the directions of largest variance, as PCA does.
 
     Exact up to ``EXACT_FEATURES`` features. Wider data are projected on a random subspace

@@ -199,9 +199,7 @@ class AutoencoderNet(NeuralNet):
             if tell_batches:
                 loss = sum(terms.values())
                 self._record("train", {"loss": float(loss)}, len(batch), new_batch=False)
-                self.notify(
-                    "on_batch_end", batch=batch, training=True, loss=loss, y_pred=None
-                )
+                self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
         n_rows = len(batches.rows)
         means = {name: float(total) / n_rows for name, total in sums.items()}
         for name, value in means.items():

@@ -157,7 +157,8 @@ def _plain(epoch: dict[str, Any]) -> dict[str, float]:
     return {
         name: int(value) if name == "epoch" else float(value)
         for name, value in epoch.items()
-        if name not in {"batches", "dur"} and not name.endswith(("_best", "_count"))
+        if name not in {"batches", "dur"}
+        and not name.endswith(("_best", "_count"))
         and np.isscalar(value)
     }
 
@@ -169,8 +170,7 @@ def _save(
     noise: torch.Generator,
 ) -> dict[str, Any]:
     state = {
-        name: value.detach().cpu().numpy()
-        for name, value in optimizer.state[flat.values].items()
+        name: value.detach().cpu().numpy() for name, value in optimizer.state[flat.values].items()
     }
     generators = {"shuffle": shuffle, "noise": noise}
     return state | {name: g.get_state().cpu().numpy() for name, g in generators.items()}

@@ -37,15 +37,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation(
         functional.relu, lambda g, pre, post: _aten.threshold_backward(g, post, 0), 2**0.5
     ),
-    "silu": Activation(
-        functional.silu, lambda g, pre, post: _aten.silu_backward(g, pre), 2**0.5
-    ),
-    "gelu": Activation(
-        functional.gelu, lambda g, pre, post: _aten.gelu_backward(g, pre), 2**0.5
-    ),
-    "tanh": Activation(
-        torch.tanh, lambda g, pre, post: _aten.tanh_backward(g, post), 1.0
-    ),
+    "silu": Activation(functional.silu, lambda g, pre, post: _aten.silu_backward(g, pre), 2**0.5),
+    "gelu": Activation(functional.gelu, lambda g, pre, post: _aten.gelu_backward(g, pre), 2**0.5),
+    "tanh": Activation(torch.tanh, lambda g, pre, post: _aten.tanh_backward(g, post), 1.0),
     "logistic": Activation(
         torch.sigmoid, lambda g, pre, post: _aten.sigmoid_backward(g, post), 1.0
     ),

@@ -57,6 +57,7 @@ class DenseStack(nn.Module):
             layer.bias.uniform_(-limit, limit)
             limit *= math.sqrt(3) * self.activation.gain
             layer.weight.uniform_(-limit, limit)
+
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, center: Tensor, scale: Tensor) -> None:
         """Make the stack compute ``x @ weight.T + bias``, its non-linear branch zero.

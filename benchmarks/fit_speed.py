@@ -1,0 +1,265 @@
+"""Microseconds per training step: ``Autoencoder`` beside everything else that trains the same.
+
+The same network (ReLU, squared error, Adam), the same rows, batch size and number of epochs
+for all: hand-tuned torch (tensors indexed by a permutation, fused Adam), torch with a
+DataLoader, scikit-learn's MLPRegressor, skorch as it comes, and PyOD's and Keras' where they
+are installed. Every contestant runs in turn, several times over; the median counts. The test
+errors are printed to show that all learn the same. Run::
+
+    python benchmarks/fit_speed.py [--sizes small middle large] [--threads 1 2] [--repeats 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import numpy as np
+import torch
+from _data import machine, mnist, write_json
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sklearn_ae import Autoencoder
+
+BATCH, RATE = 128, 1e-3
+SIZES = {
+    "small": ((64, 32, 8), 20),
+    "middle": ((784, 256, 32), 3),
+    "large": ((784, 1000, 500, 250, 30), 1),
+}
+Predictor = Callable[[np.ndarray], np.ndarray]
+
+
+def sequential(sizes: tuple[int, ...], layer=nn.Linear, relu=nn.ReLU) -> nn.Sequential:
+    """Encoder and mirrored decoder, no non-linearity on the code and the output."""
+    widths = [*sizes, *sizes[-2::-1]]
+    layers = []
+    for place, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        layers.append(layer(fan_in, fan_out))
+        if place not in (len(sizes) - 2, len(widths) - 2):
+            layers.append(relu())
+    return nn.Sequential(*layers)
+
+
+@torch.no_grad()
+def _predict(module: nn.Module, X: np.ndarray) -> np.ndarray:
+    return module(torch.from_numpy(X)).numpy()
+
+
+def hand_tuned_torch(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """Whole tensors, a permutation an epoch, fused Adam."""
+    torch.manual_seed(0)
+    module, data = sequential(sizes), torch.from_numpy(X)
+    optimizer = torch.optim.Adam(module.parameters(), lr=RATE, fused=True)
+    for _ in range(epochs):
+        for index in torch.randperm(len(data)).split(BATCH):
+            rows = data[index]
+            loss = nn.functional.mse_loss(module(rows), rows)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    return partial(_predict, module)
+
+
+def torch_with_data_loader(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """The loop of the tutorials."""
+    torch.manual_seed(0)
+    module = sequential(sizes)
+    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
+    loader = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=BATCH, shuffle=True)
+    for _ in range(epochs):
+        for (rows,) in loader:
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(module(rows), rows)
+            loss.backward()
+            optimizer.step()
+    return partial(_predict, module)
+
+
+def mlp_regressor(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """scikit-learn's network; it has a non-linearity on the code as well."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    hidden = [*sizes[1:], *sizes[-2:0:-1]]
+    model = MLPRegressor(
+        hidden, batch_size=BATCH, learning_rate_init=RATE, max_iter=epochs, alpha=0.0,
+        tol=0.0, n_iter_no_change=epochs, random_state=0,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, X)
+    return model.predict
+
+
+def stock_skorch(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """Skorch's NeuralNetRegressor with its defaults."""
+    from skorch import NeuralNetRegressor
+
+    torch.manual_seed(0)
+    net = NeuralNetRegressor(
+        sequential(sizes), optimizer=torch.optim.Adam, lr=RATE, batch_size=BATCH,
+        max_epochs=epochs, train_split=None, iterator_train__shuffle=True, verbose=0,
+    )  # fmt: skip
+    net.fit(X, X)
+    return net.predict
+
+
+def pyod_autoencoder(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """PyOD's AutoEncoder without batch normalisation and dropout."""
+    from pyod.models.auto_encoder import AutoEncoder
+
+    model = AutoEncoder(
+        hidden_neuron_list=list(sizes[1:]), batch_size=BATCH, lr=RATE, epoch_num=epochs,
+        batch_norm=False, dropout_rate=0.0, preprocessing=False, verbose=0, random_state=0,
+    )  # fmt: skip
+    model.fit(X)
+    return partial(_predict, model.model)
+
+
+def keras(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """Keras on torch."""
+    import keras as k
+
+    k.utils.set_random_seed(0)
+    widths = [*sizes[1:], *sizes[-2::-1]]
+    linear = (len(sizes) - 2, len(widths) - 1)
+    layers = [
+        k.layers.Dense(width, activation=None if place in linear else "relu")
+        for place, width in enumerate(widths)
+    ]
+    model = k.Sequential([k.Input((sizes[0],)), *layers])
+    model.compile(k.optimizers.Adam(RATE), loss="mse")
+    model.fit(X, X, batch_size=BATCH, epochs=epochs, verbose=0)
+    return partial(model.predict, verbose=0, batch_size=1024)
+
+
+def ours(precision: str, X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """The estimator, told to be the same network without its own regularisation."""
+    model = Autoencoder(
+        sizes[-1], hidden_layer_sizes=sizes[1:-1], activation="relu", init="random",
+        input_noise=0.0, alpha=0.0, batch_size=BATCH, learning_rate="constant",
+        learning_rate_init=RATE, max_iter=epochs, early_stopping=False, tol=0.0,
+        n_iter_no_change=epochs, precision=precision, random_state=0,
+    )  # fmt: skip
+    return model.fit(X).reconstruct
+
+
+def contestants() -> dict[str, Callable]:
+    """All that are installed."""
+    found = {
+        "Autoencoder, precision auto": partial(ours, "auto"),
+        "Autoencoder, float32": partial(ours, "float32"),
+        "hand-tuned torch": hand_tuned_torch,
+        "torch with DataLoader": torch_with_data_loader,
+        "MLPRegressor": mlp_regressor,
+        "skorch as it comes": stock_skorch,
+    }
+    if importlib.util.find_spec("pyod"):
+        found["PyOD AutoEncoder"] = pyod_autoencoder
+    if importlib.util.find_spec("keras"):
+        found["Keras on torch"] = keras
+    return found
+
+
+def product_rate(dtype: torch.dtype, seconds: float = 0.5) -> float:
+    """Measured rate of a large matrix product, in GFLOP/s."""
+    size = 1024
+    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
+    left @ right
+    runs, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        left @ right
+        runs += 1
+    return 2 * size**3 * runs / (time.perf_counter() - start) / 1e9
+
+
+def rows_for(size: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Training and test rows in [0, 1], float32."""
+    if size == "small":
+        X = (load_digits().data / 16).astype(np.float32)
+        return X[:1536], X[1536:], "digits"
+    train, test, *_, source = mnist()
+    return train[:12800], test, source
+
+
+def main() -> None:
+    """Print one table for each size and number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    report = []
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        rates = {dtype: product_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
+        print(machine())
+        print(", ".join(f"{str(d)[6:]} products {r:.0f} GFLOP/s" for d, r in rates.items()))
+        for size in arguments.sizes:
+            report += compare(size, threads, arguments.repeats, rates)
+    write_json("fit_speed", {"machine": machine(), "rows": report})
+
+
+def compare(size: str, threads: int, repeats: int, rates: dict[torch.dtype, float]) -> list[dict]:
+    """Time all contestants in turn on one network."""
+    from threadpoolctl import threadpool_limits
+
+    layers, epochs = SIZES[size]
+    train, test, source = rows_for(size)
+    steps = epochs * -(-len(train) // BATCH)
+    widths = [*layers, *layers[-2::-1]]
+    weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    # Two products a weight and row forward, four backward, less those into the input.
+    operations = 2 * BATCH * (3 * weights - widths[0] * widths[1])
+    seconds: dict[str, list[float]] = {name: [] for name in contestants()}
+    errors = {}
+    with threadpool_limits(threads):
+        for turn in range(repeats + 1):
+            for name, fit in contestants().items():
+                start = time.perf_counter()
+                predict = fit(train, layers, epochs)
+                if turn:  # the first turn warms up
+                    seconds[name].append(time.perf_counter() - start)
+                errors[name] = float(np.square(predict(test) - test).mean())
+    print(f"\n{'-'.join(map(str, layers))}, {source}, {threads} thread(s), {steps} steps")
+    header = f"{'':30}{'us/step':>9}{'x ours':>8}{'GFLOP/s':>9}{'share':>7}{'test error':>12}"
+    print(header)
+    best = statistics.median(seconds["Autoencoder, precision auto"])
+    rows = []
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        rate = operations * steps / median / 1e9
+        low = name.endswith("auto") and layers[1] >= 256
+        share = rate / rates[torch.bfloat16 if low else torch.float32]
+        print(
+            f"{name:30}{median / steps * 1e6:9.0f}{median / best:8.2f}{rate:9.0f}{share:7.0%}"
+            f"{errors[name]:12.5f}",
+            flush=True,
+        )
+        rows.append(
+            {
+                "size": size,
+                "threads": threads,
+                "name": name,
+                "error": errors[name],
+                "microseconds": median / steps * 1e6,
+                "relative": median / best,
+                "share": share,
+            }  # fmt: skip
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The order of a fit: from validated rows to a trained module."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.device import Precision, resolve_device, resolve_precision
+from sklearn_ae._backend.linear import spread
+from sklearn_ae._backend.random import (
+    Seeds,
+    draw_seeds,
+    drawing_from,
+    held_out,
+    make_generator,
+    row_keys,
+)
+from sklearn_ae._backend.training import Trained, Training, train
+from sklearn_ae._inputs import Kind, check_range, check_weight
+from sklearn_ae.losses import get_loss
+from sklearn_ae.networks._module import (
+    AutoencoderModule,
+    inner_width,
+    module_from_state,
+    module_to_state,
+)
+
+_CODE_SAMPLE = 10_000
+"""Number of rows whose codes describe the distribution of all."""
+
+
+def fit_module(
+    estimator: Any,
+    X: Any,
+    kind: Kind,
+    sample_weight: Any,
+    X_val: Any,
+    *,
+    resume: bool,
+    one_pass: bool,
+    callbacks: list[Any],
+) -> tuple[AutoencoderModule, Trained]:
+    """Build or take up an estimator's module, and train it.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+        Its parameters and hooks say how. It is not changed.
+    X, X_val : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
+        Validated rows to train and, unless None, to validate on.
+    kind : Kind
+        Of `X`.
+    sample_weight : array-like of shape (n_samples,) or None
+    resume : bool
+        Whether to go on from a copy of the fitted module.
+    one_pass : bool
+        Whether this is a pass over one chunk of many.
+    callbacks : list of skorch callbacks
+
+    Returns
+    -------
+    module : AutoencoderModule
+    trained : Trained
+    """
+    loss = get_loss(estimator.loss)
+    for data in (X, X_val):
+        if data is not None and not loss.scaled:
+            check_range(data, estimator.loss, loss.lower, loss.upper)
+    seeds = draw_seeds(estimator.random_state)
+    device = resolve_device(estimator.device, X)
+    rows = Rows(X, check_weight(sample_weight, X.shape[0]), device, kind.dtype)
+    if rows.weight is not None:
+        rows = rows.subset(np.flatnonzero(rows.weight.numpy()))
+
+    start = _resumed_module if resume else _new_module
+    module, precision = start(estimator, rows, kind, seeds)
+    rows = rows.standardized(module.center, module.scale, precision.weights)
+    if not resume:
+        estimator._pretrain(module, rows, seeds.subspace)
+
+    training_rows, judged = rows, None
+    if X_val is not None:
+        judged = Rows(X_val, None, device, kind.dtype)
+        judged = judged.standardized(module.center, module.scale, precision.weights)
+    elif estimator.early_stopping and not one_pass:
+        training_rows, judged = _split(rows, seeds.split, estimator.validation_fraction)
+
+    trained = train(
+        Training(
+            module=module,
+            rows=training_rows,
+            held_out=judged,
+            loss=estimator._loss,
+            plain=loss if estimator._has_plain_loss() else None,
+            judge=functools.partial(_judge, estimator, products=precision.products),
+            products=precision.products,
+            seeds=seeds,
+            batch_size=estimator.batch_size,
+            noise_level=estimator._noise_level(),
+            learning_rate_init=estimator.learning_rate_init,
+            schedule="constant" if one_pass else estimator.learning_rate,
+            alpha=estimator.alpha,
+            max_iter=1 if one_pass else estimator.max_iter,
+            tol=estimator.tol,
+            patience=estimator.n_iter_no_change,
+            demand_evidence=not resume and estimator._starts_well(),
+            callbacks=callbacks,
+            progress=type(estimator).__name__ if estimator.verbose and not one_pass else None,
+            state=estimator._training_state if resume else None,
+        )
+    )
+    _describe_codes(module, rows)
+    return module, trained
+
+
+def _resumed_module(
+    estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
+) -> tuple[AutoencoderModule, Precision]:
+    """Copy the fitted module: an error must not reach the weights that are there."""
+    module = module_from_state(module_to_state(estimator.module_)).to(rows.device)
+    precision = _precision(estimator, module, rows, kind)
+    weights = module.center.dtype
+    low = precision.products == torch.bfloat16
+    return module, Precision(weights, torch.bfloat16 if low else weights)
+
+
+def _new_module(
+    estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
+) -> tuple[AutoencoderModule, Precision]:
+    """Build the module, its weights drawn, with the centre and scale of the rows."""
+    with drawing_from(make_generator(seeds.weights)):
+        module = estimator._build_module(rows.n_features)
+    precision = _precision(estimator, module, rows, kind)
+    module.to(rows.device, precision.weights)
+    center, variance = spread(rows)
+    if not torch.isfinite(variance):
+        raise ValueError("X has values so large that their variance overflows; rescale X.")
+    if get_loss(estimator.loss).scaled:
+        module.center.copy_(center)
+        if variance > 0:
+            module.scale.copy_(variance.sqrt())
+    return module, precision
+
+
+def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind) -> Precision:
+    return resolve_precision(
+        estimator.precision, kind.double, len(rows), inner_width(module), rows.device
+    )
+
+
+def _split(rows: Rows, seed: int, fraction: float) -> tuple[Rows, Rows]:
+    """Hold out a fraction of the rows, chosen by their content.
+
+    Rows too few to spare one are trained and validated on alike.
+    """
+    keys = np.concatenate(
+        [row_keys(rows.take(chunk).cpu().numpy(), seed) for chunk in rows.chunks()]
+    )
+    weight = rows.take_weight(slice(0, len(rows))).cpu().numpy()
+    mask = held_out(keys, weight, fraction)
+    if not mask.any():
+        return rows, rows
+    return rows.subset(np.flatnonzero(~mask)), rows.subset(np.flatnonzero(mask))
+
+
+def _judge(
+    estimator: Any, module: AutoencoderModule, X: Tensor, *, products: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return the loss and the squared error of each row."""
+    loss = get_loss(estimator.loss)
+    with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
+        output = module(X).to(X.dtype)
+        if estimator._has_plain_loss():
+            terms = [loss.value(output, X)]
+        else:
+            terms = list(estimator._loss(module, X).values())
+    losses = torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)
+    return losses, (loss.mean(output) - X).square().sum(1)
+
+
+@torch.no_grad()
+def _describe_codes(module: AutoencoderModule, rows: Rows) -> None:
+    """Note mean and covariance of the codes, which `sample` draws from."""
+    rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // _CODE_SAMPLE)))
+    codes = by_chunks(rows, module.encode)
+    weight = rows.take_weight(slice(0, len(rows)))
+    weight = (weight / weight.sum()).to(codes.dtype)
+    module.code_mean.copy_(weight @ codes)
+    centered = codes - module.code_mean
+    covariance = (centered.t() @ (centered * weight[:, None])).to(rows.precise)
+    values, vectors = torch.linalg.eigh(covariance)
+    module.code_factor.copy_(vectors * values.clamp_min(0).sqrt())
+
+
+@torch.no_grad()
+def by_chunks(rows: Rows, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply ``function`` to one piece of the rows after another; join the results."""
+    results = [function(rows.take(chunk)) for chunk in rows.chunks()]
+    return results[0] if len(results) == 1 else torch.cat(results)
