@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -44,7 +45,7 @@ def sequential(sizes: tuple[int, ...], layer=nn.Linear, relu=nn.ReLU) -> nn.Sequ
     """Encoder and mirrored decoder, no non-linearity on the code and the output."""
     widths = [*sizes, *sizes[-2::-1]]
     layers = []
-    for place, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for place, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers.append(layer(fan_in, fan_out))
         if place not in (len(sizes) - 2, len(widths) - 2):
             layers.append(relu())
@@ -219,7 +220,7 @@ def compare(size: str, threads: int, repeats: int, rates: dict[torch.dtype, floa
     train, test, source = rows_for(size)
     steps = epochs * -(-len(train) // BATCH)
     widths = [*layers, *layers[-2::-1]]
-    weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    weights = sum(a * b for a, b in pairwise(widths))
     # Two products a weight and row forward, four backward, less those into the input.
     operations = 2 * BATCH * (3 * weights - widths[0] * widths[1])
     seconds: dict[str, list[float]] = {name: [] for name in contestants()}
@@ -256,7 +257,7 @@ def compare(size: str, threads: int, repeats: int, rates: dict[torch.dtype, floa
                 "microseconds": median / steps * 1e6,
                 "relative": median / best,
                 "share": share,
-            }  # fmt: skip
+            }
         )
     return rows
 

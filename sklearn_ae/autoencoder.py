@@ -20,13 +20,13 @@ from sklearn_ae.networks.dense import DenseModule
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Autoencoder(BaseAutoencoder):
-    """Dense autoencoder: PCA plus what PCA cannot see.
+    r"""Dense autoencoder: PCA plus what PCA cannot see.
 
     An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
     back; both are trained together so that what comes back is close to what went in. With
     ``init="pca"`` encoder and decoder are each the sum of a linear map and a dense network,
 
-    .. math:: z = V (x - m) + f(x - m), \\qquad x' = m + V^T z + g(z),
+    .. math:: z = V (x - m) + f(x - m), \qquad x' = m + V^T z + g(z),
 
     with :math:`m` the mean and :math:`V` the first principal axes of the training rows. The
     networks :math:`f` and :math:`g` start at zero, so training starts at PCA. The linear maps
@@ -42,11 +42,11 @@ class Autoencoder(BaseAutoencoder):
     ----------
     n_components : int, default=2
         Size of the code. It may exceed the number of features.
-    loss : {"squared_error", "absolute_error", "huber", "binary_crossentropy", "poisson"} or \
-            callable, default="squared_error"
-        What is small when a row is reconstructed well, averaged over its entries.
-        ``"binary_crossentropy"`` needs data in [0, 1] and ``"poisson"`` data that are not
-        negative; both use the data without centring and scaling. A callable
+    loss : str or callable, default="squared_error"
+        What is small when a row is reconstructed well, averaged over its entries:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
+        ``"poisson"``. The last two use the data without centring and scaling and need data in
+        [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, or a scalar.
     alpha : float, default=0.1
@@ -187,8 +187,8 @@ class Autoencoder(BaseAutoencoder):
             return
         loss = get_loss(self.loss)
         center, variance = spread(X)
-        centered = X.standardized(X.center + X.scale * center, X.scale, X.dtype).hold()
-        axes, variances = principal_axes(centered, self.n_components, seed)
+        centered = X.standardized(module.center + module.scale * center, module.scale, X.dtype)
+        axes, variances = principal_axes(centered.hold(), self.n_components, seed)
         slope = torch.ones_like(center) if loss.slope is None else loss.slope(center)
         code_scale = variances.clamp_min(1e-6 * variances.max()).sqrt()
         code_scale = torch.where(code_scale > 0, code_scale, 1.0)

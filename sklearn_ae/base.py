@@ -240,7 +240,7 @@ class BaseAutoencoder(
         keep_state: bool,
     ) -> None:
         """Set the fitted attributes, all at once and last."""
-        earlier = self.history_ if continues else []
+        earlier: list[dict[str, float]] = vars(self)["history_"] if continues else []
         for entry in trained.history:
             entry["epoch"] += len(earlier)
         self.history_ = earlier + trained.history

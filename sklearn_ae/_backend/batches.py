@@ -101,7 +101,7 @@ class Rows:
                 return self._held[index]
             return self._held.index_select(0, index.to(self.device))
         rows = self._raw(index)
-        if self.center is not None:
+        if self.center is not None and self.scale is not None:
             # In the data's own precision: a large offset must go before a cast.
             rows = (rows - self.center.to(rows.dtype)).div_(self.scale.to(rows.dtype))
         return rows.to(self.dtype)
@@ -129,13 +129,13 @@ class Rows:
         place = index if isinstance(index, slice) else index.numpy()
         if self._index is not None:
             place = self._index[place]
-        rows = self.X[place]
-        rows = rows.toarray() if sp.issparse(rows) else np.asarray(rows)
-        dtype = "=f4" if rows.dtype == np.float32 or self.device.type == "mps" else "=f8"
-        # A slice of an array is a view: torch must not alias what is not ours.
+        taken = self.X[place]
+        array = taken.toarray() if sp.issparse(taken) else np.asarray(taken)
+        single = array.dtype == np.float32 or self.device.type == "mps"
+        # A slice of an array is a view, and torch must not alias what is not ours.
         is_view = isinstance(self.X, np.ndarray) and isinstance(place, slice)
-        rows = np.array(rows, dtype=dtype, copy=True if is_view else None, order="C")
-        return torch.from_numpy(rows).to(self.device)
+        array = array.astype(np.float32 if single else np.float64, order="C", copy=is_view)
+        return torch.from_numpy(array).to(self.device)
 
     @property
     def chunk_size(self) -> int:

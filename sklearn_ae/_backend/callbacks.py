@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+import traceback
 from typing import Any
 
 from skorch.callbacks import Callback
@@ -157,7 +158,6 @@ def stopped_by_patience(callbacks: Any, error: KeyboardInterrupt) -> bool:
         isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
         for _, callback in callbacks
     )
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return patience_is_over and trace.tb_frame.f_globals["__name__"].startswith("skorch.")
+    frames = list(traceback.walk_tb(error.__traceback__))
+    raised_in = frames[-1][0].f_globals["__name__"]
+    return patience_is_over and raised_in.startswith("skorch.")

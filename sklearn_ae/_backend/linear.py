@@ -29,17 +29,13 @@ def spread(rows: Rows) -> tuple[Tensor, Tensor]:
         Zero where the rows differ by rounding errors only.
     """
     precise, total = rows.precise, rows.total_weight
-    center = (
-        sum(rows.take_weight(chunk) @ rows.take(chunk).to(precise) for chunk in rows.chunks())
-        / total
-    )
-    variance = (
-        sum(
-            rows.take_weight(chunk) @ (rows.take(chunk).to(precise) - center).square().mean(1)
-            for chunk in rows.chunks()
-        )
-        / total
-    )
+    center = torch.zeros(rows.n_features, dtype=precise, device=rows.device)
+    for chunk in rows.chunks():
+        center += rows.take_weight(chunk) @ rows.take(chunk).to(precise) / total
+    variance = torch.zeros((), dtype=precise, device=rows.device)
+    for chunk in rows.chunks():
+        distance = (rows.take(chunk).to(precise) - center).square().mean(1)
+        variance += rows.take_weight(chunk) @ distance / total
     rounding = 8 * torch.finfo(precise).eps * center.abs().max()
     return center, torch.where(variance > rounding**2, variance, 0.0)
 
@@ -77,11 +73,12 @@ def principal_axes(rows: Rows, n_components: int, seed: int) -> tuple[Tensor, Te
 
     def covariance_times(block: Tensor | None) -> Tensor:
         """Product of the covariance matrix and ``block``; the matrix itself for None."""
-        product = 0
+        width = n_features if block is None else block.shape[1]
+        product = torch.zeros(n_features, width, dtype=rows.precise, device=rows.device)
         for chunk in rows.chunks():
             values = rows.take(chunk).to(rows.precise)
             weighted = values * rows.take_weight(chunk)[:, None]
-            product = product + values.t() @ (weighted if block is None else weighted @ block)
+            product += values.t() @ (weighted if block is None else weighted @ block)
         return product / total
 
     if n_features <= EXACT_FEATURES:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Batch, Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
+from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
 from sklearn_ae._backend.steps import Terms
 from sklearn_ae.networks._module import AutoencoderModule
@@ -144,6 +145,7 @@ class AutoencoderNet(NeuralNet):
             As it came, unless skorch's early stopping raised it.
         """
         self.held_out = held_out
+        self.variance = 0.0 if held_out is None else float(spread(held_out.rows)[1])
         self.notify("on_train_begin", X=X, y=None)
         try:
             self._run_epochs(batches)
@@ -231,18 +233,13 @@ class AutoencoderNet(NeuralNet):
     def validate(self) -> Validation:
         """Judge the present parameters on the held-out rows."""
         self.module_.eval()
-        losses, weights = [], []
-        error = spread = total = mean = 0
-        for rows, _, given in self.held_out:
-            weight = torch.ones_like(rows[:, 0]) if given is None else given
-            row_losses, row_errors = self.plan.judge(rows)
-            losses.append(row_losses)
-            weights.append(weight)
-            error += weight @ row_errors
-            spread += weight @ rows.square().sum(1)
-            mean += weight @ rows
-            total += weight.sum()
-        spread = float(spread - mean.square().sum() / total)
-        score = 1 - float(error) / spread if spread > 0 else float(error <= 0)
-        weight = torch.cat(weights) * self.held_out.mean_weight
+        assert self.held_out is not None
+        rows, losses, errors = self.held_out.rows, [], []
+        for batch in self.held_out:
+            batch_losses, batch_errors = self.plan.judge(batch.rows)
+            losses.append(batch_losses)
+            errors.append(batch_errors)
+        weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
+        error = float(weight @ torch.cat(errors)) / rows.total_weight / rows.n_features
+        score = 1 - error / self.variance if self.variance else float(error == 0)
         return Validation(torch.cat(losses), weight, score, self.flat.values.detach().clone())

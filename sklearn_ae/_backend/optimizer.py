@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -24,6 +25,8 @@ class FlatParameters:
     Attributes
     ----------
     values : nn.Parameter of shape (n_parameters,)
+    gradient : Tensor of shape (n_parameters,)
+        Its ``grad``. Kept: the parameters' own are views of it.
     n_penalized : int
         Weight decay acts on ``values[:n_penalized]``.
     """
@@ -34,12 +37,12 @@ class FlatParameters:
         parts = [parameter.detach().reshape(-1) for _, parameter in named]
         self.n_penalized = sum(p.numel() for name, p in named if name not in spared)
         self.values = nn.Parameter(torch.cat(parts))
-        self.values.grad = torch.zeros_like(self.values)
+        self.gradient = self.values.grad = torch.zeros_like(self.values)
         start = 0
         for _, parameter in named:
             end = start + parameter.numel()
             parameter.data = self.values.data[start:end].view(parameter.shape)
-            parameter.grad = self.values.grad[start:end].view(parameter.shape)
+            parameter.grad = self.gradient[start:end].view(parameter.shape)
             start = end
 
 
@@ -72,7 +75,7 @@ class FlatAdam(torch.optim.Optimizer):
         state["exp_avg_sq"] = torch.zeros_like(flat.values)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Any = None) -> Any:
         """Move the parameters once."""
         value = None if closure is None else torch.enable_grad()(closure)()
         group = self.param_groups[0]

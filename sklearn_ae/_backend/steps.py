@@ -65,7 +65,7 @@ class AutogradStep:
     ) -> None:
         self.module = module
         self.loss = loss
-        self.gradient = flat.values.grad
+        self.flat = flat
         self.cast = torch.autocast(
             flat.values.device.type, products, enabled=products == torch.bfloat16
         )
@@ -73,11 +73,11 @@ class AutogradStep:
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its terms."""
-        self.gradient.zero_()
+        self.flat.gradient.zero_()
         with self.draws, self.cast:
             terms = self.loss(self.module, batch.rows, batch.target, batch.weight)
         terms = weighted_means(terms, batch.weight)
-        sum(terms.values()).backward()
+        torch.stack(list(terms.values())).sum().backward()
         return {name: term.detach() for name, term in terms.items()}
 
 

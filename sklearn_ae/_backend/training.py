@@ -123,9 +123,10 @@ def train(training: Training) -> Trained:
     if training.state is not None:
         _restore(training.state, net.optimizer_, flat, shuffle, noise)
     size = training.batch_size
-    size = auto_batch_size(len(training.rows)) if size == "auto" else size
+    if isinstance(size, str):
+        size = auto_batch_size(len(training.rows))
     held_out = training.held_out
-    judged = held_out and Batches(held_out.hold(), held_out.chunk_size)
+    judged = None if held_out is None else Batches(held_out.hold(), held_out.chunk_size)
     try:
         net.train(
             Batches(training.rows.hold(), size, shuffle, training.noise_level, noise), judged
@@ -154,13 +155,13 @@ def _choose_step(training: Training, flat: FlatParameters, noise: torch.Generato
 
 def _plain(epoch: dict[str, Any]) -> dict[str, float]:
     """Keep what is a number and repeats with the seed: no durations, no batches."""
-    return {
-        name: int(value) if name == "epoch" else float(value)
+    passing = {"epoch", "batches", "dur"}
+    values = {
+        name: float(value)
         for name, value in epoch.items()
-        if name not in {"batches", "dur"}
-        and not name.endswith(("_best", "_count"))
-        and np.isscalar(value)
+        if isinstance(value, float) and name not in passing
     }
+    return {"epoch": int(epoch["epoch"]), **values}
 
 
 def _save(

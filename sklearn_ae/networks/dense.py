@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from sklearn.base import BaseEstimator
@@ -35,9 +37,8 @@ class DenseStack(nn.Module):
     def __init__(self, sizes: tuple[int, ...], activation: str, shortcut: bool) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.layers = nn.ModuleList(
-            nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)
-        )
+        layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
+        self.layers = cast("Sequence[nn.Linear]", layers)
         self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if shortcut else None)
         self.reset()
 
@@ -65,6 +66,7 @@ class DenseStack(nn.Module):
         The branch's first layer is adapted to inputs of mean ``center`` and spread
         ``scale``, so that it starts as if they were standardised.
         """
+        assert self.shortcut is not None
         first, last = self.layers[0], self.layers[-1]
         center, scale = center.to(first.weight), scale.to(first.weight)
         self.shortcut.copy_(weight)

@@ -21,28 +21,27 @@ from sklearn_ae.networks.dense import DenseModule, DenseStack
 class _Weight:
     """One weight or bias, its gradient's place, and its copy in the product's precision."""
 
-    def __init__(self, parameter: torch.nn.Parameter, dtype: torch.dtype) -> None:
+    def __init__(self, parameter: Tensor, dtype: torch.dtype) -> None:
+        assert parameter.grad is not None
         self.master = parameter.data
         self.gradient = parameter.grad
-        if dtype == self.master.dtype:
-            self.value, self._low_gradient = self.master, None
-        else:
-            self.value = torch.empty_like(self.master, dtype=dtype)
-            self._low_gradient = torch.empty_like(self.value)
+        self._is_copy = dtype != self.master.dtype
+        self.value, self._product = self.master, self.gradient
+        if self._is_copy:
+            self.value = self.master.to(dtype)
+            self._product = torch.empty_like(self.value)
         self.transposed = self.value.t()  # a view, made once: a step is short of time
 
     def refresh(self) -> None:
         """Copy the master weight into the product's precision."""
-        if self._low_gradient is not None:
+        if self._is_copy:
             self.value.copy_(self.master)
 
     def take_product(self, left: Tensor, right: Tensor) -> None:
         """Set the gradient to ``left @ right``."""
-        if self._low_gradient is None:
-            torch.mm(left, right, out=self.gradient)
-        else:
-            torch.mm(left, right, out=self._low_gradient)
-            self.gradient.copy_(self._low_gradient)
+        torch.mm(left, right, out=self._product)
+        if self._is_copy:
+            self.gradient.copy_(self._product)
 
     def take_sum(self, upstream: Tensor) -> None:
         """Set the gradient to the sum of ``upstream`` over the batch."""
@@ -74,7 +73,8 @@ class _StackGradient:
             output.addmm_(x, self.shortcut.t())
         return output
 
-    def backward(self, upstream: Tensor, to_input: bool) -> Tensor | None:
+    def backward(self, upstream: Tensor) -> Tensor:
+        """Write the weights' gradients; return the one at the first pre-activation."""
         gradient = upstream
         for depth in range(len(self.layers) - 1, -1, -1):
             weight, bias = self.layers[depth]
@@ -86,12 +86,12 @@ class _StackGradient:
                     self.pre_activations[depth - 1],
                     self.inputs[depth],
                 )
-        if not to_input:
-            return None
-        input_gradient = torch.mm(gradient, self.layers[0][0].value)
-        if self.shortcut is not None:
-            input_gradient.addmm_(upstream, self.shortcut)
-        return input_gradient
+        return gradient
+
+    def backward_to_input(self, upstream: Tensor) -> Tensor:
+        """Write the weights' gradients; return the one at the input."""
+        gradient = torch.mm(self.backward(upstream), self.layers[0][0].value)
+        return gradient if self.shortcut is None else gradient.addmm_(upstream, self.shortcut)
 
 
 class DenseGradient:
@@ -108,7 +108,9 @@ class DenseGradient:
     """
 
     def __init__(self, module: DenseModule, loss: Loss, dtype: torch.dtype) -> None:
-        self.loss = loss
+        if loss.gradient is None:
+            raise ValueError("the loss has no hand-written gradient")
+        self.value, self.derivative = loss.value, loss.gradient
         self.dtype = dtype
         self.encoder = _StackGradient(module.encoder, dtype)
         self.decoder = _StackGradient(module.decoder, dtype)
@@ -130,11 +132,10 @@ class DenseGradient:
         """
         output = self.decoder.forward(self.encoder.forward(x.to(self.dtype)))
         output = output.to(target.dtype)
-        values = self.loss.value(output, target)
-        gradient = self.loss.gradient(output, target).div_(len(x))
+        values = self.value(output, target)
+        gradient = self.derivative(output, target).div_(len(x))
         if sample_weight is not None:
             values = values * sample_weight
             gradient.mul_(sample_weight[:, None])
-        code_gradient = self.decoder.backward(gradient.to(self.dtype), to_input=True)
-        self.encoder.backward(code_gradient, to_input=False)
+        self.encoder.backward(self.decoder.backward_to_input(gradient.to(self.dtype)))
         return values.mean()

@@ -1,0 +1,61 @@
+"""The package as a whole: what an import costs, what the README promises, which way imports go."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "sklearn_ae"
+
+
+def _run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+
+
+def test_import_loads_neither_skorch_nor_matplotlib():
+    loaded = _run(
+        "import sys, sklearn_ae; print('skorch' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    assert loaded.split() == ["False", "False"]
+
+
+def test_readme_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    scope = {}
+    exec(compile(example, "README.md", "exec"), scope)
+    assert scope["codes"].shape == (1797, 8)
+    assert scope["restored"].shape == (1797, 64)
+    assert 0.5 < scope["share"] < 1
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_imports_follow_the_layers(path):
+    place = path.relative_to(PACKAGE).parts[0]
+    imported = set(_imports(path))
+    if place in {"networks", "losses.py"}:
+        allowed = ("sklearn_ae.networks", "sklearn_ae.losses")
+        ours = {name for name in imported if name.startswith("sklearn_ae.")}
+        assert all(name.startswith(allowed) for name in ours)
+    if place == "_backend":
+        allowed = ("sklearn_ae._backend", "sklearn_ae.networks", "sklearn_ae.losses")
+        ours = {name for name in imported if name.startswith("sklearn_ae.")}
+        assert all(name.startswith(allowed) for name in ours)
+    else:
+        assert not any(name.split(".")[0] == "skorch" for name in imported)
+    if path.name != "_compat.py":
+        private = {"sklearn.utils._param_validation", "sklearn.utils._array_api"}
+        assert not imported & private
