@@ -205,9 +205,9 @@ def test_devices_that_are_not_there_are_refused(X, device, message):
 
 def test_csr_is_densified_a_batch_at_a_time(monkeypatch):
     """No more rows than a chunk or a batch are ever dense at once."""
-    from sklearn_ae._backend import batches
+    from sklearn_ae._backend import batches, device
 
-    monkeypatch.setattr(batches, "HELD_BYTES", 0)
+    monkeypatch.setattr(device, "HELD_BYTES", 0)
     monkeypatch.setattr(batches, "CHUNK_BYTES", 8 * 50 * 100)
     seen = []
     original = sp.csr_matrix.toarray

@@ -382,3 +382,19 @@ def test_pipeline_with_a_classifier_in_a_grid_search(curve):
         cv=2,
     ).fit(curve, y)
     assert search.best_score_ > 0.8
+
+
+def test_weights_and_held_out_rows_are_routed_through_a_pipeline(curve):
+    import sklearn
+
+    weight = np.random.default_rng(0).uniform(size=len(curve))
+    plain = Autoencoder(1, max_iter=3, random_state=0).fit(curve, sample_weight=weight)
+    with sklearn.config_context(enable_metadata_routing=True):
+        request = Autoencoder(1, max_iter=3, random_state=0).set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(request, StandardScaler()).fit(curve, sample_weight=weight)
+    np.testing.assert_array_equal(pipeline[0].transform(curve), plain.transform(curve))
+
+
+def test_html_representation_of_a_fit(curve):
+    html = Autoencoder(1, max_iter=2, random_state=0).fit(curve)._repr_html_()
+    assert "n_iter_" in html

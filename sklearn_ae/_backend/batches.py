@@ -15,10 +15,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from sklearn_ae._backend.device import holding_limit
 from sklearn_ae._backend.random import row_keys
-
-HELD_BYTES = 64 * 2**20
-"""Data that take at most this much are prepared once and held."""
 
 CHUNK_BYTES = 8 * 2**20
 """Size of the pieces in which larger data are read."""
@@ -80,9 +78,12 @@ class Rows:
     def hold(self) -> Rows:
         """Prepare all rows now if they are small enough; return ``self``."""
         size = len(self) * self.n_features * self.dtype.itemsize
-        if self._held is None and size <= HELD_BYTES:
-            chunks = [self.take(chunk) for chunk in self.chunks()]
-            self._held = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+        if self._held is None and size <= holding_limit(self.device):
+            shape = (len(self), self.n_features)
+            held = torch.empty(shape, dtype=self.dtype, device=self.device)
+            for chunk in self.chunks():
+                held[chunk] = self.take(chunk)
+            self._held = held
         return self
 
     def take(self, index: slice | Tensor) -> Tensor:

@@ -82,10 +82,14 @@ class Progress(Callback):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the bar."""
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         self.bar = tqdm(
-            total=self.total, desc=self.description, unit="epoch", file=sys.stderr, leave=True
+            total=self.total,
+            desc=self.description,
+            unit="epoch",
+            file=sys.stderr,
+            dynamic_ncols=True,
         )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import torch
 
+HELD_BYTES = 64 * 2**20
+"""Copies of the data in main memory are at most this large."""
+
 NARROW = 32
 """Widest layer, in units, up to which float64 data are trained on in float64."""
 
@@ -109,6 +112,17 @@ def resolve_precision(
     if inner_width >= WIDE and _multiplies_bfloat16(device):
         return Precision(torch.float32, torch.bfloat16)
     return Precision(torch.float32, torch.float32)
+
+
+def holding_limit(device: torch.device) -> int:
+    """Size in bytes up to which data are prepared once and held on the device.
+
+    On the CPU the data are there already, and a second copy should stay small. On an
+    accelerator, rows that are not held must travel with every batch.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return HELD_BYTES
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

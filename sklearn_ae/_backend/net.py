@@ -197,7 +197,7 @@ class AutoencoderNet(NeuralNet):
                 )
             self.optimizer_.step()
             for name, term in terms.items():
-                sums[name] = sums.get(name, 0) + term * len(batch)
+                sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=len(batch))
             if tell_batches:
                 loss = sum(terms.values())
                 self._record("train", {"loss": float(loss)}, len(batch), new_batch=False)
