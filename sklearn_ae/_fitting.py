@@ -123,6 +123,11 @@ def _resumed_module(
     estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
 ) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module: an error must not reach the weights that are there."""
+    if estimator.n_components != estimator.n_components_:
+        raise ValueError(
+            f"n_components was changed from {estimator.n_components_} to "
+            f"{estimator.n_components}, so training cannot continue; use a new estimator."
+        )
     module = module_from_state(module_to_state(estimator.module_)).to(rows.device)
     precision = _precision(estimator, module, rows, kind)
     weights = module.center.dtype

@@ -251,7 +251,7 @@ class BaseAutoencoder(
             entry["valid_score"] for entry in self.history_ if "valid_score" in entry
         ] or None
         self.best_loss_ = trained.best_loss
-        self.n_components_ = self._n_features_out = self.n_components
+        self.n_components_ = self._n_features_out = len(module.code_mean)
         self.device_ = str(module.center.device)
         self.module_ = module
         self._kind = kind.empty()

@@ -225,8 +225,11 @@ def test_partial_fit_learns_chunk_by_chunk(curve):
     assert len(autoencoder.loss_curve_) == 120
 
 
-def test_partial_fit_refuses_other_columns(curve):
+def test_continuing_refuses_another_shape(curve):
     autoencoder = Autoencoder(1, random_state=0).partial_fit(curve)
+    with pytest.raises(ValueError, match="n_components was changed from 1 to 2"):
+        autoencoder.set_params(n_components=2).partial_fit(curve)
+    autoencoder.set_params(n_components=1)
     with pytest.raises(ValueError, match="3 features"):
         autoencoder.partial_fit(curve[:, :3])
 

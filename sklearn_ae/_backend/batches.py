@@ -87,7 +87,7 @@ class Rows:
         return self
 
     def take(self, index: slice | Tensor) -> Tensor:
-        """Return some rows, centred and scaled, on the device.
+        """Return some rows, centred and scaled, on the device. Not to be written to.
 
         Parameters
         ----------
@@ -133,9 +133,9 @@ class Rows:
         taken = self.X[place]
         array = taken.toarray() if sp.issparse(taken) else np.asarray(taken)
         single = array.dtype == np.float32 or self.device.type == "mps"
-        # A slice of an array is a view, and torch must not alias what is not ours.
-        is_view = isinstance(self.X, np.ndarray) and isinstance(place, slice)
-        array = array.astype(np.float32 if single else np.float64, order="C", copy=is_view)
+        array = array.astype(np.float32 if single else np.float64, order="C", copy=False)
+        if not array.flags.writeable:  # torch has no read-only tensors, and says so
+            array = array.copy()
         return torch.from_numpy(array).to(self.device)
 
     @property

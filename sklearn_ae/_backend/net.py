@@ -126,7 +126,7 @@ class AutoencoderNet(NeuralNet):
         self.optimizer_ = FlatAdam(self.flat, self.plan.learning_rate_init, self.plan.alpha)
         return self
 
-    def train(self, batches: Batches, held_out: Batches | None, X: Any = None) -> None:
+    def train(self, batches: Batches, held_out: Batches | None) -> None:
         """Run the epochs.
 
         Parameters
@@ -134,8 +134,6 @@ class AutoencoderNet(NeuralNet):
         batches : Batches
         held_out : Batches or None
             Rows to validate on.
-        X : array-like
-            Passed on to callbacks.
 
         Raises
         ------
@@ -146,13 +144,13 @@ class AutoencoderNet(NeuralNet):
         """
         self.held_out = held_out
         self.variance = 0.0 if held_out is None else float(spread(held_out.rows)[1])
-        self.notify("on_train_begin", X=X, y=None)
+        self.notify("on_train_begin", X=batches.rows, y=None)
         try:
             self._run_epochs(batches)
         except KeyboardInterrupt as interrupt:
             if not stopped_by_patience(self.callbacks_, interrupt):
                 raise
-        self.notify("on_train_end", X=X, y=None)
+        self.notify("on_train_end", X=batches.rows, y=None)
 
     def _run_epochs(self, batches: Batches) -> None:
         listeners = [callback for _, callback in self.callbacks_]
@@ -226,7 +224,7 @@ class AutoencoderNet(NeuralNet):
             raise ValueError(
                 f"Training diverged: the loss is {last['train_loss']} after epoch "
                 f"{last['epoch']}. Lower learning_rate_init (now "
-                f"{self.plan.learning_rate_init}), or scale the features."
+                f"{self.plan.learning_rate_init})."
             )
 
     @torch.no_grad()
