@@ -34,22 +34,31 @@ from sklearn_ae import Autoencoder
 
 BATCH, RATE = 128, 1e-3
 SIZES = {
-    "small": ((64, 32, 8), 20),
-    "middle": ((784, 256, 32), 3),
+    "small": ((64, 32, 8), 100),
+    "middle": ((784, 256, 32), 4),
     "large": ((784, 1000, 500, 250, 30), 1),
 }
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 
-def sequential(sizes: tuple[int, ...], layer=nn.Linear, relu=nn.ReLU) -> nn.Sequential:
-    """Encoder and mirrored decoder, no non-linearity on the code and the output."""
+def sequential(sizes: tuple[int, ...]) -> nn.Sequential:
+    """Encoder and mirrored decoder, no non-linearity on the code and the output.
+
+    The weights are those that ``Autoencoder`` starts from, so that errors compare.
+    """
     widths = [*sizes, *sizes[-2::-1]]
-    layers = []
+    layers: list[nn.Module] = []
     for place, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        layers.append(layer(fan_in, fan_out))
+        layers.append(nn.Linear(fan_in, fan_out))
         if place not in (len(sizes) - 2, len(widths) - 2):
-            layers.append(relu())
-    return nn.Sequential(*layers)
+            layers.append(nn.ReLU())
+    module = nn.Sequential(*layers)
+    start = estimator(sizes, 1, "float32").set_params(learning_rate_init=1e-30)
+    start.fit(np.random.default_rng(0).normal(size=(8, sizes[0])).astype(np.float32))
+    values = [p for n, p in start.module_.named_parameters()]
+    for parameter, value in zip(module.parameters(), values, strict=True):
+        parameter.data.copy_(value)
+    return module
 
 
 @torch.no_grad()
@@ -94,9 +103,14 @@ def mlp_regressor(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predict
 
     hidden = [*sizes[1:], *sizes[-2:0:-1]]
     model = MLPRegressor(
-        hidden, batch_size=BATCH, learning_rate_init=RATE, max_iter=epochs, alpha=0.0,
-        tol=0.0, n_iter_no_change=epochs, random_state=0,
-    )  # fmt: skip
+        hidden_layer_sizes=hidden,
+        batch_size=BATCH,
+        learning_rate_init=RATE,
+        max_iter=epochs,
+        alpha=0.0,
+        n_iter_no_change=epochs,
+        random_state=0,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, X)
@@ -145,15 +159,29 @@ def keras(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
     return partial(model.predict, verbose=0, batch_size=1024)
 
 
+def estimator(sizes: tuple[int, ...], epochs: int, precision: str) -> Autoencoder:
+    """Tell ``Autoencoder`` to be the same network, without its own regularisation."""
+    return Autoencoder(
+        sizes[-1],
+        hidden_layer_sizes=sizes[1:-1],
+        activation="relu",
+        init="random",
+        input_noise=0.0,
+        alpha=0.0,
+        batch_size=BATCH,
+        learning_rate="constant",
+        learning_rate_init=RATE,
+        max_iter=epochs,
+        early_stopping=False,
+        n_iter_no_change=epochs,
+        precision=precision,
+        random_state=0,
+    )
+
+
 def ours(precision: str, X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """The estimator, told to be the same network without its own regularisation."""
-    model = Autoencoder(
-        sizes[-1], hidden_layer_sizes=sizes[1:-1], activation="relu", init="random",
-        input_noise=0.0, alpha=0.0, batch_size=BATCH, learning_rate="constant",
-        learning_rate_init=RATE, max_iter=epochs, early_stopping=False, tol=0.0,
-        n_iter_no_change=epochs, precision=precision, random_state=0,
-    )  # fmt: skip
-    return model.fit(X).reconstruct
+    """``Autoencoder``."""
+    return estimator(sizes, epochs, precision).fit(X).reconstruct
 
 
 def contestants() -> dict[str, Callable]:
@@ -186,12 +214,15 @@ def product_rate(dtype: torch.dtype, seconds: float = 0.5) -> float:
 
 
 def rows_for(size: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Training and test rows in [0, 1], float32."""
+    """Training and test rows, float32, centred and scaled as the estimator would do."""
     if size == "small":
-        X = (load_digits().data / 16).astype(np.float32)
-        return X[:1536], X[1536:], "digits"
-    train, test, *_, source = mnist()
-    return train[:12800], test, source
+        X = load_digits().data.astype(np.float32)
+        train, test, source = X[:1536], X[1536:], "digits"
+    else:
+        train, test, *_, source = mnist()
+        train = train[:12800]
+    center, scale = train.mean(0), np.sqrt(train.var(0).mean())
+    return (train - center) / scale, (test - center) / scale, source
 
 
 def main() -> None:

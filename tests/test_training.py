@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -388,13 +389,16 @@ def test_pipeline_with_a_classifier_in_a_grid_search(curve):
 
 
 def test_weights_and_held_out_rows_are_routed_through_a_pipeline(curve):
-    import sklearn
-
-    weight = np.random.default_rng(0).uniform(size=len(curve))
-    plain = Autoencoder(1, max_iter=3, random_state=0).fit(curve, sample_weight=weight)
+    routed = {"sample_weight": np.arange(len(curve)) / len(curve), "X_val": curve[:50]}
+    plain = Autoencoder(1, max_iter=3, random_state=0).fit(curve, **routed)
     with sklearn.config_context(enable_metadata_routing=True):
-        request = Autoencoder(1, max_iter=3, random_state=0).set_fit_request(sample_weight=True)
-        pipeline = make_pipeline(request, StandardScaler()).fit(curve, sample_weight=weight)
+        pipeline = make_pipeline(
+            Autoencoder(1, max_iter=3, random_state=0).set_fit_request(
+                sample_weight=True, X_val=True
+            ),
+            StandardScaler().set_fit_request(sample_weight=False),
+        )
+        pipeline.fit(curve, **routed)
     np.testing.assert_array_equal(pipeline[0].transform(curve), plain.transform(curve))
 
 

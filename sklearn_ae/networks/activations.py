@@ -23,25 +23,24 @@ class Activation(NamedTuple):
         ``(gradient, pre, post)``: the gradient with respect to the activation, the
         pre-activation and the activation, to the gradient with respect to the
         pre-activation.
-    gain : float
-        Factor on the weights' initial standard deviation ``1 / sqrt(fan_in)`` that keeps
-        the size of the signal from layer to layer.
+    start : float
+        Weights are drawn uniformly from ``+- start / sqrt(fan_in)``. Saturating functions
+        need pre-activations of unit variance, ``start = sqrt(3)``, to be non-linear from
+        the start; rectifiers are so at any size, and smaller weights reconstruct better.
     """
 
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor, Tensor], Tensor]
-    gain: float
+    start: float = 1.0
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": Activation(
-        functional.relu, lambda g, pre, post: _aten.threshold_backward(g, post, 0), 2**0.5
-    ),
-    "silu": Activation(functional.silu, lambda g, pre, post: _aten.silu_backward(g, pre), 2**0.5),
-    "gelu": Activation(functional.gelu, lambda g, pre, post: _aten.gelu_backward(g, pre), 2**0.5),
-    "tanh": Activation(torch.tanh, lambda g, pre, post: _aten.tanh_backward(g, post), 1.0),
+    "relu": Activation(functional.relu, lambda g, pre, post: _aten.threshold_backward(g, post, 0)),
+    "silu": Activation(functional.silu, lambda g, pre, post: _aten.silu_backward(g, pre)),
+    "gelu": Activation(functional.gelu, lambda g, pre, post: _aten.gelu_backward(g, pre)),
+    "tanh": Activation(torch.tanh, lambda g, pre, post: _aten.tanh_backward(g, post), 3**0.5),
     "logistic": Activation(
-        torch.sigmoid, lambda g, pre, post: _aten.sigmoid_backward(g, post), 1.0
+        torch.sigmoid, lambda g, pre, post: _aten.sigmoid_backward(g, post), 3**0.5
     ),
-    "identity": Activation(lambda pre: pre, lambda g, pre, post: g, 1.0),
+    "identity": Activation(lambda pre: pre, lambda g, pre, post: g),
 }

@@ -52,11 +52,11 @@ class DenseStack(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Draw the layers' weights: uniform, of variance ``gain^2 / fan_in``."""
+        """Draw the layers' weights uniformly, in the size that suits the activation."""
         for layer in self.layers:
             limit = 1 / math.sqrt(layer.in_features)
             layer.bias.uniform_(-limit, limit)
-            limit *= math.sqrt(3) * self.activation.gain
+            limit *= self.activation.start
             layer.weight.uniform_(-limit, limit)
 
     @torch.no_grad()
