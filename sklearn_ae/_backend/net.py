@@ -178,6 +178,8 @@ class AutoencoderNet(NeuralNet):
         schedule, n_batches = SCHEDULES[self.plan.schedule], len(batches)
         n_steps = n_batches * self.plan.max_iter
         group = self.optimizer_.param_groups[0]
+        # A foreign scheduler watches ``step``; without one the short way is open.
+        move = self.optimizer_.move if own_schedule else self.optimizer_.step
         sums: Terms = {}
         for number, batch in enumerate(batches):
             if own_schedule:
@@ -193,7 +195,7 @@ class AutoencoderNet(NeuralNet):
                     batch=batch,
                     training=True,
                 )
-            self.optimizer_.step()
+            move()
             for name, term in terms.items():
                 sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=len(batch))
             if tell_batches:

@@ -74,10 +74,15 @@ class FlatAdam(torch.optim.Optimizer):
         state["exp_avg"] = torch.zeros_like(flat.values)
         state["exp_avg_sq"] = torch.zeros_like(flat.values)
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Move the parameters once."""
+        """Move the parameters once, as every optimiser does: hooks and profiler included."""
         value = None if closure is None else torch.enable_grad()(closure)()
+        self.move()
+        return value
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Move the parameters once, and nothing else. torch adds 15 us to every ``step``."""
         group = self.param_groups[0]
         vector = group["params"][0]
         state = self.state[vector]
@@ -99,7 +104,6 @@ class FlatAdam(torch.optim.Optimizer):
             amsgrad=False,
             maximize=False,
         )
-        return value
 
 
 def constant(progress: float) -> float:
