@@ -109,7 +109,7 @@ class Autoencoder(BaseAutoencoder):
         Size of the code.
     n_features_in_ : int
         Number of features of a row, all axes of an image counted.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if `X` had names.
     input_shape_ : tuple of int
         Shape of one row of `X`.

@@ -80,10 +80,10 @@ for n_components in (2, 4, 8):
 # ---------------------------------------
 
 search = GridSearchCV(
-    pipeline(Autoencoder(random_state=0, max_iter=60)),
+    pipeline(Autoencoder(random_state=0, max_iter=100)),
     {
         "reducer__n_components": [4, 8],
-        "reducer__hidden_layer_sizes": [(64,), (128, 64)],
+        "reducer__hidden_layer_sizes": [(64,), (128, 128, 128)],
     },
     cv=3,
     n_jobs=2,
