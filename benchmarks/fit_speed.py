@@ -18,7 +18,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -53,12 +53,17 @@ def sequential(sizes: tuple[int, ...]) -> nn.Sequential:
         if place not in (len(sizes) - 2, len(widths) - 2):
             layers.append(nn.ReLU())
     module = nn.Sequential(*layers)
-    start = estimator(sizes, 1, "float32").set_params(learning_rate_init=1e-30)
-    start.fit(np.random.default_rng(0).normal(size=(8, sizes[0])).astype(np.float32))
-    values = [p for n, p in start.module_.named_parameters()]
-    for parameter, value in zip(module.parameters(), values, strict=True):
+    for parameter, value in zip(module.parameters(), initial_weights(sizes), strict=True):
         parameter.data.copy_(value)
     return module
+
+
+@cache  # found in the turn that warms up, so no contestant pays for it
+def initial_weights(sizes: tuple[int, ...]) -> list[torch.Tensor]:
+    """Weights that ``Autoencoder`` starts from."""
+    start = estimator(sizes, 1, "float32").set_params(learning_rate_init=1e-30)
+    start.fit(np.random.default_rng(0).normal(size=(8, sizes[0])).astype(np.float32))
+    return list(start.module_.parameters())
 
 
 @torch.no_grad()

@@ -84,12 +84,14 @@ def fit_module(
     if not resume:
         estimator._pretrain(module, rows, seeds.subspace)
 
+    # Where the data are used as they are, noise and hashes still go by their spread.
+    unit = 1.0 if loss.scaled else float(spread(rows)[1].mean()) ** 0.5 or 1.0
     training_rows, judged = rows, None
     if X_val is not None:
         judged = Rows(X_val, None, device, kind.dtype)
         judged = judged.standardized(module.center, module.scale, precision.weights)
     elif estimator.early_stopping and not one_pass:
-        training_rows, judged = _split(rows, seeds.split, estimator.validation_fraction)
+        training_rows, judged = _split(rows, unit, seeds.split, estimator.validation_fraction)
 
     trained = train(
         Training(
@@ -102,7 +104,7 @@ def fit_module(
             products=precision.products,
             seeds=seeds,
             batch_size=estimator.batch_size,
-            noise_level=estimator._noise_level(),
+            noise_level=estimator._noise_level() * unit,
             learning_rate_init=estimator.learning_rate_init,
             schedule="constant" if one_pass else estimator.learning_rate,
             alpha=estimator.alpha,
@@ -123,16 +125,25 @@ def _resumed_module(
     estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
 ) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module: an error must not reach the weights that are there."""
-    if estimator.n_components != estimator.n_components_:
-        raise ValueError(
-            f"n_components was changed from {estimator.n_components_} to "
-            f"{estimator.n_components}, so training cannot continue; use a new estimator."
-        )
+    _check_unchanged(estimator, rows.n_features)
     module = module_from_state(module_to_state(estimator.module_)).to(rows.device)
     precision = _precision(estimator, module, rows, kind)
     weights = module.center.dtype
     low = precision.products == torch.bfloat16
     return module, Precision(weights, torch.bfloat16 if low else weights)
+
+
+def _check_unchanged(estimator: Any, n_features: int) -> None:
+    """Refuse to continue a fit of another network or another loss."""
+    with torch.device("meta"):
+        now = estimator._build_module(n_features).config | {"loss": estimator.loss}
+    before = estimator.module_.config | {"loss": estimator._fitted_loss}
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{name} was changed from {before.get(name)!r} to {value!r}, so training "
+                f"cannot continue; use a new estimator, or warm_start=False."
+            )
 
 
 def _new_module(
@@ -143,13 +154,18 @@ def _new_module(
         module = estimator._build_module(rows.n_features)
     precision = _precision(estimator, module, rows, kind)
     module.to(rows.device, precision.weights)
-    center, variance = spread(rows)
-    if not torch.isfinite(variance):
-        raise ValueError("X has values so large that their variance overflows; rescale X.")
+    center, variances = spread(rows)
+    variance = variances.mean()
     if get_loss(estimator.loss).scaled:
         module.center.copy_(center)
         if variance > 0:
             module.scale.copy_(variance.sqrt())
+    sizes = torch.stack([variance, module.scale.double(), module.center.double().abs().max()])
+    if not sizes.isfinite().all() or module.scale == 0:
+        raise ValueError(
+            f"X has values so large or so small that {str(precision.weights)[6:]} cannot hold "
+            f"their mean and variance; rescale X, or try precision='float64'."
+        )
     return module, precision
 
 
@@ -159,13 +175,13 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
     )
 
 
-def _split(rows: Rows, seed: int, fraction: float) -> tuple[Rows, Rows]:
+def _split(rows: Rows, unit: float, seed: int, fraction: float) -> tuple[Rows, Rows]:
     """Hold out a fraction of the rows, chosen by their content.
 
     Rows too few to spare one are trained and validated on alike.
     """
     keys = np.concatenate(
-        [row_keys(rows.take(chunk).cpu().numpy(), seed) for chunk in rows.chunks()]
+        [row_keys(rows.take(chunk).cpu().numpy() / unit, seed) for chunk in rows.chunks()]
     )
     weight = rows.take_weight(slice(0, len(rows))).cpu().numpy()
     mask = held_out(keys, weight, fraction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +87,8 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
         Of the results.
     """
     X = to_plain(X)
+    if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
+        X = np.asarray(X)
     shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
     if shape is not None:
         expected = shape if reset else estimator.input_shape_
@@ -94,7 +97,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
                 f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted "
                 f"on rows of shape {expected}."
             )
-        X = X.reshape(X.shape[0], -1)
+        X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
         X, kind = _check_distant_tensor(estimator, X, reset)
     else:
@@ -103,7 +106,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
         )
         kind = kind_of(X)
         if not (isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X)):
-            X = np.from_dlpack(X)
+            X = _as_known(X)
     if reset:
         estimator.input_shape_ = shape or (X.shape[1],)
     return X, kind
@@ -111,12 +114,16 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
 
 def _check_distant_tensor(estimator: Any, X: Tensor, reset: bool) -> tuple[Tensor, Kind]:
     """Validate a tensor on an accelerator without moving it."""
-    if X.ndim != 2 or not len(X):
-        raise ValueError(f"Expected a 2D array with at least one row, got shape {tuple(X.shape)}.")
-    if X.is_complex() or not bool(torch.isfinite(X).all()):
-        raise ValueError(f"Input X of {type(estimator).__name__} is complex, NaN or infinite.")
+    _check_finite_tensor(X, "X")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     return X, Kind(np, "cpu", X.dtype != torch.float32)
+
+
+def _check_finite_tensor(X: Tensor, name: str) -> None:
+    if X.ndim != 2 or not X.numel():
+        raise ValueError(f"{name} must have rows and columns, got shape {tuple(X.shape)}.")
+    if X.is_complex() or not bool(torch.isfinite(X).all()):
+        raise ValueError(f"{name} is complex, or contains NaN or infinity.")
 
 
 def kind_of(X: Any) -> Kind:
@@ -124,19 +131,33 @@ def kind_of(X: Any) -> Kind:
     if sp.issparse(X):
         return Kind(np, "cpu", X.dtype != np.float32)
     namespace, _, device = get_namespace_and_device(X)
-    return Kind(namespace, device, X.dtype != namespace.float32)
+    double = X.dtype != namespace.float32 and not str(device).startswith("mps")
+    return Kind(namespace, device, double)
 
 
 def check_codes(estimator: Any, Z: Any) -> tuple[Any, Kind]:
     """Validate codes of shape (n_samples, n_components_)."""
-    Z = check_array(to_plain(Z), dtype="numeric", input_name="Z")
+    Z = to_plain(Z)
+    distant = isinstance(Z, Tensor) and not get_config()["array_api_dispatch"]
+    if distant:
+        _check_finite_tensor(Z, "Z")
+    else:
+        Z = check_array(Z, dtype="numeric", input_name="Z")
     if Z.shape[1] != estimator.n_components_:
         raise ValueError(
             f"Z has {Z.shape[1]} columns, but {type(estimator).__name__} has "
             f"n_components_={estimator.n_components_}."
         )
-    kind = kind_of(Z)
-    return (Z if isinstance(Z, (np.ndarray, Tensor)) else np.from_dlpack(Z)), kind
+    kind = Kind(np, "cpu", Z.dtype != torch.float32) if distant else kind_of(Z)
+    return (Z if isinstance(Z, (np.ndarray, Tensor)) else _as_known(Z)), kind
+
+
+def _as_known(X: Any) -> Any:
+    """Turn an array of another library into NumPy's, or into a tensor on an accelerator."""
+    try:
+        return np.from_dlpack(X)
+    except (BufferError, TypeError, RuntimeError):
+        return torch.from_dlpack(X)
 
 
 def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
@@ -149,9 +170,9 @@ def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
     if sample_weight is None:
         return None
     if isinstance(sample_weight, Tensor):
-        sample_weight = sample_weight.detach().cpu().numpy()
-    elif hasattr(sample_weight, "__array_namespace__"):
-        sample_weight = np.from_dlpack(sample_weight)
+        sample_weight = sample_weight.detach().cpu().double().numpy()
+    elif hasattr(sample_weight, "__dlpack__") and not isinstance(sample_weight, np.ndarray):
+        sample_weight = np.asarray(_as_known(sample_weight))
     rows = np.empty((n_samples, 1))
     weight = check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():

@@ -48,7 +48,7 @@ class Autoencoder(BaseAutoencoder):
         ``"poisson"``. The last two use the data without centring and scaling and need data in
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
-        the network's units and returns one value a row, or a scalar.
+        the network's units and returns one value a row, shape (batch_size,).
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
@@ -66,10 +66,12 @@ class Autoencoder(BaseAutoencoder):
         Smallest relative fall of the loss that counts as an improvement.
     early_stopping : bool, default=True
         Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
-        keep the best weights. If False, all rows are trained on and the last weights kept.
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
     validation_fraction : float, default=0.1
         Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike.
+        less than one distinct row, all rows are trained and validated on alike, and with
+        ``init="pca"`` the result is PCA.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -79,14 +81,14 @@ class Autoencoder(BaseAutoencoder):
         For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
         `learning_rate`.
     device : str or torch.device, default="auto"
-        Where to train. ``"auto"`` is the device of `X` if it is a tensor, else the first
-        CUDA device if there is one, else the CPU.
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
     precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
         Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: up to 512 rows, or hidden layers of up
-        to 32 units. Layers of 256 units and more multiply in bfloat16 where the hardware
-        has instructions for it, with weights in float32. Results are always computed in the
-        floating-point type of the data.
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
@@ -97,7 +99,9 @@ class Autoencoder(BaseAutoencoder):
     activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
         Non-linearity of the hidden layers.
     init : {"pca", "random"}, default="pca"
-        Where training starts. ``"random"`` leaves the linear maps out.
+        Where training starts. ``"random"`` leaves the linear maps out. Under
+        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link,
+        ``"pca"`` keeps the encoder's linear map alone.
     input_noise : float, default=0.2
         Standard deviation of Gaussian noise on what the encoder sees while it is trained, in
         units of the data's overall standard deviation. It keeps the encoder smooth, which
@@ -153,7 +157,7 @@ class Autoencoder(BaseAutoencoder):
     >>> t = np.linspace(0, 2, 300)
     >>> X = np.column_stack([np.cos(3 * t), np.sin(3 * t), t])
     >>> round(float(PCA(1).fit(X).explained_variance_ratio_.sum()), 2)
-    0.46
+    0.59
     >>> autoencoder = Autoencoder(1, random_state=0).fit(X)
     >>> autoencoder.score(X) > 0.99
     True
@@ -182,26 +186,27 @@ class Autoencoder(BaseAutoencoder):
 
     @torch.no_grad()
     def _pretrain(self, module: DenseModule, X: Rows, seed: int) -> None:
-        """Start at PCA: in output units, to first order around the mean."""
+        """Start at PCA; under a loss with a link, at PCA's codes and at the mean of the rows."""
         if self.init != "pca":
             return
         loss = get_loss(self.loss)
-        center, variance = spread(X)
+        center, variances = spread(X)
+        unit = variances.mean().sqrt() if variances.any() else torch.ones_like(center[0])
         centered = X.standardized(module.center + module.scale * center, module.scale, X.dtype)
-        axes, variances = principal_axes(centered.hold(), self.n_components, seed)
-        slope = torch.ones_like(center) if loss.slope is None else loss.slope(center)
-        code_scale = variances.clamp_min(1e-6 * variances.max()).sqrt()
+        axes, code_variances = principal_axes(centered.hold(), self.n_components, seed)
+        code_scale = code_variances.clamp_min(1e-6 * code_variances.max()).sqrt() / unit
         code_scale = torch.where(code_scale > 0, code_scale, 1.0)
-        input_scale = (
-            variance.sqrt().expand_as(center) if variance > 0 else torch.ones_like(center)
+        module.encoder.start_linear(
+            axes / unit, -axes @ center / unit, center, unit.expand_as(center)
         )
-        module.encoder.start_linear(axes, -axes @ center, center, input_scale)
+        # What is linear in the data is not linear before an exponential.
+        back = axes.t() * unit if loss.scaled else torch.zeros_like(axes.t())
         module.decoder.start_linear(
-            (axes / slope).t(), loss.link(center), torch.zeros_like(code_scale), code_scale
+            back, loss.link(center), torch.zeros_like(code_scale), code_scale
         )
 
     def _starts_well(self) -> bool:
-        return self.init == "pca"
+        return self.init == "pca" and get_loss(self.loss).scaled
 
     def _noise_level(self) -> float:
         return self.input_noise

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.linear import spread
+from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import SCHEDULES
 from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import (
@@ -184,7 +184,7 @@ class BaseAutoencoder(
             held_out,
             resume=resume,
             one_pass=False,
-            callbacks=self._listeners(context, X, y),
+            callbacks=self._listeners(context, X, y, kind),
         )
         self._set_fitted(module, trained, kind, continues=resume, keep_state=self.warm_start)
         if context is not None:
@@ -254,27 +254,29 @@ class BaseAutoencoder(
         self.n_components_ = self._n_features_out = len(module.code_mean)
         self.device_ = str(module.center.device)
         self.module_ = module
+        self._fitted_loss = self.loss
         self._kind = kind.empty()
         self._training_state = trained.state if keep_state else None
 
-    def _listeners(self, context: Any, X: Any, y: Any) -> list[Any]:
+    def _listeners(self, context: Any, X: Any, y: Any, kind: Kind) -> list[Any]:
         """Collect the callbacks of a fit: the user's, and those that scikit-learn has set."""
         listeners = list(self.callbacks or [])
         if context is not None:
             from sklearn_ae._backend.callbacks import ScikitLearnCallbacks
 
-            listeners.append(
-                ScikitLearnCallbacks(self, context, X, X if y is None else y, self._snapshot)
-            )
+            snapshot = functools.partial(self._snapshot, kind)
+            ours = ScikitLearnCallbacks(self, context, X, X if y is None else y, snapshot)
+            listeners.insert(0, ours)  # one of skorch's may end training
         return listeners
 
-    def _snapshot(self, module: AutoencoderModule) -> dict[str, Any]:
+    def _snapshot(self, kind: Kind, module: AutoencoderModule) -> dict[str, Any]:
         """Return the fitted attributes of an estimator that would stop now."""
         return {
             "module_": module_from_state(module_to_state(module)),
             "n_components_": self.n_components,
             "_n_features_out": self.n_components,
-            "_kind": np.empty((0, 0)),
+            "_fitted_loss": self.loss,
+            "_kind": kind.empty(),
         }
 
     # Inference
@@ -373,10 +375,7 @@ class BaseAutoencoder(
         errors = by_chunks(rows, functools.partial(self._squared_error, module))
         weight = rows.take_weight(slice(0, len(rows)))
         error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
-        variance = float(spread(rows)[1])
-        if variance == 0:
-            return float(error < torch.finfo(errors.dtype).eps)
-        return 1 - error / variance
+        return share_explained(error, float(spread(rows)[1].mean()))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows.
@@ -401,7 +400,7 @@ class BaseAutoencoder(
             raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
         normal = check_random_state(random_state).standard_normal((n_samples, self.n_components_))
         mean, factor = (
-            buffer.detach().double().cpu().numpy()
+            buffer.detach().cpu().double().numpy()
             for buffer in (self.module_.code_mean, self.module_.code_factor)
         )
         return self._decode(mean + normal @ factor.T, kind_of(self._kind))
@@ -426,7 +425,7 @@ class BaseAutoencoder(
 
     def _to_units(self, module: AutoencoderModule, output: Tensor) -> Tensor:
         """Turn outputs of the decoder into rows in the units of the training data."""
-        return get_loss(self.loss).mean(output) * module.scale + module.center
+        return get_loss(self._fitted_loss).mean(output) * module.scale + module.center
 
     @torch.no_grad()
     def _decode(self, Z: Any, kind: Kind) -> Any:
@@ -437,7 +436,7 @@ class BaseAutoencoder(
 
     def _squared_error(self, module: AutoencoderModule, x: Tensor) -> Tensor:
         """Mean squared error of each row, in network units."""
-        return (get_loss(self.loss).mean(module(x)) - x).square().mean(1)
+        return (get_loss(self._fitted_loss).mean(module(x)) - x).square().mean(1)
 
     # What scikit-learn asks for
 
@@ -467,6 +466,10 @@ class BaseAutoencoder(
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         if "module_" in state:
-            state["module_"] = module_from_state(state["module_"])
+            module = module_from_state(state["module_"])
+            try:
+                state["module_"] = module.to(state["device_"])
+            except (RuntimeError, AssertionError):  # a device that is not here
+                state["module_"], state["device_"] = module, "cpu"
             state["_kind"] = kind_from_state(state["_kind"])
         super().__setstate__(state)

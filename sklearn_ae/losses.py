@@ -120,14 +120,6 @@ def _log(mean: Tensor) -> Tensor:
     return mean.clamp_min(1e-3).log()
 
 
-def _bernoulli_variance(mean: Tensor) -> Tensor:
-    return (mean * (1 - mean)).clamp_min(1e-3)
-
-
-def _poisson_variance(mean: Tensor) -> Tensor:
-    return mean.clamp_min(1e-3)
-
-
 class Loss(NamedTuple):
     """A reconstruction loss and all that depends on its choice.
 
@@ -142,8 +134,6 @@ class Loss(NamedTuple):
         Output to reconstruction.
     link : callable
         Reconstruction to output, the inverse of ``mean`` kept away from its poles.
-    slope : callable or None
-        Reconstruction to the derivative of ``mean`` at its output. None: one.
     scaled : bool
         Whether the data are centred and scaled first. Losses that fix the range of the
         data use them as they are.
@@ -155,7 +145,6 @@ class Loss(NamedTuple):
     gradient: Callable[[Tensor, Tensor], Tensor] | None = None
     mean: Callable[[Tensor], Tensor] = _identity
     link: Callable[[Tensor], Tensor] = _identity
-    slope: Callable[[Tensor], Tensor] | None = None
     scaled: bool = True
     lower: float = float("-inf")
     upper: float = float("inf")
@@ -170,7 +159,6 @@ LOSSES: dict[str, Loss] = {
         binary_crossentropy_gradient,
         mean=torch.sigmoid,
         link=_logit,
-        slope=_bernoulli_variance,
         scaled=False,
         lower=0.0,
         upper=1.0,
@@ -180,7 +168,6 @@ LOSSES: dict[str, Loss] = {
         poisson_gradient,
         mean=torch.exp,
         link=_log,
-        slope=_poisson_variance,
         scaled=False,
         lower=0.0,
     ),
@@ -194,10 +181,22 @@ def get_loss(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Loss:
     ----------
     loss : str or callable
         A key of ``LOSSES``, or ``loss(output, target)`` that returns one value a row,
-        shape ``(batch_size,)``, or a scalar, on centred and scaled data.
+        shape ``(batch_size,)``, on centred and scaled data.
 
     Returns
     -------
     Loss
     """
-    return LOSSES[loss] if isinstance(loss, str) else Loss(loss)
+    if isinstance(loss, str):
+        return LOSSES[loss]
+
+    def checked(output: Tensor, target: Tensor) -> Tensor:
+        value = loss(output, target)
+        if value.shape != (len(output),):
+            raise ValueError(
+                f"loss must return one value a row, of shape ({len(output)},), but returned "
+                f"a tensor of shape {tuple(value.shape)}."
+            )
+        return value
+
+    return Loss(checked)

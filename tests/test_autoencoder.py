@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -56,16 +56,24 @@ def test_start_is_pca_on_wide_rows():
 
 
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "poisson"])
-def test_start_explains_bounded_data_nearly_as_pca_does(loss):
-    rng = np.random.default_rng(0)
-    factors = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 8))
-    X = (
-        1 / (1 + np.exp(-0.3 * factors))
-        if loss == "binary_crossentropy"
-        else np.exp(1 + 0.1 * factors)
+def test_under_a_link_the_start_is_the_mean_with_pcas_codes(loss):
+    X = np.random.default_rng(0).beta(2, 3, size=(200, 5))
+    autoencoder = _at_start(n_components=2, loss=loss).fit(X)
+    np.testing.assert_allclose(autoencoder.reconstruct(X), np.tile(X.mean(0), (200, 1)))
+    codes, scores = autoencoder.transform(X), PCA(2).fit_transform(X)
+    correlation = np.corrcoef(codes.T, scores.T)[:2, 2:]
+    np.testing.assert_allclose(np.abs(correlation), np.eye(2), atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "poisson"])
+def test_losses_with_a_link_learn_more_than_pca(loss):
+    X = load_digits().data / (16 if loss == "binary_crossentropy" else 1)
+    train, test = X[:1300], X[1300:]
+    autoencoder = Autoencoder(4, loss=loss, max_iter=60, random_state=0).fit(train)
+    pca = PCA(4).fit(train)
+    assert 1 - autoencoder.score(test) < _unexplained(
+        test, pca.inverse_transform(pca.transform(test))
     )
-    share = PCA(2).fit(X).explained_variance_ratio_.sum()
-    assert _at_start(n_components=2, loss=loss).fit(X).score(X) > share - 0.02
 
 
 def test_learns_a_curve_that_pca_cannot_see(curve):
@@ -157,3 +165,46 @@ def test_score_is_the_fraction_of_variance_explained(curve):
     assert autoencoder.score(curve, sample_weight=weight) == pytest.approx(
         autoencoder.score(repeated), rel=1e-9
     )
+
+
+def _is_pca(autoencoder, X):
+    pca = PCA(autoencoder.n_components).fit(X)
+    return np.allclose(autoencoder.reconstruct(X), pca.inverse_transform(pca.transform(X)))
+
+
+def test_without_rows_to_spare_it_stays_at_pca(curve):
+    assert _is_pca(Autoencoder(1, random_state=0).fit(curve[:9]), curve[:9])
+
+
+def test_one_row_held_out_proves_nothing(curve):
+    """One distinct row is held out of ten, whether it stands there once or thrice."""
+    X = curve[:10]
+    for fitted in (
+        Autoencoder(1, random_state=0).fit(X),
+        Autoencoder(1, random_state=0).fit(X, sample_weight=np.full(10, 3)),
+        Autoencoder(1, random_state=0).fit(np.repeat(X, 3, axis=0)),
+    ):
+        assert _is_pca(fitted, X)
+
+
+def test_evidence_does_not_depend_on_the_sum_of_the_weights(curve):
+    plain = Autoencoder(1, max_iter=30, random_state=0).fit(curve)
+    shares = Autoencoder(1, max_iter=30, random_state=0).fit(
+        curve, sample_weight=np.full(len(curve), 1 / len(curve))
+    )
+    assert shares.score(curve) == pytest.approx(plain.score(curve), rel=1e-6)
+
+
+def test_rare_counts_can_be_fitted():
+    X = (np.random.default_rng(0).random((600, 50)) < 0.01).astype(float)
+    autoencoder = Autoencoder(10, loss="poisson", max_iter=20, random_state=0).fit(X)
+    assert np.isfinite(autoencoder.reconstruct(X)).all()
+    assert autoencoder.loss_curve_[-1] < autoencoder.loss_curve_[0]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_noise_goes_by_the_spread_of_counts_too(scale):
+    rng = np.random.default_rng(0)
+    X = scale * rng.gamma(2, size=(300, 1)) * np.array([[1.0, 2.0, 3.0]])
+    autoencoder = Autoencoder(1, loss="poisson", max_iter=100, random_state=0).fit(X)
+    assert autoencoder.score(X) > 0.9

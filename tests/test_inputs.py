@@ -5,12 +5,14 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
+import sklearn
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.utils.fixes import parse_version
 
 from sklearn_ae import Autoencoder
 
@@ -63,7 +65,7 @@ def test_other_numbers_count_as_float64(X, dtype):
         lambda X: X[::-1].copy()[::-1],
         lambda X: X.tolist(),
         lambda X: X.astype(object),
-        lambda X: pd.DataFrame(X).to_numpy(),
+        pd.DataFrame,
         sp.csr_array,
         sp.csc_matrix,
         torch.from_numpy,
@@ -89,9 +91,15 @@ def test_data_are_not_changed(X):
     np.testing.assert_array_equal(X, before)
 
 
-@pytest.mark.parametrize("make", [pd.DataFrame, lambda X, columns: pl.DataFrame(X, columns)])
+# scikit-learn 1.8 takes names from pandas alone.
+FRAMES = [pd.DataFrame] + [pl.DataFrame] * (
+    parse_version(sklearn.__version__) >= parse_version("1.9")
+)
+
+
+@pytest.mark.parametrize("make", FRAMES)
 def test_feature_names_of_frames(X, make):
-    autoencoder = clone(FAST).fit(make(X, columns=list("abcde")))
+    autoencoder = clone(FAST).fit(make(dict(zip("abcde", X.T, strict=True))))
     assert list(autoencoder.feature_names_in_) == list("abcde")
     assert list(autoencoder.get_feature_names_out()) == ["autoencoder0", "autoencoder1"]
 
@@ -244,3 +252,49 @@ def test_iris_frame_through_pandas_output():
     codes = clone(FAST).set_output(transform="pandas").fit_transform(frame)
     assert list(codes.columns) == ["autoencoder0", "autoencoder1"]
     assert (codes.index == frame.index).all()
+
+
+def test_weights_of_any_number_type(X):
+    expected = clone(FAST).fit(X, sample_weight=np.arange(40.0)).transform(X)
+    read_only = np.arange(40.0)
+    read_only.flags.writeable = False
+    for weight in [np.arange(40, dtype=">f8"), read_only, torch.arange(40), list(range(40))]:
+        given = clone(FAST).fit(X, sample_weight=weight)
+        np.testing.assert_array_equal(given.transform(X), expected)
+
+
+def test_one_reversed_column_or_row(X):
+    fitted = clone(FAST).fit(X)
+    np.testing.assert_array_equal(fitted.transform(X[::-1][:1]), fitted.transform(X[-1:]))
+    assert Autoencoder(1, max_iter=1).fit(X[:, :1][:, ::-1]).n_iter_ == 1
+
+
+def test_nested_lists_are_images_too():
+    images = np.random.default_rng(0).normal(size=(12, 3, 2))
+    fitted = clone(FAST).fit(images)
+    np.testing.assert_array_equal(fitted.transform(images.tolist()), fitted.transform(images))
+
+
+def test_no_images_at_all():
+    with pytest.raises(ValueError, match="0 sample"):
+        clone(FAST).fit(np.empty((0, 4, 3)))
+
+
+@pytest.mark.parametrize("size", [1e-46, 1e39])
+def test_values_that_float32_cannot_hold_are_refused(size):
+    X = size * np.random.default_rng(0).normal(size=(600, 40))
+    with pytest.raises(ValueError, match="rescale X, or try precision='float64'"):
+        clone(FAST).fit(X)
+    assert clone(FAST).set_params(precision="float64", max_iter=1).fit(X).n_iter_ == 1
+
+
+@pytest.mark.parametrize("sizes", [(0,), (-3,), (2.7,), ("a",)])
+def test_layer_sizes_must_be_positive_integers(X, sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be positive integers"):
+        clone(FAST).set_params(hidden_layer_sizes=sizes).fit(X)
+
+
+def test_one_layer_may_be_given_by_its_size(X):
+    one = clone(FAST).set_params(hidden_layer_sizes=7).fit(X)
+    other = clone(FAST).set_params(hidden_layer_sizes=(7,)).fit(X)
+    np.testing.assert_array_equal(one.transform(X), other.transform(X))

@@ -1,13 +1,12 @@
 """The training loop: stopping, weights, schedules, callbacks, continuing."""
 
+import pickle
 import re
 
 import numpy as np
 import pytest
 import sklearn
 import torch
-from sklearn.base import clone
-from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.decomposition import PCA
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
@@ -18,6 +17,7 @@ from skorch.callbacks import (
     Callback,
     Checkpoint,
     EarlyStopping,
+    Freezer,
     GradientNormClipping,
     LRScheduler,
 )
@@ -195,6 +195,39 @@ def test_one_cycle_rises_then_falls_to_zero():
     assert one_cycle(1.0) == pytest.approx(0)
 
 
+def test_divergence_in_the_last_step_is_seen(curve):
+    one_step = Autoencoder(
+        1,
+        max_iter=1,
+        early_stopping=False,
+        activation="relu",
+        learning_rate="constant",
+        learning_rate_init=1e38,
+        random_state=0,
+    )
+    with pytest.raises(ValueError, match="diverged"):
+        one_step.fit(1e3 * curve[:40].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda o, t: (o - t).square().mean(), lambda o, t: (o - t).square()]
+)
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_callable_losses_must_return_one_value_a_row(curve, loss, early_stopping):
+    autoencoder = Autoencoder(1, loss=loss, early_stopping=early_stopping, max_iter=2)
+    with pytest.raises(ValueError, match="loss must return one value a row"):
+        autoencoder.fit(curve)
+
+
+def test_changed_loss_does_not_reach_a_fit(curve):
+    X = (curve - curve.min(0)) / np.ptp(curve, axis=0)
+    autoencoder = Autoencoder(1, loss="binary_crossentropy", max_iter=3, random_state=0).fit(X)
+    expected = autoencoder.reconstruct(X)
+    np.testing.assert_array_equal(
+        autoencoder.set_params(loss="squared_error").reconstruct(X), expected
+    )
+
+
 # Continuing
 
 
@@ -228,17 +261,24 @@ def test_partial_fit_learns_chunk_by_chunk(curve):
 
 def test_continuing_refuses_another_shape(curve):
     autoencoder = Autoencoder(1, random_state=0).partial_fit(curve)
-    with pytest.raises(ValueError, match="n_components was changed from 1 to 2"):
-        autoencoder.set_params(n_components=2).partial_fit(curve)
-    autoencoder.set_params(n_components=1)
+    for name, value in {
+        "n_components": 2,
+        "loss": "huber",
+        "hidden_layer_sizes": (3,),
+        "activation": "relu",
+    }.items():
+        changed = pickle.loads(pickle.dumps(autoencoder)).set_params(**{name: value})
+        with pytest.raises(ValueError, match=f"{name} was changed from .* cannot continue"):
+            changed.partial_fit(curve)
     with pytest.raises(ValueError, match="3 features"):
         autoencoder.partial_fit(curve[:, :3])
 
 
 def test_failing_continuation_leaves_the_estimator(curve):
-    autoencoder = Autoencoder(1, random_state=0).partial_fit(curve.astype(np.float32))
+    autoencoder = Autoencoder(1, activation="relu", random_state=0)
+    autoencoder.partial_fit(curve.astype(np.float32))
     before = autoencoder.transform(curve)
-    autoencoder.set_params(learning_rate_init=1e30, activation="relu", batch_size=5)
+    autoencoder.set_params(learning_rate_init=1e30, batch_size=5)
     with pytest.raises(ValueError, match="diverged"):
         autoencoder.partial_fit(curve.astype(np.float32))
     np.testing.assert_array_equal(autoencoder.transform(curve), before)
@@ -300,6 +340,11 @@ def test_skorch_gradient_clipping_acts(curve):
     assert not np.allclose(clipped.transform(curve), plain.transform(curve))
 
 
+def test_skorch_freezer_is_refused(curve):
+    with pytest.raises(ValueError, match="Freezer"):
+        Autoencoder(1, callbacks=[Freezer("encoder*")], random_state=0).fit(curve)
+
+
 def test_interrupts_are_raised_on(curve):
     class Interrupt(Callback):
         def on_epoch_end(self, net, **kwargs):
@@ -311,51 +356,7 @@ def test_interrupts_are_raised_on(curve):
     assert not hasattr(autoencoder, "module_")
 
 
-# scikit-learn's callbacks
-
-
-def test_scoring_monitor_sees_every_epoch(curve):
-    def explained(estimator, X, y):
-        return estimator.score(X)
-
-    monitor = ScoringMonitor(scoring={"explained": explained})
-    autoencoder = Autoencoder(1, max_iter=6, early_stopping=False, random_state=0)
-    autoencoder.set_callbacks(monitor).fit(curve)
-    scores = [row["explained"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
-    assert len(scores) == 6
-    assert scores[-1] == pytest.approx(autoencoder.score(curve), rel=1e-9)
-
-
-def test_progress_bar_nests_in_a_grid_search(curve, capsys):
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), Autoencoder(max_iter=2, random_state=0)),
-        {"autoencoder__n_components": [1, 2]},
-        cv=2,
-    )
-    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(curve)
-    assert "Autoencoder" in capsys.readouterr().out
-
-
-def test_callback_may_stop_training(curve):
-    class StopAtThree:
-        def setup(self, estimator, context):
-            pass
-
-        def teardown(self, estimator, context):
-            self.torn_down = True
-
-        def on_fit_task_begin(self, estimator, context):
-            pass
-
-        def on_fit_task_end(self, estimator, context):
-            return context.task_name == "epoch" and context.task_id == 2
-
-    callback = StopAtThree()
-    autoencoder = Autoencoder(1, max_iter=10, random_state=0).set_callbacks(callback).fit(curve)
-    assert autoencoder.n_iter_ == 3
-    assert callback.torn_down
-    with pytest.raises(ValueError, match="NaN"):
-        clone(autoencoder).set_callbacks(callback).fit(np.full((3, 2), np.nan))
+# What people see
 
 
 def test_progress_shows_loss_and_time_left(curve, capsys):

@@ -134,7 +134,8 @@ class Rows:
         array = taken.toarray() if sp.issparse(taken) else np.asarray(taken)
         single = array.dtype == np.float32 or self.device.type == "mps"
         array = array.astype(np.float32 if single else np.float64, order="C", copy=False)
-        if not array.flags.writeable:  # torch has no read-only tensors, and says so
+        # torch has no read-only tensors and no negative strides.
+        if not array.flags.writeable or min(array.strides) < 0:
             array = array.copy()
         return torch.from_numpy(array).to(self.device)
 
@@ -166,7 +167,9 @@ class Batch(NamedTuple):
     target: Tensor
     weight: Tensor | None
 
-    def __len__(self) -> int:
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
         return len(self.rows)
 
 

@@ -27,13 +27,23 @@ class BestWeights(Callback):
     demand_evidence : bool
         Go back to the weights of the start unless the best ones are better on the held-out
         rows by more than one standard error of the difference.
+    has_evidence : bool
+        Whether the held-out rows are not those of the training.
     """
 
-    def __init__(self, monitor: str, tol: float, patience: float, demand_evidence: bool) -> None:
+    def __init__(
+        self,
+        monitor: str,
+        tol: float,
+        patience: float,
+        demand_evidence: bool,
+        has_evidence: bool,
+    ) -> None:
         self.monitor = monitor
         self.tol = tol
         self.patience = patience
         self.demand_evidence = demand_evidence
+        self.has_evidence = has_evidence
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Start from what is there."""
@@ -61,7 +71,8 @@ class BestWeights(Callback):
         """Put the best weights back."""
         if self.monitor != "valid_loss":
             return
-        if self.demand_evidence and not self.best.is_better_than(self.start):
+        is_proved = self.has_evidence and self.best.is_better_than(self.start)
+        if self.demand_evidence and not is_proved:
             self.best = self.start
         self.best_loss = self.best.loss
         net.flat.values.data.copy_(self.best.parameters)

@@ -25,8 +25,8 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
     Parameters
     ----------
     device : str or torch.device
-        ``"auto"`` is the device of ``X`` where ``X`` is a tensor, else the first CUDA
-        device if there is one, else the CPU.
+        ``"auto"`` is the device of ``X`` where ``X`` is a tensor on an accelerator, else
+        the first CUDA device if there is one, else the CPU.
     X : object
         The data of the fit.
 
@@ -40,7 +40,7 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
         If torch does not know the device or cannot reach it.
     """
     if isinstance(device, str) and device == "auto":
-        if isinstance(X, torch.Tensor):
+        if isinstance(X, torch.Tensor) and X.device.type != "cpu":
             return X.device
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -103,6 +103,8 @@ def resolve_precision(
     """
     if precision == "bfloat16":
         return Precision(torch.float32, torch.bfloat16)
+    if precision == "float64" and device.type == "mps":
+        raise ValueError("precision='float64' is not known to the device 'mps'.")
     if precision != "auto":
         dtype = getattr(torch, precision)
         return Precision(dtype, dtype)
@@ -121,7 +123,9 @@ def holding_limit(device: torch.device) -> int:
     accelerator, rows that are not held must travel with every batch.
     """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 2
+        # What torch keeps for reuse is free as well, though not in the driver's eyes.
+        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (torch.cuda.mem_get_info(device)[0] + reusable) // 2
     return HELD_BYTES
 
 

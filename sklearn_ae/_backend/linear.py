@@ -16,7 +16,7 @@ _POWER_PASSES = 4
 
 
 def spread(rows: Rows) -> tuple[Tensor, Tensor]:
-    """Mean of each feature, and the average variance of the features.
+    """Mean and variance of each feature.
 
     Parameters
     ----------
@@ -25,19 +25,29 @@ def spread(rows: Rows) -> tuple[Tensor, Tensor]:
     Returns
     -------
     center : Tensor of shape (n_features,)
-    variance : Tensor of shape ()
+    variances : Tensor of shape (n_features,)
         Zero where the rows differ by rounding errors only.
     """
     precise, total = rows.precise, rows.total_weight
     center = torch.zeros(rows.n_features, dtype=precise, device=rows.device)
     for chunk in rows.chunks():
         center += rows.take_weight(chunk) @ rows.take(chunk).to(precise) / total
-    variance = torch.zeros((), dtype=precise, device=rows.device)
+    variances = torch.zeros_like(center)
     for chunk in rows.chunks():
-        distance = (rows.take(chunk).to(precise) - center).square().mean(1)
-        variance += rows.take_weight(chunk) @ distance / total
-    rounding = 8 * torch.finfo(precise).eps * center.abs().max()
-    return center, torch.where(variance > rounding**2, variance, 0.0)
+        distances = (rows.take(chunk).to(precise) - center).square()
+        variances += rows.take_weight(chunk) @ distances / total
+    rounding = 8 * torch.finfo(precise).eps * center.abs()
+    return center, torch.where(variances > rounding.square(), variances, 0.0)
+
+
+def share_explained(error: float, variance: float) -> float:
+    """Fraction of a variance that an error leaves explained, ``1 - error / variance``.
+
+    Of rows that are all equal: 1 if they are reconstructed, else 0.
+    """
+    if variance > 0:
+        return 1 - error / variance
+    return float(error < torch.finfo(torch.float32).eps)
 
 
 def principal_axes(rows: Rows, n_components: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Batch, Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
-from sklearn_ae._backend.linear import spread
+from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
 from sklearn_ae._backend.steps import Terms
 from sklearn_ae.networks._module import AutoencoderModule
@@ -53,14 +53,17 @@ class Validation(NamedTuple):
     def is_better_than(self, other: Validation) -> bool:
         """Whether the losses are lower by more than the standard error of the difference.
 
-        Both were taken on the same rows, so the difference is a paired one. The weights
-        count as numbers of rows.
+        Both were taken on the same rows, so the difference is a paired one. Weights count as
+        numbers of rows, unless they are so small that they must be shares. A single row,
+        however often it stands there, has no standard error and proves nothing.
         """
         fall = other.losses - self.losses
-        count = self.weight.sum()
-        mean = (self.weight * fall).sum() / count
-        variance = (self.weight * (fall - mean).square()).sum() / count
-        return bool(mean > (variance / count).sqrt()) and len(fall) > 1
+        total = self.weight.sum()
+        count = torch.maximum(total, total.square() / self.weight.square().sum())
+        mean = (self.weight * fall).sum() / total
+        variance = (self.weight * (fall - mean).square()).sum() / total
+        several = variance > 1e-12 * mean.square()
+        return bool(several and mean > (variance / count).sqrt())
 
 
 class Plan(NamedTuple):
@@ -143,13 +146,14 @@ class AutoencoderNet(NeuralNet):
             As it came, unless skorch's early stopping raised it.
         """
         self.held_out = held_out
-        self.variance = 0.0 if held_out is None else float(spread(held_out.rows)[1])
+        self.variance = 0.0 if held_out is None else float(spread(held_out.rows)[1].mean())
         self.notify("on_train_begin", X=batches.rows, y=None)
         try:
             self._run_epochs(batches)
         except KeyboardInterrupt as interrupt:
             if not stopped_by_patience(self.callbacks_, interrupt):
                 raise
+        self._check_finite()
         self.notify("on_train_end", X=batches.rows, y=None)
 
     def _run_epochs(self, batches: Batches) -> None:
@@ -161,6 +165,8 @@ class AutoencoderNet(NeuralNet):
             data["dataset_valid"] = self.held_out.rows
         for epoch in range(self.plan.max_iter):
             self.notify("on_epoch_begin", **data)
+            if not all(parameter.requires_grad for parameter in self.module_.parameters()):
+                raise ValueError("callbacks that freeze parameters (Freezer) are not supported.")
             self.module_.train()
             self._train_epoch(batches, epoch, tell_batches, own_schedule)
             if self.held_out is not None:
@@ -197,10 +203,10 @@ class AutoencoderNet(NeuralNet):
                 )
             move()
             for name, term in terms.items():
-                sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=len(batch))
+                sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=batch.n_rows)
             if tell_batches:
                 loss = sum(terms.values())
-                self._record("train", {"loss": float(loss)}, len(batch), new_batch=False)
+                self._record("train", {"loss": float(loss)}, batch.n_rows, new_batch=False)
                 self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
         n_rows = len(batches.rows)
         means = {name: float(total) / n_rows for name, total in sums.items()}
@@ -222,7 +228,8 @@ class AutoencoderNet(NeuralNet):
 
     def _check_finite(self) -> None:
         last = self.history[-1]
-        if not math.isfinite(last["train_loss"]):
+        moved_well = bool(self.flat.values.isfinite().all())  # the loss is that before a step
+        if not (math.isfinite(last["train_loss"]) and moved_well):
             raise ValueError(
                 f"Training diverged: the loss is {last['train_loss']} after epoch "
                 f"{last['epoch']}. Lower learning_rate_init (now "
@@ -241,5 +248,5 @@ class AutoencoderNet(NeuralNet):
             errors.append(batch_errors)
         weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
         error = float(weight @ torch.cat(errors)) / rows.total_weight / rows.n_features
-        score = 1 - error / self.variance if self.variance else float(error == 0)
+        score = share_explained(error, self.variance)
         return Validation(torch.cat(losses), weight, score, self.flat.values.detach().clone())

@@ -106,6 +106,7 @@ def train(training: Training) -> Trained:
         training.tol,
         training.patience,
         training.demand_evidence,
+        has_evidence=training.held_out is not training.rows,
     )
     listeners = [best, *training.callbacks]
     if training.progress is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -137,7 +138,7 @@ class DenseNetwork(BaseEstimator):
     activation: str = "tanh"
 
     def build(self, n_features: int, n_components: int, shortcut: bool = False) -> DenseModule:
-        """Make the module, its weights not yet drawn.
+        """Make the module, its weights drawn at random.
 
         Parameters
         ----------
@@ -150,5 +151,9 @@ class DenseNetwork(BaseEstimator):
         -------
         DenseModule
         """
-        sizes = tuple(int(size) for size in self.hidden_layer_sizes)
-        return DenseModule(n_features, n_components, sizes, self.activation, shortcut)
+        sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ValueError(
+                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
+            )
+        return DenseModule(n_features, n_components, tuple(sizes), self.activation, shortcut)
