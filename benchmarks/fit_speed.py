@@ -36,7 +36,7 @@ BATCH, RATE = 128, 1e-3
 SIZES = {
     "small": ((64, 32, 8), 100),
     "middle": ((784, 256, 32), 4),
-    "large": ((784, 1000, 500, 250, 30), 1),
+    "large": ((784, 1000, 500, 250, 30), 3),
 }
 Predictor = Callable[[np.ndarray], np.ndarray]
 
@@ -236,6 +236,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=list(contestants()), help="contestants")
     arguments = parser.parse_args()
     report = []
     for threads in arguments.threads:
@@ -244,11 +245,13 @@ def main() -> None:
         print(machine())
         print(", ".join(f"{str(d)[6:]} products {r:.0f} GFLOP/s" for d, r in rates.items()))
         for size in arguments.sizes:
-            report += compare(size, threads, arguments.repeats, rates)
+            report += compare(size, threads, arguments.repeats, arguments.only, rates)
     write_json("fit_speed", {"machine": machine(), "rows": report})
 
 
-def compare(size: str, threads: int, repeats: int, rates: dict[torch.dtype, float]) -> list[dict]:
+def compare(
+    size: str, threads: int, repeats: int, only: list[str], rates: dict[torch.dtype, float]
+) -> list[dict]:
     """Time all contestants in turn on one network."""
     from threadpoolctl import threadpool_limits
 
@@ -259,11 +262,12 @@ def compare(size: str, threads: int, repeats: int, rates: dict[torch.dtype, floa
     weights = sum(a * b for a, b in pairwise(widths))
     # Two products a weight and row forward, four backward, less those into the input.
     operations = 2 * BATCH * (3 * weights - widths[0] * widths[1])
-    seconds: dict[str, list[float]] = {name: [] for name in contestants()}
+    chosen = {name: fit for name, fit in contestants().items() if name in only}
+    seconds: dict[str, list[float]] = {name: [] for name in chosen}
     errors = {}
     with threadpool_limits(threads):
         for turn in range(repeats + 1):
-            for name, fit in contestants().items():
+            for name, fit in chosen.items():
                 start = time.perf_counter()
                 predict = fit(train, layers, epochs)
                 if turn:  # the first turn warms up

@@ -42,7 +42,6 @@ def main() -> None:
         "activation": "silu",
         "init": "random",
         "input_noise": 0.0,
-        "alpha": 0.1,
         "learning_rate_init": 2e-3,
         "batch_size": 256,
         "max_iter": 12 if arguments.quick else 115,

@@ -31,7 +31,7 @@ from sklearn_ae.networks._module import (
     module_to_state,
 )
 
-_CODE_SAMPLE = 10_000
+_CODE_SAMPLE = 2_000
 """Number of rows whose codes describe the distribution of all."""
 
 
