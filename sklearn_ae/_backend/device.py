@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-HELD_BYTES = 64 * 2**20
+HELD_BYTES = 32 * 2**20
 """Copies of the data in main memory are at most this large."""
 
 NARROW = 32
