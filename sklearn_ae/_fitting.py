@@ -76,7 +76,7 @@ def fit_module(
     device = resolve_device(estimator.device, X)
     rows = Rows(X, check_weight(sample_weight, X.shape[0]), device, kind.dtype)
     if rows.weight is not None:
-        rows = rows.subset(np.flatnonzero(rows.weight.numpy()))
+        rows = rows.where(rows.weight.numpy() > 0)
 
     start = _resumed_module if resume else _new_module
     module, precision = start(estimator, rows, kind, seeds)
@@ -180,14 +180,14 @@ def _split(rows: Rows, unit: float, seed: int, fraction: float) -> tuple[Rows, R
 
     Rows too few to spare one are trained and validated on alike.
     """
-    keys = np.concatenate(
-        [row_keys(rows.take(chunk).cpu().numpy() / unit, seed) for chunk in rows.chunks()]
-    )
-    weight = rows.take_weight(slice(0, len(rows))).cpu().numpy()
+    keys = np.empty(len(rows), np.uint64)
+    for chunk in rows.chunks():
+        keys[chunk] = row_keys(rows.take(chunk).cpu().numpy() / unit, seed)
+    weight = None if rows.weight is None else rows.weight.numpy()
     mask = held_out(keys, weight, fraction)
     if not mask.any():
         return rows, rows
-    return rows.subset(np.flatnonzero(~mask)), rows.subset(np.flatnonzero(mask))
+    return rows.where(~mask), rows.where(mask)
 
 
 def _judge(

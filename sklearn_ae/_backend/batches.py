@@ -75,6 +75,11 @@ class Rows:
         rows._index = index if self._index is None else self._index[index]
         return rows
 
+    def where(self, mask: np.ndarray) -> Rows:
+        """Return the rows at which ``mask`` is true."""
+        small = len(mask) <= np.iinfo(np.int32).max  # half the memory of the usual int64
+        return self.subset(np.flatnonzero(mask).astype(np.int32 if small else np.int64))
+
     def hold(self) -> Rows:
         """Prepare all rows now if they are small enough; return ``self``."""
         size = len(self) * self.n_features * self.dtype.itemsize
@@ -202,6 +207,7 @@ class Batches:
         self.noise_level = noise_level
         self.noise = noise
         self.mean_weight = rows.total_weight / max(1, len(rows))
+        self._places = torch.int32 if len(rows) < 2**31 else torch.int64
         self._twins: Tensor | None = None
         if noise_level and len(rows) <= batch_size:
             self._twins = self._find_twins()
@@ -224,7 +230,7 @@ class Batches:
             for start in range(0, n_rows, size):
                 yield self._batch(slice(start, min(start + size, n_rows)))
             return
-        for index in torch.randperm(n_rows, generator=self.shuffle).split(size):
+        for index in torch.randperm(n_rows, generator=self.shuffle, dtype=self._places).split(size):
             yield self._batch(index)
 
     def _batch(self, index: slice | Tensor) -> Batch:

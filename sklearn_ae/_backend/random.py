@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,7 +119,7 @@ def row_keys(rows: np.ndarray, seed: int) -> np.ndarray:
     return keys ^ (keys >> np.uint64(31))
 
 
-def held_out(keys: np.ndarray, weight: np.ndarray, fraction: float) -> np.ndarray:
+def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np.ndarray:
     """Choose the rows to validate on.
 
     The rows with the smallest keys are held out until they carry ``fraction`` of the
@@ -128,7 +129,7 @@ def held_out(keys: np.ndarray, weight: np.ndarray, fraction: float) -> np.ndarra
     Parameters
     ----------
     keys : ndarray of shape (n_samples,)
-    weight : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_samples,) or None
     fraction : float
 
     Returns
@@ -136,10 +137,17 @@ def held_out(keys: np.ndarray, weight: np.ndarray, fraction: float) -> np.ndarra
     ndarray of shape (n_samples,), dtype bool
         All False where a fraction of the distinct rows is less than one row.
     """
-    distinct, group = np.unique(keys, return_inverse=True)
-    if len(distinct) * fraction < 1:
+    if weight is None:
+        ordered = np.sort(keys)
+        place = math.ceil(fraction * len(keys)) - 1
+    else:
+        order = np.argsort(keys)
+        ordered, carried = keys[order], np.cumsum(weight[order])
+        place = np.searchsorted(carried, fraction * carried[-1])
+    n_distinct = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
+    if n_distinct * fraction < 1:
         return np.zeros(len(keys), dtype=bool)
-    carried = np.cumsum(np.bincount(group, weights=weight))
-    # Never the last group: something must be left to train on.
-    last = min(np.searchsorted(carried, fraction * carried[-1]), len(distinct) - 2)
-    return keys <= distinct[last]
+    last = ordered[place]
+    if last == ordered[-1]:  # something must be left to train on
+        last = ordered[np.searchsorted(ordered, last) - 1]
+    return keys <= last
