@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.batches import CHUNK_ROWS, Rows
 from sklearn_ae._backend.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import (
@@ -19,7 +19,6 @@ from sklearn_ae._backend.random import (
     drawing_from,
     held_out,
     make_generator,
-    row_keys,
 )
 from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._inputs import Kind, check_range, check_weight
@@ -31,13 +30,14 @@ from sklearn_ae.networks._module import (
     module_to_state,
 )
 
-_CODE_SAMPLE = 2_000
+CODE_SAMPLE = 2_000
 """Number of rows whose codes describe the distribution of all."""
 
 
 def fit_module(
     estimator: Any,
     X: Any,
+    y: Any,
     kind: Kind,
     sample_weight: Any,
     X_val: Any,
@@ -54,6 +54,8 @@ def fit_module(
         Its parameters and hooks say how. It is not changed.
     X, X_val : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
         Validated rows to train and, unless None, to validate on.
+    y : ndarray, CSR matrix or Tensor of shape (n_samples, n_features) or None
+        What to make of the rows, where that is not the rows themselves.
     kind : Kind
         Of `X`.
     sample_weight : array-like of shape (n_samples,) or None
@@ -69,14 +71,16 @@ def fit_module(
     trained : Trained
     """
     loss = get_loss(estimator.loss)
-    for data in (X, X_val):
+    for data in (X, y, X_val):
         if data is not None and not loss.scaled:
             check_range(data, estimator.loss, loss.lower, loss.upper)
     seeds = draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device, X)
-    rows = Rows(X, check_weight(sample_weight, X.shape[0]), device, kind.dtype)
-    if rows.weight is not None:
-        rows = rows.where(rows.weight.numpy() > 0)
+    ragged = estimator._network().takes_missing
+    weight = check_weight(sample_weight, X.shape[0])
+    rows = Rows(X, weight, device, kind.dtype, ragged)
+    if weight is not None:
+        rows = rows.where(weight.numpy() > 0)
 
     start = _resumed_module if resume else _new_module
     module, precision = start(estimator, rows, kind, seeds)
@@ -86,18 +90,23 @@ def fit_module(
 
     # Where the data are used as they are, noise and hashes still go by their spread.
     unit = 1.0 if loss.scaled else float(spread(rows)[1].mean()) ** 0.5 or 1.0
-    training_rows, judged = rows, None
+    training: Pair = (rows, None)
+    judged: Pair | tuple[None, None] = (None, None)
+    if y is not None:
+        targets = _like(rows, y)
+        training = (rows, targets if weight is None else targets.where(weight.numpy() > 0))
     if X_val is not None:
-        judged = Rows(X_val, None, device, kind.dtype)
-        judged = judged.standardized(module.center, module.scale, precision.weights)
+        judged = (_like(rows, X_val), None)
     elif estimator.early_stopping and not one_pass:
-        training_rows, judged = _split(rows, unit, seeds.split, estimator.validation_fraction)
+        training, judged = _split(*training, unit, seeds.split, estimator.validation_fraction)
 
     trained = train(
         Training(
             module=module,
-            rows=training_rows,
-            held_out=judged,
+            rows=training[0],
+            held_out=judged[0],
+            targets=training[1],
+            held_out_targets=judged[1],
             loss=estimator._loss,
             plain=loss if estimator._has_plain_loss() else None,
             judge=functools.partial(_judge, estimator, products=precision.products),
@@ -109,6 +118,7 @@ def fit_module(
             schedule="constant" if one_pass else estimator.learning_rate,
             alpha=estimator.alpha,
             max_iter=1 if one_pass else estimator.max_iter,
+            has_budget=not one_pass,
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
             demand_evidence=not resume and estimator._starts_well(),
@@ -118,6 +128,7 @@ def fit_module(
         )
     )
     _describe_codes(module, rows)
+    trained.description = estimator._describe(module, rows)
     return module, trained
 
 
@@ -136,14 +147,21 @@ def _resumed_module(
 def _check_unchanged(estimator: Any, n_features: int) -> None:
     """Refuse to continue a fit of another network or another loss."""
     with torch.device("meta"):
-        now = estimator._build_module(n_features).config | {"loss": estimator.loss}
-    before = estimator.module_.config | {"loss": estimator._fitted_loss}
+        now = _plain(estimator._build_module(n_features).config) | {"loss": estimator.loss}
+    before = _plain(estimator.module_.config) | {"loss": estimator._fitted_loss}
     for name, value in now.items():
         if before.get(name) != value:
             raise ValueError(
                 f"{name} was changed from {before.get(name)!r} to {value!r}, so training "
                 f"cannot continue; use a new estimator, or warm_start=False."
             )
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Replace the specification of the network by its parameters."""
+    network = config["network"]
+    rest = {name: value for name, value in config.items() if name != "network"}
+    return rest | {"network": type(network).__name__} | network.get_params()
 
 
 def _new_module(
@@ -175,52 +193,84 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
     )
 
 
-def _split(rows: Rows, unit: float, seed: int, fraction: float) -> tuple[Rows, Rows]:
+def _like(rows: Rows, X: Any) -> Rows:
+    """Standardise other data as the rows are; take from them what the rows are taken from X."""
+    assert rows.center is not None
+    assert rows.scale is not None
+    other = Rows(X, None, rows.device, rows.dtype, rows.ragged)
+    return other.standardized(rows.center, rows.scale, rows.dtype)
+
+
+Pair = tuple[Rows, Rows | None]
+
+
+def _split(
+    rows: Rows, targets: Rows | None, unit: float, seed: int, fraction: float
+) -> tuple[Pair, Pair]:
     """Hold out a fraction of the rows, chosen by their content.
 
     Rows too few to spare one are trained and validated on alike.
     """
     keys = np.empty(len(rows), np.uint64)
     for chunk in rows.chunks():
-        keys[chunk] = row_keys(rows.take(chunk).cpu().numpy() / unit, seed)
+        keys[chunk] = rows.keys(chunk, unit, seed)
     weight = None if rows.weight is None else rows.weight.numpy()
     mask = held_out(keys, weight, fraction)
     if not mask.any():
-        return rows, rows
-    return rows.where(~mask), rows.where(mask)
+        return (rows, targets), (rows, targets)
+    parts = [
+        (rows.where(part), None if targets is None else targets.where(part))
+        for part in (~mask, mask)
+    ]
+    return parts[0], parts[1]
 
 
 def _judge(
-    estimator: Any, module: AutoencoderModule, X: Tensor, *, products: torch.dtype
+    estimator: Any, module: AutoencoderModule, X: Tensor, y: Tensor, *, products: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and the squared error of each row."""
     loss = get_loss(estimator.loss)
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
         if estimator._has_plain_loss():
-            terms = [loss.value(output, X)]
+            terms = [estimator._compare(module, output, y)]
         else:
-            terms = list(estimator._loss(module, X).values())
+            terms = list(estimator._loss(module, X, y).values())
     losses = torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)
-    return losses, (loss.mean(output) - X).square().sum(1)
+    squares = (loss.mean(output) - y).square()
+    if module.network.takes_missing:
+        squares = squares.nan_to_num()
+    return losses, squares.sum(1)
 
 
 @torch.no_grad()
 def _describe_codes(module: AutoencoderModule, rows: Rows) -> None:
     """Note mean and covariance of the codes, which `sample` draws from."""
-    rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // _CODE_SAMPLE)))
-    codes = by_chunks(rows, module.encode)
+    n_code = len(module.code_mean)
+    n_rows = CODE_SAMPLE if n_code <= CODE_SAMPLE else CODE_SAMPLE // 8
+    rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // n_rows)))
+    codes = by_chunks(rows, module.encode, module.network.rows_at_once).to(rows.precise)
     weight = rows.take_weight(slice(0, len(rows)))
-    weight = (weight / weight.sum()).to(codes.dtype)
+    weight = weight / weight.sum()
     module.code_mean.copy_(weight @ codes)
-    centered = codes - module.code_mean
-    covariance = (centered.t() @ (centered * weight[:, None])).to(rows.precise)
-    values, vectors = torch.linalg.eigh(covariance)
-    module.code_factor.copy_(vectors * values.clamp_min(0).sqrt())
+    centered = (codes - weight @ codes) * weight.sqrt()[:, None]
+    # The covariance is C^T C; the smaller of C^T C and C C^T has its axes.
+    if len(centered) < n_code:
+        values, vectors = torch.linalg.eigh(centered @ centered.t())
+        factor = centered.t() @ vectors.flip(1)
+    else:
+        values, vectors = torch.linalg.eigh(centered.t() @ centered)
+        factor = (vectors * values.clamp_min(0).sqrt()).flip(1)
+    rank = min(module.code_factor.shape[1], factor.shape[1])
+    module.code_factor.zero_()[:, :rank] = factor[:, :rank]
+    rest = centered.square().sum(0) - factor[:, :rank].square().sum(1)
+    module.code_spread.copy_(rest.clamp_min(0).sqrt() if rank < n_code else 0 * rest)
 
 
 @torch.no_grad()
-def by_chunks(rows: Rows, function: Callable[[Tensor], Tensor]) -> Tensor:
+def by_chunks(
+    rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS
+) -> Tensor:
     """Apply ``function`` to one piece of the rows after another; join the results."""
-    results = [function(rows.take(chunk)) for chunk in rows.chunks()]
+    results = [function(rows.take(chunk)) for chunk in rows.chunks(at_most)]
     return results[0] if len(results) == 1 else torch.cat(results)

@@ -87,6 +87,9 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
         Of the results.
     """
     X = to_plain(X)
+    ragged = estimator._network().takes_missing and not sp.issparse(X)
+    if ragged and isinstance(X, (list, tuple)) and all(isinstance(x, np.ndarray) for x in X):
+        X = _pad(X, None if reset else estimator.input_shape_[0])
     if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
         X = np.asarray(X)
     shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
@@ -102,14 +105,59 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
         X, kind = _check_distant_tensor(estimator, X, reset)
     else:
         X = validate_data(
-            estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", order=None
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+            order=None,
+            ensure_all_finite="allow-nan" if ragged else True,
         )
         kind = kind_of(X)
         if not (isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X)):
             X = _as_known(X)
     if reset:
         estimator.input_shape_ = shape or (X.shape[1],)
+    if ragged:
+        _check_ends(X, estimator._network().n_channels(estimator.input_shape_))
     return X, kind
+
+
+def _pad(sequences: Any, n_steps: int | None) -> np.ndarray:
+    """Join sequences of shape (length,) or (length, n_channels), NaN after the end of each."""
+    shapes = {sequence.shape[1:] for sequence in sequences}
+    lengths = [len(sequence) if sequence.ndim else 0 for sequence in sequences]
+    if len(shapes) != 1 or min(lengths, default=0) < 1:
+        raise ValueError(
+            "X must hold at least one sequence, each an array of shape (length,) or (length, "
+            f"n_channels) of at least one step; got steps of shapes {sorted(shapes)} and "
+            f"lengths from {min(lengths, default=0)}."
+        )
+    if n_steps is not None and max(lengths) > n_steps:
+        raise ValueError(
+            f"X holds a sequence of {max(lengths)} steps, but the longest one in training had "
+            f"{n_steps}."
+        )
+    dtype = np.result_type(np.float32, *{sequence.dtype for sequence in sequences})
+    padded = np.full((len(lengths), n_steps or max(lengths), *shapes.pop()), np.nan, dtype)
+    for row, sequence in zip(padded, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return padded
+
+
+def _check_ends(X: Any, n_channels: int) -> None:
+    """Refuse NaN that is not the end of a row, in whole steps of ``n_channels``."""
+    for start in range(0, X.shape[0], 1024):
+        part = X[start : start + 1024]
+        missing = part != part
+        counts = missing.sum(1)
+        resumed = (missing[:, :-1] & ~missing[:, 1:]).any()
+        if resumed or (counts % n_channels != 0).any() or (counts == X.shape[1]).any():
+            raise ValueError(
+                "X contains NaN that is not the end of a sequence. NaN may only stand for whole "
+                f"steps, of {n_channels} value(s), after the last one of a row. Impute what is "
+                "missing elsewhere."
+            )
 
 
 def _check_distant_tensor(estimator: Any, X: Tensor, reset: bool) -> tuple[Tensor, Kind]:
@@ -185,11 +233,17 @@ def check_range(X: Any, loss: str, lower: float, upper: float) -> None:
     values = X.data if sp.issparse(X) else X
     if not np.prod(values.shape):
         return
-    if float(values.min()) < lower or float(values.max()) > upper:
+    # NaN after the end of a sequence is in every range.
+    least, most = (
+        (np.nanmin(values), np.nanmax(values))
+        if isinstance(values, np.ndarray)
+        else (values.min(), values.max())
+    )
+    if float(least) < lower or float(most) > upper:
         allowed = f"[{lower:g}, {upper:g}]" if np.isfinite(upper) else f"[{lower:g}, inf)"
         raise ValueError(
-            f"loss={loss!r} needs data in {allowed}, but X ranges from {float(values.min()):g} "
-            f"to {float(values.max()):g}. Rescale X, or choose loss='squared_error'."
+            f"loss={loss!r} needs data in {allowed}, but X ranges from {float(least):g} "
+            f"to {float(most):g}. Rescale X, or choose loss='squared_error'."
         )
 
 

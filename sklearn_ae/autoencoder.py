@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
-import torch
-
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.linear import principal_axes, spread
+from sklearn_ae._backend.linear import start_at_pca
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import get_loss
-from sklearn_ae.networks import DenseNetwork
-from sklearn_ae.networks.activations import ACTIVATIONS
-from sklearn_ae.networks.dense import DenseModule
+from sklearn_ae.networks import DenseNetwork, Network
+from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(BaseAutoencoder):
+class Autoencoder(NetworkChoice, BaseAutoencoder):
     r"""Dense autoencoder: PCA plus what PCA cannot see.
 
     An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
@@ -94,12 +92,16 @@ class Autoencoder(BaseAutoencoder):
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
     hidden_layer_sizes : tuple of int, default=(128, 128, 128)
-        Widths of the encoder's hidden layers. The decoder mirrors them. An empty tuple makes
-        `f` and `g` linear.
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
+        no hidden layer.
     activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
         Non-linearity of the hidden layers.
+    network : Network, default=None
+        Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
+        `activation` are then not used. None: a dense network.
     init : {"pca", "random"}, default="pca"
-        Where training starts. ``"random"`` leaves the linear maps out. Under
+        Where training of a dense network starts. Other networks start at random weights, as
+        ``"random"`` does, which leaves the linear maps out. Under
         ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link,
         ``"pca"`` keeps the encoder's linear map alone.
     input_noise : float, default=0.2
@@ -165,48 +167,30 @@ class Autoencoder(BaseAutoencoder):
     (300, 1)
     """
 
-    hidden_layer_sizes: tuple[int, ...] = (128, 128, 128)
-    activation: str = "tanh"
     init: str = "pca"
     input_noise: float = 0.2
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
+        **NetworkChoice._parameter_constraints,
         "init": [StrOptions({"pca", "random"})],
         "input_noise": [Interval(Real, 0, None, closed="left")],
     }
 
-    def _build_module(self, n_features: int) -> DenseModule:
-        network = DenseNetwork(
-            hidden_layer_sizes=self.hidden_layer_sizes, activation=self.activation
-        )
-        return network.build(n_features, self.n_components, shortcut=self.init == "pca")
+    def _build_module(self, n_features: int) -> AutoencoderModule:
+        network = self._network()
+        options = {"shortcut": True} if self._has_linear_path(network) else {}
+        return AutoencoderModule(network, self.input_shape_, self.n_components, **options)
 
-    @torch.no_grad()
-    def _pretrain(self, module: DenseModule, X: Rows, seed: int) -> None:
-        """Start at PCA; under a loss with a link, at PCA's codes and at the mean of the rows."""
-        if self.init != "pca":
-            return
-        loss = get_loss(self.loss)
-        center, variances = spread(X)
-        unit = variances.mean().sqrt() if variances.any() else torch.ones_like(center[0])
-        centered = X.standardized(module.center + module.scale * center, module.scale, X.dtype)
-        axes, code_variances = principal_axes(centered.hold(), self.n_components, seed)
-        code_scale = code_variances.clamp_min(1e-6 * code_variances.max()).sqrt() / unit
-        code_scale = torch.where(code_scale > 0, code_scale, 1.0)
-        module.encoder.start_linear(
-            axes / unit, -axes @ center / unit, center, unit.expand_as(center)
-        )
-        # What is linear in the data is not linear before an exponential.
-        back = axes.t() * unit if loss.scaled else torch.zeros_like(axes.t())
-        module.decoder.start_linear(
-            back, loss.link(center), torch.zeros_like(code_scale), code_scale
-        )
+    def _has_linear_path(self, network: Network) -> bool:
+        return self.init == "pca" and isinstance(network, DenseNetwork)
+
+    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
+        if self._has_linear_path(module.network):
+            start_at_pca(module, X, get_loss(self.loss), seed)
 
     def _starts_well(self) -> bool:
-        return self.init == "pca" and get_loss(self.loss).scaled
+        return self._has_linear_path(self._network()) and get_loss(self.loss).scaled
 
     def _noise_level(self) -> float:
         return self.input_noise

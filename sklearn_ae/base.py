@@ -45,6 +45,7 @@ from sklearn_ae._inputs import (
     kind_to_state,
 )
 from sklearn_ae.losses import LOSSES, get_loss
+from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
 
 
@@ -111,8 +112,12 @@ class BaseAutoencoder(
     # Hooks of a variant
 
     @abstractmethod
+    def _network(self) -> Network:
+        """Return a specification of the network, one that nobody else changes."""
+
     def _build_module(self, n_features: int) -> AutoencoderModule:
-        """Return the network. Draws of torch are seeded by ``random_state``."""
+        """Return the module. Draws of torch are seeded by ``random_state``."""
+        return AutoencoderModule(self._network(), self.input_shape_, self.n_components)
 
     def _loss(
         self,
@@ -122,7 +127,7 @@ class BaseAutoencoder(
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return named loss terms, each of shape ``(batch_size,)`` or scalar."""
-        return {"reconstruction": get_loss(self.loss).value(module(X), X if y is None else y)}
+        return {"reconstruction": self._compare(module, module(X), X if y is None else y)}
 
     def _pretrain(self, module: Any, X: Rows, seed: int) -> None:
         """Prepare the weights before the joint training. Nothing by default."""
@@ -135,10 +140,39 @@ class BaseAutoencoder(
         """Say whether the start is a solution that only evidence should move."""
         return False
 
+    def _describe(self, module: Any, X: Rows) -> dict[str, Any]:
+        """Return the variant's own fitted attributes. ``X`` are training rows."""
+        return {}
+
+    def _check_targets(self, y: Any) -> Any:
+        """Validate what to make of the rows. None: the rows themselves, whatever y is."""
+        return None
+
     @classmethod
     def _has_plain_loss(cls) -> bool:
         """Say whether the loss is that of the reconstruction and nothing else."""
         return cls._loss is BaseAutoencoder._loss
+
+    # What hooks may use
+
+    def _compare(self, module: AutoencoderModule, output: Tensor, target: Tensor) -> Tensor:
+        """Return the reconstruction loss of each row."""
+        loss = get_loss(self.loss)
+        if module.network.takes_missing:
+            # What was not seen is taken to be as predicted: no error, no gradient.
+            target = torch.where(target.isnan(), loss.mean(output).detach(), target)
+        return loss.value(output, target)
+
+    def _compressing_network(self) -> Network:
+        """Return the network, if nothing but the components reaches its decoder."""
+        network = self._network()
+        if extra := network.extra_names(self.input_shape_):
+            raise ValueError(
+                f"{type(self).__name__} constrains the code, but {type(network).__name__} "
+                f"hands its decoder {len(extra)} values past it (such as {extra[0]!r}). Use "
+                f"a network without, for example DenseNetwork."
+            )
+        return network
 
     # Fitting
 
@@ -179,6 +213,7 @@ class BaseAutoencoder(
         module, trained = fit_module(
             self,
             rows,
+            self._check_targets(y),
             kind,
             sample_weight,
             held_out,
@@ -221,6 +256,7 @@ class BaseAutoencoder(
         module, trained = fit_module(
             self,
             rows,
+            self._check_targets(y),
             kind,
             sample_weight,
             None,
@@ -256,6 +292,8 @@ class BaseAutoencoder(
         self.module_ = module
         self._fitted_loss = self.loss
         self._kind = kind.empty()
+        for name, value in trained.description.items():
+            setattr(self, name, value)
         self._training_state = trained.state if keep_state else None
 
     def _listeners(self, context: Any, X: Any, y: Any, kind: Kind) -> list[Any]:
@@ -295,7 +333,7 @@ class BaseAutoencoder(
             Their codes, in the floating-point type of `X`.
         """
         rows, kind, module = self._to_infer(X, "transform")
-        return kind.wrap(by_chunks(rows, module.encode))
+        return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
 
     def inverse_transform(self, Z):
         """Decode codes.
@@ -329,7 +367,9 @@ class BaseAutoencoder(
             Equal to ``inverse_transform(transform(X))``.
         """
         rows, kind, module = self._to_infer(X, "reconstruct")
-        result = by_chunks(rows, lambda x: self._to_units(module, module(x)))
+        result = by_chunks(
+            rows, lambda x: self._to_units(module, module(x)), module.network.rows_at_once
+        )
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
     def score_samples(self, X):
@@ -347,8 +387,8 @@ class BaseAutoencoder(
             `X`.
         """
         rows, kind, module = self._to_infer(X, "score_samples")
-        errors = by_chunks(rows, functools.partial(self._squared_error, module))
-        return kind.wrap(-errors * module.scale.square())
+        errors, counts = self._squared_errors(rows, module)
+        return kind.wrap(-errors / counts * module.scale.square())
 
     def score(self, X, y=None, sample_weight=None):
         """Fraction of variance explained.
@@ -372,10 +412,10 @@ class BaseAutoencoder(
             reconstructed, else 0.
         """
         rows, _, module = self._to_infer(X, "score", sample_weight)
-        errors = by_chunks(rows, functools.partial(self._squared_error, module))
+        errors, _ = self._squared_errors(rows, module)
         weight = rows.take_weight(slice(0, len(rows)))
         error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
-        return share_explained(error, float(spread(rows)[1].mean()))
+        return share_explained(error, float(spread(rows)[1].sum()))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows.
@@ -398,12 +438,13 @@ class BaseAutoencoder(
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
-        normal = check_random_state(random_state).standard_normal((n_samples, self.n_components_))
-        mean, factor = (
-            buffer.detach().cpu().double().numpy()
-            for buffer in (self.module_.code_mean, self.module_.code_factor)
+        draw = check_random_state(random_state).standard_normal
+        mean, factor, spread = (
+            getattr(self.module_, name).detach().cpu().double().numpy()
+            for name in ("code_mean", "code_factor", "code_spread")
         )
-        return self._decode(mean + normal @ factor.T, kind_of(self._kind))
+        codes = mean + draw((n_samples, factor.shape[1])) @ factor.T
+        return self._decode(codes + draw((n_samples, len(mean))) * spread, kind_of(self._kind))
 
     def _to_infer(
         self, X: Any, method: str, sample_weight: Any = None
@@ -431,12 +472,25 @@ class BaseAutoencoder(
     def _decode(self, Z: Any, kind: Kind) -> Any:
         module = self._module_as(kind.dtype)
         codes = Rows(Z, None, module.center.device, module.center.dtype)
-        result = by_chunks(codes, lambda z: self._to_units(module, module.decode(z)))
+        result = by_chunks(
+            codes, lambda z: self._to_units(module, module.decode(z)), module.network.rows_at_once
+        )
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
-    def _squared_error(self, module: AutoencoderModule, x: Tensor) -> Tensor:
-        """Mean squared error of each row, in network units."""
-        return (get_loss(self._fitted_loss).mean(module(x)) - x).square().mean(1)
+    def _squared_errors(self, rows: Rows, module: AutoencoderModule) -> tuple[Tensor, Tensor]:
+        """Sum of each row's squared errors, in network units, and the number of its entries."""
+
+        def errors(x: Tensor) -> Tensor:
+            squares = (get_loss(self._fitted_loss).mean(module(x)) - x).square()
+            if not module.network.takes_missing:
+                return squares.sum(1)
+            seen = ~x.isnan()
+            return torch.stack([squares.where(seen, 0).sum(1), seen.sum(1)], 1)
+
+        result = by_chunks(rows, errors, module.network.rows_at_once)
+        if result.ndim == 2:
+            return result[:, 0], result[:, 1]
+        return result, torch.full_like(result, rows.n_features)
 
     # What scikit-learn asks for
 

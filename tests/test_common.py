@@ -1,6 +1,7 @@
 """scikit-learn's whole contract over every public estimator, no failure expected."""
 
 import inspect
+import re
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import sklearn_ae
 
 EXPECTED_FAILURES: dict[str, str] = {}
+
+# Where an estimator says more, or other, than Autoencoder does of the same name.
+OWN_WORDS: dict[str, set[str]] = {}
 
 # scikit-learn runs these on its own estimators, but not through check_estimator.
 FURTHER_CHECKS = [
@@ -53,16 +57,18 @@ def test_every_estimator_has_an_instance_here(name):
     assert any(type(instance).__name__ == name for instance in INSTANCES)
 
 
+def _documented(estimator, section):
+    """Entries of one section of a docstring: name to type and text."""
+    text = inspect.getdoc(estimator).split(f"{section}\n{'-' * len(section)}\n")[1]
+    entries = re.split(r"^(\w+) : ", text.split("\n\n")[0], flags=re.MULTILINE)[1:]
+    return dict(zip(entries[::2], entries[1::2], strict=True))
+
+
 @pytest.mark.parametrize("name", sklearn_ae.__all__)
 def test_documented_parameters_are_those_of_the_signature(name):
     estimator = getattr(sklearn_ae, name)
-    text = inspect.getdoc(estimator)
-    section = text.split("Parameters\n----------\n")[1].split("\n\nAttributes\n")[0]
-    documented = {}
-    for line in section.splitlines():
-        if line and not line.startswith(" "):
-            parameter, description = line.split(" : ", 1)
-            documented[parameter] = description
+    entries = _documented(estimator, "Parameters")
+    documented = {parameter: entry.split("\n")[0] for parameter, entry in entries.items()}
     signature = inspect.signature(estimator).parameters
     assert list(documented) == list(signature)
     for parameter, description in documented.items():
@@ -71,11 +77,18 @@ def test_documented_parameters_are_those_of_the_signature(name):
         assert description.endswith(f"default={shown}"), parameter
 
 
+@pytest.mark.parametrize("section", ["Parameters", "Attributes"])
+@pytest.mark.parametrize("name", sklearn_ae.__all__)
+def test_what_is_shared_is_documented_in_the_same_words(name, section):
+    documented = _documented(getattr(sklearn_ae, name), section)
+    for entry, text in _documented(sklearn_ae.Autoencoder, section).items():
+        if entry in documented and entry not in OWN_WORDS.get(name, set()):
+            assert documented[entry].strip() == text.strip(), entry
+
+
 @pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
 def test_documented_attributes_are_those_of_a_fit(estimator):
-    text = inspect.getdoc(type(estimator))
-    section = text.split("Attributes\n----------\n")[1].split("\n\n")[0]
-    documented = {line.split(" : ")[0] for line in section.splitlines() if line and line[0] != " "}
+    documented = set(_documented(type(estimator), "Attributes"))
     X = np.random.default_rng(0).normal(size=(30, 4))
     fitted = clone(estimator).fit(X)
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}

@@ -6,7 +6,12 @@ import torch
 
 from sklearn_ae.losses import LOSSES, get_loss
 from sklearn_ae.networks import DenseNetwork
-from sklearn_ae.networks._module import inner_width, module_from_state, module_to_state
+from sklearn_ae.networks._module import (
+    AutoencoderModule,
+    inner_width,
+    module_from_state,
+    module_to_state,
+)
 from sklearn_ae.networks.activations import ACTIVATIONS
 from sklearn_ae.networks.dense_gradient import DenseGradient
 
@@ -14,7 +19,7 @@ from sklearn_ae.networks.dense_gradient import DenseGradient
 def _module(activation="tanh", hidden=(7, 4), shortcut=True, dtype=torch.float64):
     torch.manual_seed(0)
     network = DenseNetwork(hidden_layer_sizes=hidden, activation=activation)
-    module = network.build(n_features=5, n_components=3, shortcut=shortcut).to(dtype)
+    module = AutoencoderModule(network, (5,), 3, shortcut=shortcut).to(dtype)
     with torch.no_grad():
         if shortcut:
             module.encoder.shortcut.normal_()
@@ -35,7 +40,9 @@ def _gradients(module):
 def test_backward_pass_equals_automatic_differentiation(activation, hidden, shortcut):
     module = _module(activation, hidden, shortcut)
     x = torch.randn(9, 5, dtype=torch.float64)
-    value = DenseGradient(module, get_loss("squared_error"), x.dtype)(x, x, None)
+    value = DenseGradient(module.encoder, module.decoder, get_loss("squared_error"), x.dtype)(
+        x, x, None
+    )
     by_hand = _gradients(module)
     module.zero_grad()
     expected = get_loss("squared_error").value(module(x), x).mean()
@@ -51,7 +58,7 @@ def test_weights_and_losses_enter_the_backward_pass(name):
     x = torch.rand(9, 5, dtype=torch.float64)
     weight = torch.rand(9, dtype=torch.float64)
     loss = get_loss(name)
-    value = DenseGradient(module, loss, x.dtype)(x, x, weight)
+    value = DenseGradient(module.encoder, module.decoder, loss, x.dtype)(x, x, weight)
     by_hand = _gradients(module)
     module.zero_grad()
     expected = (loss.value(module(x), x) * weight).mean()
@@ -64,10 +71,12 @@ def test_weights_and_losses_enter_the_backward_pass(name):
 def test_low_precision_products_leave_master_weights_in_float32():
     module = _module(dtype=torch.float32)
     x = torch.randn(64, 5)
-    exact = DenseGradient(module, get_loss("squared_error"), torch.float32)
+    exact = DenseGradient(module.encoder, module.decoder, get_loss("squared_error"), torch.float32)
     exact(x, x, None)
     expected = _gradients(module)
-    DenseGradient(module, get_loss("squared_error"), torch.bfloat16)(x, x, None)
+    DenseGradient(module.encoder, module.decoder, get_loss("squared_error"), torch.bfloat16)(
+        x, x, None
+    )
     for name, parameter in module.named_parameters():
         assert parameter.dtype == parameter.grad.dtype == torch.float32
         distance = (parameter.grad - expected[name]).norm() / expected[name].norm()

@@ -37,16 +37,24 @@ class Rows:
     device : torch.device
     dtype : torch.dtype
         Of the tensors that :meth:`take` returns.
+    ragged : bool, default=False
+        Whether there may be NaN after the end of a row.
     """
 
     def __init__(
-        self, X: Any, weight: Tensor | None, device: torch.device, dtype: torch.dtype
+        self,
+        X: Any,
+        weight: Tensor | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        ragged: bool = False,
     ) -> None:
         self.X = X
         self.weight = weight
         self.n_features = X.shape[1]
         self.device = device
         self.dtype = dtype
+        self.ragged = ragged
         self.center: Tensor | None = None
         self.scale: Tensor | None = None
         self._index: np.ndarray | None = None
@@ -62,7 +70,7 @@ class Rows:
 
     def standardized(self, center: Tensor, scale: Tensor, dtype: torch.dtype) -> Rows:
         """Return the same rows less ``center``, over ``scale``, as ``dtype``."""
-        rows = Rows(self.X, self.weight, self.device, dtype)
+        rows = Rows(self.X, self.weight, self.device, dtype, self.ragged)
         rows.center, rows.scale = center.to(self.device), scale.to(self.device)
         rows._index = self._index
         return rows
@@ -70,7 +78,7 @@ class Rows:
     def subset(self, index: np.ndarray) -> Rows:
         """Return the rows at ``index``, an integer array."""
         weight = None if self.weight is None else self.weight[torch.from_numpy(index)]
-        rows = Rows(self.X, weight, self.device, self.dtype)
+        rows = Rows(self.X, weight, self.device, self.dtype, self.ragged)
         rows.center, rows.scale = self.center, self.scale
         rows._index = index if self._index is None else self._index[index]
         return rows
@@ -119,6 +127,13 @@ class Rows:
             return torch.ones(n_taken, dtype=self.precise, device=self.device)
         return self.weight[index].to(self.device, self.precise)
 
+    def keys(self, index: slice, unit: float, seed: int) -> np.ndarray:
+        """Hash some rows by their content, in multiples of ``unit``."""
+        values = self.take(index)
+        return row_keys(
+            (values.nan_to_num() if self.ragged else values).cpu().numpy() / unit, seed
+        )
+
     @property
     def total_weight(self) -> float:
         """Sum of the weights."""
@@ -149,10 +164,11 @@ class Rows:
         """Number of rows that are read at a time."""
         return max(1, min(CHUNK_ROWS, CHUNK_BYTES // (8 * self.n_features)))
 
-    def chunks(self) -> Iterator[slice]:
+    def chunks(self, at_most: int = CHUNK_ROWS) -> Iterator[slice]:
         """Slices that cover all rows in order."""
-        for start in range(0, len(self), self.chunk_size):
-            yield slice(start, min(start + self.chunk_size, len(self)))
+        size = min(self.chunk_size, at_most)
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
 
 
 class Batch(NamedTuple):
@@ -163,7 +179,7 @@ class Batch(NamedTuple):
     rows : Tensor of shape (batch_size, n_features)
         What the encoder sees.
     target : Tensor of shape (batch_size, n_features)
-        What the decoder should give: the rows without noise.
+        What the decoder should give: the rows without noise, unless targets were given.
     weight : Tensor of shape (batch_size,) or None
         One on average over the epoch.
     """
@@ -191,6 +207,8 @@ class Batches:
         Standard deviation of Gaussian noise on what the encoder sees, fresh every time.
     noise : torch.Generator or None
         Gives the noise.
+    targets : Rows or None
+        What the decoder should give. None: `rows`.
     """
 
     def __init__(
@@ -200,8 +218,10 @@ class Batches:
         shuffle: torch.Generator | None = None,
         noise_level: float = 0.0,
         noise: torch.Generator | None = None,
+        targets: Rows | None = None,
     ) -> None:
         self.rows = rows
+        self.targets = targets
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.noise_level = noise_level
@@ -218,7 +238,7 @@ class Batches:
         In a single batch copies of a row share their noise, which makes two copies the
         same as one row of weight two.
         """
-        keys = row_keys(self.rows.take(slice(0, len(self.rows))).cpu().numpy(), seed=0)
+        keys = self.rows.keys(slice(0, len(self.rows)), 1.0, seed=0)
         return torch.from_numpy(np.unique(keys, return_inverse=True)[1]).to(self.rows.device)
 
     def __len__(self) -> int:
@@ -230,18 +250,20 @@ class Batches:
             for start in range(0, n_rows, size):
                 yield self._batch(slice(start, min(start + size, n_rows)))
             return
-        for index in torch.randperm(n_rows, generator=self.shuffle, dtype=self._places).split(size):
+        for index in torch.randperm(n_rows, generator=self.shuffle, dtype=self._places).split(
+            size
+        ):
             yield self._batch(index)
 
     def _batch(self, index: slice | Tensor) -> Batch:
-        target, weight = self.rows.take(index), None
+        rows, weight = self.rows.take(index), None
+        target = rows if self.targets is None else self.targets.take(index)
         if self.rows.weight is not None:
-            weight = (self.rows.take_weight(index) / self.mean_weight).to(target.dtype)
-        rows = target + self._draw(target) if self.noise_level else target
-        return Batch(rows, target, weight)
+            weight = (self.rows.take_weight(index) / self.mean_weight).to(rows.dtype)
+        return Batch(rows + self._draw(rows) if self.noise_level else rows, target, weight)
 
-    def _draw(self, target: Tensor) -> Tensor:
-        draw = torch.empty_like(target)
+    def _draw(self, rows: Tensor) -> Tensor:
+        draw = torch.empty_like(rows)
         if self._twins is None:
             return draw.normal_(std=self.noise_level, generator=self.noise)
         distinct = draw[: int(self._twins.max()) + 1]

@@ -1,4 +1,4 @@
-"""Moments and principal axes of rows that need not fit into memory."""
+"""Moments and principal axes of rows that need not fit into memory, and the start at them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.random import make_generator
+from sklearn_ae.losses import Loss
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks.dense import DenseStack
 
 EXACT_FEATURES = 1024
 """Widest data whose covariance matrix is formed and decomposed exactly."""
@@ -25,16 +28,27 @@ def spread(rows: Rows) -> tuple[Tensor, Tensor]:
     Returns
     -------
     center : Tensor of shape (n_features,)
+        Mean of what is there: entries after the end of a ragged row are NaN.
     variances : Tensor of shape (n_features,)
+        Mean squared distance from it, entries that are not there counted as being there.
         Zero where the rows differ by rounding errors only.
     """
     precise, total = rows.precise, rows.total_weight
     center = torch.zeros(rows.n_features, dtype=precise, device=rows.device)
+    seen = torch.zeros_like(center)
     for chunk in rows.chunks():
-        center += rows.take_weight(chunk) @ rows.take(chunk).to(precise) / total
+        values, weight = rows.take(chunk).to(precise), rows.take_weight(chunk) / total
+        if rows.ragged:
+            seen += weight @ (~values.isnan()).to(precise)
+            values = values.nan_to_num()
+        center += weight @ values
+    if rows.ragged:
+        center /= torch.where(seen > 0, seen, 1.0)
     variances = torch.zeros_like(center)
     for chunk in rows.chunks():
         distances = (rows.take(chunk).to(precise) - center).square()
+        if rows.ragged:
+            distances = distances.nan_to_num()
         variances += rows.take_weight(chunk) @ distances / total
     rounding = 8 * torch.finfo(precise).eps * center.abs()
     return center, torch.where(variances > rounding.square(), variances, 0.0)
@@ -109,3 +123,34 @@ def principal_axes(rows: Rows, n_components: int, seed: int) -> tuple[Tensor, Te
     spread = variances.new_zeros(n_components)
     spread[:kept] = variances.clamp_min(0)
     return axes, spread
+
+
+@torch.no_grad()
+def start_at_pca(module: AutoencoderModule, rows: Rows, loss: Loss, seed: int) -> None:
+    """Set the linear paths of a dense network to PCA.
+
+    Under a loss with a link, where PCA has no reconstructions to offer, the codes are PCA's
+    and the outputs the mean of the rows.
+
+    Parameters
+    ----------
+    module : AutoencoderModule
+        Encoder and decoder are dense stacks with a linear path.
+    rows : Rows
+        Centred and scaled.
+    loss : Loss
+    seed : int
+        Of :func:`principal_axes`.
+    """
+    assert isinstance(module.encoder, DenseStack)
+    assert isinstance(module.decoder, DenseStack)
+    center, variances = spread(rows)
+    unit = variances.mean().sqrt() if variances.any() else torch.ones_like(center[0])
+    centered = rows.standardized(module.center + module.scale * center, module.scale, rows.dtype)
+    axes, code_variances = principal_axes(centered.hold(), module.n_components, seed)
+    code_scale = code_variances.clamp_min(1e-6 * code_variances.max()).sqrt() / unit
+    code_scale = torch.where(code_scale > 0, code_scale, 1.0)
+    module.encoder.start_linear(axes / unit, -axes @ center / unit, center, unit.expand_as(center))
+    # What is linear in the data is not linear before an exponential.
+    back = axes.t() * unit if loss.scaled else torch.zeros_like(axes.t())
+    module.decoder.start_linear(back, loss.link(center), torch.zeros_like(code_scale), code_scale)

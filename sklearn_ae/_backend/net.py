@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from scipy.special import stdtrit
 from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch import Tensor
@@ -21,8 +22,12 @@ from sklearn_ae._backend.batches import Batch, Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
 from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
+from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.steps import Terms
 from sklearn_ae.networks._module import AutoencoderModule
+
+DOUBT = 0.16
+"""Chance to leave a good start for nothing: one standard error, where rows are many."""
 
 
 class Validation(NamedTuple):
@@ -51,19 +56,19 @@ class Validation(NamedTuple):
         return float((self.losses * self.weight).sum() / self.weight.sum())
 
     def is_better_than(self, other: Validation) -> bool:
-        """Whether the losses are lower by more than the standard error of the difference.
+        """Whether the losses are lower, by a one-sided paired t-test at level ``DOUBT``.
 
-        Both were taken on the same rows, so the difference is a paired one. Weights count as
-        numbers of rows, unless they are so small that they must be shares. A single row,
-        however often it stands there, has no standard error and proves nothing.
+        Weights count as numbers of rows, unless they are so small that they must be shares. A
+        single row, however often it stands there, has no standard error and proves nothing.
         """
         fall = other.losses - self.losses
         total = self.weight.sum()
-        count = torch.maximum(total, total.square() / self.weight.square().sum())
+        count = float(torch.maximum(total, total.square() / self.weight.square().sum()))
         mean = (self.weight * fall).sum() / total
         variance = (self.weight * (fall - mean).square()).sum() / total
-        several = variance > 1e-12 * mean.square()
-        return bool(several and mean > (variance / count).sqrt())
+        if count <= 1 or variance <= 1e-12 * mean.square():
+            return False
+        return bool(mean > stdtrit(count - 1, 1 - DOUBT) * (variance / (count - 1)).sqrt())
 
 
 class Plan(NamedTuple):
@@ -74,7 +79,7 @@ class Plan(NamedTuple):
     step : callable
         Batch to named loss terms; writes the gradient.
     judge : callable
-        ``(rows)`` to the loss and the squared error of each row.
+        ``(rows, target)`` to the loss and the squared error of each row.
     learning_rate_init : float
     schedule : str
         A key of ``SCHEDULES``.
@@ -82,14 +87,20 @@ class Plan(NamedTuple):
         Weight decay.
     max_iter : int
         Epochs at most.
+    has_budget : bool
+        Whether there is a course from start to end, and not one pass of unknown many.
+    seed : int
+        Of what a loss draws when it is judged: the same draws after every epoch.
     """
 
     step: Callable[[Batch], Terms]
-    judge: Callable[[Tensor], tuple[Tensor, Tensor]]
+    judge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     learning_rate_init: float
     schedule: str
     alpha: float
     max_iter: int
+    has_budget: bool
+    seed: int
 
 
 class AutoencoderNet(NeuralNet):
@@ -146,13 +157,17 @@ class AutoencoderNet(NeuralNet):
             As it came, unless skorch's early stopping raised it.
         """
         self.held_out = held_out
-        self.variance = 0.0 if held_out is None else float(spread(held_out.rows)[1].mean())
+        self.variance = 0.0
+        if held_out is not None:
+            self.variance = float(spread(held_out.targets or held_out.rows)[1].mean())
         self.notify("on_train_begin", X=batches.rows, y=None)
         try:
             self._run_epochs(batches)
         except KeyboardInterrupt as interrupt:
             if not stopped_by_patience(self.callbacks_, interrupt):
                 raise
+        finally:
+            self.module_.progress = 1.0
         self._check_finite()
         self.notify("on_train_end", X=batches.rows, y=None)
 
@@ -188,8 +203,10 @@ class AutoencoderNet(NeuralNet):
         move = self.optimizer_.move if own_schedule else self.optimizer_.step
         sums: Terms = {}
         for number, batch in enumerate(batches):
+            progress = (epoch * n_batches + number) / n_steps
+            if self.plan.has_budget:
+                self.module_.progress = progress
             if own_schedule:
-                progress = (epoch * n_batches + number) / n_steps
                 group["lr"] = self.plan.learning_rate_init * schedule(progress)
             if tell_batches:
                 self.notify("on_batch_begin", batch=batch, training=True)
@@ -242,10 +259,12 @@ class AutoencoderNet(NeuralNet):
         self.module_.eval()
         assert self.held_out is not None
         rows, losses, errors = self.held_out.rows, [], []
-        for batch in self.held_out:
-            batch_losses, batch_errors = self.plan.judge(batch.rows)
-            losses.append(batch_losses)
-            errors.append(batch_errors)
+        self.module_.progress = 1.0  # by the final objective
+        with drawing_from(make_generator(self.plan.seed, rows.device)):
+            for batch in self.held_out:
+                batch_losses, batch_errors = self.plan.judge(batch.rows, batch.target)
+                losses.append(batch_losses)
+                errors.append(batch_errors)
         weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
         error = float(weight @ torch.cat(errors)) / rows.total_weight / rows.n_features
         score = share_explained(error, self.variance)

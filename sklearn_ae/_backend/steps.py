@@ -12,7 +12,7 @@ from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import drawing_from
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import AutoencoderModule
-from sklearn_ae.networks.dense import DenseModule
+from sklearn_ae.networks.dense import DenseStack
 from sklearn_ae.networks.dense_gradient import DenseGradient
 
 Terms = dict[str, Tensor]
@@ -86,14 +86,23 @@ class PlainDenseStep:
 
     Parameters
     ----------
-    module : DenseModule
+    module : AutoencoderModule
+        One that :meth:`applies` to.
     loss : Loss
     products : torch.dtype
         Precision of the matrix products.
     """
 
-    def __init__(self, module: DenseModule, loss: Loss, products: torch.dtype) -> None:
-        self.gradient = DenseGradient(module, loss, products)
+    def __init__(self, module: AutoencoderModule, loss: Loss, products: torch.dtype) -> None:
+        assert isinstance(module.encoder, DenseStack)
+        assert isinstance(module.decoder, DenseStack)
+        self.gradient = DenseGradient(module.encoder, module.decoder, loss, products)
+
+    @staticmethod
+    def applies(module: AutoencoderModule, loss: Loss) -> bool:
+        """Whether network and loss have a backward pass written by hand."""
+        dense = isinstance(module.encoder, DenseStack) and isinstance(module.decoder, DenseStack)
+        return type(module) is AutoencoderModule and dense and loss.gradient is not None
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its one term."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,6 @@ from sklearn_ae._backend.random import make_generator
 from sklearn_ae._backend.steps import AutogradStep, LossFunction, PlainDenseStep
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import AutoencoderModule
-from sklearn_ae.networks.dense import DenseModule
 
 
 @dataclass(kw_only=True)
@@ -29,13 +29,15 @@ class Training:
         Trained in place.
     rows, held_out : Rows
         Rows to train on, and rows to validate on or None.
+    targets, held_out_targets : Rows or None
+        What to make of them, where that is not the rows themselves.
     loss : callable
         ``(module, X, y, sample_weight)`` to named terms.
     plain : Loss or None
         The loss, where it is nothing but that of the reconstruction; a dense network then
         takes the hand-written step.
     judge : callable
-        ``(module, rows)`` to the loss and the squared error of each row.
+        ``(module, rows, target)`` to the loss and the squared error of each row.
     products : torch.dtype
         Precision of the matrix products.
     noise_level : float
@@ -48,9 +50,11 @@ class Training:
     module: AutoencoderModule
     rows: Rows
     held_out: Rows | None
+    targets: Rows | None
+    held_out_targets: Rows | None
     loss: LossFunction
     plain: Loss | None
-    judge: Callable[[AutoencoderModule, Tensor], tuple[Tensor, Tensor]]
+    judge: Callable[[AutoencoderModule, Tensor, Tensor], tuple[Tensor, Tensor]]
     products: torch.dtype
     seeds: Any
     batch_size: int | str
@@ -59,6 +63,7 @@ class Training:
     schedule: str
     alpha: float
     max_iter: int
+    has_budget: bool
     tol: float
     patience: float
     demand_evidence: bool
@@ -79,11 +84,14 @@ class Trained:
         Lowest held-out loss, or lowest training loss where nothing was held out.
     state : dict
         Optimiser and generators, as NumPy arrays.
+    description : dict
+        The variant's own fitted attributes.
     """
 
     history: list[dict[str, float]]
     best_loss: float
     state: dict[str, Any]
+    description: dict[str, Any] = field(default_factory=dict)
 
 
 def auto_batch_size(n_rows: int) -> int:
@@ -113,11 +121,13 @@ def train(training: Training) -> Trained:
         listeners.insert(1, Progress(training.max_iter, training.progress))
     plan = Plan(
         step=_choose_step(training, flat, noise),
-        judge=lambda rows: training.judge(training.module, rows),
+        judge=functools.partial(training.judge, training.module),
         learning_rate_init=training.learning_rate_init,
         schedule=training.schedule,
         alpha=training.alpha,
         max_iter=training.max_iter,
+        has_budget=training.has_budget,
+        seed=training.seeds.split,
     )
     net = AutoencoderNet(training.module, flat, plan, listeners)
     net.initialize()
@@ -127,11 +137,15 @@ def train(training: Training) -> Trained:
     if isinstance(size, str):
         size = auto_batch_size(len(training.rows))
     held_out = training.held_out
-    judged = None if held_out is None else Batches(held_out.hold(), held_out.chunk_size)
+    judged = None
+    if held_out is not None:
+        at_once = min(held_out.chunk_size, training.module.network.rows_at_once)
+        judged = Batches(held_out.hold(), at_once, targets=training.held_out_targets)
     try:
-        net.train(
-            Batches(training.rows.hold(), size, shuffle, training.noise_level, noise), judged
-        )
+        rows, targets = training.rows.hold(), training.targets
+        if targets is not None:
+            targets.hold()
+        net.train(Batches(rows, size, shuffle, training.noise_level, noise, targets), judged)
     finally:
         for listener in listeners:
             if isinstance(listener, Progress):
@@ -149,7 +163,7 @@ def train(training: Training) -> Trained:
 def _choose_step(training: Training, flat: FlatParameters, noise: torch.Generator) -> Any:
     """Take the hand-written step where it applies, else automatic differentiation."""
     plain = training.plain
-    if isinstance(training.module, DenseModule) and plain is not None and plain.gradient:
+    if plain is not None and PlainDenseStep.applies(training.module, plain):
         return PlainDenseStep(training.module, plain, training.products)
     return AutogradStep(training.module, training.loss, flat, training.products, noise)
 

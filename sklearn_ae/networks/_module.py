@@ -8,32 +8,51 @@ object is ever pickled.
 from __future__ import annotations
 
 import inspect
-from abc import abstractmethod
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from sklearn_ae.networks._network import Network
+
+CODE_RANK = 64
+"""Rank of the description of the codes' distribution, exact for codes up to that size."""
+
 
 class AutoencoderModule(nn.Module):
     """Encoder and decoder on centred and scaled rows.
 
-    Subclasses define ``encode`` and ``decode``. They work on *network units*: rows from
-    which ``center`` was taken and which were divided by ``scale``; the estimator converts.
+    They work on *network units*: rows from which ``center`` was taken and which were
+    divided by ``scale``; the estimator converts. A row is flat.
+
+    Parameters
+    ----------
+    network : Network
+        Builds both. Remembered, so it must not change any more.
+    row_shape : tuple of int
+        Shape of a row before it was flattened.
+    n_components : int
+        Width of the code, apart from what the network adds to it.
+    **options
+        Further arguments of the network's factories.
 
     Attributes
     ----------
     config : dict
         The constructor's arguments by name, plain values only.
+    progress : float
+        Share of the training that is over: 1 whenever it is not in training.
     center : Tensor of shape (n_features,)
         What is taken from every row.
     scale : Tensor of shape ()
         What every row is then divided by.
-    code_mean : Tensor of shape (n_components,)
-        Mean of the training rows' codes.
-    code_factor : Tensor of shape (n_components, n_components)
-        A factor ``L`` of their covariance ``L L^T``.
+    code_mean, code_spread : Tensor of shape (n_code,)
+    code_factor : Tensor of shape (n_code, rank)
+        The training rows' codes are described by a Gaussian of mean ``code_mean`` and
+        covariance ``L L^T + diag(s^2)``, ``L`` the factor and ``s`` the spread.
     """
 
     config: dict[str, Any]
@@ -41,29 +60,45 @@ class AutoencoderModule(nn.Module):
     scale: Tensor
     code_mean: Tensor
     code_factor: Tensor
+    code_spread: Tensor
 
     def __new__(cls, *args: Any, **kwargs: Any) -> AutoencoderModule:
         """Note the arguments before ``__init__`` sees them."""
         module = super().__new__(cls)
-        module.__dict__["config"] = dict(
-            inspect.signature(cls).bind_partial(*args, **kwargs).arguments
-        )
+        bound = inspect.signature(cls.__init__).bind_partial(module, *args, **kwargs)
+        given = dict(bound.arguments)
+        del given["self"]
+        module.__dict__["config"] = given | given.pop("options", {})
         return module
 
-    def __init__(self, n_features: int, n_components: int) -> None:
+    def __init__(
+        self, network: Network, row_shape: tuple[int, ...], n_components: int, **options: Any
+    ) -> None:
         super().__init__()
+        self.network = network
+        self.n_components = n_components
+        self.progress = 1.0
+        n_features = math.prod(row_shape)
+        n_code = n_components + len(network.extra_names(row_shape))
+        self.encoder = network.encoder(row_shape, self.n_encoded(n_components), **options)
+        self.decoder = network.decoder(row_shape, n_components, **options)
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("code_mean", torch.zeros(n_components))
-        self.register_buffer("code_factor", torch.zeros(n_components, n_components))
+        self.register_buffer("code_mean", torch.zeros(n_code))
+        self.register_buffer("code_factor", torch.zeros(n_code, min(n_code, CODE_RANK)))
+        self.register_buffer("code_spread", torch.zeros(n_code))
 
-    @abstractmethod
+    def n_encoded(self, n_components: int) -> int:
+        """Return how many numbers the encoder gives for a code of ``n_components``."""
+        return n_components
+
     def encode(self, x: Tensor) -> Tensor:
         """Map rows in network units, ``(batch, n_features)``, to codes."""
+        return self.encoder(x).to(x.dtype)
 
-    @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """Map codes, ``(batch, n_components)``, to outputs of the loss's link."""
+        """Map codes, ``(batch, n_code)``, to outputs of the loss's link."""
+        return self.decoder(z).to(z.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Decode what was encoded."""

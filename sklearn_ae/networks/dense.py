@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from numbers import Integral
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 
@@ -77,45 +78,8 @@ class DenseStack(nn.Module):
         last.bias.copy_(bias)
 
 
-class DenseModule(AutoencoderModule):
-    """Encoder ``n_features -> hidden -> n_components`` and its mirror image.
-
-    Parameters
-    ----------
-    n_features, n_components : int
-        Widths of a row and of its code.
-    hidden_layer_sizes : tuple of int
-        Widths of the encoder's hidden layers; the decoder has them in reverse order.
-    activation : str
-        Non-linearity of the hidden layers.
-    shortcut : bool
-        Whether encoder and decoder each carry a linear path beside the layers.
-    """
-
-    def __init__(
-        self,
-        n_features: int,
-        n_components: int,
-        hidden_layer_sizes: tuple[int, ...],
-        activation: str,
-        shortcut: bool,
-    ) -> None:
-        super().__init__(n_features, n_components)
-        sizes = (n_features, *hidden_layer_sizes, n_components)
-        self.encoder = DenseStack(sizes, activation, shortcut)
-        self.decoder = DenseStack(sizes[::-1], activation, shortcut)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Map ``(batch, n_features)`` to ``(batch, n_components)``."""
-        return self.encoder(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Map ``(batch, n_components)`` to ``(batch, n_features)``."""
-        return self.decoder(z)
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
-class DenseNetwork(BaseEstimator):
+class DenseNetwork(Network):
     """Fully connected network, shallow or deep.
 
     Parameters
@@ -129,31 +93,37 @@ class DenseNetwork(BaseEstimator):
     Examples
     --------
     >>> from sklearn_ae.networks import DenseNetwork
-    >>> DenseNetwork(hidden_layer_sizes=(64,)).build(n_features=20, n_components=3).config
-    {'n_features': 20, 'n_components': 3, 'hidden_layer_sizes': (64,), 'activation': 'tanh', \
-'shortcut': False}
+    >>> module = DenseNetwork(hidden_layer_sizes=(64,)).build(n_features=20, n_components=3)
+    >>> [tuple(layer.weight.shape) for layer in module.encoder.layers]
+    [(64, 20), (3, 64)]
     """
 
     hidden_layer_sizes: tuple[int, ...] = (128, 128, 128)
     activation: str = "tanh"
 
-    def build(self, n_features: int, n_components: int, shortcut: bool = False) -> DenseModule:
-        """Make the module, its weights drawn at random.
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+    }
 
-        Parameters
-        ----------
-        n_features, n_components : int
-            Widths of a row and of its code.
-        shortcut : bool, default=False
-            Whether encoder and decoder each carry a linear path beside the layers.
+    def encoder(
+        self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
+    ) -> DenseStack:
+        """Return the encoder, with a linear path beside the layers on request."""
+        sizes = (math.prod(row_shape), *self._widths(), n_outputs)
+        return DenseStack(sizes, self.activation, shortcut)
 
-        Returns
-        -------
-        DenseModule
-        """
+    def decoder(
+        self, row_shape: tuple[int, ...], n_inputs: int, shortcut: bool = False
+    ) -> DenseStack:
+        """Return the decoder, with a linear path beside the layers on request."""
+        sizes = (n_inputs, *self._widths()[::-1], math.prod(row_shape))
+        return DenseStack(sizes, self.activation, shortcut)
+
+    def _widths(self) -> tuple[int, ...]:
         sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
             )
-        return DenseModule(n_features, n_components, tuple(sizes), self.activation, shortcut)
+        return tuple(sizes)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae.losses import Loss
-from sklearn_ae.networks.dense import DenseModule, DenseStack
+from sklearn_ae.networks.dense import DenseStack
 
 
 class _Weight:
@@ -99,7 +99,7 @@ class DenseGradient:
 
     Parameters
     ----------
-    module : DenseModule
+    encoder, decoder : DenseStack
         Every parameter has its ``grad`` allocated; a call overwrites it.
     loss : Loss
         One with a hand-written gradient.
@@ -107,13 +107,15 @@ class DenseGradient:
         Precision of the matrix products.
     """
 
-    def __init__(self, module: DenseModule, loss: Loss, dtype: torch.dtype) -> None:
+    def __init__(
+        self, encoder: DenseStack, decoder: DenseStack, loss: Loss, dtype: torch.dtype
+    ) -> None:
         if loss.gradient is None:
             raise ValueError("the loss has no hand-written gradient")
         self.value, self.derivative = loss.value, loss.gradient
         self.dtype = dtype
-        self.encoder = _StackGradient(module.encoder, dtype)
-        self.decoder = _StackGradient(module.decoder, dtype)
+        self.encoder = _StackGradient(encoder, dtype)
+        self.decoder = _StackGradient(decoder, dtype)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, target: Tensor, sample_weight: Tensor | None) -> Tensor:

@@ -1,0 +1,82 @@
+"""What a network specification is: parameters, and the encoder and decoder that they build."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import fields
+from typing import Any, ClassVar, Self
+
+from sklearn.base import BaseEstimator
+from torch import nn
+
+from sklearn_ae.networks._module import AutoencoderModule
+
+
+class Network(BaseEstimator):
+    """Base of all network specifications: a dataclass of parameters with two factories.
+
+    Any encoder works under any objective, so it is told how many numbers to return and not
+    what they mean.
+
+    Attributes
+    ----------
+    takes_missing : bool
+        Whether rows may be ragged: what follows the end of a sequence is NaN.
+    rows_at_once : int
+        Number of rows up to which inference is fast. Inner layers that are much larger than
+        a row want fewer.
+    """
+
+    takes_missing: ClassVar[bool] = False
+    rows_at_once: ClassVar[int] = 4096
+
+    @abstractmethod
+    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+        """Return a module from ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``.
+
+        Parameters
+        ----------
+        row_shape : tuple of int
+            Shape of one row of the data: ``(n_features,)`` unless it was an image or a
+            sequence. Modules see it flattened.
+        n_outputs : int
+            Numbers to return for each row, beside one for each of :meth:`extra_names`.
+        """
+
+    @abstractmethod
+    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
+        """Return a module from ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
+
+    def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
+        """Name what the decoder needs besides the components, and so becomes code."""
+        return []
+
+    def n_channels(self, row_shape: tuple[int, ...]) -> int:
+        """Number of values that stand for one step of a row."""
+        return 1
+
+    def build(
+        self, n_features: int, n_components: int, row_shape: tuple[int, ...] | None = None
+    ) -> AutoencoderModule:
+        """Make the autoencoder's module, its weights drawn at random.
+
+        Parameters
+        ----------
+        n_features, n_components : int
+            Widths of a row and of its code.
+        row_shape : tuple of int, default=None
+            Shape of a row before it was flattened. None: ``(n_features,)``.
+
+        Returns
+        -------
+        AutoencoderModule
+        """
+        row_shape = row_shape or (n_features,)
+        assert math.prod(row_shape) == n_features
+        return AutoencoderModule(self, row_shape, n_components)
+
+    @classmethod
+    def of(cls, source: Any) -> Self:
+        """Take the parameters from an object that has attributes of their names."""
+        return cls(**{field.name: getattr(source, field.name) for field in fields(cls)})  # type: ignore[arg-type]
