@@ -1,7 +1,17 @@
 """Autoencoders that stand where ``PCA()`` stands: scikit-learn estimators on PyTorch."""
 
 from sklearn_ae.autoencoder import Autoencoder
+from sklearn_ae.contractive import ContractiveAutoencoder
+from sklearn_ae.denoising import DenoisingAutoencoder
+from sklearn_ae.sparse import SparseAutoencoder
+from sklearn_ae.variational import VariationalAutoencoder
 
 __version__ = "0.1.0"
 
-__all__ = ["Autoencoder"]
+__all__ = [
+    "Autoencoder",
+    "ContractiveAutoencoder",
+    "DenoisingAutoencoder",
+    "SparseAutoencoder",
+    "VariationalAutoencoder",
+]

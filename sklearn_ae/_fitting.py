@@ -73,7 +73,7 @@ def fit_module(
     loss = get_loss(estimator.loss)
     for data in (X, y, X_val):
         if data is not None and not loss.scaled:
-            check_range(data, estimator.loss, loss.lower, loss.upper)
+            check_range(data, loss, estimator._says_loss())
     seeds = draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device, X)
     ragged = estimator._network().takes_missing
@@ -128,7 +128,8 @@ def fit_module(
         )
     )
     _describe_codes(module, rows)
-    trained.description = estimator._describe(module, rows)
+    with drawing_from(make_generator(seeds.subspace, device)):
+        trained.description = estimator._describe(module, rows)
     return module, trained
 
 
@@ -269,8 +270,8 @@ def _describe_codes(module: AutoencoderModule, rows: Rows) -> None:
 
 @torch.no_grad()
 def by_chunks(
-    rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS
+    rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0
 ) -> Tensor:
-    """Apply ``function`` to one piece of the rows after another; join the results."""
+    """Apply ``function`` to one piece of the rows after another; join along ``dim``."""
     results = [function(rows.take(chunk)) for chunk in rows.chunks(at_most)]
-    return results[0] if len(results) == 1 else torch.cat(results)
+    return results[0] if len(results) == 1 else torch.cat(results, dim)

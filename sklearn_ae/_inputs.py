@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn_ae._compat import (
     get_namespace_and_device,
     is_numpy_namespace,
 )
+from sklearn_ae.losses import Loss
 
 
 class Kind(NamedTuple):
@@ -208,6 +210,12 @@ def _as_known(X: Any) -> Any:
         return torch.from_dlpack(X)
 
 
+def check_count(value: Any, name: str) -> None:
+    """Refuse what is not a positive integer."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+
+
 def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
     """Validate sample weights: non-negative, finite, not all zero.
 
@@ -228,8 +236,8 @@ def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
     return torch.from_numpy(np.array(weight))
 
 
-def check_range(X: Any, loss: str, lower: float, upper: float) -> None:
-    """Refuse data outside the range that a loss is defined on."""
+def check_range(X: Any, loss: Loss, asked: str) -> None:
+    """Refuse data outside the range that a loss is defined on; `asked` says who wants it."""
     values = X.data if sp.issparse(X) else X
     if not np.prod(values.shape):
         return
@@ -239,27 +247,34 @@ def check_range(X: Any, loss: str, lower: float, upper: float) -> None:
         if isinstance(values, np.ndarray)
         else (values.min(), values.max())
     )
-    if float(least) < lower or float(most) > upper:
-        allowed = f"[{lower:g}, {upper:g}]" if np.isfinite(upper) else f"[{lower:g}, inf)"
+    if float(least) < loss.lower or float(most) > loss.upper:
+        end = f"{loss.upper:g}]" if np.isfinite(loss.upper) else "inf)"
         raise ValueError(
-            f"loss={loss!r} needs data in {allowed}, but X ranges from {float(least):g} "
-            f"to {float(most):g}. Rescale X, or choose loss='squared_error'."
+            f"{asked} needs data in [{loss.lower:g}, {end}, but X ranges from {float(least):g} "
+            f"to {float(most):g}. Rescale X, or choose another."
         )
 
 
-def kind_to_state(empty: Any) -> Any:
-    """Describe what :meth:`Kind.empty` made without torch objects."""
-    if isinstance(empty, Tensor):
-        return {"device": str(empty.device), "double": empty.dtype == torch.float64}
-    return empty
+class _TensorState(NamedTuple):
+    """A tensor without torch."""
+
+    values: np.ndarray
+    device: str
 
 
-def kind_from_state(state: Any) -> Any:
-    """Undo :func:`kind_to_state`; on the CPU where the device is not there."""
-    if not isinstance(state, dict):
+def array_to_state(array: Any) -> Any:
+    """Describe a tensor without torch objects; leave other arrays as they are."""
+    if isinstance(array, Tensor):
+        return _TensorState(array.detach().cpu().numpy(), str(array.device))
+    return array
+
+
+def array_from_state(state: Any) -> Any:
+    """Undo :func:`array_to_state`; on the CPU where the device is not there."""
+    if not isinstance(state, _TensorState):
         return state
-    dtype = torch.float64 if state["double"] else torch.float32
+    tensor = torch.from_numpy(np.array(state.values))
     try:
-        return torch.empty((0, 0), dtype=dtype, device=state["device"])
+        return tensor.to(state.device)
     except (RuntimeError, AssertionError):
-        return torch.empty((0, 0), dtype=dtype)
+        return tensor

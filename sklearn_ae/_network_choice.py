@@ -1,4 +1,4 @@
-"""The parameters of an objective that leave the network open."""
+"""The parameters of an objective that leave the network, and its start, open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Any, ClassVar
 
 from sklearn.base import clone
 
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.linear import start_at_pca
+from sklearn_ae._compat import StrOptions
+from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import DenseNetwork, Network
+from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -23,3 +28,27 @@ class NetworkChoice(DenseNetwork):
 
     def _network(self) -> Network:
         return DenseNetwork.of(self) if self.network is None else clone(self.network)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearStart(NetworkChoice):
+    """A dense network may carry linear maps beside it and start at PCA."""
+
+    init: str = "pca"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NetworkChoice._parameter_constraints,
+        "init": [StrOptions({"pca", "random"})],
+    }
+
+    def _network_options(self) -> dict[str, Any]:
+        """Return what the network's factories are told beside their sizes."""
+        linear = self.init == "pca" and isinstance(self._network(), DenseNetwork)
+        return {"shortcut": True} if linear else {}
+
+    def _starts_well(self) -> bool:
+        return bool(self._network_options()) and get_loss(self.loss).scaled  # type: ignore[attr-defined]
+
+    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
+        if self._network_options():
+            start_at_pca(module, X, get_loss(self.loss), seed)  # type: ignore[attr-defined]

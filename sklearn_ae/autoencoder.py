@@ -6,18 +6,14 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
-from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.linear import start_at_pca
-from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae._compat import Interval
+from sklearn_ae._network_choice import LinearStart
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
-from sklearn_ae.networks import DenseNetwork, Network
 from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(NetworkChoice, BaseAutoencoder):
+class Autoencoder(LinearStart, BaseAutoencoder):
     r"""Dense autoencoder: PCA plus what PCA cannot see.
 
     An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
@@ -100,10 +96,10 @@ class Autoencoder(NetworkChoice, BaseAutoencoder):
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
         `activation` are then not used. None: a dense network.
     init : {"pca", "random"}, default="pca"
-        Where training of a dense network starts. Other networks start at random weights, as
-        ``"random"`` does, which leaves the linear maps out. Under
-        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link,
-        ``"pca"`` keeps the encoder's linear map alone.
+        Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
+        ``"random"`` leaves them out, and other networks have none. Under
+        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link, only the
+        encoder's linear map is PCA's.
     input_noise : float, default=0.2
         Standard deviation of Gaussian noise on what the encoder sees while it is trained, in
         units of the data's overall standard deviation. It keeps the encoder smooth, which
@@ -167,30 +163,18 @@ class Autoencoder(NetworkChoice, BaseAutoencoder):
     (300, 1)
     """
 
-    init: str = "pca"
     input_noise: float = 0.2
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
-        **NetworkChoice._parameter_constraints,
-        "init": [StrOptions({"pca", "random"})],
+        **LinearStart._parameter_constraints,
         "input_noise": [Interval(Real, 0, None, closed="left")],
     }
 
     def _build_module(self, n_features: int) -> AutoencoderModule:
-        network = self._network()
-        options = {"shortcut": True} if self._has_linear_path(network) else {}
-        return AutoencoderModule(network, self.input_shape_, self.n_components, **options)
-
-    def _has_linear_path(self, network: Network) -> bool:
-        return self.init == "pca" and isinstance(network, DenseNetwork)
-
-    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
-        if self._has_linear_path(module.network):
-            start_at_pca(module, X, get_loss(self.loss), seed)
-
-    def _starts_well(self) -> bool:
-        return self._has_linear_path(self._network()) and get_loss(self.loss).scaled
+        return AutoencoderModule(
+            self._network(), self.input_shape_, self.n_components, **self._network_options()
+        )
 
     def _noise_level(self) -> float:
         return self.input_noise

@@ -37,12 +37,13 @@ from sklearn_ae._compat import (
 from sklearn_ae._fitting import by_chunks, fit_module
 from sklearn_ae._inputs import (
     Kind,
+    array_from_state,
+    array_to_state,
     check_codes,
+    check_count,
     check_rows,
     check_weight,
-    kind_from_state,
     kind_of,
-    kind_to_state,
 )
 from sklearn_ae.losses import LOSSES, get_loss
 from sklearn_ae.networks import Network
@@ -132,6 +133,10 @@ class BaseAutoencoder(
     def _pretrain(self, module: Any, X: Rows, seed: int) -> None:
         """Prepare the weights before the joint training. Nothing by default."""
 
+    def _says_loss(self) -> str:
+        """Name the parameter that chooses the loss, and its value, for error messages."""
+        return f"loss={self.loss!r}"
+
     def _noise_level(self) -> float:
         """Say how much noise, in network units, the encoder sees while it is trained."""
         return 0.0
@@ -141,7 +146,7 @@ class BaseAutoencoder(
         return False
 
     def _describe(self, module: Any, X: Rows) -> dict[str, Any]:
-        """Return the variant's own fitted attributes. ``X`` are training rows."""
+        """Return the variant's own fitted attributes, numbers or tensors, from training rows."""
         return {}
 
     def _check_targets(self, y: Any) -> Any:
@@ -293,7 +298,7 @@ class BaseAutoencoder(
         self._fitted_loss = self.loss
         self._kind = kind.empty()
         for name, value in trained.description.items():
-            setattr(self, name, value)
+            setattr(self, name, kind.wrap(value) if isinstance(value, Tensor) else value)
         self._training_state = trained.state if keep_state else None
 
     def _listeners(self, context: Any, X: Any, y: Any, kind: Kind) -> list[Any]:
@@ -436,15 +441,18 @@ class BaseAutoencoder(
             Rows in the units of the training data.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
-        draw = check_random_state(random_state).standard_normal
+        check_count(n_samples, "n_samples")
+        codes = self._draw_codes(n_samples, check_random_state(random_state))
+        return self._decode(codes, kind_of(self._kind))
+
+    def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
+        """Draw codes from the Gaussian that describes those of the training rows."""
         mean, factor, spread = (
             getattr(self.module_, name).detach().cpu().double().numpy()
             for name in ("code_mean", "code_factor", "code_spread")
         )
-        codes = mean + draw((n_samples, factor.shape[1])) @ factor.T
-        return self._decode(codes + draw((n_samples, len(mean))) * spread, kind_of(self._kind))
+        codes = mean + random_state.standard_normal((n_samples, factor.shape[1])) @ factor.T
+        return codes + random_state.standard_normal(codes.shape) * spread
 
     def _to_infer(
         self, X: Any, method: str, sample_weight: Any = None
@@ -507,14 +515,24 @@ class BaseAutoencoder(
 
     def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
         """Move to another array library or device."""
-        self._kind = converter(self._kind)
+        for name in self._array_attributes():
+            setattr(self, name, converter(getattr(self, name)))
+
+    def _array_attributes(self) -> list[str]:
+        """Name the fitted attributes that are arrays, of the library and device of the data."""
+        return [
+            name
+            for name, value in vars(self).items()
+            if type(value) is type(self._kind) and name != "feature_names_in_"
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         """Describe the estimator without torch objects."""
         state = dict(super().__getstate__())
         if "module_" in state:
             state["module_"] = module_to_state(state["module_"])
-            state["_kind"] = kind_to_state(state["_kind"])
+            for name in self._array_attributes():
+                state[name] = array_to_state(state[name])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -525,5 +543,5 @@ class BaseAutoencoder(
                 state["module_"] = module.to(state["device_"])
             except (RuntimeError, AssertionError):  # a device that is not here
                 state["module_"], state["device_"] = module, "cpu"
-            state["_kind"] = kind_from_state(state["_kind"])
+            state |= {name: array_from_state(value) for name, value in state.items()}
         super().__setstate__(state)

@@ -12,6 +12,7 @@ differences, the logistic function for Bernoulli and the exponential for Poisson
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -85,7 +86,7 @@ def binary_crossentropy(output: Tensor, target: Tensor) -> Tensor:
 
     The output is a logit: ``sum_j [log(1 + e^{o_j}) - t_j o_j] / p``, in nats.
     """
-    return _row_mean(functional.softplus(output) - target * output)
+    return _row_mean(bernoulli_likelihood(output, target))
 
 
 def binary_crossentropy_gradient(output: Tensor, target: Tensor) -> Tensor:
@@ -106,6 +107,70 @@ def poisson(output: Tensor, target: Tensor) -> Tensor:
 def poisson_gradient(output: Tensor, target: Tensor) -> Tensor:
     """Derivative of :func:`poisson`, ``(e^o - t) / p``."""
     return output.exp().sub_(target).div_(target[0].numel())
+
+
+def gaussian_likelihood(output: Tensor, target: Tensor, log_variance: Tensor) -> Tensor:
+    """Negative log-likelihood of each entry under a Gaussian, in nats.
+
+    With mean ``o`` and ``v = log sigma^2``: ``[(o_j - t_j)^2 e^{-v} + v + log(2 pi)] / 2``.
+
+    Parameters
+    ----------
+    output, target : Tensor of shape (..., n_features)
+    log_variance : Tensor of shape () or (n_features,)
+
+    Returns
+    -------
+    Tensor of shape (..., n_features)
+    """
+    squares = (output - target).square() * torch.exp(-log_variance)
+    return 0.5 * (squares + log_variance + math.log(2 * math.pi))
+
+
+def bernoulli_likelihood(output: Tensor, target: Tensor) -> Tensor:
+    """Negative log-likelihood of each entry under a Bernoulli distribution, in nats.
+
+    The output is a logit: ``log(1 + e^{o_j}) - t_j o_j``.
+    """
+    return functional.softplus(output) - target * output
+
+
+def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from a standard Gaussian, in nats.
+
+    ``KL(N(m, e^v) || N(0, 1)) = [m_i^2 + e^{v_i} - v_i - 1] / 2``, summed over a code.
+
+    Parameters
+    ----------
+    mean, log_variance : Tensor of shape (batch_size, n_components)
+
+    Returns
+    -------
+    Tensor of shape (batch_size,)
+    """
+    return 0.5 * (mean.square() + log_variance.expm1() - log_variance).sum(1)
+
+
+def bernoulli_divergence(target: float, mean: Tensor) -> Tensor:
+    """Kullback-Leibler divergence between Bernoulli distributions, in nats.
+
+    ``KL(rho || r_j) = rho log(rho / r_j) + (1 - rho) log((1 - rho) / (1 - r_j))``.
+
+    Parameters
+    ----------
+    target : float
+        ``rho``, in (0, 1).
+    mean : Tensor
+        ``r_j``, in [0, 1]. At the ends the divergence is that at a rounding error from them.
+
+    Returns
+    -------
+    Tensor of the shape of `mean`
+    """
+    eps = torch.finfo(mean.dtype).eps
+    mean = mean.clamp(eps, 1 - eps)
+    hit = target * (math.log(target) - mean.log())
+    return hit + (1 - target) * (math.log1p(-target) - (-mean).log1p())
 
 
 def _identity(output: Tensor) -> Tensor:

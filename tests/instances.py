@@ -3,12 +3,30 @@
 A new estimator is added here and nowhere else.
 """
 
-from sklearn_ae import Autoencoder
+from sklearn_ae import (
+    Autoencoder,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    SparseAutoencoder,
+    VariationalAutoencoder,
+)
+
+SMALL = {"hidden_layer_sizes": (8,), "max_iter": 5}
 
 INSTANCES = [
     Autoencoder(max_iter=20),
     Autoencoder(max_iter=20, init="random", hidden_layer_sizes=(8,), activation="silu"),
     Autoencoder(max_iter=20, loss="huber", early_stopping=False, learning_rate="constant"),
+    SparseAutoencoder(6, **SMALL),
+    SparseAutoencoder(6, sparsity="l1", n_active=1, **SMALL),
+    SparseAutoencoder(6, sparsity="topk", sparsity_target=0.3, **SMALL),
+    DenoisingAutoencoder(**SMALL),
+    DenoisingAutoencoder(noise="masking", init="random", **SMALL),
+    DenoisingAutoencoder(noise="salt_and_pepper", **SMALL),
+    ContractiveAutoencoder(**SMALL),
+    ContractiveAutoencoder(n_projections=1, **SMALL),
+    VariationalAutoencoder(**SMALL),
+    VariationalAutoencoder(variance="per_feature", n_importance_samples=3, **SMALL),
 ]
 
 

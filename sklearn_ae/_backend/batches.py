@@ -182,11 +182,14 @@ class Batch(NamedTuple):
         What the decoder should give: the rows without noise, unless targets were given.
     weight : Tensor of shape (batch_size,) or None
         One on average over the epoch.
+    twins : Tensor of shape (batch_size,) or None
+        Number of each row among the distinct ones, where copies share what is drawn for them.
     """
 
     rows: Tensor
     target: Tensor
     weight: Tensor | None
+    twins: Tensor | None
 
     @property
     def n_rows(self) -> int:
@@ -228,15 +231,13 @@ class Batches:
         self.noise = noise
         self.mean_weight = rows.total_weight / max(1, len(rows))
         self._places = torch.int32 if len(rows) < 2**31 else torch.int64
-        self._twins: Tensor | None = None
-        if noise_level and len(rows) <= batch_size:
-            self._twins = self._find_twins()
+        self._twins = self._find_twins() if len(rows) <= batch_size else None
 
     def _find_twins(self) -> Tensor:
         """Number the distinct rows, in an order of their own.
 
-        In a single batch copies of a row share their noise, which makes two copies the
-        same as one row of weight two.
+        In a single batch copies of a row share their noise and whatever else is drawn, which
+        makes two copies the same as one row of weight two.
         """
         keys = self.rows.keys(slice(0, len(self.rows)), 1.0, seed=0)
         return torch.from_numpy(np.unique(keys, return_inverse=True)[1]).to(self.rows.device)
@@ -260,7 +261,8 @@ class Batches:
         target = rows if self.targets is None else self.targets.take(index)
         if self.rows.weight is not None:
             weight = (self.rows.take_weight(index) / self.mean_weight).to(rows.dtype)
-        return Batch(rows + self._draw(rows) if self.noise_level else rows, target, weight)
+        seen = rows + self._draw(rows) if self.noise_level else rows
+        return Batch(seen, target, weight, self._twins)
 
     def _draw(self, rows: Tensor) -> Tensor:
         draw = torch.empty_like(rows)

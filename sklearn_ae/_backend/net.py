@@ -260,8 +260,10 @@ class AutoencoderNet(NeuralNet):
         assert self.held_out is not None
         rows, losses, errors = self.held_out.rows, [], []
         self.module_.progress = 1.0  # by the final objective
-        with drawing_from(make_generator(self.plan.seed, rows.device)):
+        draws = drawing_from(make_generator(self.plan.seed, rows.device))
+        with draws:
             for batch in self.held_out:
+                draws.twins = batch.twins
                 batch_losses, batch_errors = self.plan.judge(batch.rows, batch.target)
                 losses.append(batch_losses)
                 errors.append(batch_errors)

@@ -66,6 +66,10 @@ _DRAWS = {
 }
 
 
+_LIKE = {torch.rand_like, torch.randn_like}
+_SIZED = {torch.rand, torch.randn}
+
+
 class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
     """Within the block, this thread's torch draws come from ``generator``.
 
@@ -75,18 +79,37 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
     Parameters
     ----------
     generator : torch.Generator
+    twins : Tensor of shape (batch_size,) or None
+        Number of each row of the batch among the distinct ones. What ``rand``, ``randn`` and
+        their ``_like`` draw, rows on the last axis but one, is then the same for copies of a
+        row: two copies are the same as one row of weight two.
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, generator: torch.Generator, twins: Tensor | None = None) -> None:
         super().__init__()
         self.generator = generator
+        self.twins = twins
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Add the generator to functions that draw."""
         kwargs = kwargs or {}
         if func in _DRAWS and kwargs.get("generator") is None:
             kwargs = {**kwargs, "generator": self.generator}
+            if self.twins is not None and func in _LIKE | _SIZED:
+                return self._draw_for_twins(func, args, kwargs)
         return func(*args, **kwargs)
+
+    def _draw_for_twins(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        assert self.twins is not None
+        size = list(args[0].shape if func in _LIKE else torch.Size(args))
+        if len(size) < 2 or size[-2] != len(self.twins):
+            return func(*args, **kwargs)
+        size[-2] = int(self.twins.max()) + 1
+        if func in _LIKE:
+            drawn = func(args[0].new_empty(size), *args[1:], **kwargs)
+        else:
+            drawn = func(*size, **kwargs)
+        return drawn.index_select(-2, self.twins)
 
 
 _GRID = 2.0**20
@@ -112,11 +135,36 @@ def row_keys(rows: np.ndarray, seed: int) -> np.ndarray:
         2**63, size=rows.shape[1], dtype=np.uint64
     ) | np.uint64(1)
     grid = np.rint(np.clip(rows * _GRID, -(2.0**62), 2.0**62)).astype(np.int64)
-    keys = (grid.view(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
-    # The sum is linear in the row; two rounds of splitmix64 break the lines up.
+    # The sum is linear in the row; the mixing breaks the lines up.
+    return _mix((grid.view(np.uint64) * factors).sum(axis=1, dtype=np.uint64))
+
+
+def _mix(keys: np.ndarray) -> np.ndarray:
+    """Turn keys into numbers that look independent: the finaliser of splitmix64."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
     return keys ^ (keys >> np.uint64(31))
+
+
+def normal_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
+    """Draw standard Gaussian numbers for each key, always the same for one key.
+
+    What a row is given then depends neither on its place nor on the rows beside it.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n_keys,), dtype uint64
+    n_draws : int
+
+    Returns
+    -------
+    Tensor of shape (n_keys, n_draws), float32
+    """
+    steps = np.arange(1, n_draws + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    bits = _mix(keys[:, None] + steps) >> np.uint64(40)
+    # 24 bits, shifted off the ends of the unit interval.
+    uniform = torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))
+    return torch.special.ndtri(uniform.clamp(2**-25, 1 - 2**-24))
 
 
 def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np.ndarray:

@@ -74,6 +74,7 @@ class AutogradStep:
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its terms."""
         self.flat.gradient.zero_()
+        self.draws.twins = batch.twins
         with self.draws, self.cast:
             terms = self.loss(self.module, batch.rows, batch.target, batch.weight)
         terms = weighted_means(terms, batch.weight)

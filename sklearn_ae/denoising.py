@@ -1,0 +1,379 @@
+"""The denoising autoencoder: clean rows from spoilt ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.linear import spread
+from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._fitting import by_chunks
+from sklearn_ae._inputs import check_count, kind_of
+from sklearn_ae._network_choice import LinearStart
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.losses import get_loss
+from sklearn_ae.networks import Network
+from sklearn_ae.networks._module import AutoencoderModule
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
+    r"""Autoencoder that is shown spoilt rows and asked for the clean ones.
+
+    With :math:`\tilde x` a corrupted copy of :math:`x`, drawn anew every time the row is
+    presented, training minimises the loss between :math:`r(\tilde x) = g(f(\tilde x))` and
+    :math:`x`. `transform`, `reconstruct` and the scores see rows as they are.
+
+    Under Gaussian noise of standard deviation :math:`\sigma` and squared error the best
+    possible :math:`r` is the mean of the clean rows given the spoilt one, and
+
+    .. math:: \frac{r(x) - x}{\sigma^2} = \nabla_x \log (p * \mathcal N(0, \sigma^2 I))(x),
+
+    the score of the data's density after the noise. `score_field` returns it and `sample`
+    walks along it.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Size of the code. It may exceed the number of features.
+    loss : str or callable, default="squared_error"
+        What is small when a row is reconstructed well, averaged over its entries:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
+        ``"poisson"``. The last two use the data without centring and scaling and need data in
+        [0, 1] or data that are not negative. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, shape (batch_size,).
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of Adam, the largest one of the schedule.
+    max_iter : int, default=200
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike, and with
+        ``init="pca"`` the result is PCA.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
+        no hidden layer.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
+        Non-linearity of the hidden layers.
+    network : Network, default=None
+        Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
+        `activation` are then not used. None: a dense network.
+    init : {"pca", "random"}, default="pca"
+        Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
+        ``"random"`` leaves them out, and other networks have none. Under
+        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link, only the
+        encoder's linear map is PCA's.
+    noise : {"gaussian", "masking", "salt_and_pepper"} or callable, default="gaussian"
+        What spoils a row: a Gaussian added to it, entries set to zero, or entries set at random
+        to the least or the greatest value of their feature. A callable takes a tensor of
+        shape (batch_size, n_features) in the units of `X` and returns the spoilt rows; what it
+        draws from torch is seeded by `random_state`.
+    noise_level : float, default=None
+        Standard deviation of the Gaussian in the units of `X`, or the share of entries hit.
+        None: 0.3 times the overall standard deviation of `X`, or a share of 0.25.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call.
+    loss_ : float
+        Training loss of the last epoch. Under squared error it is the share of variance
+        that is not explained.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float
+        Lowest loss, on held-out rows where there are any, that of the weights kept.
+    validation_scores_ : list of float or None
+        Fraction of the held-out rows' variance explained after each epoch.
+    history_ : list of dict
+        One entry an epoch with all losses by name.
+    module_ : torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+    device_ : str
+        Where it was trained.
+    noise_level_ : float or None
+        The noise level used. None if `noise` is a callable.
+
+    References
+    ----------
+    Vincent, P., Larochelle, H., Lajoie, I., Bengio, Y. and Manzagol, P.-A. (2010). Stacked
+    denoising autoencoders. Journal of Machine Learning Research, 11, 3371-3408.
+
+    Alain, G. and Bengio, Y. (2014). What regularized auto-encoders learn from the
+    data-generating distribution. Journal of Machine Learning Research, 15, 3743-3773.
+
+    Bengio, Y., Yao, L., Alain, G. and Vincent, P. (2013). Generalized denoising auto-encoders
+    as generative models. NeurIPS.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ae import DenoisingAutoencoder
+    >>> rng = np.random.default_rng(0)
+    >>> t = rng.uniform(0, 2 * np.pi, size=500)
+    >>> X = np.column_stack([np.cos(t), np.sin(t)])
+    >>> spoilt = X + 0.2 * rng.normal(size=X.shape)
+    >>> denoiser = DenoisingAutoencoder(noise_level=0.2, random_state=0).fit(X)
+    >>> before = np.square(spoilt - X).mean()
+    >>> after = np.square(denoiser.reconstruct(spoilt) - X).mean()
+    >>> bool(after < 0.7 * before)
+    True
+    """
+
+    noise: str | Callable[[Tensor], Tensor] = "gaussian"
+    noise_level: float | None = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAutoencoder._parameter_constraints,
+        **LinearStart._parameter_constraints,
+        "noise": [StrOptions({"gaussian", "masking", "salt_and_pepper"}), callable],
+        "noise_level": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def _build_module(self, n_features: int) -> DenoisingModule:
+        if self.noise != "gaussian" and (self.noise_level or 0) > 1:
+            raise ValueError(
+                f"noise_level={self.noise_level} is a share of entries under "
+                f"noise={self.noise!r} and cannot exceed 1."
+            )
+        return DenoisingModule(
+            self._network(),
+            self.input_shape_,
+            self.n_components,
+            noise=self.noise,
+            noise_level=self.noise_level,
+            **self._network_options(),
+        )
+
+    @torch.no_grad()
+    def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:  # type: ignore[override]
+        """Note the range of the features and the noise level, before the start at PCA."""
+        ends = [torch.stack([x.amin(0), x.amax(0)]) for x in map(X.take, X.chunks())]
+        module.least.copy_(torch.stack(ends)[:, 0].amin(0))
+        module.most.copy_(torch.stack(ends)[:, 1].amax(0))
+        level = self.noise_level
+        if level is None and self.noise == "gaussian":
+            level = 0.3 * float(spread(X)[1].mean()) ** 0.5 * float(module.scale)
+        module.level.fill_(0.25 if level is None else level)
+        super()._pretrain(module, X, seed)
+
+    def _loss(
+        self,
+        module: DenoisingModule,  # type: ignore[override]
+        X: Tensor,
+        y: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        output = module(module.corrupt(X))
+        return {"reconstruction": self._compare(module, output, X if y is None else y)}
+
+    @torch.no_grad()
+    def _describe(self, module: DenoisingModule, X: Rows) -> dict[str, Any]:
+        mean = get_loss(self.loss).mean
+        squares = torch.zeros_like(module.residual)
+        for chunk in X.chunks(module.network.rows_at_once):
+            x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
+            restored = mean(module(module.corrupt(x)))
+            squares += weight @ (restored - x).square().nan_to_num()
+        module.residual.copy_((squares / X.total_weight).sqrt())
+        return {"noise_level_": None if callable(self.noise) else float(module.level)}
+
+    def score_field(self, X):
+        """Gradient of the log-density of the data after the noise, at each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        field : ndarray of shape (n_samples, n_features)
+            ``(reconstruct(X) - X) / noise_level_ ** 2``.
+
+        Raises
+        ------
+        ValueError
+            Unless trained under Gaussian noise and squared error, which alone make it so.
+        """
+        rows, kind, module = self._to_infer(X, "score_field")
+        if not self._has_score():
+            raise ValueError(
+                f"score_field needs noise='gaussian' and loss='squared_error'; this estimator "
+                f"has noise={self.noise!r} and loss={self._fitted_loss!r}."
+            )
+
+        def field(x: Tensor) -> Tensor:
+            return (module(x) - x) * module.scale / self.noise_level_**2
+
+        return kind.wrap(by_chunks(rows, field, module.network.rows_at_once))
+
+    @torch.no_grad()
+    def sample(self, n_samples=1, random_state=None, n_steps=100):
+        """Draw new rows by a Markov chain.
+
+        A chain starts at a row decoded from a likely code, spoilt. Under Gaussian noise and
+        squared error it follows Langevin's walk along the score of the noisy density; otherwise
+        it is restored and spoilt in turn. In the end it is restored: drawn from around
+        `reconstruct`, as far off as the training rows were.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows, each the end of a chain of its own.
+        random_state : int, RandomState instance or None, default=None
+            Fixes the draw.
+        n_steps : int, default=100
+            Length of the chains.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training data.
+        """
+        check_count(n_steps, "n_steps")
+        random_state = check_random_state(random_state)
+        start = super().sample(n_samples, random_state)
+        kind, module = kind_of(self._kind), self.module_
+        x = torch.as_tensor(np.array(start).reshape(n_samples, -1), device=module.center.device)
+        x = (x.to(module.center) - module.center) / module.scale
+        assert isinstance(module, DenoisingModule)
+        with drawing_from(make_generator(random_state.randint(2**31 - 1), x.device)):
+            x = self._walk(module, module.corrupt(x), n_steps)
+        return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
+
+    def _walk(self, module: DenoisingModule, spoilt: Tensor, n_steps: int) -> Tensor:
+        """Take chains of spoilt rows further; return the rows that they were made of."""
+        loss = get_loss(self._fitted_loss)
+
+        def draw() -> Tensor:
+            mean = loss.mean(module(spoilt))
+            return (mean + module.residual * torch.randn_like(mean)).clamp(loss.lower, loss.upper)
+
+        for _ in range(n_steps):
+            if self._has_score():  # Langevin's walk along the score, half way to the mean
+                noise = module.level / module.scale * torch.randn_like(spoilt)
+                spoilt = spoilt + 0.5 * (module(spoilt) - spoilt) + noise
+            else:
+                spoilt = module.corrupt(draw())
+        return draw()
+
+    def _has_score(self) -> bool:
+        return self.module_.noise == "gaussian" and self._fitted_loss == "squared_error"
+
+
+class DenoisingModule(AutoencoderModule):
+    """A network that knows how its rows are spoilt.
+
+    Parameters
+    ----------
+    network : Network
+    row_shape : tuple of int
+    n_components : int
+    noise : str or callable
+    noise_level : float or None
+        As asked for; what it comes to is noted in ``level``.
+    **options
+        Further arguments of the network's factories.
+
+    Attributes
+    ----------
+    least, most : Tensor of shape (n_features,)
+        Range of the training rows, in network units.
+    level : Tensor of shape ()
+        Noise level, in the units of the data where it is a standard deviation.
+    residual : Tensor of shape (n_features,)
+        Root mean squared distance between restored and clean training rows.
+    """
+
+    least: Tensor
+    most: Tensor
+    level: Tensor
+    residual: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        row_shape: tuple[int, ...],
+        n_components: int,
+        noise: str | Callable[[Tensor], Tensor],
+        noise_level: float | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, row_shape, n_components, **options)
+        self.noise = noise
+        for name in ("least", "most", "residual"):
+            self.register_buffer(name, torch.zeros_like(self.center))
+        self.register_buffer("level", torch.zeros(()))
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        """Spoil rows in network units."""
+        if callable(self.noise):
+            spoilt = self.noise(x * self.scale + self.center)
+            if not isinstance(spoilt, Tensor) or spoilt.shape != x.shape:
+                raise ValueError(
+                    f"noise must return a tensor of the shape of its argument, "
+                    f"{tuple(x.shape)}, but returned {getattr(spoilt, 'shape', type(spoilt))}."
+                )
+            return (spoilt.to(x.dtype) - self.center) / self.scale
+        if self.noise == "gaussian":
+            return x + self.level / self.scale * torch.randn_like(x)
+        hit = torch.rand_like(x) < self.level
+        if self.noise == "masking":
+            return torch.where(hit, -self.center / self.scale, x)
+        ends = torch.where(torch.rand_like(x) < 0.5, self.least, self.most)
+        return torch.where(hit, ends, x)

@@ -1,0 +1,114 @@
+"""Frobenius norms of an encoder's Jacobian, for all rows of a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_ae.networks.activations import Activation
+from sklearn_ae.networks.dense import DenseStack
+
+
+def squared_norm(encoder: nn.Module, activation: Activation, x: Tensor) -> Tensor:
+    """Squared Frobenius norm of the Jacobian of ``activation(encoder(x))`` at each row.
+
+    Its rows are those of the encoder's Jacobian times the activation's derivatives:
+    ``sum_i phi'(a_i)^2 ||J_i||^2``. Differentiable with respect to the parameters.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+    activation : Activation
+        Of the code, element by element.
+    x : Tensor of shape (batch_size, n_features)
+
+    Returns
+    -------
+    Tensor of shape (batch_size,)
+    """
+    if isinstance(encoder, DenseStack) and encoder.shortcut is None:
+        code, rows = _dense_rows(encoder, x)
+    else:
+        code, rows = _any_rows(encoder, x)
+    return (derivative(activation, code).square() * rows).sum(1)
+
+
+def derivative(activation: Activation, pre: Tensor) -> Tensor:
+    """Derivative of an element-wise function, itself differentiable."""
+    return activation.backward(torch.ones_like(pre), pre, activation.forward(pre))
+
+
+def _dense_rows(stack: DenseStack, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Output of a dense stack, and the squared norms of its Jacobian's rows.
+
+    The Jacobian is the product ``W_L D_{L-1} W_{L-1} ... D_1 W_1`` with ``D_l`` the diagonal
+    of the activation's derivatives. It is multiplied out from the output's side, and the
+    last product ``G W_1`` is not formed: its norms are those of ``G`` under ``W_1 W_1^T``.
+
+    Returns
+    -------
+    output : Tensor of shape (batch_size, n_outputs)
+    norms : Tensor of shape (batch_size, n_outputs)
+    """
+    slopes, hidden = [], x
+    for layer in stack.layers[:-1]:
+        pre = layer(hidden)
+        slopes.append(derivative(stack.activation, pre))
+        hidden = stack.activation.forward(pre)
+    output = stack.layers[-1](hidden)
+    first = stack.layers[0].weight
+    if not slopes:
+        return output, first.square().sum(1).expand_as(output)
+    product = stack.layers[-1].weight  # (n_outputs, width)
+    for layer, slope in zip(stack.layers[-2:0:-1], slopes[:0:-1], strict=True):
+        product = (product * slope[:, None]) @ layer.weight  # (batch, n_outputs, width below)
+    product = product * slopes[0][:, None]
+    return output, ((product @ (first @ first.t())) * product).sum(2)
+
+
+def _any_rows(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what :func:`_dense_rows` does, for any encoder, by automatic differentiation."""
+    recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        output = encoder(x).to(x.dtype)
+        units = torch.eye(output.shape[1], dtype=x.dtype, device=x.device)
+        (rows,) = torch.autograd.grad(
+            output,
+            x,
+            units[:, None].expand(-1, len(x), -1),
+            create_graph=recorded,
+            is_grads_batched=True,
+        )  # (n_outputs, batch, n_features)
+    return output, rows.square().sum(2).t()
+
+
+def estimated_norm(encode: Callable[[Tensor], Tensor], x: Tensor, n_projections: int) -> Tensor:
+    """Estimate the squared Frobenius norm of the Jacobian of ``encode`` at each row.
+
+    For random signs ``v``, ``||v^T J||^2`` has ``||J||_F^2`` as its mean.
+
+    Parameters
+    ----------
+    encode : callable
+        Rows to codes.
+    x : Tensor of shape (batch_size, n_features)
+    n_projections : int
+        Number of vectors ``v``.
+
+    Returns
+    -------
+    Tensor of shape (batch_size,)
+    """
+    recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        code = encode(x)
+        signs = torch.rand(n_projections, *code.shape, dtype=x.dtype, device=x.device)
+        signs = 2 * (signs < 0.5).to(x.dtype) - 1
+        (products,) = torch.autograd.grad(
+            code, x, signs, create_graph=recorded, is_grads_batched=True
+        )
+    return products.square().sum(2).mean(0)

@@ -1,0 +1,352 @@
+"""The sparse autoencoder: codes of which few numbers are active at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.losses import bernoulli_divergence
+from sklearn_ae.networks import Network
+from sklearn_ae.networks._module import AutoencoderModule
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
+    r"""Autoencoder whose codes are mostly zero, or nearly.
+
+    Of a code that may be wider than the data only a few units respond to a row. What makes
+    them few is one of three:
+
+    * ``"kl"``: codes are logistic and a divergence pulls each unit's mean activation
+      :math:`\hat\rho_j` towards the target :math:`\rho`,
+
+      .. math:: \lambda \sum_j \rho \log\frac{\rho}{\hat\rho_j}
+                + (1 - \rho) \log\frac{1 - \rho}{1 - \hat\rho_j}.
+
+      The mean is a running one: that of a single batch would make the divergence too large.
+    * ``"l1"``: codes are rectified and cost :math:`\lambda \sum_j |z_j|`. If `n_active` is
+      given, :math:`\lambda` is adapted until that many units are active in the mean.
+    * ``"topk"``: the `n_active` largest units keep their value, the others are zero. Training
+      starts with all units and reaches `n_active` half-way.
+
+    Units of an ``"l1"`` or ``"topk"`` code that no row uses are revived: while they are dead,
+    their activation is pulled up to where it would count.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Size of the code. It may exceed the number of features.
+    loss : str or callable, default="squared_error"
+        What is small when a row is reconstructed well, averaged over its entries:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
+        ``"poisson"``. The last two use the data without centring and scaling and need data in
+        [0, 1] or data that are not negative. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, shape (batch_size,).
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of Adam, the largest one of the schedule.
+    max_iter : int, default=200
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike, and with
+        ``init="pca"`` the result is PCA.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
+        no hidden layer.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
+        Non-linearity of the hidden layers.
+    network : Network, default=None
+        Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
+        `activation` are then not used. None: a dense network.
+    sparsity : {"kl", "l1", "topk"}, default="kl"
+        What makes codes sparse.
+    sparsity_target : float, default=0.05
+        Mean activation of each unit under ``"kl"``, and the share of active units under
+        ``"topk"`` if `n_active` is None.
+    sparsity_weight : float, default=None
+        Factor :math:`\lambda` of the penalty; the loss it is added to is the share of variance
+        not explained, under squared error. None: 0.3 under ``"kl"``, 0.03 under ``"l1"``.
+    n_active : int, default=None
+        Number of active units of a code. Under ``"topk"`` None is a share of
+        `sparsity_target`, at least one; under ``"l1"`` None leaves `sparsity_weight` as it is.
+    encoding_factor : float, default=1.0
+        Under ``"topk"`` a fitted estimator keeps the ``encoding_factor * n_active`` largest
+        units. More than in training often makes better features for a classifier.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call.
+    loss_ : float
+        Training loss of the last epoch. Under squared error it is the share of variance
+        that is not explained.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float
+        Lowest loss, on held-out rows where there are any, that of the weights kept.
+    validation_scores_ : list of float or None
+        Fraction of the held-out rows' variance explained after each epoch.
+    history_ : list of dict
+        One entry an epoch with all losses by name.
+    module_ : torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+    device_ : str
+        Where it was trained.
+    mean_activation_ : ndarray of shape (n_components,)
+        Mean of each unit over the training rows, of its absolute value.
+    dead_units_ : float
+        Share of units that no training row activates by more than a thousandth.
+
+    See Also
+    --------
+    sklearn.decomposition.DictionaryLearning : Sparse codes found by optimisation, row by row.
+
+    References
+    ----------
+    Ng, A. (2011). Sparse autoencoder. CS294A lecture notes, Stanford University.
+
+    Makhzani, A. and Frey, B. (2013). k-sparse autoencoders. arXiv:1312.5663.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ae import SparseAutoencoder
+    >>> X = load_digits().data
+    >>> sparse = SparseAutoencoder(100, sparsity="topk", n_active=5, max_iter=5, random_state=0)
+    >>> codes = sparse.fit_transform(X)
+    >>> (codes != 0).sum(axis=1).max()
+    np.int64(5)
+    """
+
+    n_components: int = field(default=64, kw_only=False)
+    sparsity: str = "kl"
+    sparsity_target: float = 0.05
+    sparsity_weight: float | None = None
+    n_active: int | None = None
+    encoding_factor: float = 1.0
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAutoencoder._parameter_constraints,
+        **NetworkChoice._parameter_constraints,
+        "sparsity": [StrOptions({"kl", "l1", "topk"})],
+        "sparsity_target": [Interval(Real, 0, 1, closed="neither")],
+        "sparsity_weight": [Interval(Real, 0, None, closed="left"), None],
+        "n_active": [Interval(Integral, 1, None, closed="left"), None],
+        "encoding_factor": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def _build_module(self, n_features: int) -> SparseModule:
+        n_active = self.n_active
+        if self.sparsity == "topk" and n_active is None:
+            n_active = max(1, round(self.sparsity_target * self.n_components))
+        if n_active is not None and n_active > self.n_components:
+            raise ValueError(
+                f"n_active={n_active} exceeds n_components={self.n_components}; lower it."
+            )
+        kept = n_active
+        if self.sparsity == "topk" and n_active is not None:
+            kept = min(max(1, round(self.encoding_factor * n_active)), self.n_components)
+        return SparseModule(
+            self._compressing_network(),
+            self.input_shape_,
+            self.n_components,
+            sparsity=self.sparsity,
+            start=math.log(self.sparsity_target / (1 - self.sparsity_target)),
+            n_active=n_active,
+            n_kept=kept,
+        )
+
+    def _loss(
+        self,
+        module: SparseModule,  # type: ignore[override]
+        X: Tensor,
+        y: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        raw = module.encoder(X).to(X.dtype)
+        code = module.sparsify(raw)
+        terms = {
+            "reconstruction": self._compare(module, module.decode(code), X if y is None else y)
+        }
+        if self.sparsity == "kl":
+            mean = module.running_mean(code, sample_weight)
+            divergence = bernoulli_divergence(self.sparsity_target, mean).sum()
+            return terms | {"sparsity": self._weight() * divergence}
+        usage = module.running_mean((code != 0).to(code.dtype), sample_weight)
+        if self.sparsity == "l1":
+            terms["sparsity"] = self._l1(module, code, sample_weight)
+        return terms | {"revival": module.revival(raw, code, usage)} if module.training else terms
+
+    def _l1(self, module: SparseModule, code: Tensor, sample_weight: Tensor | None) -> Tensor:
+        """Penalty of each row; its weight follows the number of active units if one is asked."""
+        if self.n_active is None:
+            return self._weight() * code.sum(1)
+        counts = (code != 0).to(code.dtype).sum(1)
+        if sample_weight is not None:
+            counts = counts * sample_weight / sample_weight.mean()
+        excess = counts.mean() / self.n_active - 1
+        if not module.training:  # epochs are compared by how well they keep to that number
+            return (excess - TOLERANCE).clamp_min(0)
+        module.factor.mul_(1 + CONTROL * excess.clamp(-1, 1))
+        return self._weight() * module.factor.clone() * code.sum(1)
+
+    def _weight(self) -> float:
+        if self.sparsity_weight is not None:
+            return self.sparsity_weight
+        return 0.3 if self.sparsity == "kl" else 0.03
+
+    @torch.no_grad()
+    def _describe(self, module: SparseModule, X: Rows) -> dict[str, Any]:
+        total = torch.zeros(self.n_components, dtype=X.precise, device=X.device)
+        most = torch.zeros_like(total)
+        for chunk in X.chunks(module.network.rows_at_once):
+            code = module.encode(X.take(chunk)).abs().to(X.precise)
+            total += X.take_weight(chunk) @ code
+            most = torch.maximum(most, code.amax(0))
+        return {
+            "mean_activation_": total / X.total_weight,
+            "dead_units_": float((most < 1e-3).to(X.precise).mean()),
+        }
+
+
+CONTROL = 0.03
+"""Relative change of the penalty's weight in a step, for an excess of one."""
+
+DEAD = 0.1
+"""Share of the mean usage below which a unit is pulled up."""
+
+TOLERANCE = 0.1
+"""Relative excess of active units that counts for nothing."""
+
+MEMORY = 0.95
+"""Share of a running mean that a step keeps."""
+
+
+class SparseModule(AutoencoderModule):
+    """A network whose code is made sparse after the encoder.
+
+    Parameters
+    ----------
+    network : Network
+    row_shape : tuple of int
+    n_components : int
+    sparsity : {"kl", "l1", "topk"}
+    start : float
+        Pre-activation at which a logistic unit has the activation asked for.
+    n_active, n_kept : int or None
+        Number of units that ``"topk"`` keeps at the end of training, and when it is over.
+    """
+
+    usage: Tensor
+    factor: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        row_shape: tuple[int, ...],
+        n_components: int,
+        sparsity: str,
+        start: float,
+        n_active: int | None,
+        n_kept: int | None,
+    ) -> None:
+        super().__init__(network, row_shape, n_components)
+        self.sparsity, self.start = sparsity, start
+        self.n_active, self.n_kept = n_active, n_kept
+        # Of each unit: the running mean of its activation, or of its being active.
+        self.register_buffer("usage", torch.full((n_components,), torch.nan))
+        self.register_buffer("factor", torch.full((), 0.1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map rows to sparse codes."""
+        return self.sparsify(self.encoder(x).to(x.dtype))
+
+    def sparsify(self, raw: Tensor) -> Tensor:
+        """Map what the encoder gives to a sparse code."""
+        if self.sparsity == "kl":
+            return torch.sigmoid(raw + self.start)
+        if self.sparsity == "l1":
+            return raw.relu()
+        values, places = raw.topk(self._n_now(), dim=1, sorted=False)
+        return torch.zeros_like(raw).scatter(1, places, values)
+
+    def _n_now(self) -> int:
+        """Return how many units are kept: all at first, `n_active` from half-way on."""
+        assert self.n_active is not None
+        assert self.n_kept is not None
+        if not self.training:
+            return self.n_kept
+        left = max(0.0, 1 - 2 * self.progress)
+        return self.n_active + round(left * (self.n_components - self.n_active))
+
+    def running_mean(self, values: Tensor, weight: Tensor | None) -> Tensor:
+        """Mean over many batches, with the gradient of this one's. Of this one in evaluation."""
+        share = torch.ones_like(values[:, 0]) if weight is None else weight
+        mean = (share / share.sum()) @ values
+        if not self.training:
+            return mean
+        with torch.no_grad():
+            fresh = self.usage.isnan()
+            self.usage.lerp_(mean, 1 - MEMORY).copy_(torch.where(fresh, mean, self.usage))
+        return self.usage + mean - mean.detach()
+
+    def revival(self, raw: Tensor, code: Tensor, usage: Tensor) -> Tensor:
+        """Distance of each dead unit from being active, averaged."""
+        dead = usage.detach() < DEAD * usage.detach().mean()
+        active = torch.where(code != 0, raw, torch.inf).amin(1, keepdim=True)
+        threshold = torch.where(active.isfinite(), active, 0.0).detach()
+        return ((threshold - raw).relu() * dead).sum(1) / raw.shape[1]

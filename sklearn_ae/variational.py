@@ -1,0 +1,432 @@
+"""The variational autoencoder: a probabilistic model of how the rows arise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.random import make_generator, normal_from_keys, row_keys
+from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._fitting import by_chunks
+from sklearn_ae._inputs import check_count
+from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.losses import bernoulli_likelihood, gaussian_divergence, gaussian_likelihood
+from sklearn_ae.networks import Network
+from sklearn_ae.networks._module import AutoencoderModule
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
+    r"""Autoencoder that is a model of how the rows arise.
+
+    A code is drawn from :math:`p(z) = \mathcal N(0, I)` and a row from :math:`p(x | z)`, whose
+    mean is the decoder's output. The encoder gives mean and standard deviation of a Gaussian
+    :math:`q(z | x)` that stands for the posterior. Training maximises the evidence lower bound
+
+    .. math:: \log p(x) \ge \mathbb E_{q(z|x)} \log p(x | z)
+              - \beta \, \mathrm{KL}(q(z | x) \,\|\, p(z)), \qquad \beta = 1,
+
+    or, with ``n_importance_samples=k``, the tighter
+    :math:`\mathbb E \log \frac1k \sum_{i=1}^k p(x | z_i) p(z_i) / q(z_i | x)`.
+
+    `transform` is the posterior's mean and `posterior` adds its standard deviation; `sample`
+    decodes draws from :math:`p(z)`; `score_samples` is the bound, in nats, of the density of a
+    row in the units of `X`. `score` is the variance explained, as for all autoencoders, so that
+    one search may run over several of them; to choose by likelihood give the search
+    ``scoring=lambda estimator, X, y=None: estimator.score_samples(X).mean()``.
+
+    The history has both terms by name: a ``"kl"`` that stays at zero is a posterior that has
+    collapsed on the prior.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Size of the code. It may exceed the number of features.
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of Adam, the largest one of the schedule.
+    max_iter : int, default=200
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike, and with
+        ``init="pca"`` the result is PCA.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
+        no hidden layer.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
+        Non-linearity of the hidden layers.
+    network : Network, default=None
+        Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
+        `activation` are then not used. None: a dense network.
+    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+        Distribution of a row given its code. ``"bernoulli"`` needs data in [0, 1].
+    variance : {"learned", "per_feature"} or float, default="learned"
+        Variance of the Gaussian likelihood: one number that is learned, one for each feature,
+        or a given one in squared units of `X`.
+    beta : float, default=1.0
+        Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
+    kl_warm_up : float, default=0.1
+        Share of the epochs over which `beta` rises from zero.
+    n_importance_samples : int, default=1
+        Number of codes drawn for each row in a training step.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call.
+    loss_ : float
+        Training loss of the last epoch. Under squared error it is the share of variance
+        that is not explained.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float
+        Lowest loss, on held-out rows where there are any, that of the weights kept.
+    validation_scores_ : list of float or None
+        Fraction of the held-out rows' variance explained after each epoch.
+    history_ : list of dict
+        One entry an epoch with all losses by name.
+    module_ : torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+    device_ : str
+        Where it was trained.
+    active_units_ : int
+        Number of components whose posterior mean has a variance above 0.01 over the training
+        rows.
+    noise_variance_ : float or ndarray of shape (n_features,)
+        Variance of the Gaussian likelihood in squared units of `X`; NaN under ``"bernoulli"``.
+
+    See Also
+    --------
+    sklearn.decomposition.FactorAnalysis : The linear model with exact likelihood.
+
+    References
+    ----------
+    Kingma, D. P. and Welling, M. (2014). Auto-encoding variational Bayes. ICLR.
+
+    Burda, Y., Grosse, R. and Salakhutdinov, R. (2016). Importance weighted autoencoders. ICLR.
+
+    Rybkin, O., Daniilidis, K. and Levine, S. (2021). Simple and effective VAE training with
+    calibrated decoders. ICML.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ae import VariationalAutoencoder
+    >>> X = load_iris().data
+    >>> vae = VariationalAutoencoder(2, max_iter=50, random_state=0).fit(X)
+    >>> mean, std = vae.posterior(X)
+    >>> mean.shape, std.shape
+    ((150, 2), (150, 2))
+    >>> vae.sample(5, random_state=0).shape
+    (5, 4)
+    >>> bool((vae.score_samples(X, n_importance_samples=100) >= vae.score_samples(X)).mean() > 0.9)
+    True
+    """
+
+    loss: ClassVar[property] = property(  # type: ignore[misc]
+        lambda self: "squared_error" if self.likelihood == "gaussian" else "binary_crossentropy"
+    )
+    likelihood: str = "gaussian"
+    variance: str | float = "learned"
+    beta: float = 1.0
+    kl_warm_up: float = 0.1
+    n_importance_samples: int = 1
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
+        **NetworkChoice._parameter_constraints,
+        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
+        "variance": [
+            StrOptions({"learned", "per_feature"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def _build_module(self, n_features: int) -> VariationalModule:
+        return VariationalModule(
+            self._compressing_network(),
+            self.input_shape_,
+            self.n_components,
+            likelihood=self.likelihood,
+            variance=self.variance,
+        )
+
+    def _says_loss(self) -> str:
+        return f"likelihood={self.likelihood!r}"
+
+    def _pretrain(self, module: VariationalModule, X: Rows, seed: int) -> None:
+        if not isinstance(self.variance, str):
+            log_variance = math.log(self.variance / float(module.scale) ** 2)
+            module.slow_log_variance.fill_(log_variance / HASTE)
+
+    def _loss(
+        self,
+        module: VariationalModule,  # type: ignore[override]
+        X: Tensor,
+        y: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        beta = self.beta * min(1.0, module.progress / (self.kl_warm_up or 1e-12))
+        mean, log_variance = module.posterior(X)
+        noise = torch.randn(
+            self.n_importance_samples, *mean.shape, dtype=mean.dtype, device=mean.device
+        )
+        target = X if y is None else y
+        errors, weights = module.importance(mean, log_variance, noise, target, beta)
+        terms = {
+            "reconstruction": errors.mean(0),
+            "kl": beta * gaussian_divergence(mean, log_variance),
+        }
+        if self.n_importance_samples > 1:
+            bound = weights.logsumexp(0) - math.log(len(weights))
+            terms["tightening"] = -bound - sum(terms.values())
+        return terms
+
+    def _describe(self, module: VariationalModule, X: Rows) -> dict[str, Any]:
+        codes = by_chunks(X, module.encode, module.network.rows_at_once)
+        variance = module.log_variance.detach().exp() * module.scale.square()
+        if self.likelihood == "bernoulli":
+            variance = torch.full_like(variance, torch.nan)
+        return {
+            "active_units_": int((codes.var(0, correction=0) > 0.01).sum()),
+            "noise_variance_": float(variance) if variance.ndim == 0 else variance,
+        }
+
+    def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
+        return random_state.standard_normal((n_samples, self.n_components_))
+
+    def posterior(self, X):
+        """Mean and standard deviation of the codes of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_components)
+            Equal to ``transform(X)``.
+        std : ndarray of shape (n_samples, n_components)
+        """
+        rows, kind, module = self._to_infer(X, "posterior")
+        assert isinstance(module, VariationalModule)
+        both = by_chunks(
+            rows, lambda x: torch.stack(module.posterior(x)), module.network.rows_at_once, dim=1
+        )
+        return kind.wrap(both[0]), kind.wrap((0.5 * both[1]).exp())
+
+    def score_samples(self, X, n_importance_samples=None):
+        """Lower bound of the log-density of each row, in nats.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+        n_importance_samples : int, default=None
+            Number of codes drawn for each row, always the same for the same row. More come
+            closer to the log-density, from below. None: the evidence lower bound.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Density per unit of `X`, or probability under ``likelihood="bernoulli"``.
+        """
+        rows, kind, module = self._to_infer(X, "score_samples")
+        assert isinstance(module, VariationalModule)
+        if n_importance_samples is not None:
+            check_count(n_importance_samples, "n_importance_samples")
+        if n_importance_samples is None:
+            noise = _even_noise(self.n_components_)[:, None]
+            at_once = max(1, DECODED_ROWS // len(noise))
+            bounds = by_chunks(rows, lambda x: module.bound(x, noise.to(x)), at_once)
+        else:
+            at_once = max(1, DECODED_ROWS // n_importance_samples)
+            bounds = by_chunks(
+                rows, lambda x: module.tight_bound(x, n_importance_samples), at_once
+            )
+        if self.likelihood == "gaussian":
+            bounds = bounds - rows.n_features * module.scale.log()
+        return kind.wrap(bounds)
+
+
+ELBO_DRAWS = 64
+"""Least number of draws that estimate the evidence lower bound."""
+
+DECODED_ROWS = 2**14
+"""Number of codes that are decoded at a time."""
+
+HASTE = 10.0
+"""The variance has further to go than a weight: it is learned that many times as fast."""
+
+LEAST_LOG_VARIANCE = math.log(1e-6)
+"""Of the learned likelihood, relative to the data: what is constant would have none."""
+
+
+def _even_noise(n_components: int) -> Tensor:
+    """Draw standard Gaussian noise of mean zero and unit covariance exactly, always the same.
+
+    Errors that are quadratic in the code are then averaged exactly.
+
+    Returns
+    -------
+    Tensor of shape (n_draws, n_components)
+    """
+    half = max(ELBO_DRAWS // 2, n_components)
+    draws = torch.randn(half, n_components, generator=make_generator(0), dtype=torch.float64)
+    draws = torch.linalg.qr(draws).Q * half**0.5
+    return torch.cat([draws, -draws])
+
+
+class VariationalModule(AutoencoderModule):
+    """A network whose encoder gives a distribution.
+
+    Parameters
+    ----------
+    network : Network
+    row_shape : tuple of int
+    n_components : int
+    likelihood : {"gaussian", "bernoulli"}
+    variance : {"learned", "per_feature"} or float
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        row_shape: tuple[int, ...],
+        n_components: int,
+        likelihood: str,
+        variance: str | float,
+    ) -> None:
+        super().__init__(network, row_shape, n_components)
+        self.likelihood = likelihood
+        start = torch.zeros_like(self.center if variance == "per_feature" else self.scale)
+        if likelihood == "gaussian" and isinstance(variance, str):
+            self.slow_log_variance = torch.nn.Parameter(start)
+        else:
+            self.register_buffer("slow_log_variance", start)
+
+    @property
+    def log_variance(self) -> Tensor:
+        """Logarithm of the likelihood's variance: one or ``(n_features,)``."""
+        return (HASTE * self.slow_log_variance).clamp_min(LEAST_LOG_VARIANCE)
+
+    def n_encoded(self, n_components: int) -> int:
+        """Return two numbers for each component."""
+        return 2 * n_components
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map rows to the means of their posteriors."""
+        return self.posterior(x)[0]
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map rows to means and logarithms of variances, each ``(batch, n_components)``."""
+        mean, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=1)
+        return mean, log_variance.clamp(-20, 20)
+
+    def importance(
+        self, mean: Tensor, log_variance: Tensor, noise: Tensor, target: Tensor, beta: float
+    ) -> tuple[Tensor, Tensor]:
+        """Decode draws from the posterior and weigh them.
+
+        Parameters
+        ----------
+        mean, log_variance : Tensor of shape (batch_size, n_components)
+        noise : Tensor of shape (n_draws, batch_size or 1, n_components)
+        target : Tensor of shape (batch_size, n_features)
+        beta : float
+
+        Returns
+        -------
+        errors : Tensor of shape (n_draws, batch_size)
+            ``-log p(x | z)``.
+        weights : Tensor of shape (n_draws, batch_size)
+            ``log p(x | z) + beta (log p(z) - log q(z | x))``.
+        """
+        codes = mean + (0.5 * log_variance).exp() * noise
+        errors = self._errors(codes, target)
+        # Of two Gaussian densities only these differ: z^2 / 2 and noise^2 / 2 + log std.
+        ratio = 0.5 * (noise.square() + log_variance - codes.square()).sum(2)
+        return errors, beta * ratio - errors
+
+    def _errors(self, codes: Tensor, target: Tensor) -> Tensor:
+        output = self.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        seen = target
+        if self.network.takes_missing:
+            seen = target.nan_to_num()
+        if self.likelihood == "bernoulli":
+            entries = bernoulli_likelihood(output, seen)
+        else:
+            entries = gaussian_likelihood(output, seen, self.log_variance)
+        if self.network.takes_missing:
+            entries = entries.where(~target.isnan(), 0.0)
+        return entries.sum(2)
+
+    def bound(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Evidence lower bound of each row, in network units."""
+        mean, log_variance = self.posterior(x)
+        errors, _ = self.importance(mean, log_variance, noise, x, 1.0)
+        return -errors.mean(0) - gaussian_divergence(mean, log_variance)
+
+    def tight_bound(self, x: Tensor, n_draws: int) -> Tensor:
+        """Importance-weighted bound of each row, in network units; its noise is its own."""
+        keys = row_keys(x.nan_to_num().cpu().numpy(), seed=0)
+        noise = normal_from_keys(keys, n_draws * self.n_components).to(x)
+        noise = noise.view(len(x), n_draws, self.n_components).transpose(0, 1)
+        _, weights = self.importance(*self.posterior(x), noise, x, 1.0)
+        return weights.logsumexp(0) - math.log(n_draws)

@@ -1,0 +1,132 @@
+"""What makes a contractive autoencoder one: the exact norm of its Jacobian, and its fall."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from sklearn_ae import ContractiveAutoencoder
+from sklearn_ae.networks import DenseNetwork
+from sklearn_ae.networks._jacobian import estimated_norm, squared_norm
+from sklearn_ae.networks.activations import ACTIVATIONS
+
+SMOOTH = ["silu", "gelu", "tanh", "logistic", "identity"]
+
+
+def _module(hidden, activation, code_activation, n_components=3):
+    torch.manual_seed(0)
+    contractive = ContractiveAutoencoder(
+        n_components,
+        hidden_layer_sizes=hidden,
+        activation=activation,
+        code_activation=code_activation,
+    )
+    contractive.input_shape_ = (5,)
+    return contractive._build_module(5).double()
+
+
+def _by_autograd(module, x):
+    full = torch.autograd.functional.jacobian(lambda row: module.encode(row[None])[0], x[0])
+    assert full.shape == (module.n_components, 5)
+    return torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda row: module.encode(row[None])[0], row)
+            .square()
+            .sum()
+            for row in x
+        ]
+    )
+
+
+@pytest.mark.parametrize("code_activation", ["identity", "logistic", "tanh"])
+@pytest.mark.parametrize("hidden", [(), (7,), (7, 4), (6, 8, 4)])
+@pytest.mark.parametrize("activation", SMOOTH)
+def test_norm_equals_the_full_jacobian_of_automatic_differentiation(
+    activation, hidden, code_activation
+):
+    module = _module(hidden, activation, code_activation)
+    x = torch.randn(6, 5, dtype=torch.float64)
+    torch.testing.assert_close(module.squared_norm(x), _by_autograd(module, x), rtol=1e-10, atol=0)
+
+
+def test_one_logistic_layer_has_the_closed_form():
+    module = _module((), "tanh", "logistic", n_components=8)
+    x = torch.randn(6, 5, dtype=torch.float64)
+    weight, h = module.encoder.layers[0].weight, module.encode(x)
+    expected = ((h * (1 - h)).square() * weight.square().sum(1)).sum(1)
+    torch.testing.assert_close(module.squared_norm(x), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("hidden", [(), (7, 4)])
+def test_gradient_of_the_norm_equals_that_of_the_full_jacobian(hidden):
+    module = _module(hidden, "tanh", "logistic")
+    x = torch.randn(4, 5, dtype=torch.float64)
+    parameters = list(module.encoder.parameters())
+    ours = torch.autograd.grad(module.squared_norm(x).sum(), parameters, allow_unused=True)
+    full = sum(
+        torch.autograd.functional.jacobian(
+            lambda row: module.encode(row[None])[0], row, create_graph=True
+        ).square().sum()
+        for row in x
+    )  # fmt: skip
+    expected = torch.autograd.grad(full, parameters, allow_unused=True)
+    for got, wanted in zip(ours, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-14)
+
+
+def test_any_encoder_takes_the_general_path():
+    module = _module((7, 4), "tanh", "logistic")
+    x = torch.randn(6, 5, dtype=torch.float64)
+    wrapped = torch.nn.Sequential(module.encoder)
+    torch.testing.assert_close(
+        squared_norm(wrapped, ACTIVATIONS["logistic"], x), module.squared_norm(x)
+    )
+
+
+def test_estimate_has_the_norm_as_its_mean():
+    module = _module((7,), "tanh", "logistic", n_components=20)
+    x = torch.randn(4, 5, dtype=torch.float64)
+    torch.manual_seed(0)
+    estimate = estimated_norm(module.encode, x, 20_000).detach()
+    torch.testing.assert_close(estimate, module.squared_norm(x).detach(), rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("n_projections", [None, 2])
+def test_norm_falls_tenfold_at_comparable_reconstruction(n_projections):
+    X = load_digits().data
+    train, test = X[:1400], X[1400:]
+    params = {"hidden_layer_sizes": (64, 64), "max_iter": 60, "random_state": 0}
+    free = ContractiveAutoencoder(16, contraction=0.0, **params).fit(train)
+    flat = ContractiveAutoencoder(16, contraction=1.0, n_projections=n_projections, **params).fit(
+        train
+    )
+    fall = np.square(free.jacobian_norm(test)).mean() / np.square(flat.jacobian_norm(test)).mean()
+    assert fall > 10
+    assert flat.score(test) > free.score(test) - 0.06
+    assert "contraction" not in free.history_[-1]
+    assert flat.history_[-1]["contraction"] < 0.3 * flat.history_[0]["contraction"]
+
+
+def test_jacobian_norm_is_in_units_of_the_data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 4))
+    contractive = ContractiveAutoencoder(2, max_iter=20, random_state=0).fit(X)
+    step = 1e-6
+    for row, norm in zip(X[:3], contractive.jacobian_norm(X[:3]), strict=True):
+        moved = contractive.transform(row + step * np.eye(4)) - contractive.transform(
+            row - step * np.eye(4)
+        )
+        assert np.linalg.norm(moved / (2 * step)) == pytest.approx(norm, rel=1e-3)
+    scaled = ContractiveAutoencoder(2, max_iter=20, random_state=0).fit(100 * X)
+    np.testing.assert_allclose(
+        scaled.jacobian_norm(100 * X), contractive.jacobian_norm(X) / 100, rtol=1e-3
+    )
+
+
+def test_given_dense_network_is_the_same_as_its_parameters():
+    X = np.random.default_rng(0).normal(size=(100, 4))
+    given = ContractiveAutoencoder(
+        2, network=DenseNetwork(hidden_layer_sizes=(8,)), max_iter=5, random_state=0
+    ).fit(X)
+    own = ContractiveAutoencoder(2, hidden_layer_sizes=(8,), max_iter=5, random_state=0).fit(X)
+    np.testing.assert_array_equal(given.transform(X), own.transform(X))
