@@ -70,43 +70,30 @@ def fit_module(
     module : AutoencoderModule
     trained : Trained
     """
-    loss = get_loss(estimator.loss)
-    for data in (X, y, X_val):
-        if data is not None and not loss.scaled:
-            check_range(data, loss, estimator._says_loss())
     seeds = draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device, X)
-    ragged = estimator._network().takes_missing
-    weight = check_weight(sample_weight, X.shape[0])
-    rows = Rows(X, weight, device, kind.dtype, ragged)
-    if weight is not None:
-        rows = rows.where(weight.numpy() > 0)
-
+    rows = _rows(estimator, X, y, sample_weight, kind, device)
     start = _resumed_module if resume else _new_module
     module, precision = start(estimator, rows, kind, seeds)
     rows = rows.standardized(module.center, module.scale, precision.weights)
     if not resume:
         estimator._pretrain(module, rows, seeds.subspace)
 
+    loss = get_loss(estimator.loss)
     # Where the data are used as they are, noise and hashes still go by their spread.
     unit = 1.0 if loss.scaled else float(spread(rows)[1].mean()) ** 0.5 or 1.0
-    training: Pair = (rows, None)
-    judged: Pair | tuple[None, None] = (None, None)
-    if y is not None:
-        targets = _like(rows, y)
-        training = (rows, targets if weight is None else targets.where(weight.numpy() > 0))
+    training, held_out = rows, None
     if X_val is not None:
-        judged = (_like(rows, X_val), None)
+        held_out = _rows(estimator, X_val, None, None, kind, device)
+        held_out = held_out.standardized(module.center, module.scale, precision.weights)
     elif estimator.early_stopping and not one_pass:
-        training, judged = _split(*training, unit, seeds.split, estimator.validation_fraction)
+        training, held_out = _split(rows, unit, seeds.split, estimator.validation_fraction)
 
     trained = train(
         Training(
             module=module,
-            rows=training[0],
-            held_out=judged[0],
-            targets=training[1],
-            held_out_targets=judged[1],
+            rows=training,
+            held_out=held_out,
             loss=estimator._loss,
             plain=loss if estimator._has_plain_loss() else None,
             judge=functools.partial(_judge, estimator, products=precision.products),
@@ -131,6 +118,21 @@ def fit_module(
     with drawing_from(make_generator(seeds.subspace, device)):
         trained.description = estimator._describe(module, rows)
     return module, trained
+
+
+def _rows(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, kind: Kind, device: torch.device
+) -> Rows:
+    """Put data on the device, those of weight zero left out."""
+    loss = get_loss(estimator.loss)
+    for data in (X, y):
+        if data is not None and not loss.scaled:
+            check_range(data, loss, estimator._says_loss())
+    ragged = estimator._network().takes_missing
+    weight = check_weight(sample_weight, X.shape[0])
+    targets = None if y is None else Rows(y, None, device, kind.dtype, ragged)
+    rows = Rows(X, weight, device, kind.dtype, ragged, targets)
+    return rows if weight is None else rows.where(weight.numpy() > 0)
 
 
 def _resumed_module(
@@ -194,20 +196,7 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
     )
 
 
-def _like(rows: Rows, X: Any) -> Rows:
-    """Standardise other data as the rows are; take from them what the rows are taken from X."""
-    assert rows.center is not None
-    assert rows.scale is not None
-    other = Rows(X, None, rows.device, rows.dtype, rows.ragged)
-    return other.standardized(rows.center, rows.scale, rows.dtype)
-
-
-Pair = tuple[Rows, Rows | None]
-
-
-def _split(
-    rows: Rows, targets: Rows | None, unit: float, seed: int, fraction: float
-) -> tuple[Pair, Pair]:
+def _split(rows: Rows, unit: float, seed: int, fraction: float) -> tuple[Rows, Rows]:
     """Hold out a fraction of the rows, chosen by their content.
 
     Rows too few to spare one are trained and validated on alike.
@@ -218,12 +207,8 @@ def _split(
     weight = None if rows.weight is None else rows.weight.numpy()
     mask = held_out(keys, weight, fraction)
     if not mask.any():
-        return (rows, targets), (rows, targets)
-    parts = [
-        (rows.where(part), None if targets is None else targets.where(part))
-        for part in (~mask, mask)
-    ]
-    return parts[0], parts[1]
+        return rows, rows
+    return rows.where(~mask), rows.where(mask)
 
 
 def _judge(

@@ -89,7 +89,9 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
         Of the results.
     """
     X = to_plain(X)
-    ragged = estimator._network().takes_missing and not sp.issparse(X)
+    fitted = None if reset else vars(estimator).get("module_")
+    network = estimator._network() if fitted is None else fitted.network
+    ragged = network.takes_missing and not sp.issparse(X)
     if ragged and isinstance(X, (list, tuple)) and all(isinstance(x, np.ndarray) for x in X):
         X = _pad(X, None if reset else estimator.input_shape_[0])
     if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
@@ -121,7 +123,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     if reset:
         estimator.input_shape_ = shape or (X.shape[1],)
     if ragged:
-        _check_ends(X, estimator._network().n_channels(estimator.input_shape_))
+        _check_ends(X, network.n_channels(estimator.input_shape_))
     return X, kind
 
 

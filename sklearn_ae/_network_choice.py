@@ -27,7 +27,11 @@ class NetworkChoice(DenseNetwork):
     }
 
     def _network(self) -> Network:
-        return DenseNetwork.of(self) if self.network is None else clone(self.network)
+        if self.network is None:
+            return DenseNetwork.of(self)
+        network = clone(self.network)
+        network._validate_params()
+        return network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

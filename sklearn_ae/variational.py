@@ -113,6 +113,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Share of the epochs over which `beta` rises from zero.
     n_importance_samples : int, default=1
         Number of codes drawn for each row in a training step.
+    binarize : bool, default=False
+        Whether to train on bits, each entry of a row being the probability of its bit, drawn
+        anew every time the row is presented. Needs ``likelihood="bernoulli"``.
 
     Attributes
     ----------
@@ -183,6 +186,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     beta: float = 1.0
     kl_warm_up: float = 0.1
     n_importance_samples: int = 1
+    binarize: bool = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
@@ -195,9 +199,12 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         "beta": [Interval(Real, 0, None, closed="left")],
         "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "binarize": ["boolean"],
     }
 
     def _build_module(self, n_features: int) -> VariationalModule:
+        if self.binarize and self.likelihood != "bernoulli":
+            raise ValueError("binarize=True needs likelihood='bernoulli'.")
         return VariationalModule(
             self._compressing_network(),
             self.input_shape_,
@@ -221,12 +228,14 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         y: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
+        target = X if y is None else y
+        if self.binarize:
+            X = target = torch.bernoulli(X)
         beta = self.beta * min(1.0, module.progress / (self.kl_warm_up or 1e-12))
         mean, log_variance = module.posterior(X)
         noise = torch.randn(
             self.n_importance_samples, *mean.shape, dtype=mean.dtype, device=mean.device
         )
-        target = X if y is None else y
         errors, weights = module.importance(mean, log_variance, noise, target, beta)
         terms = {
             "reconstruction": errors.mean(0),

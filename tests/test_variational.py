@@ -195,3 +195,15 @@ def test_scores_of_a_row_do_not_depend_on_its_company(gaussian_rows, linear):
     np.testing.assert_allclose(linear.score_samples(test[7:9], 20), together[7:9], rtol=1e-9)
     with pytest.raises(ValueError, match="n_importance_samples must be a positive integer"):
         linear.score_samples(test, 0)
+
+
+def test_bits_are_drawn_anew_every_time():
+    X = np.full((2000, 5), 0.3)
+    vae = VariationalAutoencoder(1, likelihood="bernoulli", binarize=True, max_iter=10)
+    vae.set_params(random_state=0, early_stopping=False, learning_rate_init=0.03).fit(X)
+    # The bits are independent, so no code helps: their entropy is what remains.
+    entropy = -5 * (0.3 * np.log(0.3) + 0.7 * np.log(0.7))
+    assert vae.loss_ == pytest.approx(entropy, rel=0.02)
+    np.testing.assert_allclose(vae.sample(5), 0.3, atol=0.1)
+    with pytest.raises(ValueError, match="binarize=True needs likelihood='bernoulli'"):
+        vae.set_params(likelihood="gaussian").fit(X)

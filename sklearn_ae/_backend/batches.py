@@ -39,6 +39,9 @@ class Rows:
         Of the tensors that :meth:`take` returns.
     ragged : bool, default=False
         Whether there may be NaN after the end of a row.
+    targets : Rows or None
+        What a decoder should make of them, where that is not the rows themselves. They are
+        scaled and chosen along with the rows.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Rows:
         device: torch.device,
         dtype: torch.dtype,
         ragged: bool = False,
+        targets: Rows | None = None,
     ) -> None:
         self.X = X
         self.weight = weight
@@ -55,6 +59,7 @@ class Rows:
         self.device = device
         self.dtype = dtype
         self.ragged = ragged
+        self.targets = targets
         self.center: Tensor | None = None
         self.scale: Tensor | None = None
         self._index: np.ndarray | None = None
@@ -73,6 +78,8 @@ class Rows:
         rows = Rows(self.X, self.weight, self.device, dtype, self.ragged)
         rows.center, rows.scale = center.to(self.device), scale.to(self.device)
         rows._index = self._index
+        if self.targets is not None:
+            rows.targets = self.targets.standardized(center, scale, dtype)
         return rows
 
     def subset(self, index: np.ndarray) -> Rows:
@@ -81,6 +88,8 @@ class Rows:
         rows = Rows(self.X, weight, self.device, self.dtype, self.ragged)
         rows.center, rows.scale = self.center, self.scale
         rows._index = index if self._index is None else self._index[index]
+        if self.targets is not None:
+            rows.targets = self.targets.subset(index)
         return rows
 
     def where(self, mask: np.ndarray) -> Rows:
@@ -97,6 +106,8 @@ class Rows:
             for chunk in self.chunks():
                 held[chunk] = self.take(chunk)
             self._held = held
+        if self.targets is not None:
+            self.targets.hold()
         return self
 
     def take(self, index: slice | Tensor) -> Tensor:
@@ -210,8 +221,6 @@ class Batches:
         Standard deviation of Gaussian noise on what the encoder sees, fresh every time.
     noise : torch.Generator or None
         Gives the noise.
-    targets : Rows or None
-        What the decoder should give. None: `rows`.
     """
 
     def __init__(
@@ -221,10 +230,8 @@ class Batches:
         shuffle: torch.Generator | None = None,
         noise_level: float = 0.0,
         noise: torch.Generator | None = None,
-        targets: Rows | None = None,
     ) -> None:
         self.rows = rows
-        self.targets = targets
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.noise_level = noise_level
@@ -258,7 +265,7 @@ class Batches:
 
     def _batch(self, index: slice | Tensor) -> Batch:
         rows, weight = self.rows.take(index), None
-        target = rows if self.targets is None else self.targets.take(index)
+        target = rows if self.rows.targets is None else self.rows.targets.take(index)
         if self.rows.weight is not None:
             weight = (self.rows.take_weight(index) / self.mean_weight).to(rows.dtype)
         seen = rows + self._draw(rows) if self.noise_level else rows

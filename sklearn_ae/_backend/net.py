@@ -159,7 +159,7 @@ class AutoencoderNet(NeuralNet):
         self.held_out = held_out
         self.variance = 0.0
         if held_out is not None:
-            self.variance = float(spread(held_out.targets or held_out.rows)[1].mean())
+            self.variance = float(spread(held_out.rows.targets or held_out.rows)[1].mean())
         self.notify("on_train_begin", X=batches.rows, y=None)
         try:
             self._run_epochs(batches)

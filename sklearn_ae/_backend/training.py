@@ -29,8 +29,6 @@ class Training:
         Trained in place.
     rows, held_out : Rows
         Rows to train on, and rows to validate on or None.
-    targets, held_out_targets : Rows or None
-        What to make of them, where that is not the rows themselves.
     loss : callable
         ``(module, X, y, sample_weight)`` to named terms.
     plain : Loss or None
@@ -50,8 +48,6 @@ class Training:
     module: AutoencoderModule
     rows: Rows
     held_out: Rows | None
-    targets: Rows | None
-    held_out_targets: Rows | None
     loss: LossFunction
     plain: Loss | None
     judge: Callable[[AutoencoderModule, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -140,12 +136,10 @@ def train(training: Training) -> Trained:
     judged = None
     if held_out is not None:
         at_once = min(held_out.chunk_size, training.module.network.rows_at_once)
-        judged = Batches(held_out.hold(), at_once, targets=training.held_out_targets)
+        judged = Batches(held_out.hold(), at_once)
     try:
-        rows, targets = training.rows.hold(), training.targets
-        if targets is not None:
-            targets.hold()
-        net.train(Batches(rows, size, shuffle, training.noise_level, noise, targets), judged)
+        rows = training.rows.hold()
+        net.train(Batches(rows, size, shuffle, training.noise_level, noise), judged)
     finally:
         for listener in listeners:
             if isinstance(listener, Progress):

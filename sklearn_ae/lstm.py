@@ -1,0 +1,178 @@
+"""The recurrent autoencoder: a sequence is read into one code, and written from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.networks import Network
+from sklearn_ae.networks.lstm import LSTMNetwork
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LSTMAutoencoder(LSTMNetwork, BaseAutoencoder):
+    r"""Recurrent autoencoder of sequences, of equal or of different lengths.
+
+    An encoder reads the steps :math:`x_1, \dots, x_T` of a sequence, from the end by default,
+    and its last state gives the code. A decoder starts from the code and writes the steps in
+    order:
+
+    .. math::
+
+        h_t &= \mathrm{LSTM}(x_t, h_{t + 1}), & z &= A h_1 + a, \\
+        g_t &= \mathrm{LSTM}(z, g_{t - 1}), & x'_t &= B g_t + b, \qquad g_0 = \tanh(C z + c).
+
+    The decoder sees the code at every step and never the steps that it should write: there is
+    no teacher forcing, so whatever is restored was in the code.
+
+    `X` is an array of shape (n_samples, n_steps, n_channels), a list of arrays of shape
+    (length,) or (length, n_channels), or rows of numbers. Sequences shorter than the longest
+    one are padded with NaN, or come so. What is not there does not reach the code, and errors
+    are counted on what is there. `reconstruct` and `inverse_transform` return all steps, for
+    a short sequence also those that would follow.
+
+    Steps are centred, each by its own mean over the training rows, and divided by one scalar
+    before they reach the network. Their units do not matter.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Size of the code. It may exceed the number of features.
+    loss : str or callable, default="squared_error"
+        What is small when a row is reconstructed well, averaged over its entries:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
+        ``"poisson"``. The last two use the data without centring and scaling and need data in
+        [0, 1] or data that are not negative. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, shape (batch_size,).
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of Adam, the largest one of the schedule.
+    max_iter : int, default=100
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike, and with
+        ``init="pca"`` the result is PCA.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    n_steps : int, default=None
+        Number of steps of a flat row: its features are those of the first step, then those of
+        the second and so on. None: each feature is a step of one value. Arrays of shape
+        (n_samples, n_steps, n_channels) and lists of sequences say it themselves.
+    cell : {"lstm", "gru"}, default="lstm"
+        Recurrent unit: long short-term memory, or the gated recurrent unit, which has a
+        quarter fewer weights.
+    hidden_size : int, default=64
+        Width of each recurrent layer.
+    n_layers : int, default=1
+        Number of recurrent layers, of the encoder and of the decoder.
+    reverse : bool, default=True
+        Whether the encoder reads a sequence from its end, so that what it has read last is
+        what the decoder writes first. Training then takes far fewer epochs.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call.
+    loss_ : float
+        Training loss of the last epoch. Under squared error it is the share of variance
+        that is not explained.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float
+        Lowest loss, on held-out rows where there are any, that of the weights kept.
+    validation_scores_ : list of float or None
+        Fraction of the held-out rows' variance explained after each epoch.
+    history_ : list of dict
+        One entry an epoch with all losses by name.
+    module_ : torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+    device_ : str
+        Where it was trained.
+
+    See Also
+    --------
+    RecursiveAutoencoder : Folds a sequence as a tree.
+    Autoencoder : Rows of a fixed number of features; often enough for short sequences.
+
+    References
+    ----------
+    Hochreiter, S. and Schmidhuber, J. (1997). Long short-term memory. Neural Computation,
+    9(8), 1735-1780.
+
+    Srivastava, N., Mansimov, E. and Salakhutdinov, R. (2015). Unsupervised learning of video
+    representations using LSTMs. ICML. There the decoder writes the sequence from its end;
+    here the encoder reads it from there, which needs no length to decode.
+
+    Cho, K. et al. (2014). Learning phrase representations using RNN encoder-decoder for
+    statistical machine translation. EMNLP.
+
+    Examples
+    --------
+    Waves of different lengths, a list of arrays:
+
+    >>> import numpy as np
+    >>> from sklearn_ae import LSTMAutoencoder
+    >>> rng = np.random.default_rng(0)
+    >>> waves = [
+    ...     np.sin(0.5 * np.arange(rng.integers(6, 12)) + rng.uniform(0, 6)) for _ in range(100)
+    ... ]
+    >>> autoencoder = LSTMAutoencoder(2, hidden_size=16, learning_rate_init=0.01, random_state=0)
+    >>> autoencoder.fit_transform(waves).shape
+    (100, 2)
+    >>> autoencoder.score(waves) > 0.9
+    True
+    """
+
+    max_iter: int = 100
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAutoencoder._parameter_constraints,
+        **LSTMNetwork._parameter_constraints,
+    }
+
+    def _network(self) -> Network:
+        return LSTMNetwork.of(self)

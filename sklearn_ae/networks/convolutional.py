@@ -1,0 +1,208 @@
+"""Convolutional networks for images and signals, with unpooling of three kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_ae._compat import StrOptions
+from sklearn_ae.networks._images import (
+    Convolution,
+    ImageNetwork,
+    Layout,
+    Pair,
+    Shape,
+    Unpooling,
+    from_columns,
+    max_pool,
+    max_pool_and_locate,
+    names_of,
+    put_back,
+    repeat,
+    to_columns,
+)
+from sklearn_ae.networks.activations import ACTIVATIONS
+
+
+class ConvolutionalEncoder(nn.Module):
+    """Convolution and pooling by turns, and a linear layer at the end.
+
+    Parameters
+    ----------
+    network : ConvolutionalNetwork
+    layout : Layout
+        Of a row.
+    n_outputs : int
+        Numbers to return for each row, beside the places of the maxima.
+    """
+
+    def __init__(self, network: ConvolutionalNetwork, layout: Layout, n_outputs: int) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[network.activation].forward
+        self.layout = layout
+        self.window = layout.square(network.pool_size)
+        self.is_strided = network.pooling == "strided"
+        self.has_switches = network.unpooling == "switches"
+        shapes = network._pooled(layout)
+        kernel = layout.square(network.kernel_size)
+        stride = self.window if self.is_strided else (1, 1)
+        widths = (layout.n_channels, *(shape[0] for shape in shapes))
+        self.layers = nn.ModuleList(
+            Convolution(*pair, kernel, stride) for pair in pairwise(widths)
+        )
+        self.head = nn.Linear(math.prod(shapes[-1]), n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
+        maps, places = self.layout.to_image(x), []
+        for layer in self.layers:
+            maps = layer(maps)
+            if self.has_switches:
+                maps, found = max_pool_and_locate(maps, self.window)
+                places.append(to_columns(found).to(x.dtype))
+            elif not self.is_strided:
+                maps = max_pool(maps, self.window)
+            # Behind the pooling, not before it: there are fewer values left.
+            maps = self.activation(maps)
+        code = self.head(to_columns(maps))
+        return torch.cat([code.to(x.dtype), *places], 1) if places else code
+
+
+class ConvolutionalDecoder(nn.Module):
+    """The encoder backwards: a linear layer, then unpooling and convolution by turns.
+
+    Parameters
+    ----------
+    network : ConvolutionalNetwork
+    layout : Layout
+        Of a row.
+    n_inputs : int
+        Numbers that come for each row, beside the places of the maxima.
+    """
+
+    def __init__(self, network: ConvolutionalNetwork, layout: Layout, n_inputs: int) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[network.activation].forward
+        self.layout, self.n_inputs = layout, n_inputs
+        self.window = layout.square(network.pool_size)
+        self.shapes = network._pooled(layout)
+        widths = [layout.n_channels] + [shape[0] for shape in self.shapes]
+        self.sizes: list[Pair] = [layout.size] + [shape[1:] for shape in self.shapes]
+        self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1]))
+        learned = nn.ModuleList()
+        if network.unpooling == "transposed":
+            learned.extend(Unpooling(width, width, self.window) for width in widths[1:])
+        self.has_switches = network.unpooling == "switches"
+        self.learned = cast("Sequence[Unpooling]", learned)
+        kernel = layout.square(network.kernel_size)
+        layers = [Convolution(n_in, n_out, kernel) for n_out, n_in in pairwise(widths)]
+        self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
+        maps = from_columns(self.head(z[:, : self.n_inputs]), self.shapes[-1])
+        places = self._places(z[:, self.n_inputs :]) if self.has_switches else []
+        for level in reversed(range(len(self.layers))):
+            maps = self._unpool(self.activation(maps), places, level)
+            maps = self.layers[level](maps)
+        return self.layout.to_rows(maps)
+
+    def _unpool(self, maps: Tensor, places: list[Tensor], level: int) -> Tensor:
+        """Make maps as large as they were before the pooling of this level."""
+        size = self.sizes[level]
+        if self.has_switches:
+            return put_back(maps, places[level], self.window, size)
+        if len(self.learned):
+            return self.learned[level](maps, size)
+        return repeat(maps, self.window, size)
+
+    def _places(self, columns: Tensor) -> list[Tensor]:
+        """Read the places of the maxima, level by level."""
+        # In codes that were drawn at random they are not whole numbers.
+        whole = columns.round().clamp(0, math.prod(self.window) - 1)
+        parts = whole.split([math.prod(shape) for shape in self.shapes], 1)
+        return [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ConvolutionalNetwork(ImageNetwork):
+    """Convolutional network for images and signals.
+
+    The encoder convolves and pools by turns and ends with a linear layer; the decoder begins
+    with one, and unpools and convolves by turns. Any size of image will do, also one smaller
+    than a window: windows may hang over the edge, and the decoder cuts off what lies beyond.
+
+    Parameters
+    ----------
+    image_shape : tuple of int, default=None
+        Shape of an image, or of a signal: (height, width) or (length,), where the channels
+        are what is left of a row; (height, width, n_channels), or (n_channels, height,
+        width) with ``channels_last=False``. None: the shape of a row of `X`; a flat row is
+        then a signal of one channel.
+    channels_last : bool, default=True
+        Whether the channels of a pixel stand side by side, or each channel is an image of its
+        own.
+    channels : tuple of int, default=(16, 32)
+        Number of maps of each level of the encoder; the decoder mirrors them.
+    kernel_size : int, default=3
+        Side of the convolutions' windows, in pixels.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="silu"
+        Non-linearity of the hidden layers.
+    pool_size : int, default=2
+        Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
+        than the one before by this factor.
+    pooling : {"max", "strided"}, default="max"
+        Whether the largest value of each window is kept, or the convolutions themselves step
+        from window to window.
+    unpooling : {"nearest", "transposed", "switches"}, default="nearest"
+        What the decoder fills a window with: the same value throughout; a pattern that is
+        learnt, by a transposed convolution; or the value at the place where pooling found it
+        and zeros elsewhere. With ``"switches"`` these places are part of the code.
+
+    Examples
+    --------
+    >>> from sklearn_ae.networks import ConvolutionalNetwork
+    >>> network = ConvolutionalNetwork(channels=(8, 16), unpooling="switches")
+    >>> module = network.build(n_features=49, n_components=3, row_shape=(7, 7))
+    >>> names = network.extra_names((7, 7))
+    >>> len(names), names[0], names[-1]
+    (192, 'switch0_0', 'switch1_63')
+    """
+
+    pooling: str = "max"
+    unpooling: str = "nearest"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ImageNetwork._parameter_constraints,
+        "pooling": [StrOptions({"max", "strided"})],
+        "unpooling": [StrOptions({"nearest", "transposed", "switches"})],
+    }
+
+    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> ConvolutionalEncoder:
+        """Return the encoder."""
+        return ConvolutionalEncoder(self, self._layout(row_shape), n_outputs)
+
+    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> ConvolutionalDecoder:
+        """Return the decoder."""
+        return ConvolutionalDecoder(self, self._layout(row_shape), n_inputs)
+
+    def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
+        """Name the places of the maxima, level by level, where the decoder is told them."""
+        if self.unpooling != "switches":
+            return []
+        if self.pooling != "max":
+            raise ValueError(
+                f"unpooling='switches' puts values back where pooling='max' found them, but "
+                f"pooling={self.pooling!r}."
+            )
+        return names_of("switch", self._pooled(self._layout(row_shape)))
+
+    def _pooled(self, layout: Layout) -> list[Shape]:
+        """Return the shapes of the maps behind each pooling."""
+        return self._shapes(layout, n_poolings=len(self._widths()))

@@ -1,0 +1,158 @@
+"""U-Nets: convolutional networks whose decoder sees the encoder's maps of every size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_ae.networks._images import (
+    Convolution,
+    ImageNetwork,
+    Layout,
+    Shape,
+    Unpooling,
+    from_columns,
+    max_pool,
+    names_of,
+    to_columns,
+)
+from sklearn_ae.networks.activations import ACTIVATIONS
+
+
+class UNetEncoder(nn.Module):
+    """Convolution and pooling by turns; the maps of every level are handed on.
+
+    Parameters
+    ----------
+    network : UNetNetwork
+    layout : Layout
+        Of a row.
+    n_outputs : int
+        Numbers to return for each row, beside the maps.
+    """
+
+    def __init__(self, network: UNetNetwork, layout: Layout, n_outputs: int) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[network.activation].forward
+        self.layout = layout
+        self.window = layout.square(network.pool_size)
+        shapes = network._skips(layout)
+        kernel = layout.square(network.kernel_size)
+        widths = (layout.n_channels, *(shape[0] for shape in shapes))
+        layers = [Convolution(n_in, n_out, kernel) for n_in, n_out in pairwise(widths)]
+        self.layers = nn.ModuleList(layers)
+        self.head = nn.Linear(math.prod(shapes[-1]), n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
+        maps, skips = self.layout.to_image(x), []
+        for level, layer in enumerate(self.layers):
+            if level:
+                maps = max_pool(maps, self.window)
+            maps = self.activation(layer(maps))
+            skips.append(to_columns(maps))
+        return torch.cat([self.head(skips[-1]), *skips], 1)
+
+
+class UNetDecoder(nn.Module):
+    """From the smallest maps to the largest: unpool, put the encoder's beside, convolve.
+
+    Parameters
+    ----------
+    network : UNetNetwork
+    layout : Layout
+        Of a row.
+    n_inputs : int
+        Numbers that come for each row, beside the maps.
+    """
+
+    def __init__(self, network: UNetNetwork, layout: Layout, n_inputs: int) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[network.activation].forward
+        self.layout, self.n_inputs = layout, n_inputs
+        self.shapes = network._skips(layout)
+        widths = [shape[0] for shape in self.shapes]
+        window, kernel = layout.square(network.pool_size), layout.square(network.kernel_size)
+        self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1]))
+        self.bottom = Convolution(widths[-1], widths[-1], kernel)
+        unpoolings = [Unpooling(n_in, n_out, window) for n_out, n_in in pairwise(widths)]
+        layers = [Convolution(2 * width, width, kernel) for width in widths[:-1]]
+        self.unpoolings = cast("Sequence[Unpooling]", nn.ModuleList(unpoolings))
+        self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
+        self.last = Convolution(widths[0], layout.n_channels, kernel)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
+        parts = z[:, self.n_inputs :].split([math.prod(shape) for shape in self.shapes], 1)
+        skips = [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        # The components see the whole image; at the bottom they reach all of it again.
+        whole = from_columns(self.head(z[:, : self.n_inputs]), self.shapes[-1])
+        maps = self.activation(self.bottom(self.activation(whole + skips[-1])))
+        for level in reversed(range(len(self.layers))):
+            maps = self.unpoolings[level](maps, self.shapes[level][1:])
+            maps = self.activation(self.layers[level](torch.cat([maps, skips[level]], 1)))
+        return self.layout.to_rows(self.last(maps))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class UNetNetwork(ImageNetwork):
+    """U-Net for images and signals.
+
+    A convolutional encoder and decoder with skip connections: the decoder also sees the
+    encoder's maps of every size, so that nothing fine is lost on the way. Those maps are part
+    of the code.
+
+    Parameters
+    ----------
+    image_shape : tuple of int, default=None
+        Shape of an image, or of a signal: (height, width) or (length,), where the channels
+        are what is left of a row; (height, width, n_channels), or (n_channels, height,
+        width) with ``channels_last=False``. None: the shape of a row of `X`; a flat row is
+        then a signal of one channel.
+    channels_last : bool, default=True
+        Whether the channels of a pixel stand side by side, or each channel is an image of its
+        own.
+    channels : tuple of int, default=(16, 32, 64)
+        Number of maps of each level of the encoder; the decoder mirrors them. There is a
+        pooling between one level and the next.
+    kernel_size : int, default=3
+        Side of the convolutions' windows, in pixels.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="silu"
+        Non-linearity of the hidden layers.
+    pool_size : int, default=2
+        Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
+        than the one before by this factor.
+
+    Examples
+    --------
+    >>> from sklearn_ae.networks import UNetNetwork
+    >>> network = UNetNetwork(channels=(4, 8))
+    >>> module = network.build(n_features=64, n_components=2, row_shape=(8, 8))
+    >>> names = network.extra_names((8, 8))
+    >>> len(names), names[0], names[-1]
+    (384, 'skip0_0', 'skip1_127')
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64)
+
+    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> UNetEncoder:
+        """Return the encoder."""
+        return UNetEncoder(self, self._layout(row_shape), n_outputs)
+
+    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> UNetDecoder:
+        """Return the decoder."""
+        return UNetDecoder(self, self._layout(row_shape), n_inputs)
+
+    def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
+        """Name the numbers of the encoder's maps, level by level."""
+        return names_of("skip", self._skips(self._layout(row_shape)))
+
+    def _skips(self, layout: Layout) -> list[Shape]:
+        """Return the shapes of the maps that the decoder is handed."""
+        return self._shapes(layout, n_poolings=len(self._widths()) - 1)

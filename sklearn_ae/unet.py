@@ -1,0 +1,221 @@
+"""The U-Net autoencoder: skip connections, and image-to-image training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import check_array
+from torch import Tensor
+
+from sklearn_ae._inputs import _as_known, _check_finite_tensor, to_plain
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.networks import Network
+from sklearn_ae.networks.unet import UNetNetwork
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
+    r"""U-Net: a convolutional autoencoder whose decoder also sees the encoder's maps.
+
+    Level :math:`l` of the encoder convolves what the level above it, pooled, gives. The decoder
+    comes up again: it unpools by a transposed convolution, puts the encoder's maps of that size
+    beside the result, and convolves both.
+
+    .. math::
+
+        h_l = \phi(W_l * \mathrm{pool}(h_{l-1})), \qquad z = A h_L, \qquad
+        g_L = \phi(V_L * \phi(h_L + B z)), \qquad
+        g_l = \phi(V_l * [\mathrm{up}(g_{l+1}), h_l]),
+
+    and :math:`x'` is one more convolution of :math:`g_0`; biases are left out here.
+
+    What the decoder needs is part of the code: `transform` returns the ``n_components`` numbers
+    of :math:`z`, which see the whole image, and then all maps :math:`h_l`, in columns named
+    ``skip0_0`` and so on. For images of 28 x 28 and the default sizes these are 21,952 columns. So
+    little is compressed, and on its own the reconstruction of a row is near to the row. The
+    use of a U-Net is to turn one image into another: give `fit` the spoilt images as `X` and
+    the clean ones as `y`, or give :class:`DenoisingAutoencoder` a
+    :class:`~sklearn_ae.networks.UNetNetwork`. Then `reconstruct` returns the clean images,
+    and `score` and `score_samples` compare them with the images put in.
+
+    Rows are centred, and divided by one scalar, before they reach the network, and targets in
+    the same way. Their units do not matter.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Size of the code. It may exceed the number of features.
+    loss : str or callable, default="squared_error"
+        What is small when a row is reconstructed well, averaged over its entries:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
+        ``"poisson"``. The last two use the data without centring and scaling and need data in
+        [0, 1] or data that are not negative. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, shape (batch_size,).
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of Adam, the largest one of the schedule.
+    max_iter : int, default=200
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike, and with
+        ``init="pca"`` the result is PCA.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    image_shape : tuple of int, default=None
+        Shape of an image, or of a signal: (height, width) or (length,), where the channels
+        are what is left of a row; (height, width, n_channels), or (n_channels, height,
+        width) with ``channels_last=False``. None: the shape of a row of `X`; a flat row is
+        then a signal of one channel.
+    channels_last : bool, default=True
+        Whether the channels of a pixel stand side by side, or each channel is an image of its
+        own.
+    channels : tuple of int, default=(16, 32, 64)
+        Number of maps of each level of the encoder; the decoder mirrors them. There is a
+        pooling between one level and the next.
+    kernel_size : int, default=3
+        Side of the convolutions' windows, in pixels.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="silu"
+        Non-linearity of the hidden layers.
+    pool_size : int, default=2
+        Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
+        than the one before by this factor.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call.
+    loss_ : float
+        Training loss of the last epoch. Under squared error it is the share of variance
+        that is not explained.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float
+        Lowest loss, on held-out rows where there are any, that of the weights kept.
+    validation_scores_ : list of float or None
+        Fraction of the held-out rows' variance explained after each epoch.
+    history_ : list of dict
+        One entry an epoch with all losses by name.
+    module_ : torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+    device_ : str
+        Where it was trained.
+
+    See Also
+    --------
+    DenoisingAutoencoder : Draws the noise itself, afresh in every epoch.
+    ConvolutionalAutoencoder : Compresses images.
+    sklearn_ae.networks.UNetNetwork : The same network for other objectives.
+
+    References
+    ----------
+    Ronneberger, O., Fischer, P. and Brox, T. (2015). U-Net: convolutional networks for
+    biomedical image segmentation. MICCAI, 234-241.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ae import UNetAutoencoder
+    >>> clean = load_digits().images[:600]
+    >>> noisy = clean + 4 * np.random.default_rng(0).normal(size=clean.shape)
+    >>> unet = UNetAutoencoder(channels=(8, 16), max_iter=20, random_state=0)
+    >>> restored = unet.fit(noisy[:500], clean[:500]).reconstruct(noisy[500:])
+    >>> before = np.square(noisy - clean)[500:].mean()
+    >>> np.square(restored - clean[500:]).mean() < 0.5 * before
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAutoencoder._parameter_constraints,
+        **UNetNetwork._parameter_constraints,
+    }
+
+    def _network(self) -> Network:
+        return UNetNetwork.of(self)
+
+    def fit(self, X, y=None, sample_weight=None, X_val=None):
+        """Train the autoencoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Training rows. Images and sequences of shape (n_samples, ...) are flattened.
+        y : {array-like, sparse matrix, Tensor} of the shape of `X`, default=None
+            What to make of the rows. If None, or labels and the like, which are of another
+            shape: the rows themselves.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight two counts as two equal rows.
+        X_val : array-like of shape (n_validation, n_features), default=None
+            Rows to validate on, where there is no `y`. None: `validation_fraction` of `X`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return super().fit(X, y, sample_weight, X_val)
+
+    def _check_targets(self, y: Any) -> Any:
+        y = to_plain(y)
+        y = y if hasattr(y, "shape") else np.asarray(y)
+        shape = tuple(y.shape)  # () of None
+        if shape[1:] not in (self.input_shape_, (self.n_features_in_,)):
+            if len(shape) > 2:
+                raise ValueError(
+                    f"y has images of shape {shape[1:]}, but X has rows of shape "
+                    f"{self.input_shape_}; what to make of a row is of its shape."
+                )
+            return None
+        if len(shape) > 2:
+            y = y.reshape(shape[0], self.n_features_in_)
+        if isinstance(y, Tensor) and y.device.type != "cpu":
+            _check_finite_tensor(y, "y")
+            return y
+        y = check_array(y, accept_sparse="csr", dtype="numeric", input_name="y")
+        return y if isinstance(y, (np.ndarray, Tensor)) or sp.issparse(y) else _as_known(y)
