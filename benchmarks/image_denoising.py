@@ -108,7 +108,8 @@ def main() -> None:
     params = {
         "n_components": 32,
         "learning_rate_init": 5e-3,
-        "max_iter": 2 if arguments.quick else 8,
+        "batch_size": 64,
+        "max_iter": 2 if arguments.quick else 4,
         "early_stopping": False,
         "precision": "bfloat16",
         "random_state": 0,

@@ -24,8 +24,8 @@ class Autoencoder(LinearStart, BaseAutoencoder):
 
     with :math:`m` the mean and :math:`V` the first principal axes of the training rows. The
     networks :math:`f` and :math:`g` start at zero, so training starts at PCA. The linear maps
-    stay as they are. Weights are kept only if they reconstruct held-out rows better, by more
-    than the standard error of the difference; without that evidence the result is PCA. With
+    stay as they are. Weights are kept only if a paired t-test says that
+    they reconstruct held-out rows better; without that evidence the result is PCA. With
     a bounded activation, the default, rows far from the training data are treated nearly as
     PCA treats them.
 

@@ -99,8 +99,9 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         Factor :math:`\lambda` of the penalty. The Jacobian is that of codes with respect to
         centred and scaled rows.
     code_activation : str, default="logistic"
-        Non-linearity of the code, one of those of `activation`. A code without bounds could shrink to nothing while the
-        decoder grows, which satisfies the penalty and contracts nothing.
+        Non-linearity of the code, one of those of `activation`. A code without bounds could
+        shrink to nothing while the decoder grows, which satisfies the penalty and contracts
+        nothing.
     n_projections : int, default=None
         Estimate the norm from that many random projections of the code, at the cost of as many
         backward passes. None: exact, at the cost of as many as the code has numbers.

@@ -26,7 +26,7 @@ class BestWeights(Callback):
         Epochs without a fall after which training stops.
     demand_evidence : bool
         Go back to the weights of the start unless the best ones are better on the held-out
-        rows by more than one standard error of the difference.
+        rows by a paired t-test.
     has_evidence : bool
         Whether the held-out rows are not those of the training.
     """

@@ -205,7 +205,6 @@ def put_back(values: Tensor, places: Tensor, window: Pair, size: Pair) -> Tensor
         for length, step in zip(size, window, strict=True)
     )
     here = repeat(places, window, size) == lines[:, None] * window[1] + columns
-    # A product, not a choice: it costs half as much and keeps the channels last.
     return repeat(values, window, size) * here
 
 

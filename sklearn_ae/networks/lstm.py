@@ -140,7 +140,7 @@ class LSTMNetwork(SequenceNetwork):
     n_layers: int = 1
     reverse: bool = True
 
-    rows_at_once: ClassVar[int] = 512
+    rows_at_once: ClassVar[int] = 256
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SequenceNetwork._parameter_constraints,

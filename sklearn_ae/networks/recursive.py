@@ -317,7 +317,7 @@ class RecursiveNetwork(SequenceNetwork):
     hidden_size: int = 64
     tree: str = "balanced"
 
-    rows_at_once: ClassVar[int] = 512
+    rows_at_once: ClassVar[int] = 256
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SequenceNetwork._parameter_constraints,
