@@ -2,8 +2,12 @@
 
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.contractive import ContractiveAutoencoder
+from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
+from sklearn_ae.lstm import LSTMAutoencoder
+from sklearn_ae.recursive import RecursiveAutoencoder
 from sklearn_ae.sparse import SparseAutoencoder
+from sklearn_ae.unet import UNetAutoencoder
 from sklearn_ae.variational import VariationalAutoencoder
 
 __version__ = "0.1.0"
@@ -11,7 +15,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Autoencoder",
     "ContractiveAutoencoder",
+    "ConvolutionalAutoencoder",
     "DenoisingAutoencoder",
+    "LSTMAutoencoder",
+    "RecursiveAutoencoder",
     "SparseAutoencoder",
+    "UNetAutoencoder",
     "VariationalAutoencoder",
 ]

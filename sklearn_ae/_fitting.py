@@ -191,8 +191,9 @@ def _new_module(
 
 
 def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind) -> Precision:
+    double = kind.double and module.network.cheap_in_double
     return resolve_precision(
-        estimator.precision, kind.double, len(rows), inner_width(module), rows.device
+        estimator.precision, double, len(rows), inner_width(module), rows.device
     )
 
 

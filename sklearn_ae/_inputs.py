@@ -123,7 +123,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     if reset:
         estimator.input_shape_ = shape or (X.shape[1],)
     if ragged:
-        _check_ends(X, network.n_channels(estimator.input_shape_))
+        _check_ends(X, network.step_size(estimator.input_shape_))
     return X, kind
 
 
@@ -149,17 +149,17 @@ def _pad(sequences: Any, n_steps: int | None) -> np.ndarray:
     return padded
 
 
-def _check_ends(X: Any, n_channels: int) -> None:
-    """Refuse NaN that is not the end of a row, in whole steps of ``n_channels``."""
+def _check_ends(X: Any, step_size: int) -> None:
+    """Refuse NaN that is not the end of a row, in whole steps of ``step_size``."""
     for start in range(0, X.shape[0], 1024):
         part = X[start : start + 1024]
         missing = part != part
         counts = missing.sum(1)
         resumed = (missing[:, :-1] & ~missing[:, 1:]).any()
-        if resumed or (counts % n_channels != 0).any() or (counts == X.shape[1]).any():
+        if resumed or (counts % step_size != 0).any() or (counts == X.shape[1]).any():
             raise ValueError(
                 "X contains NaN that is not the end of a sequence. NaN may only stand for whole "
-                f"steps, of {n_channels} value(s), after the last one of a row. Impute what is "
+                f"steps, of {step_size} value(s), after the last one of a row. Impute what is "
                 "missing elsewhere."
             )
 

@@ -316,8 +316,8 @@ class BaseAutoencoder(
         """Return the fitted attributes of an estimator that would stop now."""
         return {
             "module_": module_from_state(module_to_state(module)),
-            "n_components_": self.n_components,
-            "_n_features_out": self.n_components,
+            "n_components_": len(module.code_mean),
+            "_n_features_out": len(module.code_mean),
             "_fitted_loss": self.loss,
             "_kind": kind.empty(),
         }
@@ -462,7 +462,9 @@ class BaseAutoencoder(
         check_same_namespace(X, self, attribute="_kind", method=method)
         X, kind = check_rows(self, X, reset=False)
         module = self._module_as(kind.dtype)
-        rows = Rows(X, check_weight(sample_weight, X.shape[0]), module.center.device, kind.dtype)
+        weight = check_weight(sample_weight, X.shape[0])
+        ragged = module.network.takes_missing
+        rows = Rows(X, weight, module.center.device, kind.dtype, ragged)
         return rows.standardized(module.center, module.scale, module.center.dtype), kind, module
 
     def _module_as(self, dtype: torch.dtype) -> AutoencoderModule:
@@ -501,6 +503,26 @@ class BaseAutoencoder(
         return result, torch.full_like(result, rows.n_features)
 
     # What scikit-learn asks for
+
+    def get_feature_names_out(self, input_features=None):
+        """Name the columns of the code.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored, as by PCA.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_components_,)
+            The name of the class and a number for each component, or what the column tells the
+            decoder besides.
+        """
+        names = super().get_feature_names_out(input_features)
+        extra = self.module_.network.extra_names(self.input_shape_)
+        prefix = type(self).__name__.lower()
+        names[len(names) - len(extra) :] = [f"{prefix}_{name}" for name in extra]
+        return names
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")

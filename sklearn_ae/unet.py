@@ -167,7 +167,7 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
     >>> unet = UNetAutoencoder(channels=(8, 16), max_iter=20, random_state=0)
     >>> restored = unet.fit(noisy[:500], clean[:500]).reconstruct(noisy[500:])
     >>> before = np.square(noisy - clean)[500:].mean()
-    >>> np.square(restored - clean[500:]).mean() < 0.5 * before
+    >>> bool(np.square(restored - clean[500:]).mean() < 0.5 * before)
     True
     """
 

@@ -6,8 +6,12 @@ A new estimator is added here and nowhere else.
 from sklearn_ae import (
     Autoencoder,
     ContractiveAutoencoder,
+    ConvolutionalAutoencoder,
     DenoisingAutoencoder,
+    LSTMAutoencoder,
+    RecursiveAutoencoder,
     SparseAutoencoder,
+    UNetAutoencoder,
     VariationalAutoencoder,
 )
 
@@ -27,6 +31,14 @@ INSTANCES = [
     ContractiveAutoencoder(n_projections=1, **SMALL),
     VariationalAutoencoder(**SMALL),
     VariationalAutoencoder(variance="per_feature", n_importance_samples=3, **SMALL),
+    ConvolutionalAutoencoder(channels=(3,), max_iter=3),
+    ConvolutionalAutoencoder(channels=(2, 3), unpooling="switches", max_iter=3),
+    UNetAutoencoder(channels=(2, 3), max_iter=3),
+    LSTMAutoencoder(max_iter=3, hidden_size=4),
+    LSTMAutoencoder(max_iter=3, hidden_size=4, n_layers=2, cell="gru", reverse=False),
+    RecursiveAutoencoder(max_iter=3, hidden_size=4),
+    RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="left"),
+    RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="greedy"),
 ]
 
 

@@ -6,7 +6,6 @@ import torch
 from sklearn.decomposition import PCA
 
 from sklearn_ae import Autoencoder
-from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.recursive import (
     RecursiveNetwork,
     fold_along,
@@ -136,7 +135,6 @@ def test_greedy_merges_are_those_of_trying_all_pairs():
     assert len(trees) > 15  # they differ between sequences
 
 
-@pytest.mark.skipif(not hasattr(Network, "connect"), reason="encoder and decoder share nothing")
 def test_greedy_merges_are_judged_by_the_weights_that_unfold():
     X = np.random.default_rng(0).normal(size=(30, 6))
     greedy = RecursiveAutoencoder(tree="greedy", hidden_size=4, max_iter=3, random_state=0)

@@ -125,14 +125,16 @@ def test_steps_of_flat_rows_lie_one_after_another(estimator):
     np.testing.assert_array_equal(
         flat.reconstruct(X.reshape(30, 12)), deep.reconstruct(X).reshape(30, 12)
     )
+    by_channels = clone(estimator).set_params(n_channels=3).fit(X.reshape(30, 12))
+    np.testing.assert_array_equal(by_channels.transform(X.reshape(30, 12)), deep.transform(X))
 
 
 @each_network
 def test_steps_that_do_not_fit_are_refused(estimator):
     X = np.zeros((30, 12))
-    with pytest.raises(ValueError, match="n_steps=5 does not divide rows of 12 features"):
+    with pytest.raises(ValueError, match="n_steps=5 and n_channels=None do not fit rows of shape"):
         clone(estimator).set_params(n_steps=5).fit(X)
-    with pytest.raises(ValueError, match="n_steps=6 contradicts sequences of 4 steps"):
+    with pytest.raises(ValueError, match="n_steps=6 and n_channels=None do not fit rows of shape"):
         clone(estimator).set_params(n_steps=6).fit(X.reshape(30, 4, 3))
 
 

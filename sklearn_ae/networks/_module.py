@@ -82,6 +82,7 @@ class AutoencoderModule(nn.Module):
         n_code = n_components + len(network.extra_names(row_shape))
         self.encoder = network.encoder(row_shape, self.n_encoded(n_components), **options)
         self.decoder = network.decoder(row_shape, n_components, **options)
+        network.connect(self.encoder, self.decoder)
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("code_mean", torch.zeros(n_code))

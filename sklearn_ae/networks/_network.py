@@ -23,12 +23,15 @@ class Network(BaseEstimator):
     ----------
     takes_missing : bool
         Whether rows may be ragged: what follows the end of a sequence is NaN.
+    cheap_in_double : bool
+        Whether small data may be trained on in float64 at little cost.
     rows_at_once : int
         Number of rows up to which inference is fast. Inner layers that are much larger than
         a row want fewer.
     """
 
     takes_missing: ClassVar[bool] = False
+    cheap_in_double: ClassVar[bool] = True
     rows_at_once: ClassVar[int] = 4096
 
     @abstractmethod
@@ -52,9 +55,12 @@ class Network(BaseEstimator):
         """Name what the decoder needs besides the components, and so becomes code."""
         return []
 
-    def n_channels(self, row_shape: tuple[int, ...]) -> int:
-        """Number of values that stand for one step of a row."""
+    def step_size(self, row_shape: tuple[int, ...]) -> int:
+        """Return how many neighbouring values of a row are there or missing together."""
         return 1
+
+    def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Let encoder and decoder share weights. They share none by default."""
 
     def build(
         self, n_features: int, n_components: int, row_shape: tuple[int, ...] | None = None

@@ -18,30 +18,35 @@ class SequenceNetwork(Network):
     """Base of the networks that read a row as a sequence. Not to be used directly."""
 
     n_steps: int | None = None
+    n_channels: int | None = None
 
     takes_missing: ClassVar[bool] = True
+    cheap_in_double: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "n_channels": [Interval(Integral, 1, None, closed="left"), None],
     }
 
-    def n_channels(self, row_shape: tuple[int, ...]) -> int:
+    def step_size(self, row_shape: tuple[int, ...]) -> int:
         """Number of values of one step."""
         return self._as_sequence(row_shape)[1]
 
     def _as_sequence(self, row_shape: tuple[int, ...]) -> tuple[int, int]:
         """Number of steps of a row, and of values of a step."""
         n_features = math.prod(row_shape)
-        n_steps = self.n_steps or row_shape[0]
-        if len(row_shape) > 1 and n_steps != row_shape[0]:
+        n_steps = self.n_steps
+        if n_steps is None:
+            flat_steps = n_features // (self.n_channels or 1)
+            n_steps = max(flat_steps, 1) if len(row_shape) == 1 else row_shape[0]
+        n_channels = self.n_channels or n_features // n_steps
+        if n_steps * n_channels != n_features or (len(row_shape) > 1 and n_steps != row_shape[0]):
             raise ValueError(
-                f"n_steps={n_steps} contradicts sequences of {row_shape[0]} steps; leave it None."
+                f"n_steps={self.n_steps} and n_channels={self.n_channels} do not fit rows of "
+                f"shape {row_shape}; a row has n_steps * n_channels values, and sequences tell "
+                f"both themselves if these are None."
             )
-        if n_features % n_steps:
-            raise ValueError(
-                f"n_steps={n_steps} does not divide rows of {n_features} features into steps."
-            )
-        return n_steps, n_features // n_steps
+        return n_steps, n_channels
 
 
 def count_steps(steps: Tensor) -> Tensor:
