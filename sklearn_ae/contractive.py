@@ -12,9 +12,7 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._fitting import by_chunks
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.networks import Network
-from sklearn_ae.networks._jacobian import estimated_norm, squared_norm
-from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._contractive import ContractiveModule, estimated_norm
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 
@@ -208,30 +206,3 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         assert isinstance(module, ContractiveModule)
         squares = by_chunks(rows, module.squared_norm, module.network.rows_at_once)
         return kind.wrap(squares.sqrt() / module.scale)
-
-
-class ContractiveModule(AutoencoderModule):
-    """A network with a non-linearity on its code.
-
-    Parameters
-    ----------
-    network : Network
-    row_shape : tuple of int
-    n_components : int
-    code_activation : str
-        A key of ``ACTIVATIONS``.
-    """
-
-    def __init__(
-        self, network: Network, row_shape: tuple[int, ...], n_components: int, code_activation: str
-    ) -> None:
-        super().__init__(network, row_shape, n_components)
-        self.activation = ACTIVATIONS[code_activation]
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Map rows to bounded codes."""
-        return self.activation.forward(self.encoder(x).to(x.dtype))
-
-    def squared_norm(self, x: Tensor) -> Tensor:
-        """Squared Frobenius norm of the Jacobian of ``encode`` at each row."""
-        return squared_norm(self.encoder, self.activation, x)

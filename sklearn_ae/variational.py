@@ -18,9 +18,14 @@ from sklearn_ae._fitting import by_chunks
 from sklearn_ae._inputs import check_count
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import bernoulli_likelihood, gaussian_divergence, gaussian_likelihood
-from sklearn_ae.networks import Network
-from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.losses import gaussian_divergence
+from sklearn_ae.networks._variational import VariationalModule
+
+ELBO_DRAWS = 64
+"""Least number of draws that estimate the evidence lower bound."""
+
+DECODED_ROWS = 2**14
+"""Number of codes that are decoded at a time."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -218,8 +223,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
     def _pretrain(self, module: VariationalModule, X: Rows, seed: int) -> None:
         if not isinstance(self.variance, str):
-            log_variance = math.log(self.variance / float(module.scale) ** 2)
-            module.slow_log_variance.fill_(log_variance / HASTE)
+            module.fix_variance(self.variance / float(module.scale) ** 2)
 
     def _loss(
         self,
@@ -306,25 +310,20 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             bounds = by_chunks(rows, lambda x: module.bound(x, noise.to(x)), at_once)
         else:
             at_once = max(1, DECODED_ROWS // n_importance_samples)
+            shape = (n_importance_samples, self.n_components_)
             bounds = by_chunks(
-                rows, lambda x: module.tight_bound(x, n_importance_samples), at_once
+                rows, lambda x: module.tight_bound(x, _own_noise(x, shape)), at_once
             )
         if self.likelihood == "gaussian":
             bounds = bounds - rows.n_features * module.scale.log()
         return kind.wrap(bounds)
 
 
-ELBO_DRAWS = 64
-"""Least number of draws that estimate the evidence lower bound."""
-
-DECODED_ROWS = 2**14
-"""Number of codes that are decoded at a time."""
-
-HASTE = 10.0
-"""The variance has further to go than a weight: it is learned that many times as fast."""
-
-LEAST_LOG_VARIANCE = math.log(1e-6)
-"""Of the learned likelihood, relative to the data: what is constant would have none."""
+def _own_noise(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Draw standard Gaussian noise for each row, ``(shape[0], n_rows, shape[1])``, by content."""
+    keys = row_keys(x.nan_to_num().cpu().numpy(), seed=0)
+    noise = normal_from_keys(keys, math.prod(shape)).to(x)
+    return noise.view(len(x), *shape).transpose(0, 1)
 
 
 def _even_noise(n_components: int) -> Tensor:
@@ -340,102 +339,3 @@ def _even_noise(n_components: int) -> Tensor:
     draws = torch.randn(half, n_components, generator=make_generator(0), dtype=torch.float64)
     draws = torch.linalg.qr(draws).Q * half**0.5
     return torch.cat([draws, -draws])
-
-
-class VariationalModule(AutoencoderModule):
-    """A network whose encoder gives a distribution.
-
-    Parameters
-    ----------
-    network : Network
-    row_shape : tuple of int
-    n_components : int
-    likelihood : {"gaussian", "bernoulli"}
-    variance : {"learned", "per_feature"} or float
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        row_shape: tuple[int, ...],
-        n_components: int,
-        likelihood: str,
-        variance: str | float,
-    ) -> None:
-        super().__init__(network, row_shape, n_components)
-        self.likelihood = likelihood
-        start = torch.zeros_like(self.center if variance == "per_feature" else self.scale)
-        if likelihood == "gaussian" and isinstance(variance, str):
-            self.slow_log_variance = torch.nn.Parameter(start)
-        else:
-            self.register_buffer("slow_log_variance", start)
-
-    @property
-    def log_variance(self) -> Tensor:
-        """Logarithm of the likelihood's variance: one or ``(n_features,)``."""
-        return (HASTE * self.slow_log_variance).clamp_min(LEAST_LOG_VARIANCE)
-
-    def n_encoded(self, n_components: int) -> int:
-        """Return two numbers for each component."""
-        return 2 * n_components
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Map rows to the means of their posteriors."""
-        return self.posterior(x)[0]
-
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map rows to means and logarithms of variances, each ``(batch, n_components)``."""
-        mean, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=1)
-        return mean, log_variance.clamp(-20, 20)
-
-    def importance(
-        self, mean: Tensor, log_variance: Tensor, noise: Tensor, target: Tensor, beta: float
-    ) -> tuple[Tensor, Tensor]:
-        """Decode draws from the posterior and weigh them.
-
-        Parameters
-        ----------
-        mean, log_variance : Tensor of shape (batch_size, n_components)
-        noise : Tensor of shape (n_draws, batch_size or 1, n_components)
-        target : Tensor of shape (batch_size, n_features)
-        beta : float
-
-        Returns
-        -------
-        errors : Tensor of shape (n_draws, batch_size)
-            ``-log p(x | z)``.
-        weights : Tensor of shape (n_draws, batch_size)
-            ``log p(x | z) + beta (log p(z) - log q(z | x))``.
-        """
-        codes = mean + (0.5 * log_variance).exp() * noise
-        errors = self._errors(codes, target)
-        # Of two Gaussian densities only these differ: z^2 / 2 and noise^2 / 2 + log std.
-        ratio = 0.5 * (noise.square() + log_variance - codes.square()).sum(2)
-        return errors, beta * ratio - errors
-
-    def _errors(self, codes: Tensor, target: Tensor) -> Tensor:
-        output = self.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
-        seen = target
-        if self.network.takes_missing:
-            seen = target.nan_to_num()
-        if self.likelihood == "bernoulli":
-            entries = bernoulli_likelihood(output, seen)
-        else:
-            entries = gaussian_likelihood(output, seen, self.log_variance)
-        if self.network.takes_missing:
-            entries = entries.where(~target.isnan(), 0.0)
-        return entries.sum(2)
-
-    def bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Evidence lower bound of each row, in network units."""
-        mean, log_variance = self.posterior(x)
-        errors, _ = self.importance(mean, log_variance, noise, x, 1.0)
-        return -errors.mean(0) - gaussian_divergence(mean, log_variance)
-
-    def tight_bound(self, x: Tensor, n_draws: int) -> Tensor:
-        """Importance-weighted bound of each row, in network units; its noise is its own."""
-        keys = row_keys(x.nan_to_num().cpu().numpy(), seed=0)
-        noise = normal_from_keys(keys, n_draws * self.n_components).to(x)
-        noise = noise.view(len(x), n_draws, self.n_components).transpose(0, 1)
-        _, weights = self.importance(*self.posterior(x), noise, x, 1.0)
-        return weights.logsumexp(0) - math.log(n_draws)

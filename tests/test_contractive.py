@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from sklearn_ae import ContractiveAutoencoder
 from sklearn_ae.networks import DenseNetwork
-from sklearn_ae.networks._jacobian import estimated_norm, squared_norm
+from sklearn_ae.networks._contractive import estimated_norm, squared_norm
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 SMOOTH = ["silu", "gelu", "tanh", "logistic", "identity"]

@@ -1,4 +1,4 @@
-"""Frobenius norms of an encoder's Jacobian, for all rows of a batch at once."""
+"""The module of contractive autoencoders: norms of Jacobians, for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,37 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sklearn_ae.networks.activations import Activation
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._network import Network
+from sklearn_ae.networks.activations import ACTIVATIONS, Activation
 from sklearn_ae.networks.dense import DenseStack
+
+
+class ContractiveModule(AutoencoderModule):
+    """A network with a non-linearity on its code.
+
+    Parameters
+    ----------
+    network : Network
+    row_shape : tuple of int
+    n_components : int
+    code_activation : str
+        A key of ``ACTIVATIONS``.
+    """
+
+    def __init__(
+        self, network: Network, row_shape: tuple[int, ...], n_components: int, code_activation: str
+    ) -> None:
+        super().__init__(network, row_shape, n_components)
+        self.activation = ACTIVATIONS[code_activation]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map rows to bounded codes."""
+        return self.activation.forward(self.encoder(x).to(x.dtype))
+
+    def squared_norm(self, x: Tensor) -> Tensor:
+        """Squared Frobenius norm of the Jacobian of ``encode`` at each row."""
+        return squared_norm(self.encoder, self.activation, x)
 
 
 def squared_norm(encoder: nn.Module, activation: Activation, x: Tensor) -> Tensor:

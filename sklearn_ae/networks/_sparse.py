@@ -1,0 +1,91 @@
+"""The module of sparse autoencoders: codes of which little is active."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._network import Network
+
+MEMORY = 0.95
+"""Share of a running mean that a step keeps."""
+
+DEAD = 0.1
+"""Share of the mean usage below which a unit is pulled up."""
+
+
+class SparseModule(AutoencoderModule):
+    """A network whose code is made sparse after the encoder.
+
+    Parameters
+    ----------
+    network : Network
+    row_shape : tuple of int
+    n_components : int
+    sparsity : {"kl", "l1", "topk"}
+    start : float
+        Pre-activation at which a logistic unit has the activation asked for.
+    n_active, n_kept : int or None
+        Number of units that ``"topk"`` keeps at the end of training, and when it is over.
+    """
+
+    usage: Tensor
+    factor: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        row_shape: tuple[int, ...],
+        n_components: int,
+        sparsity: str,
+        start: float,
+        n_active: int | None,
+        n_kept: int | None,
+    ) -> None:
+        super().__init__(network, row_shape, n_components)
+        self.sparsity, self.start = sparsity, start
+        self.n_active, self.n_kept = n_active, n_kept
+        # Of each unit: the running mean of its activation, or of its being active.
+        self.register_buffer("usage", torch.full((n_components,), torch.nan))
+        self.register_buffer("factor", torch.full((), 0.1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map rows to sparse codes."""
+        return self.sparsify(self.encoder(x).to(x.dtype))
+
+    def sparsify(self, raw: Tensor) -> Tensor:
+        """Map what the encoder gives to a sparse code."""
+        if self.sparsity == "kl":
+            return torch.sigmoid(raw + self.start)
+        if self.sparsity == "l1":
+            return raw.relu()
+        values, places = raw.topk(self._n_now(), dim=1, sorted=False)
+        return torch.zeros_like(raw).scatter(1, places, values)
+
+    def _n_now(self) -> int:
+        """Return how many units are kept: all at first, `n_active` from half-way on."""
+        assert self.n_active is not None
+        assert self.n_kept is not None
+        if not self.training:
+            return self.n_kept
+        left = max(0.0, 1 - 2 * self.progress)
+        return self.n_active + round(left * (self.n_components - self.n_active))
+
+    def running_mean(self, values: Tensor, weight: Tensor | None) -> Tensor:
+        """Mean over many batches, with the gradient of this one's. Of this one in evaluation."""
+        share = torch.ones_like(values[:, 0]) if weight is None else weight
+        mean = (share / share.sum()) @ values
+        if not self.training:
+            return mean
+        with torch.no_grad():
+            fresh = self.usage.isnan()
+            self.usage.lerp_(mean, 1 - MEMORY).copy_(torch.where(fresh, mean, self.usage))
+        return self.usage + mean - mean.detach()
+
+    def revival(self, raw: Tensor, code: Tensor, usage: Tensor) -> Tensor:
+        """Distance of each dead unit from being active, averaged."""
+        dead = usage.detach() < DEAD * usage.detach().mean()
+        active = torch.where(code != 0, raw, torch.inf).amin(1, keepdim=True)
+        threshold = torch.where(active.isfinite(), active, 0.0).detach()
+        return ((threshold - raw).relu() * dead).sum(1) / raw.shape[1]

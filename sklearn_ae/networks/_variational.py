@@ -1,0 +1,119 @@
+"""The module of variational autoencoders: posteriors, likelihoods and bounds."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sklearn_ae.losses import bernoulli_likelihood, gaussian_divergence, gaussian_likelihood
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._network import Network
+
+HASTE = 10.0
+"""The variance has further to go than a weight: it is learned that many times as fast."""
+
+LEAST_LOG_VARIANCE = math.log(1e-6)
+"""Of the learned likelihood, relative to the data: what is constant would have none."""
+
+
+class VariationalModule(AutoencoderModule):
+    """A network whose encoder gives a distribution.
+
+    Parameters
+    ----------
+    network : Network
+    row_shape : tuple of int
+    n_components : int
+    likelihood : {"gaussian", "bernoulli"}
+    variance : {"learned", "per_feature"} or float
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        row_shape: tuple[int, ...],
+        n_components: int,
+        likelihood: str,
+        variance: str | float,
+    ) -> None:
+        super().__init__(network, row_shape, n_components)
+        self.likelihood = likelihood
+        start = torch.zeros_like(self.center if variance == "per_feature" else self.scale)
+        if likelihood == "gaussian" and isinstance(variance, str):
+            self.slow_log_variance = torch.nn.Parameter(start)
+        else:
+            self.register_buffer("slow_log_variance", start)
+
+    @property
+    def log_variance(self) -> Tensor:
+        """Logarithm of the likelihood's variance: one or ``(n_features,)``."""
+        return (HASTE * self.slow_log_variance).clamp_min(LEAST_LOG_VARIANCE)
+
+    @torch.no_grad()
+    def fix_variance(self, variance: float) -> None:
+        """Set the likelihood's variance, in network units."""
+        self.slow_log_variance.fill_(math.log(variance) / HASTE)
+
+    def n_encoded(self, n_components: int) -> int:
+        """Return two numbers for each component."""
+        return 2 * n_components
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map rows to the means of their posteriors."""
+        return self.posterior(x)[0]
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map rows to means and logarithms of variances, each ``(batch, n_components)``."""
+        mean, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=1)
+        return mean, log_variance.clamp(-20, 20)
+
+    def importance(
+        self, mean: Tensor, log_variance: Tensor, noise: Tensor, target: Tensor, beta: float
+    ) -> tuple[Tensor, Tensor]:
+        """Decode draws from the posterior and weigh them.
+
+        Parameters
+        ----------
+        mean, log_variance : Tensor of shape (batch_size, n_components)
+        noise : Tensor of shape (n_draws, batch_size or 1, n_components)
+        target : Tensor of shape (batch_size, n_features)
+        beta : float
+
+        Returns
+        -------
+        errors : Tensor of shape (n_draws, batch_size)
+            ``-log p(x | z)``.
+        weights : Tensor of shape (n_draws, batch_size)
+            ``log p(x | z) + beta (log p(z) - log q(z | x))``.
+        """
+        codes = mean + (0.5 * log_variance).exp() * noise
+        errors = self._errors(codes, target)
+        # Of two Gaussian densities only these differ: z^2 / 2 and noise^2 / 2 + log std.
+        ratio = 0.5 * (noise.square() + log_variance - codes.square()).sum(2)
+        return errors, beta * ratio - errors
+
+    def _errors(self, codes: Tensor, target: Tensor) -> Tensor:
+        output = self.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        seen = target
+        if self.network.takes_missing:
+            seen = target.nan_to_num()
+        if self.likelihood == "bernoulli":
+            entries = bernoulli_likelihood(output, seen)
+        else:
+            entries = gaussian_likelihood(output, seen, self.log_variance)
+        if self.network.takes_missing:
+            entries = entries.where(~target.isnan(), 0.0)
+        return entries.sum(2)
+
+    def bound(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Evidence lower bound of each row, in network units."""
+        mean, log_variance = self.posterior(x)
+        errors, _ = self.importance(mean, log_variance, noise, x, 1.0)
+        return -errors.mean(0) - gaussian_divergence(mean, log_variance)
+
+    def tight_bound(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Importance-weighted bound of each row, in network units."""
+        _, weights = self.importance(*self.posterior(x), noise, x, 1.0)
+        return weights.logsumexp(0) - math.log(len(noise))
