@@ -17,6 +17,7 @@ from sklearn_ae.networks._images import (
     put_back,
     repeat,
 )
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.convolutional import ConvolutionalNetwork
 
 UNPOOLINGS = ["nearest", "transposed", "switches"]
@@ -127,7 +128,11 @@ def test_places_are_columns_of_the_code(digits):
     assert autoencoder.n_components_ == 4 + 4 * 9 + 8
     places = autoencoder.transform(test)[:, 4:]
     assert set(np.unique(places)) <= set(range(9))
-    assert len(autoencoder.get_feature_names_out()) == 48
+    names = autoencoder.get_feature_names_out()
+    assert len(names) == 48
+    assert names[3] == "convolutionalautoencoder3"
+    assert names[4] == "convolutionalautoencoder_switch0_0"
+    assert names[-1] == "convolutionalautoencoder_switch1_7"
     assert _small().fit(train).n_components_ == 4
 
 
@@ -197,7 +202,7 @@ def test_any_sizes_of_windows(pool_size, kernel_size, pooling, unpooling):
     network = ConvolutionalNetwork(
         pool_size=pool_size, kernel_size=kernel_size, pooling=pooling, unpooling=unpooling
     )
-    module = network.build(35, 2, (5, 7))
+    module = AutoencoderModule(network, (5, 7), 2)
     assert module(torch.randn(1, 35)).shape == (1, 35)
 
 
@@ -219,9 +224,8 @@ def test_batched_derivatives_of_derivatives(unpooling, row_shape):
     """The contractive objective differentiates the encoder's Jacobian."""
     torch.manual_seed(0)
     n_features = int(np.prod(row_shape))
-    module = ConvolutionalNetwork(channels=(3, 4), unpooling=unpooling).build(
-        n_features, 2, row_shape
-    )
+    network = ConvolutionalNetwork(channels=(3, 4), unpooling=unpooling)
+    module = AutoencoderModule(network, row_shape, 2)
     module.double()
     x = torch.randn(4, n_features, dtype=torch.float64, requires_grad=True)
     code = module.encode(x)

@@ -125,8 +125,8 @@ def test_building_from_state_leaves_the_global_generator_alone():
 
 def test_inner_width_is_the_smaller_side_of_the_largest_matrix():
     network = DenseNetwork(hidden_layer_sizes=(1000, 20))
-    assert inner_width(network.build(n_features=64, n_components=3)) == 64
-    assert inner_width(network.build(n_features=784, n_components=3)) == 784
+    assert inner_width(AutoencoderModule(network, (64,), 3)) == 64
+    assert inner_width(AutoencoderModule(network, (784,), 3)) == 784
 
 
 def test_decay_spares_vectors():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sklearn_ae.lstm import LSTMAutoencoder
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.lstm import LSTMNetwork
 
 
@@ -55,7 +56,7 @@ def _plain_weights(module):
 @pytest.mark.parametrize("reverse", [True, False])
 def test_encoder_and_decoder_are_the_recurrences(reverse):
     network = LSTMNetwork(hidden_size=5, reverse=reverse)
-    module = network.build(12, 3, (6, 2)).double()
+    module = AutoencoderModule(network, (6, 2), 3).double()
     rows = np.random.default_rng(0).normal(size=(4, 6, 2))
     rows[1, 4:], rows[2, 1:] = np.nan, np.nan
     codes = module.encode(torch.from_numpy(rows.reshape(4, 12))).detach().numpy()
@@ -82,7 +83,7 @@ def test_encoder_and_decoder_are_the_recurrences(reverse):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_layers_and_cells_have_the_shapes_that_they_say(cell):
-    module = LSTMNetwork(cell=cell, hidden_size=4, n_layers=3).build(10, 2, (5, 2))
+    module = AutoencoderModule(LSTMNetwork(cell=cell, hidden_size=4, n_layers=3), (5, 2), 2)
     for part in (module.encoder, module.decoder):
         assert part.recurrence.num_layers == 3
         assert part.recurrence.mode == cell.upper()
@@ -92,7 +93,7 @@ def test_layers_and_cells_have_the_shapes_that_they_say(cell):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_first_state_of_each_layer_comes_from_the_code(cell):
     """With weights of the recurrence at zero, what is left of a state is known."""
-    module = LSTMNetwork(cell=cell, hidden_size=4, n_layers=2).build(3, 2).double()
+    module = AutoencoderModule(LSTMNetwork(cell=cell, hidden_size=4, n_layers=2), (3,), 2).double()
     decoder = module.decoder
     for parameter in decoder.recurrence.parameters():
         parameter.data.zero_()

@@ -6,6 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from sklearn_ae import Autoencoder
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.recursive import (
     RecursiveNetwork,
     fold_along,
@@ -147,7 +148,10 @@ def test_names_of_what_the_decoder_needs(tree):
     network = RecursiveNetwork(tree=tree)
     names = network.extra_names((4, 2))
     assert names == (["merge0", "merge1", "merge2"] if tree == "greedy" else [])
-    assert network.build(8, 5, (4, 2)).encode(torch.zeros(3, 8)).shape == (3, 5 + len(names))
+    assert AutoencoderModule(network, (4, 2), 5).encode(torch.zeros(3, 8)).shape == (
+        3,
+        5 + len(names),
+    )
 
 
 def test_any_codes_can_be_decoded():

@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone
 
 from sklearn_ae.lstm import LSTMAutoencoder
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.recursive import RecursiveAutoencoder
 
 SMALL = {"n_components": 3, "hidden_size": 6, "max_iter": 3, "random_state": 0}
@@ -53,7 +54,7 @@ def test_a_sequence_has_the_same_code_alone_in_a_batch_and_padded(estimator, ste
 @pytest.mark.parametrize("name", ["lstm", "gru", "greedy"])
 def test_room_for_longer_sequences_does_not_reach_the_code(name):
     network = INSTANCES[name]._network()
-    long, short = network.build(18, 3, (9, 2)), network.build(8, 3, (4, 2))
+    long, short = AutoencoderModule(network, (9, 2), 3), AutoencoderModule(network, (4, 2), 3)
     short.encoder.load_state_dict(long.encoder.state_dict())
     rows = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(0))
     padded = torch.cat([rows, torch.full((5, 5, 2), torch.nan)], 1)
@@ -170,7 +171,7 @@ def test_other_losses_on_ragged_rows(estimator, loss):
 @each_network
 def test_derivatives_of_the_encoder_are_those_of_differences(estimator):
     """In one batched call, which can be differentiated in turn, as objectives ask for it."""
-    module = estimator._network().build(10, 3, (5, 2)).double()
+    module = AutoencoderModule(estimator._network(), (5, 2), 3).double()
     draw = torch.Generator().manual_seed(0)
     for parameter in module.parameters():
         parameter.data.normal_(std=0.3, generator=draw)

@@ -25,6 +25,7 @@ from skorch.callbacks import (
 from sklearn_ae import Autoencoder
 from sklearn_ae._backend.optimizer import FlatAdam, FlatParameters, one_cycle
 from sklearn_ae.networks import DenseNetwork
+from sklearn_ae.networks._module import AutoencoderModule
 
 
 def test_best_weights_are_restored(curve):
@@ -166,8 +167,8 @@ def test_weight_decay_shrinks_the_branch_not_the_linear_path(curve):
 
 def test_flat_adam_is_torchs_adam_with_decoupled_decay():
     torch.manual_seed(0)
-    module = DenseNetwork(hidden_layer_sizes=(6,)).build(4, 2)
-    reference = DenseNetwork(hidden_layer_sizes=(6,)).build(4, 2)
+    module = AutoencoderModule(DenseNetwork(hidden_layer_sizes=(6,)), (4,), 2)
+    reference = AutoencoderModule(DenseNetwork(hidden_layer_sizes=(6,)), (4,), 2)
     reference.load_state_dict(module.state_dict())
     flat = FlatParameters(module)
     optimizer = FlatAdam(flat, lr=0.01, alpha=0.3)

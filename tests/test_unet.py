@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.unet import UNetNetwork
 from sklearn_ae.unet import UNetAutoencoder
 
@@ -63,8 +64,13 @@ def test_skips_are_columns_of_the_code(digits):
     assert unet.n_components_ == 2 + 3 * 8 * 8 + 5 * 3 * 3
     assert unet.transform(clean_test).shape == (len(clean_test), unet.n_components_)
     assert len(unet.get_feature_names_out()) == unet.n_components_
-    names = unet._network().extra_names((8, 8))
-    assert (names[0], names[192], names[-1]) == ("skip0_0", "skip1_0", "skip1_44")
+    names = unet.get_feature_names_out()
+    assert list(names[[1, 2, 194, -1]]) == [
+        "unetautoencoder1",
+        "unetautoencoder_skip0_0",
+        "unetautoencoder_skip1_0",
+        "unetautoencoder_skip1_44",
+    ]
 
 
 def test_decoding_the_code_is_the_reconstruction(digits):
@@ -141,7 +147,7 @@ def test_chunks_of_targets(digits):
 def test_rows_of_any_shape(row_shape, kernel_size, pool_size):
     network = UNetNetwork(kernel_size=kernel_size, pool_size=pool_size)
     n_features = int(np.prod(row_shape))
-    module = network.build(n_features, 2, row_shape)
+    module = AutoencoderModule(network, row_shape, 2)
     x = torch.randn(1, n_features)
     assert module(x).shape == (1, n_features)
     assert module.encode(x).shape[1] == 2 + len(network.extra_names(row_shape))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
 from torch import nn
-
-from sklearn_ae.networks._module import AutoencoderModule
 
 
 class Network(BaseEstimator):
@@ -61,26 +58,6 @@ class Network(BaseEstimator):
 
     def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
         """Let encoder and decoder share weights. They share none by default."""
-
-    def build(
-        self, n_features: int, n_components: int, row_shape: tuple[int, ...] | None = None
-    ) -> AutoencoderModule:
-        """Make the autoencoder's module, its weights drawn at random.
-
-        Parameters
-        ----------
-        n_features, n_components : int
-            Widths of a row and of its code.
-        row_shape : tuple of int, default=None
-            Shape of a row before it was flattened. None: ``(n_features,)``.
-
-        Returns
-        -------
-        AutoencoderModule
-        """
-        row_shape = row_shape or (n_features,)
-        assert math.prod(row_shape) == n_features
-        return AutoencoderModule(self, row_shape, n_components)
 
     @classmethod
     def of(cls, source: Any) -> Self:

@@ -169,7 +169,6 @@ class ConvolutionalNetwork(ImageNetwork):
     --------
     >>> from sklearn_ae.networks import ConvolutionalNetwork
     >>> network = ConvolutionalNetwork(channels=(8, 16), unpooling="switches")
-    >>> module = network.build(n_features=49, n_components=3, row_shape=(7, 7))
     >>> names = network.extra_names((7, 7))
     >>> len(names), names[0], names[-1]
     (192, 'switch0_0', 'switch1_63')

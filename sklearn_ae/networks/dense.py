@@ -93,8 +93,8 @@ class DenseNetwork(Network):
     Examples
     --------
     >>> from sklearn_ae.networks import DenseNetwork
-    >>> module = DenseNetwork(hidden_layer_sizes=(64,)).build(n_features=20, n_components=3)
-    >>> [tuple(layer.weight.shape) for layer in module.encoder.layers]
+    >>> encoder = DenseNetwork(hidden_layer_sizes=(64,)).encoder(row_shape=(20,), n_outputs=3)
+    >>> [tuple(layer.weight.shape) for layer in encoder.layers]
     [(64, 20), (3, 64)]
     """
 

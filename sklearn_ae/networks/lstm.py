@@ -132,8 +132,7 @@ class LSTMNetwork(SequenceNetwork):
     Examples
     --------
     >>> from sklearn_ae.networks import LSTMNetwork
-    >>> module = LSTMNetwork(n_steps=10).build(n_features=30, n_components=4)
-    >>> module.encoder.recurrence
+    >>> LSTMNetwork(n_steps=10).encoder(row_shape=(30,), n_outputs=4).recurrence
     LSTM(3, 64, batch_first=True)
     """
 

@@ -311,8 +311,7 @@ class RecursiveNetwork(SequenceNetwork):
     Examples
     --------
     >>> from sklearn_ae.networks import RecursiveNetwork
-    >>> module = RecursiveNetwork(n_steps=10).build(n_features=30, n_components=4)
-    >>> module.encoder.join.layer
+    >>> RecursiveNetwork(n_steps=10).encoder(row_shape=(30,), n_outputs=4).join.layer
     Linear(in_features=128, out_features=64, bias=True)
     """
 

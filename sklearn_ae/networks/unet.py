@@ -133,7 +133,6 @@ class UNetNetwork(ImageNetwork):
     --------
     >>> from sklearn_ae.networks import UNetNetwork
     >>> network = UNetNetwork(channels=(4, 8))
-    >>> module = network.build(n_features=64, n_components=2, row_shape=(8, 8))
     >>> names = network.extra_names((8, 8))
     >>> len(names), names[0], names[-1]
     (384, 'skip0_0', 'skip1_127')
