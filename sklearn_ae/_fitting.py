@@ -105,7 +105,9 @@ def fit_module(
             schedule="constant" if one_pass else estimator.learning_rate,
             alpha=estimator.alpha,
             max_iter=1 if one_pass else estimator.max_iter,
-            has_budget=not one_pass,
+            has_course=not one_pass and not resume,
+            settled_from=0.0 if one_pass or resume else estimator._settled_from(),
+            rows_at_once=estimator._rows_at_once(module.network),
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
             demand_evidence=not resume and estimator._starts_well(),
@@ -125,12 +127,12 @@ def _rows(
 ) -> Rows:
     """Put data on the device, those of weight zero left out."""
     loss = get_loss(estimator.loss)
-    for data in (X, y):
+    for name, data in (("X", X), ("y", y)):
         if data is not None and not loss.scaled:
-            check_range(data, loss, estimator._says_loss())
+            check_range(data, name, loss, estimator._says_loss())
     ragged = estimator._network().takes_missing
     weight = check_weight(sample_weight, X.shape[0])
-    targets = None if y is None else Rows(y, None, device, kind.dtype, ragged)
+    targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
     rows = Rows(X, weight, device, kind.dtype, ragged, targets)
     return rows if weight is None else rows.where(weight.numpy() > 0)
 
@@ -152,10 +154,11 @@ def _check_unchanged(estimator: Any, n_features: int) -> None:
     with torch.device("meta"):
         now = _plain(estimator._build_module(n_features).config) | {"loss": estimator.loss}
     before = _plain(estimator.module_.config) | {"loss": estimator._fitted_loss}
-    for name, value in now.items():
-        if before.get(name) != value:
+    for name in now | before:
+        old, new = before.get(name), now.get(name)
+        if not np.array_equal(np.asarray(old, object), np.asarray(new, object)):
             raise ValueError(
-                f"{name} was changed from {before.get(name)!r} to {value!r}, so training "
+                f"{name} was changed from {old!r} to {new!r}, so training "
                 f"cannot continue; use a new estimator, or warm_start=False."
             )
 
@@ -213,7 +216,13 @@ def _split(rows: Rows, unit: float, seed: int, fraction: float) -> tuple[Rows, R
 
 
 def _judge(
-    estimator: Any, module: AutoencoderModule, X: Tensor, y: Tensor, *, products: torch.dtype
+    estimator: Any,
+    module: AutoencoderModule,
+    X: Tensor,
+    y: Tensor,
+    sample_weight: Tensor | None,
+    *,
+    products: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and the squared error of each row."""
     loss = get_loss(estimator.loss)
@@ -222,7 +231,7 @@ def _judge(
         if estimator._has_plain_loss():
             terms = [estimator._compare(module, output, y)]
         else:
-            terms = list(estimator._loss(module, X, y).values())
+            terms = list(estimator._loss(module, X, y, sample_weight).values())
     losses = torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)
     squares = (loss.mean(output) - y).square()
     if module.network.takes_missing:

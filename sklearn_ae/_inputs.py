@@ -92,8 +92,8 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     fitted = None if reset else vars(estimator).get("module_")
     network = estimator._network() if fitted is None else fitted.network
     ragged = network.takes_missing and not sp.issparse(X)
-    if ragged and isinstance(X, (list, tuple)) and all(isinstance(x, np.ndarray) for x in X):
-        X = _pad(X, None if reset else estimator.input_shape_[0])
+    if ragged and _is_sequences(X):
+        X = _pad(X, network.n_steps if reset else estimator.input_shape_[0])
     if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
         X = np.asarray(X)
     shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
@@ -106,7 +106,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
             )
         X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
-        X, kind = _check_distant_tensor(estimator, X, reset)
+        X, kind = _check_distant_tensor(estimator, X, reset, ragged)
     else:
         X = validate_data(
             estimator,
@@ -127,8 +127,22 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     return X, kind
 
 
+def _is_sequences(X: Any) -> bool:
+    """Whether this is a collection of sequences: of arrays, or of lists of unequal lengths."""
+    if isinstance(X, np.ndarray) or hasattr(X, "to_numpy"):
+        if getattr(X, "ndim", 2) != 1:
+            return False
+        X = X if isinstance(X, np.ndarray) else X.to_numpy()
+        return X.ndim == 1 and X.dtype.kind == "O"
+    if not isinstance(X, (list, tuple)) or not all(hasattr(x, "__len__") for x in X):
+        return False
+    arrays = all(isinstance(x, (np.ndarray, Tensor)) for x in X)
+    return arrays or len({len(x) for x in X}) > 1
+
+
 def _pad(sequences: Any, n_steps: int | None) -> np.ndarray:
     """Join sequences of shape (length,) or (length, n_channels), NaN after the end of each."""
+    sequences = [np.asarray(to_plain(sequence)) for sequence in sequences]
     shapes = {sequence.shape[1:] for sequence in sequences}
     lengths = [len(sequence) if sequence.ndim else 0 for sequence in sequences]
     if len(shapes) != 1 or min(lengths, default=0) < 1:
@@ -139,8 +153,8 @@ def _pad(sequences: Any, n_steps: int | None) -> np.ndarray:
         )
     if n_steps is not None and max(lengths) > n_steps:
         raise ValueError(
-            f"X holds a sequence of {max(lengths)} steps, but the longest one in training had "
-            f"{n_steps}."
+            f"X holds a sequence of {max(lengths)} steps, more than the {n_steps} of the "
+            f"training. Set n_steps to the length of the longest sequence that may come."
         )
     dtype = np.result_type(np.float32, *{sequence.dtype for sequence in sequences})
     padded = np.full((len(lengths), n_steps or max(lengths), *shapes.pop()), np.nan, dtype)
@@ -164,9 +178,11 @@ def _check_ends(X: Any, step_size: int) -> None:
             )
 
 
-def _check_distant_tensor(estimator: Any, X: Tensor, reset: bool) -> tuple[Tensor, Kind]:
+def _check_distant_tensor(
+    estimator: Any, X: Tensor, reset: bool, ragged: bool
+) -> tuple[Tensor, Kind]:
     """Validate a tensor on an accelerator without moving it."""
-    _check_finite_tensor(X, "X")
+    _check_finite_tensor(X.nan_to_num(posinf=torch.inf, neginf=-torch.inf) if ragged else X, "X")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     return X, Kind(np, "cpu", X.dtype != torch.float32)
 
@@ -212,6 +228,14 @@ def _as_known(X: Any) -> Any:
         return torch.from_dlpack(X)
 
 
+def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
+    """Refuse what skorch would stumble over."""
+    for callback in callbacks or []:
+        if not hasattr(callback, "on_epoch_end") or isinstance(callback, type):
+            raise ValueError(f"callbacks must be instances of skorch callbacks, got {callback!r}.")
+    return list(callbacks or [])
+
+
 def check_count(value: Any, name: str) -> None:
     """Refuse what is not a positive integer."""
     if not isinstance(value, Integral) or value < 1:
@@ -238,7 +262,7 @@ def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
     return torch.from_numpy(np.array(weight))
 
 
-def check_range(X: Any, loss: Loss, asked: str) -> None:
+def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
     """Refuse data outside the range that a loss is defined on; `asked` says who wants it."""
     values = X.data if sp.issparse(X) else X
     if not np.prod(values.shape):
@@ -247,13 +271,13 @@ def check_range(X: Any, loss: Loss, asked: str) -> None:
     least, most = (
         (np.nanmin(values), np.nanmax(values))
         if isinstance(values, np.ndarray)
-        else (values.min(), values.max())
+        else (values[values == values].min(), values[values == values].max())
     )
     if float(least) < loss.lower or float(most) > loss.upper:
         end = f"{loss.upper:g}]" if np.isfinite(loss.upper) else "inf)"
         raise ValueError(
-            f"{asked} needs data in [{loss.lower:g}, {end}, but X ranges from {float(least):g} "
-            f"to {float(most):g}. Rescale X, or choose another."
+            f"{asked} needs data in [{loss.lower:g}, {end}, but {name} ranges from "
+            f"{float(least):g} to {float(most):g}. Rescale it, or choose another."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sklearn.base import clone
+from sklearn.base import TransformerMixin, clone
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import start_at_pca
@@ -13,22 +13,28 @@ from sklearn_ae._compat import StrOptions
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import DenseNetwork, Network
 from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks.dense import DenseParameters
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class NetworkChoice(DenseNetwork):
+class NetworkChoice(DenseParameters):
     """A dense network by default, or the one that is given."""
 
     network: Network | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DenseNetwork._parameter_constraints,
+        **DenseParameters._parameter_constraints,
         "network": [Network, None],
     }
 
     def _network(self) -> Network:
         if self.network is None:
             return DenseNetwork.of(self)
+        if isinstance(self.network, TransformerMixin):
+            raise ValueError(
+                f"network must be a specification from sklearn_ae.networks, but is the estimator "
+                f"{type(self.network).__name__}; take {type(self.network).__bases__[0].__name__}."
+            )
         network = clone(self.network)
         network._validate_params()
         return network

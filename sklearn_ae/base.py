@@ -39,6 +39,7 @@ from sklearn_ae._inputs import (
     Kind,
     array_from_state,
     array_to_state,
+    check_callbacks,
     check_codes,
     check_count,
     check_rows,
@@ -48,6 +49,9 @@ from sklearn_ae._inputs import (
 from sklearn_ae.losses import LOSSES, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
+
+LOG_ZERO = -30.0
+"""Output whose mean is as good as zero, logistic or exponential."""
 
 
 def _unchanged_on_error(method: Callable) -> Callable:
@@ -149,9 +153,17 @@ class BaseAutoencoder(
         """Return the variant's own fitted attributes, numbers or tensors, from training rows."""
         return {}
 
-    def _check_targets(self, y: Any) -> Any:
+    def _check_targets(self, y: Any, n_samples: int) -> Any:
         """Validate what to make of the rows. None: the rows themselves, whatever y is."""
         return None
+
+    def _rows_at_once(self, network: Network) -> int:
+        """Say how many rows the loss may be judged on at a time."""
+        return network.rows_at_once
+
+    def _settled_from(self) -> float:
+        """Say after which share of the training the objective stays the same."""
+        return 0.0
 
     @classmethod
     def _has_plain_loss(cls) -> bool:
@@ -164,8 +176,10 @@ class BaseAutoencoder(
         """Return the reconstruction loss of each row."""
         loss = get_loss(self.loss)
         if module.network.takes_missing:
-            # What was not seen is taken to be as predicted: no error, no gradient.
-            target = torch.where(target.isnan(), loss.mean(output).detach(), target)
+            # What is not there is zero, and so is its prediction: no error under any loss.
+            missing = target.isnan()
+            output = output.masked_fill(missing, 0.0 if loss.scaled else LOG_ZERO)
+            target = target.masked_fill(missing, 0.0)
         return loss.value(output, target)
 
     def _compressing_network(self) -> Network:
@@ -211,6 +225,12 @@ class BaseAutoencoder(
         self._validate_params()
         resume = self.warm_start and self.__sklearn_is_fitted__()
         rows, kind = check_rows(self, X, reset=not resume)
+        targets = self._check_targets(y, rows.shape[0])
+        if X_val is not None and targets is not None:
+            raise ValueError(
+                "X_val cannot be judged where y says what to make of the rows of X; leave X_val "
+                "out, and validation_fraction of X and y is held out."
+            )
         held_out = None if X_val is None else check_rows(self, X_val, reset=False)[0]
         context = open_context(self, self.max_iter)
         if context is not None:
@@ -218,7 +238,7 @@ class BaseAutoencoder(
         module, trained = fit_module(
             self,
             rows,
-            self._check_targets(y),
+            targets,
             kind,
             sample_weight,
             held_out,
@@ -261,13 +281,13 @@ class BaseAutoencoder(
         module, trained = fit_module(
             self,
             rows,
-            self._check_targets(y),
+            self._check_targets(y, rows.shape[0]),
             kind,
             sample_weight,
             None,
             resume=resume,
             one_pass=True,
-            callbacks=list(self.callbacks or []),
+            callbacks=check_callbacks(self.callbacks),
         )
         self._set_fitted(module, trained, kind, continues=resume, keep_state=True)
         return self
@@ -292,6 +312,7 @@ class BaseAutoencoder(
             entry["valid_score"] for entry in self.history_ if "valid_score" in entry
         ] or None
         self.best_loss_ = trained.best_loss
+        self.best_epoch_ = trained.best_epoch
         self.n_components_ = self._n_features_out = len(module.code_mean)
         self.device_ = str(module.center.device)
         self.module_ = module
@@ -303,7 +324,7 @@ class BaseAutoencoder(
 
     def _listeners(self, context: Any, X: Any, y: Any, kind: Kind) -> list[Any]:
         """Collect the callbacks of a fit: the user's, and those that scikit-learn has set."""
-        listeners = list(self.callbacks or [])
+        listeners = check_callbacks(self.callbacks)
         if context is not None:
             from sklearn_ae._backend.callbacks import ScikitLearnCallbacks
 
@@ -416,11 +437,11 @@ class BaseAutoencoder(
             At most 1; higher is better. Of rows that are all equal: 1 if they are
             reconstructed, else 0.
         """
-        rows, _, module = self._to_infer(X, "score", sample_weight)
+        rows, _, module = self._to_infer(X, "score", sample_weight, y)
         errors, _ = self._squared_errors(rows, module)
         weight = rows.take_weight(slice(0, len(rows)))
         error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
-        return share_explained(error, float(spread(rows)[1].sum()))
+        return share_explained(error, float(spread(rows.targets or rows)[1].sum()))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows.
@@ -455,7 +476,7 @@ class BaseAutoencoder(
         return codes + random_state.standard_normal(codes.shape) * spread
 
     def _to_infer(
-        self, X: Any, method: str, sample_weight: Any = None
+        self, X: Any, method: str, sample_weight: Any = None, y: Any = None
     ) -> tuple[Rows, Kind, AutoencoderModule]:
         """Validate rows for a method of the fitted estimator."""
         check_is_fitted(self)
@@ -464,7 +485,10 @@ class BaseAutoencoder(
         module = self._module_as(kind.dtype)
         weight = check_weight(sample_weight, X.shape[0])
         ragged = module.network.takes_missing
-        rows = Rows(X, weight, module.center.device, kind.dtype, ragged)
+        y = self._check_targets(y, X.shape[0])
+        device = module.center.device
+        targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
+        rows = Rows(X, weight, device, kind.dtype, ragged, targets)
         return rows.standardized(module.center, module.scale, module.center.dtype), kind, module
 
     def _module_as(self, dtype: torch.dtype) -> AutoencoderModule:
@@ -489,18 +513,18 @@ class BaseAutoencoder(
 
     def _squared_errors(self, rows: Rows, module: AutoencoderModule) -> tuple[Tensor, Tensor]:
         """Sum of each row's squared errors, in network units, and the number of its entries."""
-
-        def errors(x: Tensor) -> Tensor:
-            squares = (get_loss(self._fitted_loss).mean(module(x)) - x).square()
-            if not module.network.takes_missing:
-                return squares.sum(1)
-            seen = ~x.isnan()
-            return torch.stack([squares.where(seen, 0).sum(1), seen.sum(1)], 1)
-
-        result = by_chunks(rows, errors, module.network.rows_at_once)
-        if result.ndim == 2:
-            return result[:, 0], result[:, 1]
-        return result, torch.full_like(result, rows.n_features)
+        targets = rows.targets or rows
+        sums, counts = [], []
+        with torch.no_grad():
+            for chunk in rows.chunks(module.network.rows_at_once):
+                target = targets.take(chunk)
+                restored = get_loss(self._fitted_loss).mean(module(rows.take(chunk)))
+                squares = (restored - target).square()
+                if rows.ragged:
+                    squares = squares.masked_fill(target.isnan(), 0.0)
+                sums.append(squares.sum(1))
+                counts.append((~target.isnan()).sum(1))
+        return torch.cat(sums), torch.cat(counts)
 
     # What scikit-learn asks for
 

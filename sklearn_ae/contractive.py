@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -12,8 +13,12 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._fitting import by_chunks
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.networks import Network
 from sklearn_ae.networks._contractive import ContractiveModule, estimated_norm
 from sklearn_ae.networks.activations import ACTIVATIONS
+
+JACOBIAN_ENTRIES = 2**24
+"""Size up to which the Jacobians of several rows are held at a time, outside of training."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -43,7 +48,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         the network's units and returns one value a row, shape (batch_size,).
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+        ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
         Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
         and 256 from there.
@@ -62,8 +67,8 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         last weights kept.
     validation_fraction : float, default=0.1
         Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, and with
-        ``init="pca"`` the result is PCA.
+        less than one distinct row, all rows are trained and validated on alike, which proves
+        nothing.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -102,7 +107,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         nothing.
     n_projections : int, default=None
         Estimate the norm from that many random projections of the code, at the cost of as many
-        backward passes. None: exact, at the cost of as many as the code has numbers.
+        backward passes. None: exact, at a cost that grows with `n_components`.
 
     Attributes
     ----------
@@ -117,12 +122,16 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
     n_iter_ : int
         Number of epochs of the last call.
     loss_ : float
-        Training loss of the last epoch. Under squared error it is the share of variance
-        that is not explained.
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
     loss_curve_ : list of float
         Training loss of each epoch.
     best_loss_ : float
-        Lowest loss, on held-out rows where there are any, that of the weights kept.
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+    best_epoch_ : int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
         Fraction of the held-out rows' variance explained after each epoch.
     history_ : list of dict
@@ -178,15 +187,22 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         y: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        output = module(X)
-        terms = {"reconstruction": self._compare(module, output, X if y is None else y)}
         if not self.contraction:
-            return terms
+            return super()._loss(module, X, y, sample_weight)
         if self.n_projections is None:
-            norms = module.squared_norm(X)
+            code, norms = module.encode_with_norm(X)
         else:
+            code = module.encode(X)
             norms = estimated_norm(module.encode, X, self.n_projections)
-        return terms | {"contraction": self.contraction * norms}
+        error = self._compare(module, module.decode(code), X if y is None else y)
+        return {"reconstruction": error, "contraction": self.contraction * norms}
+
+    def _rows_at_once(self, network: Network) -> int:
+        """As many rows as Jacobians, one number for each component and feature, allow."""
+        n_features = math.prod(self.input_shape_)
+        return max(
+            1, min(JACOBIAN_ENTRIES // (self.n_components * n_features), network.rows_at_once)
+        )
 
     def jacobian_norm(self, X):
         """Frobenius norm of the encoder's Jacobian at each row.
@@ -204,5 +220,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         """
         rows, kind, module = self._to_infer(X, "jacobian_norm")
         assert isinstance(module, ContractiveModule)
-        squares = by_chunks(rows, module.squared_norm, module.network.rows_at_once)
+        squares = by_chunks(
+            rows, lambda x: module.encode_with_norm(x)[1], self._rows_at_once(module.network)
+        )
         return kind.wrap(squares.sqrt() / module.scale)

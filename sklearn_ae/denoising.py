@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
@@ -22,6 +22,9 @@ from sklearn_ae._network_choice import LinearStart
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._denoising import DenoisingModule
+
+STEP = 0.2
+"""Share of the way to the mean that a step of the walk takes; large steps spread too far."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -53,7 +56,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         the network's units and returns one value a row, shape (batch_size,).
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+        ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
         Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
         and 256 from there.
@@ -72,8 +75,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         last weights kept.
     validation_fraction : float, default=0.1
         Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, and with
-        ``init="pca"`` the result is PCA.
+        less than one distinct row, all rows are trained and validated on alike, which proves
+        nothing.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -130,12 +133,16 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     n_iter_ : int
         Number of epochs of the last call.
     loss_ : float
-        Training loss of the last epoch. Under squared error it is the share of variance
-        that is not explained.
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
     loss_curve_ : list of float
         Training loss of each epoch.
     best_loss_ : float
-        Lowest loss, on held-out rows where there are any, that of the weights kept.
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+    best_epoch_ : int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
         Fraction of the held-out rows' variance explained after each epoch.
     history_ : list of dict
@@ -184,7 +191,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     }
 
     def _build_module(self, n_features: int) -> DenoisingModule:
-        if self.noise != "gaussian" and (self.noise_level or 0) > 1:
+        is_share = self.noise in ("masking", "salt_and_pepper")
+        if is_share and (self.noise_level or 0) > 1:
             raise ValueError(
                 f"noise_level={self.noise_level} is a share of entries under "
                 f"noise={self.noise!r} and cannot exceed 1."
@@ -201,12 +209,14 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     @torch.no_grad()
     def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:  # type: ignore[override]
         """Note the range of the features and the noise level, before the start at PCA."""
-        ends = [torch.stack([x.amin(0), x.amax(0)]) for x in map(X.take, X.chunks())]
-        module.least.copy_(torch.stack(ends)[:, 0].amin(0))
-        module.most.copy_(torch.stack(ends)[:, 1].amax(0))
+        module.least.fill_(torch.inf)
+        module.most.fill_(-torch.inf)
+        for x in map(X.take, X.chunks()):
+            torch.minimum(module.least, x.nan_to_num(torch.inf).amin(0), out=module.least)
+            torch.maximum(module.most, x.nan_to_num(-torch.inf).amax(0), out=module.most)
         level = self.noise_level
         if level is None and self.noise == "gaussian":
-            level = 0.3 * float(spread(X)[1].mean()) ** 0.5 * float(module.scale)
+            level = 0.3 * float(spread(X)[1].mean()) ** 0.5 * float(module.scale) or 0.3
         module.level.fill_(0.25 if level is None else level)
         super()._pretrain(module, X, seed)
 
@@ -223,12 +233,13 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     @torch.no_grad()
     def _describe(self, module: DenoisingModule, X: Rows) -> dict[str, Any]:
         mean = get_loss(self.loss).mean
-        squares = torch.zeros_like(module.residual)
+        squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
         for chunk in X.chunks(module.network.rows_at_once):
             x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
             restored = mean(module(module.corrupt(x)))
             squares += weight @ (restored - x).square().nan_to_num()
-        module.residual.copy_((squares / X.total_weight).sqrt())
+            seen += weight @ (~x.isnan()).to(weight)
+        module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())
         return {"noise_level_": None if callable(self.noise) else float(module.level)}
 
     def score_field(self, X):
@@ -241,7 +252,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
         Returns
         -------
-        field : ndarray of shape (n_samples, n_features)
+        field : ndarray of the shape of `X`
             ``(reconstruct(X) - X) / noise_level_ ** 2``.
 
         Raises
@@ -250,19 +261,21 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             Unless trained under Gaussian noise and squared error, which alone make it so.
         """
         rows, kind, module = self._to_infer(X, "score_field")
+        assert isinstance(module, DenoisingModule)
         if not self._has_score():
             raise ValueError(
                 f"score_field needs noise='gaussian' and loss='squared_error'; this estimator "
-                f"has noise={self.noise!r} and loss={self._fitted_loss!r}."
+                f"has noise={module.noise!r} and loss={self._fitted_loss!r}."
             )
 
         def field(x: Tensor) -> Tensor:
             return (module(x) - x) * module.scale / self.noise_level_**2
 
-        return kind.wrap(by_chunks(rows, field, module.network.rows_at_once))
+        result = by_chunks(rows, field, module.network.rows_at_once)
+        return kind.wrap(result.reshape(-1, *self.input_shape_))
 
     @torch.no_grad()
-    def sample(self, n_samples=1, random_state=None, n_steps=100):
+    def sample(self, n_samples=1, random_state=None, n_steps=300):
         """Draw new rows by a Markov chain.
 
         A chain starts at a row decoded from a likely code, spoilt. Under Gaussian noise and
@@ -276,7 +289,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             Number of rows, each the end of a chain of its own.
         random_state : int, RandomState instance or None, default=None
             Fixes the draw.
-        n_steps : int, default=100
+        n_steps : int, default=300
             Length of the chains.
 
         Returns
@@ -286,14 +299,22 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         """
         check_count(n_steps, "n_steps")
         random_state = check_random_state(random_state)
-        start = super().sample(n_samples, random_state)
-        kind, module = kind_of(self._kind), self.module_
-        x = torch.as_tensor(np.array(start).reshape(n_samples, -1), device=module.center.device)
-        x = (x.to(module.center) - module.center) / module.scale
+        check_is_fitted(self)
+        check_count(n_samples, "n_samples")
+        kind = kind_of(self._kind)
+        module = self._module_as(kind.dtype)
         assert isinstance(module, DenoisingModule)
-        with drawing_from(make_generator(random_state.randint(2**31 - 1), x.device)):
-            x = self._walk(module, module.corrupt(x), n_steps)
-        return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
+        codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
+        with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
+            rows = [
+                self._walk(module, module.corrupt(self._mean(module, part)), n_steps)
+                for part in codes.split(module.network.rows_at_once)
+            ]
+        x = torch.cat(rows) * module.scale + module.center
+        return kind.wrap(x.reshape(-1, *self.input_shape_))
+
+    def _mean(self, module: DenoisingModule, codes: Tensor) -> Tensor:
+        return get_loss(self._fitted_loss).mean(module.decode(codes))
 
     def _walk(self, module: DenoisingModule, spoilt: Tensor, n_steps: int) -> Tensor:
         """Take chains of spoilt rows further; return the rows that they were made of."""
@@ -304,9 +325,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             return (mean + module.residual * torch.randn_like(mean)).clamp(loss.lower, loss.upper)
 
         for _ in range(n_steps):
-            if self._has_score():  # Langevin's walk along the score, half way to the mean
-                noise = module.level / module.scale * torch.randn_like(spoilt)
-                spoilt = spoilt + 0.5 * (module(spoilt) - spoilt) + noise
+            if self._has_score():  # Langevin's walk along the score
+                noise = (2 * STEP) ** 0.5 * module.level / module.scale * torch.randn_like(spoilt)
+                spoilt = spoilt + STEP * (module(spoilt) - spoilt) + noise
             else:
                 spoilt = module.corrupt(draw())
         return draw()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -59,7 +58,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         the network's units and returns one value a row, shape (batch_size,).
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+        ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
         Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
         and 256 from there.
@@ -78,8 +77,8 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         last weights kept.
     validation_fraction : float, default=0.1
         Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, and with
-        ``init="pca"`` the result is PCA.
+        less than one distinct row, all rows are trained and validated on alike, which proves
+        nothing.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -120,9 +119,11 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     n_active : int, default=None
         Number of active units of a code. Under ``"topk"`` None is a share of
         `sparsity_target`, at least one; under ``"l1"`` None leaves `sparsity_weight` as it is.
+        Not used under ``"kl"``.
     encoding_factor : float, default=1.0
-        Under ``"topk"`` a fitted estimator keeps the ``encoding_factor * n_active`` largest
-        units. More than in training often makes better features for a classifier.
+        Under ``"topk"``, and there only, a fitted estimator keeps the
+        ``encoding_factor * n_active`` largest units. More than in training often makes better
+        features for a classifier.
 
     Attributes
     ----------
@@ -137,12 +138,16 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     n_iter_ : int
         Number of epochs of the last call.
     loss_ : float
-        Training loss of the last epoch. Under squared error it is the share of variance
-        that is not explained.
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
     loss_curve_ : list of float
         Training loss of each epoch.
     best_loss_ : float
-        Lowest loss, on held-out rows where there are any, that of the weights kept.
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+    best_epoch_ : int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
         Fraction of the held-out rows' variance explained after each epoch.
     history_ : list of dict
@@ -152,7 +157,8 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     device_ : str
         Where it was trained.
     mean_activation_ : ndarray of shape (n_components,)
-        Mean of each unit over the training rows, of its absolute value.
+        Mean of each unit over the training rows, of its absolute value; over the last chunk
+        after `partial_fit`.
     dead_units_ : float
         Share of units that no training row activates by more than a thousandth.
 
@@ -195,25 +201,22 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     }
 
     def _build_module(self, n_features: int) -> SparseModule:
-        n_active = self.n_active
-        if self.sparsity == "topk" and n_active is None:
-            n_active = max(1, round(self.sparsity_target * self.n_components))
-        if n_active is not None and n_active > self.n_components:
+        if self.sparsity != "kl" and (self.n_active or 0) > self.n_components:
             raise ValueError(
-                f"n_active={n_active} exceeds n_components={self.n_components}; lower it."
+                f"n_active={self.n_active} exceeds n_components={self.n_components}; lower it."
             )
-        kept = n_active
-        if self.sparsity == "topk" and n_active is not None:
-            kept = min(max(1, round(self.encoding_factor * n_active)), self.n_components)
         return SparseModule(
             self._compressing_network(),
             self.input_shape_,
             self.n_components,
             sparsity=self.sparsity,
-            start=math.log(self.sparsity_target / (1 - self.sparsity_target)),
-            n_active=n_active,
-            n_kept=kept,
+            sparsity_target=self.sparsity_target,
+            n_active=self.n_active,
+            encoding_factor=self.encoding_factor,
         )
+
+    def _settled_from(self) -> float:
+        return 0.5 if self.sparsity == "topk" else 0.0
 
     def _loss(
         self,
@@ -223,7 +226,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         raw = module.encoder(X).to(X.dtype)
-        code = module.sparsify(raw)
+        code = module.sparsify(raw, module.n_scheduled())
         terms = {
             "reconstruction": self._compare(module, module.decode(code), X if y is None else y)
         }

@@ -57,7 +57,7 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
         the network's units and returns one value a row, shape (batch_size,).
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+        ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
         Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
         and 256 from there.
@@ -76,8 +76,8 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
         last weights kept.
     validation_fraction : float, default=0.1
         Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, and with
-        ``init="pca"`` the result is PCA.
+        less than one distinct row, all rows are trained and validated on alike, which proves
+        nothing.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -131,12 +131,16 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
     n_iter_ : int
         Number of epochs of the last call.
     loss_ : float
-        Training loss of the last epoch. Under squared error it is the share of variance
-        that is not explained.
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
     loss_curve_ : list of float
         Training loss of each epoch.
     best_loss_ : float
-        Lowest loss, on held-out rows where there are any, that of the weights kept.
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+    best_epoch_ : int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
         Fraction of the held-out rows' variance explained after each epoch.
     history_ : list of dict
@@ -201,7 +205,26 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
         """
         return super().fit(X, y, sample_weight, X_val)
 
-    def _check_targets(self, y: Any) -> Any:
+    def score(self, X, y=None, sample_weight=None):
+        """Fraction of variance explained: of the targets, if there are any.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+        y : {array-like, sparse matrix, Tensor} of the shape of `X`, default=None
+            What should become of the rows, as in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1; higher is better.
+        """
+        return super().score(X, y, sample_weight)
+
+    def _check_targets(self, y: Any, n_samples: int) -> Any:
         y = to_plain(y)
         y = y if hasattr(y, "shape") else np.asarray(y)
         shape = tuple(y.shape)  # () of None
@@ -212,6 +235,8 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
                     f"{self.input_shape_}; what to make of a row is of its shape."
                 )
             return None
+        if shape[0] != n_samples:
+            raise ValueError(f"y has {shape[0]} rows, but X has {n_samples}.")
         if len(shape) > 2:
             y = y.reshape(shape[0], self.n_features_in_)
         if isinstance(y, Tensor) and y.device.type != "cpu":

@@ -19,6 +19,7 @@ from sklearn_ae._inputs import check_count
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import gaussian_divergence
+from sklearn_ae.networks import Network
 from sklearn_ae.networks._variational import VariationalModule
 
 ELBO_DRAWS = 64
@@ -48,8 +49,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     one search may run over several of them; to choose by likelihood give the search
     ``scoring=lambda estimator, X, y=None: estimator.score_samples(X).mean()``.
 
-    The history has both terms by name: a ``"kl"`` that stays at zero is a posterior that has
-    collapsed on the prior.
+    The history has both terms by name, as they enter the loss: a ``"kl"`` that stays at zero is a
+    posterior that has collapsed on the prior.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Size of the code. It may exceed the number of features.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``. With ``init="pca"`` that is a pull towards PCA.
+        ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
         Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
         and 256 from there.
@@ -76,8 +77,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         last weights kept.
     validation_fraction : float, default=0.1
         Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, and with
-        ``init="pca"`` the result is PCA.
+        less than one distinct row, all rows are trained and validated on alike, which proves
+        nothing.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -111,11 +112,11 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Distribution of a row given its code. ``"bernoulli"`` needs data in [0, 1].
     variance : {"learned", "per_feature"} or float, default="learned"
         Variance of the Gaussian likelihood: one number that is learned, one for each feature,
-        or a given one in squared units of `X`.
+        or a given one in squared units of `X`. Not used under ``"bernoulli"``.
     beta : float, default=1.0
         Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
     kl_warm_up : float, default=0.1
-        Share of the epochs over which `beta` rises from zero.
+        Share of the epochs of the first `fit` over which `beta` rises from zero.
     n_importance_samples : int, default=1
         Number of codes drawn for each row in a training step.
     binarize : bool, default=False
@@ -135,12 +136,16 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     n_iter_ : int
         Number of epochs of the last call.
     loss_ : float
-        Training loss of the last epoch. Under squared error it is the share of variance
-        that is not explained.
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
     loss_curve_ : list of float
         Training loss of each epoch.
     best_loss_ : float
-        Lowest loss, on held-out rows where there are any, that of the weights kept.
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+    best_epoch_ : int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
         Fraction of the held-out rows' variance explained after each epoch.
     history_ : list of dict
@@ -218,6 +223,12 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             variance=self.variance,
         )
 
+    def _settled_from(self) -> float:
+        return self.kl_warm_up
+
+    def _rows_at_once(self, network: Network) -> int:
+        return max(1, min(DECODED_ROWS // self.n_importance_samples, network.rows_at_once))
+
     def _says_loss(self) -> str:
         return f"likelihood={self.likelihood!r}"
 
@@ -234,8 +245,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     ) -> dict[str, Tensor]:
         target = X if y is None else y
         if self.binarize:
-            X = target = torch.bernoulli(X)
-        beta = self.beta * min(1.0, module.progress / (self.kl_warm_up or 1e-12))
+            X = target = (torch.rand_like(X) < X).to(X.dtype).where(~X.isnan(), X)
+        warmth = module.progress / self.kl_warm_up if self.kl_warm_up else 1.0
+        beta = self.beta * min(1.0, warmth)
         mean, log_variance = module.posterior(X)
         noise = torch.randn(
             self.n_importance_samples, *mean.shape, dtype=mean.dtype, device=mean.device
@@ -251,12 +263,14 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         return terms
 
     def _describe(self, module: VariationalModule, X: Rows) -> dict[str, Any]:
-        codes = by_chunks(X, module.encode, module.network.rows_at_once)
+        codes = by_chunks(X, module.encode, module.network.rows_at_once).to(X.precise)
+        weight = X.take_weight(slice(0, len(X))) / X.total_weight
+        spread_of_codes = weight @ (codes - weight @ codes).square()
         variance = module.log_variance.detach().exp() * module.scale.square()
         if self.likelihood == "bernoulli":
             variance = torch.full_like(variance, torch.nan)
         return {
-            "active_units_": int((codes.var(0, correction=0) > 0.01).sum()),
+            "active_units_": int((spread_of_codes > 0.01).sum()),
             "noise_variance_": float(variance) if variance.ndim == 0 else variance,
         }
 
@@ -287,6 +301,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     def score_samples(self, X, n_importance_samples=None):
         """Lower bound of the log-density of each row, in nats.
 
+        The evidence lower bound is estimated from 64 draws or more, the same for every row.
+
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
@@ -304,18 +320,17 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         assert isinstance(module, VariationalModule)
         if n_importance_samples is not None:
             check_count(n_importance_samples, "n_importance_samples")
+        decoded = min(DECODED_ROWS, 4 * module.network.rows_at_once)
         if n_importance_samples is None:
             noise = _even_noise(self.n_components_)[:, None]
-            at_once = max(1, DECODED_ROWS // len(noise))
+            at_once = max(1, decoded // len(noise))
             bounds = by_chunks(rows, lambda x: module.bound(x, noise.to(x)), at_once)
         else:
-            at_once = max(1, DECODED_ROWS // n_importance_samples)
+            at_once = max(1, decoded // n_importance_samples)
             shape = (n_importance_samples, self.n_components_)
             bounds = by_chunks(
                 rows, lambda x: module.tight_bound(x, _own_noise(x, shape)), at_once
             )
-        if self.likelihood == "gaussian":
-            bounds = bounds - rows.n_features * module.scale.log()
         return kind.wrap(bounds)
 
 

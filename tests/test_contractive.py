@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from sklearn_ae import ContractiveAutoencoder
 from sklearn_ae.networks import DenseNetwork
-from sklearn_ae.networks._contractive import estimated_norm, squared_norm
+from sklearn_ae.networks._contractive import encode_with_norm, estimated_norm
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 SMOOTH = ["silu", "gelu", "tanh", "logistic", "identity"]
@@ -46,7 +46,9 @@ def test_norm_equals_the_full_jacobian_of_automatic_differentiation(
 ):
     module = _module(hidden, activation, code_activation)
     x = torch.randn(6, 5, dtype=torch.float64)
-    torch.testing.assert_close(module.squared_norm(x), _by_autograd(module, x), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        module.encode_with_norm(x)[1], _by_autograd(module, x), rtol=1e-10, atol=0
+    )
 
 
 def test_one_logistic_layer_has_the_closed_form():
@@ -54,7 +56,7 @@ def test_one_logistic_layer_has_the_closed_form():
     x = torch.randn(6, 5, dtype=torch.float64)
     weight, h = module.encoder.layers[0].weight, module.encode(x)
     expected = ((h * (1 - h)).square() * weight.square().sum(1)).sum(1)
-    torch.testing.assert_close(module.squared_norm(x), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(module.encode_with_norm(x)[1], expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("hidden", [(), (7, 4)])
@@ -62,7 +64,7 @@ def test_gradient_of_the_norm_equals_that_of_the_full_jacobian(hidden):
     module = _module(hidden, "tanh", "logistic")
     x = torch.randn(4, 5, dtype=torch.float64)
     parameters = list(module.encoder.parameters())
-    ours = torch.autograd.grad(module.squared_norm(x).sum(), parameters, allow_unused=True)
+    ours = torch.autograd.grad(module.encode_with_norm(x)[1].sum(), parameters, allow_unused=True)
     full = sum(
         torch.autograd.functional.jacobian(
             lambda row: module.encode(row[None])[0], row, create_graph=True
@@ -79,7 +81,7 @@ def test_any_encoder_takes_the_general_path():
     x = torch.randn(6, 5, dtype=torch.float64)
     wrapped = torch.nn.Sequential(module.encoder)
     torch.testing.assert_close(
-        squared_norm(wrapped, ACTIVATIONS["logistic"], x), module.squared_norm(x)
+        encode_with_norm(wrapped, ACTIVATIONS["logistic"], x)[1], module.encode_with_norm(x)[1]
     )
 
 
@@ -88,7 +90,7 @@ def test_estimate_has_the_norm_as_its_mean():
     x = torch.randn(4, 5, dtype=torch.float64)
     torch.manual_seed(0)
     estimate = estimated_norm(module.encode, x, 20_000).detach()
-    torch.testing.assert_close(estimate, module.squared_norm(x).detach(), rtol=0.03, atol=0)
+    torch.testing.assert_close(estimate, module.encode_with_norm(x)[1].detach(), rtol=0.03, atol=0)
 
 
 @pytest.mark.parametrize("n_projections", [None, 2])

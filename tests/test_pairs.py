@@ -5,16 +5,20 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 
 from sklearn_ae import (
     Autoencoder,
     ContractiveAutoencoder,
+    ConvolutionalAutoencoder,
     DenoisingAutoencoder,
     SparseAutoencoder,
     VariationalAutoencoder,
 )
+from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import (
     ConvolutionalNetwork,
     DenseNetwork,
@@ -129,3 +133,120 @@ def test_parameters_of_a_network_are_validated():
         Autoencoder(2, network="dense").fit(X)
     with pytest.raises(ValueError, match="'cell' parameter of LSTMNetwork"):
         Autoencoder(2, network=LSTMNetwork(cell="rnn")).fit(X)
+
+
+def _ragged(n_rows=60, n_steps=9):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(n_rows, 1)) * np.sin(np.arange(n_steps) + rng.normal(size=(n_rows, 1)))
+    rows[np.arange(n_steps) >= rng.integers(4, n_steps + 1, size=(n_rows, 1))] = np.nan
+    return rows
+
+
+@pytest.mark.parametrize("network", ["lstm", "recursive"])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "masking", "salt_and_pepper", "bits"])
+def test_ragged_rows_under_every_objective(objective, network):
+    rows = _ragged()
+    params = {}
+    if objective in ("masking", "salt_and_pepper"):
+        objective, params = "denoising", {"noise": objective, "noise_level": 0.3}
+    if objective == "bits":
+        rows = 1 / (1 + np.exp(-rows))
+        objective, params = "variational", {"likelihood": "bernoulli", "binarize": True}
+    pair = _make(objective, network).set_params(**params).fit(rows)
+    codes = pair.transform(rows)
+    assert np.isfinite(codes).all()
+    assert np.isfinite(pair.reconstruct(rows)).all()
+    assert np.isfinite(pair.score_samples(rows)).all()
+    assert np.isfinite(pair.loss_)
+    np.testing.assert_allclose(pair.transform(rows[:1, :]), codes[:1], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper"])
+def test_noise_does_not_change_the_length_of_a_sequence(noise):
+    rows = _ragged()
+    pair = _make("denoising", "lstm").set_params(noise=noise, noise_level=0.3).fit(rows)
+    x = torch.from_numpy(rows).to(pair.module_.center)
+    spoilt = pair.module_.corrupt(x)
+    assert torch.equal(spoilt.isnan(), x.isnan())
+    assert not torch.equal(spoilt.nan_to_num(), x.nan_to_num())
+
+
+def test_density_of_ragged_rows_counts_what_is_there():
+    rows = _ragged()
+    one, thousand = (
+        _make("variational", "lstm").fit(a * rows).score_samples(a * rows) for a in (1, 1000)
+    )
+    counts = (~np.isnan(rows)).sum(axis=1)
+    np.testing.assert_allclose((one - thousand) / np.log(1000), counts, atol=0.05)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "binary_crossentropy", "poisson"])
+def test_what_is_not_there_costs_nothing(loss):
+    rows = np.abs(_ragged()) / 5
+    pair = _make("plain", "lstm").set_params(loss=loss).fit(rows)
+    module = pair.module_
+    x = (torch.from_numpy(rows).to(module.center) - module.center) / module.scale
+    with torch.no_grad():
+        values = pair._compare(module, module(x), x)
+        entries = get_loss(loss).value(module(x).reshape(-1, 1), x.reshape(-1, 1)).view(x.shape)
+    torch.testing.assert_close(values, entries.nansum(1) / x.shape[1])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_weights_are_copies_also_when_judged(objective):
+    rng = np.random.default_rng(3)
+    weight = rng.integers(1, 4, size=40)
+    pair = _make(objective, "dense").set_params(max_iter=3, batch_size=1000)
+    weighted = clone(pair).fit(X, sample_weight=weight)
+    copied = clone(pair).fit(np.repeat(X, weight, axis=0))
+    for one, other in zip(weighted.history_, copied.history_, strict=True):
+        assert one["valid_loss"] == pytest.approx(other["valid_loss"], rel=1e-8)
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-8)
+
+
+def test_patience_waits_until_the_objective_has_settled():
+    params = {"max_iter": 60, "n_iter_no_change": 3, "early_stopping": False, "random_state": 0}
+    sparse = SparseAutoencoder(20, sparsity="topk", n_active=2, **params).fit(X)
+    assert sparse.n_iter_ > 30
+    vae = VariationalAutoencoder(2, kl_warm_up=0.9, **params).fit(X)
+    assert vae.n_iter_ > 54
+    assert vae.best_loss_ == min(vae.loss_curve_[54:])
+
+
+def test_going_on_does_not_run_the_schedule_again():
+    sparse = SparseAutoencoder(
+        20, sparsity="topk", n_active=2, max_iter=30, warm_start=True, random_state=0
+    ).fit(X)
+    module = sparse.module_
+    kept = []
+    module.train()
+    sparse.callbacks = [_Record(kept)]
+    sparse.set_params(max_iter=3).fit(X)
+    assert kept == [2, 2, 2]
+    assert sparse.history_[30]["reconstruction"] < 1.5 * sparse.history_[29]["reconstruction"]
+
+
+class _Record(Callback):
+    def __init__(self, kept):
+        self.kept = kept
+
+    def on_epoch_end(self, net, **kwargs):
+        net.module_.train()
+        self.kept.append(net.module_.n_scheduled())
+
+
+def test_encoding_factor_does_not_reach_training():
+    fits = [
+        SparseAutoencoder(
+            20, sparsity="topk", n_active=2, encoding_factor=factor, max_iter=10, random_state=0
+        ).fit(X)
+        for factor in (1.0, 5.0)
+    ]
+    weights = [list(fit.module_.parameters()) for fit in fits]
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_estimators_are_no_networks():
+    with pytest.raises(ValueError, match="is the estimator ConvolutionalAutoencoder"):
+        SparseAutoencoder(network=ConvolutionalAutoencoder()).fit(X)
+    assert not hasattr(Autoencoder, "encoder")

@@ -149,7 +149,7 @@ def test_dead_units_are_pulled_up_until_they_count():
     module.usage.copy_(torch.tensor([0.9, 0.9, 0.1, 0.1, 0.0, 0.0]))
     raw = torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0, -4.0]], requires_grad=True)
     module.progress = 1.0
-    pull = module.revival(raw, module.sparsify(raw), module.usage)
+    pull = module.revival(raw, module.sparsify(raw, 2), module.usage)
     torch.testing.assert_close(pull, torch.tensor([(3.0 + 6.0) / 6]))
     (gradient,) = torch.autograd.grad(pull.sum(), raw)
     torch.testing.assert_close(gradient, torch.tensor([[0, 0, 0, 0, -1 / 6, -1 / 6]]))

@@ -29,6 +29,9 @@ class BestWeights(Callback):
         rows by a paired t-test.
     has_evidence : bool
         Whether the held-out rows are not those of the training.
+    settled_from : float
+        Number of epochs over which the objective changes. Training losses of that time do not
+        compare with later ones, and patience does not run.
     """
 
     def __init__(
@@ -38,17 +41,19 @@ class BestWeights(Callback):
         patience: float,
         demand_evidence: bool,
         has_evidence: bool,
+        settled_from: float,
     ) -> None:
         self.monitor = monitor
         self.tol = tol
         self.patience = patience
         self.demand_evidence = demand_evidence
         self.has_evidence = has_evidence
+        self.settled_from = settled_from
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Start from what is there."""
         self.best_loss = self.reference = math.inf
-        self.waited = 0
+        self.waited = self.kept_epoch = 0
         if self.monitor == "valid_loss":
             self.start = self.best = net.validate()
             self.best_loss = self.reference = self.start.loss
@@ -56,10 +61,14 @@ class BestWeights(Callback):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Compare this epoch with the best."""
         loss = net.history[-1, self.monitor]
+        if len(net.history) <= self.settled_from:
+            self.waited = -1
+            if self.monitor == "train_loss":
+                self.best_loss = self.reference = math.inf
         if loss < self.best_loss:
             self.best_loss = loss
             if self.monitor == "valid_loss":
-                self.best = net.validation
+                self.best, self.kept_epoch = net.validation, len(net.history)
         if loss < self.reference - self.tol * abs(self.reference) or math.isinf(self.reference):
             self.reference = loss
             self.waited = 0
@@ -70,10 +79,11 @@ class BestWeights(Callback):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Put the best weights back."""
         if self.monitor != "valid_loss":
+            self.kept_epoch = len(net.history)
             return
         is_proved = self.has_evidence and self.best.is_better_than(self.start)
         if self.demand_evidence and not is_proved:
-            self.best = self.start
+            self.best, self.kept_epoch = self.start, 0
         self.best_loss = self.best.loss
         net.flat.values.data.copy_(self.best.parameters)
 

@@ -79,7 +79,7 @@ class Plan(NamedTuple):
     step : callable
         Batch to named loss terms; writes the gradient.
     judge : callable
-        ``(rows, target)`` to the loss and the squared error of each row.
+        ``(rows, target, weight)`` to the loss and the squared error of each row.
     learning_rate_init : float
     schedule : str
         A key of ``SCHEDULES``.
@@ -87,19 +87,20 @@ class Plan(NamedTuple):
         Weight decay.
     max_iter : int
         Epochs at most.
-    has_budget : bool
-        Whether there is a course from start to end, and not one pass of unknown many.
+    has_course : bool
+        Whether the objective takes its course from start to end. It is over in a pass of
+        unknown many and where training goes on.
     seed : int
         Of what a loss draws when it is judged: the same draws after every epoch.
     """
 
     step: Callable[[Batch], Terms]
-    judge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    judge: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
     learning_rate_init: float
     schedule: str
     alpha: float
     max_iter: int
-    has_budget: bool
+    has_course: bool
     seed: int
 
 
@@ -204,7 +205,7 @@ class AutoencoderNet(NeuralNet):
         sums: Terms = {}
         for number, batch in enumerate(batches):
             progress = (epoch * n_batches + number) / n_steps
-            if self.plan.has_budget:
+            if self.plan.has_course:
                 self.module_.progress = progress
             if own_schedule:
                 group["lr"] = self.plan.learning_rate_init * schedule(progress)
@@ -264,7 +265,9 @@ class AutoencoderNet(NeuralNet):
         with draws:
             for batch in self.held_out:
                 draws.twins = batch.twins
-                batch_losses, batch_errors = self.plan.judge(batch.rows, batch.target)
+                batch_losses, batch_errors = self.plan.judge(
+                    batch.rows, batch.target, batch.weight
+                )
                 losses.append(batch_losses)
                 errors.append(batch_errors)
         weight = rows.take_weight(slice(0, len(rows))).to(losses[0])

@@ -101,15 +101,18 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
 
     def _draw_for_twins(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         assert self.twins is not None
-        size = list(args[0].shape if func in _LIKE else torch.Size(args))
-        if len(size) < 2 or size[-2] != len(self.twins):
-            return func(*args, **kwargs)
-        size[-2] = int(self.twins.max()) + 1
+        kwargs = dict(kwargs)
         if func in _LIKE:
-            drawn = func(args[0].new_empty(size), *args[1:], **kwargs)
+            like = args[0] if args else kwargs.pop("input")
+            size = list(like.shape)
         else:
-            drawn = func(*size, **kwargs)
-        return drawn.index_select(-2, self.twins)
+            sizes = args or (kwargs.pop("size"),)
+            size = list(sizes if isinstance(sizes[0], int) else sizes[0])
+        shared = len(size) > 1 and size[-2] == len(self.twins)
+        if shared:
+            size[-2] = int(self.twins.max()) + 1
+        drawn = func(like.new_empty(size), **kwargs) if func in _LIKE else func(size, **kwargs)
+        return drawn.index_select(-2, self.twins) if shared else drawn
 
 
 _GRID = 2.0**20

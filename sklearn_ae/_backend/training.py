@@ -35,7 +35,7 @@ class Training:
         The loss, where it is nothing but that of the reconstruction; a dense network then
         takes the hand-written step.
     judge : callable
-        ``(module, rows, target)`` to the loss and the squared error of each row.
+        ``(module, rows, target, weight)`` to the loss and the squared error of each row.
     products : torch.dtype
         Precision of the matrix products.
     noise_level : float
@@ -50,7 +50,7 @@ class Training:
     held_out: Rows | None
     loss: LossFunction
     plain: Loss | None
-    judge: Callable[[AutoencoderModule, Tensor, Tensor], tuple[Tensor, Tensor]]
+    judge: Callable[..., tuple[Tensor, Tensor]]
     products: torch.dtype
     seeds: Any
     batch_size: int | str
@@ -59,7 +59,9 @@ class Training:
     schedule: str
     alpha: float
     max_iter: int
-    has_budget: bool
+    has_course: bool
+    settled_from: float
+    rows_at_once: int
     tol: float
     patience: float
     demand_evidence: bool
@@ -78,6 +80,8 @@ class Trained:
         One entry an epoch: its number, the loss, its terms, the held-out loss and score.
     best_loss : float
         Lowest held-out loss, or lowest training loss where nothing was held out.
+    best_epoch : int
+        Number of the epoch whose weights were kept; zero where it is the start.
     state : dict
         Optimiser and generators, as NumPy arrays.
     description : dict
@@ -86,6 +90,7 @@ class Trained:
 
     history: list[dict[str, float]]
     best_loss: float
+    best_epoch: int
     state: dict[str, Any]
     description: dict[str, Any] = field(default_factory=dict)
 
@@ -111,6 +116,7 @@ def train(training: Training) -> Trained:
         training.patience,
         training.demand_evidence,
         has_evidence=training.held_out is not training.rows,
+        settled_from=training.settled_from * training.max_iter,
     )
     listeners = [best, *training.callbacks]
     if training.progress is not None:
@@ -122,7 +128,7 @@ def train(training: Training) -> Trained:
         schedule=training.schedule,
         alpha=training.alpha,
         max_iter=training.max_iter,
-        has_budget=training.has_budget,
+        has_course=training.has_course,
         seed=training.seeds.split,
     )
     net = AutoencoderNet(training.module, flat, plan, listeners)
@@ -135,7 +141,7 @@ def train(training: Training) -> Trained:
     held_out = training.held_out
     judged = None
     if held_out is not None:
-        at_once = min(held_out.chunk_size, training.module.network.rows_at_once)
+        at_once = min(held_out.chunk_size, training.rows_at_once)
         judged = Batches(held_out.hold(), at_once)
     try:
         rows = training.rows.hold()
@@ -150,6 +156,7 @@ def train(training: Training) -> Trained:
     return Trained(
         [_plain(epoch) for epoch in net.history],
         float(best.best_loss),
+        best.kept_epoch,
         _save(net.optimizer_, flat, shuffle, noise),
     )
 

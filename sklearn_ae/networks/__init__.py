@@ -15,3 +15,5 @@ __all__ = [
     "RecursiveNetwork",
     "UNetNetwork",
 ]
+
+Network.__module__ = "sklearn_ae.networks"  # as messages should name it

@@ -35,15 +35,17 @@ class ContractiveModule(AutoencoderModule):
         """Map rows to bounded codes."""
         return self.activation.forward(self.encoder(x).to(x.dtype))
 
-    def squared_norm(self, x: Tensor) -> Tensor:
-        """Squared Frobenius norm of the Jacobian of ``encode`` at each row."""
-        return squared_norm(self.encoder, self.activation, x)
+    def encode_with_norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode; return also the squared Frobenius norm of the Jacobian at each row."""
+        return encode_with_norm(self.encoder, self.activation, x)
 
 
-def squared_norm(encoder: nn.Module, activation: Activation, x: Tensor) -> Tensor:
-    """Squared Frobenius norm of the Jacobian of ``activation(encoder(x))`` at each row.
+def encode_with_norm(
+    encoder: nn.Module, activation: Activation, x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return ``activation(encoder(x))`` and the squared Frobenius norm of its Jacobian.
 
-    Its rows are those of the encoder's Jacobian times the activation's derivatives:
+    The Jacobian's rows are those of the encoder's Jacobian times the activation's derivatives:
     ``sum_i phi'(a_i)^2 ||J_i||^2``. Differentiable with respect to the parameters.
 
     Parameters
@@ -55,13 +57,14 @@ def squared_norm(encoder: nn.Module, activation: Activation, x: Tensor) -> Tenso
 
     Returns
     -------
-    Tensor of shape (batch_size,)
+    code : Tensor of shape (batch_size, n_outputs)
+    norm : Tensor of shape (batch_size,)
     """
     if isinstance(encoder, DenseStack) and encoder.shortcut is None:
-        code, rows = _dense_rows(encoder, x)
+        pre, rows = _dense_rows(encoder, x)
     else:
-        code, rows = _any_rows(encoder, x)
-    return (derivative(activation, code).square() * rows).sum(1)
+        pre, rows = _any_rows(encoder, x)
+    return activation.forward(pre), (derivative(activation, pre).square() * rows).sum(1)
 
 
 def derivative(activation: Activation, pre: Tensor) -> Tensor:
@@ -86,7 +89,7 @@ def _dense_rows(stack: DenseStack, x: Tensor) -> tuple[Tensor, Tensor]:
         pre = layer(hidden)
         slopes.append(derivative(stack.activation, pre))
         hidden = stack.activation.forward(pre)
-    output = stack.layers[-1](hidden)
+    output = stack.layers[-1](hidden).to(x.dtype)
     first = stack.layers[0].weight
     if not slopes:
         return output, first.square().sum(1).expand_as(output)
@@ -94,7 +97,7 @@ def _dense_rows(stack: DenseStack, x: Tensor) -> tuple[Tensor, Tensor]:
     for layer, slope in zip(stack.layers[-2:0:-1], slopes[:0:-1], strict=True):
         product = (product * slope[:, None]) @ layer.weight  # (batch, n_outputs, width below)
     product = product * slopes[0][:, None]
-    return output, ((product @ (first @ first.t())) * product).sum(2)
+    return output, ((product @ (first @ first.t())) * product).sum(2).to(x.dtype)
 
 
 def _any_rows(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,7 @@ class DenoisingModule(AutoencoderModule):
             return (spoilt.to(x.dtype) - self.center) / self.scale
         if self.noise == "gaussian":
             return x + self.level / self.scale * torch.randn_like(x)
-        hit = torch.rand_like(x) < self.level
+        hit = (torch.rand_like(x) < self.level) & ~x.isnan()
         if self.noise == "masking":
             return torch.where(hit, -self.center / self.scale, x)
         ends = torch.where(torch.rand_like(x) < 0.5, self.least, self.most)

@@ -76,6 +76,7 @@ class ImageNetwork(Network):
 
     # The layers inside hold many numbers for each of a row.
     rows_at_once: ClassVar[int] = 256
+    cheap_in_double: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "image_shape": ["array-like", None],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,9 @@ class SparseModule(AutoencoderModule):
     row_shape : tuple of int
     n_components : int
     sparsity : {"kl", "l1", "topk"}
-    start : float
-        Pre-activation at which a logistic unit has the activation asked for.
-    n_active, n_kept : int or None
-        Number of units that ``"topk"`` keeps at the end of training, and when it is over.
+    sparsity_target : float
+    n_active : int or None
+    encoding_factor : float
     """
 
     usage: Tensor
@@ -39,45 +40,45 @@ class SparseModule(AutoencoderModule):
         row_shape: tuple[int, ...],
         n_components: int,
         sparsity: str,
-        start: float,
+        sparsity_target: float,
         n_active: int | None,
-        n_kept: int | None,
+        encoding_factor: float,
     ) -> None:
         super().__init__(network, row_shape, n_components)
-        self.sparsity, self.start = sparsity, start
-        self.n_active, self.n_kept = n_active, n_kept
+        self.sparsity = sparsity
+        # The pre-activation at which a logistic unit has the activation asked for.
+        self.start = math.log(sparsity_target / (1 - sparsity_target))
+        self.n_active = n_active or max(1, round(sparsity_target * n_components))
+        self.n_kept = min(max(1, round(encoding_factor * self.n_active)), n_components)
         # Of each unit: the running mean of its activation, or of its being active.
         self.register_buffer("usage", torch.full((n_components,), torch.nan))
         self.register_buffer("factor", torch.full((), 0.1))
 
     def encode(self, x: Tensor) -> Tensor:
         """Map rows to sparse codes."""
-        return self.sparsify(self.encoder(x).to(x.dtype))
+        n_kept = self.n_scheduled() if self.training else self.n_kept
+        return self.sparsify(self.encoder(x).to(x.dtype), n_kept)
 
-    def sparsify(self, raw: Tensor) -> Tensor:
-        """Map what the encoder gives to a sparse code."""
+    def sparsify(self, raw: Tensor, n_kept: int) -> Tensor:
+        """Map what the encoder gives to a sparse code; ``"topk"`` keeps `n_kept` units."""
         if self.sparsity == "kl":
             return torch.sigmoid(raw + self.start)
         if self.sparsity == "l1":
             return raw.relu()
-        values, places = raw.topk(self._n_now(), dim=1, sorted=False)
+        values, places = raw.topk(n_kept, dim=1, sorted=False)
         return torch.zeros_like(raw).scatter(1, places, values)
 
-    def _n_now(self) -> int:
-        """Return how many units are kept: all at first, `n_active` from half-way on."""
-        assert self.n_active is not None
-        assert self.n_kept is not None
-        if not self.training:
-            return self.n_kept
+    def n_scheduled(self) -> int:
+        """Return how many units training keeps: all at first, `n_active` from half-way on."""
         left = max(0.0, 1 - 2 * self.progress)
         return self.n_active + round(left * (self.n_components - self.n_active))
 
     def running_mean(self, values: Tensor, weight: Tensor | None) -> Tensor:
-        """Mean over many batches, with the gradient of this one's. Of this one in evaluation."""
+        """Mean over many batches, with the gradient of this one's."""
         share = torch.ones_like(values[:, 0]) if weight is None else weight
         mean = (share / share.sum()) @ values
         if not self.training:
-            return mean
+            return torch.where(self.usage.isnan(), mean, self.usage)
         with torch.no_grad():
             fresh = self.usage.isnan()
             self.usage.lerp_(mean, 1 - MEMORY).copy_(torch.where(fresh, mean, self.usage))

@@ -41,7 +41,8 @@ class VariationalModule(AutoencoderModule):
         super().__init__(network, row_shape, n_components)
         self.likelihood = likelihood
         start = torch.zeros_like(self.center if variance == "per_feature" else self.scale)
-        if likelihood == "gaussian" and isinstance(variance, str):
+        self.is_learned = likelihood == "gaussian" and isinstance(variance, str)
+        if self.is_learned:
             self.slow_log_variance = torch.nn.Parameter(start)
         else:
             self.register_buffer("slow_log_variance", start)
@@ -49,7 +50,8 @@ class VariationalModule(AutoencoderModule):
     @property
     def log_variance(self) -> Tensor:
         """Logarithm of the likelihood's variance: one or ``(n_features,)``."""
-        return (HASTE * self.slow_log_variance).clamp_min(LEAST_LOG_VARIANCE)
+        log_variance = HASTE * self.slow_log_variance
+        return log_variance.clamp_min(LEAST_LOG_VARIANCE) if self.is_learned else log_variance
 
     @torch.no_grad()
     def fix_variance(self, variance: float) -> None:
@@ -108,12 +110,18 @@ class VariationalModule(AutoencoderModule):
         return entries.sum(2)
 
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Evidence lower bound of each row, in network units."""
+        """Evidence lower bound of each row, in the units of the data."""
         mean, log_variance = self.posterior(x)
         errors, _ = self.importance(mean, log_variance, noise, x, 1.0)
-        return -errors.mean(0) - gaussian_divergence(mean, log_variance)
+        return self._in_units(x, -errors.mean(0) - gaussian_divergence(mean, log_variance))
 
     def tight_bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Importance-weighted bound of each row, in network units."""
+        """Importance-weighted bound of each row, in the units of the data."""
         _, weights = self.importance(*self.posterior(x), noise, x, 1.0)
-        return weights.logsumexp(0) - math.log(len(noise))
+        return self._in_units(x, weights.logsumexp(0) - math.log(len(noise)))
+
+    def _in_units(self, x: Tensor, bound: Tensor) -> Tensor:
+        """Turn a density per network unit into one per unit of the data."""
+        if self.likelihood == "bernoulli":
+            return bound
+        return bound - (~x.isnan()).sum(1) * self.scale.log()

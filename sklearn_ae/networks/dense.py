@@ -79,7 +79,20 @@ class DenseStack(nn.Module):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DenseNetwork(Network):
+class DenseParameters:
+    """What describes a dense network; estimators have it at their top level."""
+
+    hidden_layer_sizes: tuple[int, ...] = (128, 128, 128)
+    activation: str = "tanh"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DenseNetwork(DenseParameters, Network):
     """Fully connected network, shallow or deep.
 
     Parameters
@@ -97,14 +110,6 @@ class DenseNetwork(Network):
     >>> [tuple(layer.weight.shape) for layer in encoder.layers]
     [(64, 20), (3, 64)]
     """
-
-    hidden_layer_sizes: tuple[int, ...] = (128, 128, 128)
-    activation: str = "tanh"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-    }
 
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False

@@ -296,7 +296,8 @@ class RecursiveNetwork(SequenceNetwork):
     n_steps : int, default=None
         Number of steps of a flat row: its features are those of the first step, then those of
         the second and so on. None: as many as `n_channels` leaves. Arrays of shape
-        (n_samples, n_steps, n_channels) and lists of sequences say it themselves.
+        (n_samples, n_steps, n_channels) say it themselves. Of a list of sequences: the length
+        of the longest that may come. None: of the longest in training.
     n_channels : int, default=None
         Number of values of a step of a flat row. None: as many as `n_steps` leaves, or one.
     hidden_size : int, default=64
