@@ -96,7 +96,8 @@ def plane(
             chosen = codes[test_labels == digit][:300]
             cell.scatter(*chosen.T, s=5, color=plt.cm.tab10(digit), label=str(digit))
         cell.set(title=f"{name}: {accuracy:.1%} by 10 nearest neighbours")
-        cell.set(xlabel="code 1", ylabel="code 2")
+        (left, low), (right, high) = np.percentile(codes, [2, 98], axis=0)
+        cell.set(xlabel="code 1", ylabel="code 2", xlim=(left, right), ylim=(low, high))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", markerscale=3)
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(Path(RESULTS) / "mnist_2d.png", dpi=120)

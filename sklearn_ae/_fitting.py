@@ -30,6 +30,9 @@ from sklearn_ae.networks._module import (
     module_to_state,
 )
 
+HANDFUL = 64
+"""Number of rows up to which any network trains in float64 on float64 data."""
+
 CODE_SAMPLE = 2_000
 """Number of rows whose codes describe the distribution of all."""
 
@@ -194,7 +197,7 @@ def _new_module(
 
 
 def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind) -> Precision:
-    double = kind.double and module.network.cheap_in_double
+    double = kind.double and (module.network.cheap_in_double or len(rows) <= HANDFUL)
     return resolve_precision(
         estimator.precision, double, len(rows), inner_width(module), rows.device
     )

@@ -21,7 +21,7 @@ class Network(BaseEstimator):
     takes_missing : bool
         Whether rows may be ragged: what follows the end of a sequence is NaN.
     cheap_in_double : bool
-        Whether small data may be trained on in float64 at little cost.
+        Whether more than a handful of rows may be trained on in float64 at little cost.
     rows_at_once : int
         Number of rows up to which inference is fast. Inner layers that are much larger than
         a row want fewer.
