@@ -204,6 +204,15 @@ def test_weights_are_copies_also_when_judged(objective):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-8)
 
 
+@pytest.mark.parametrize("network", ["dense", "convolutional", "lstm", "recursive"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_products_in_low_precision_train_as_well(objective, network):
+    pair = _make(objective, network).set_params(max_iter=20)
+    low = clone(pair).set_params(precision="bfloat16").fit(X)
+    assert low.transform(X).dtype == np.float64
+    assert low.loss_ == pytest.approx(pair.fit(X).loss_, rel=0.2)
+
+
 def test_patience_waits_until_the_objective_has_settled():
     params = {"max_iter": 60, "n_iter_no_change": 3, "early_stopping": False, "random_state": 0}
     sparse = SparseAutoencoder(20, sparsity="topk", n_active=2, **params).fit(X)

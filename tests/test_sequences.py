@@ -3,9 +3,11 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 
 from sklearn_ae.lstm import LSTMAutoencoder
 from sklearn_ae.networks._module import AutoencoderModule
@@ -194,3 +196,23 @@ def test_derivatives_of_the_encoder_are_those_of_differences(estimator):
         parameter.grad is None or parameter.grad.isfinite().all()
         for parameter in module.parameters()
     )
+
+
+def test_any_collection_of_sequences_will_do():
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=length) for length in rng.integers(3, 9, size=20)]
+    estimator = LSTMAutoencoder(2, hidden_size=4, max_iter=2, random_state=0)
+    expected = estimator.fit(arrays).transform(arrays)
+    objects = np.empty(20, dtype=object)
+    objects[:] = arrays
+    tensors = [torch.from_numpy(array) for array in arrays]
+    for other in ([list(array) for array in arrays], objects, pd.Series(arrays), tensors):
+        np.testing.assert_array_equal(clone(estimator).fit(other).transform(other), expected)
+
+
+def test_longest_sequence_may_come_later():
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=length) for length in range(3, 33)]
+    estimator = LSTMAutoencoder(2, hidden_size=4, max_iter=2, n_steps=32, random_state=0)
+    assert estimator.fit(sequences[:20]).transform(sequences).shape == (30, 2)
+    assert np.isfinite(cross_val_score(estimator, sequences, cv=3)).all()

@@ -180,3 +180,26 @@ def test_targets_that_cannot_be_are_refused(digits):
     spoilt[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="y contains NaN"):
         _small().fit(noisy, spoilt)
+
+
+def test_score_goes_by_the_targets(digits):
+    clean, noisy, clean_test, noisy_test = digits
+    unet = _small(8, max_iter=15, learning_rate_init=0.01).fit(noisy, clean)
+    restored = unet.reconstruct(noisy_test)
+    spread = np.square(clean_test - clean_test.mean(axis=0)).mean()
+    expected = 1 - _error(restored, clean_test) / spread
+    assert unet.score(noisy_test, clean_test) == pytest.approx(expected, rel=1e-6)
+    assert unet.score(noisy_test) != pytest.approx(expected, rel=1e-2)
+    weight = np.random.default_rng(0).integers(1, 4, size=len(clean_test))
+    copies = [np.repeat(part, weight, axis=0) for part in (noisy_test, clean_test)]
+    weighted = unet.score(noisy_test, clean_test, sample_weight=weight)
+    assert weighted == pytest.approx(unet.score(*copies), rel=1e-6)
+
+
+def test_targets_must_match_their_rows(digits):
+    clean, noisy, _, _ = digits
+    for n_targets in (100, 30):
+        with pytest.raises(ValueError, match=f"y has {n_targets} rows, but X has 50"):
+            _small().fit(noisy[:50], clean[:n_targets])
+    with pytest.raises(ValueError, match="X_val cannot be judged where y says"):
+        _small().fit(noisy[:50], clean[:50], X_val=noisy[50:80])

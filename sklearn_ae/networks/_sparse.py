@@ -76,7 +76,7 @@ class SparseModule(AutoencoderModule):
     def running_mean(self, values: Tensor, weight: Tensor | None) -> Tensor:
         """Mean over many batches, with the gradient of this one's."""
         share = torch.ones_like(values[:, 0]) if weight is None else weight
-        mean = (share / share.sum()) @ values
+        mean = (values * (share / share.sum())[:, None]).sum(0)  # in full precision
         if not self.training:
             return torch.where(self.usage.isnan(), mean, self.usage)
         with torch.no_grad():
