@@ -538,7 +538,7 @@ class BaseAutoencoder(
 
         Returns
         -------
-        names : ndarray of str of shape (n_components_,)
+        names : ndarray of shape (n_codes,)
             The name of the class and a number for each component, or what the column tells the
             decoder besides.
         """
