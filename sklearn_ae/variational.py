@@ -301,7 +301,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     def score_samples(self, X, n_importance_samples=None):
         """Lower bound of the log-density of each row, in nats.
 
-        The evidence lower bound is estimated from 64 draws or more, the same for every row.
+        The evidence lower bound is estimated from 64 even draws or more.
 
         Parameters
         ----------
@@ -309,7 +309,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             Rows.
         n_importance_samples : int, default=None
             Number of codes drawn for each row, always the same for the same row. More come
-            closer to the log-density, from below. None: the evidence lower bound.
+            closer to the log-density, from below. None: as many as in training, where one
+            stands for the evidence lower bound.
 
         Returns
         -------
@@ -320,6 +321,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         assert isinstance(module, VariationalModule)
         if n_importance_samples is not None:
             check_count(n_importance_samples, "n_importance_samples")
+        elif self.n_importance_samples > 1:
+            n_importance_samples = self.n_importance_samples
         decoded = min(DECODED_ROWS, 4 * module.network.rows_at_once)
         if n_importance_samples is None:
             noise = _even_noise(self.n_components_)[:, None]

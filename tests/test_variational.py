@@ -131,6 +131,7 @@ def test_importance_weighted_objective_is_below_the_elbo_s(gaussian_rows):
     assert last["tightening"] < 0
     parts = last["reconstruction"] + last["kl"] + last["tightening"]
     assert last["train_loss"] == pytest.approx(parts)
+    np.testing.assert_array_equal(vae.score_samples(train), vae.score_samples(train, 5))
 
 
 def test_collapse_shows_in_the_history_and_in_the_active_units(gaussian_rows):
