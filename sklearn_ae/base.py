@@ -1,8 +1,8 @@
 """What all autoencoders share: parameters, the order of fit, inference and scoring.
 
-A variant declares its own hyperparameters and overrides at most three hooks:
-``_build_module``, ``_loss`` and ``_pretrain``. Think twice before adding anything else to
-this class.
+A variant declares its own hyperparameters and overrides hooks: ``_loss`` most of all, and
+``_build_module``, ``_pretrain`` or ``_describe`` where it must. Think twice before adding
+anything else to this class.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -37,8 +37,6 @@ from sklearn_ae._compat import (
 from sklearn_ae._fitting import by_chunks, fit_module
 from sklearn_ae._inputs import (
     Kind,
-    array_from_state,
-    array_to_state,
     check_callbacks,
     check_codes,
     check_count,
@@ -46,6 +44,7 @@ from sklearn_ae._inputs import (
     check_weight,
     kind_of,
 )
+from sklearn_ae._state import PlainState, unchanged_on_error
 from sklearn_ae.losses import LOSSES, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
@@ -54,25 +53,12 @@ LOG_ZERO = -30.0
 """Output whose mean is as good as zero, logistic or exponential."""
 
 
-def _unchanged_on_error(method: Callable) -> Callable:
-    """Leave the estimator as it was when ``method`` raises."""
-
-    @functools.wraps(method)
-    def guarded(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return guarded
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseAutoencoder(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    PlainState,
 ):
     """Base of all autoencoders. Not to be used directly."""
 
@@ -195,7 +181,7 @@ class BaseAutoencoder(
 
     # Fitting
 
-    @_unchanged_on_error
+    @unchanged_on_error
     @with_callbacks
     def fit(self, X, y=None, sample_weight=None, X_val=None):
         """Train the autoencoder.
@@ -253,7 +239,7 @@ class BaseAutoencoder(
             )
         return self
 
-    @_unchanged_on_error
+    @unchanged_on_error
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over one chunk of rows.
 
@@ -558,36 +544,3 @@ class BaseAutoencoder(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.array_api_support = True
         return tags
-
-    def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
-        """Move to another array library or device."""
-        for name in self._array_attributes():
-            setattr(self, name, converter(getattr(self, name)))
-
-    def _array_attributes(self) -> list[str]:
-        """Name the fitted attributes that are arrays, of the library and device of the data."""
-        return [
-            name
-            for name, value in vars(self).items()
-            if type(value) is type(self._kind) and name != "feature_names_in_"
-        ]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Describe the estimator without torch objects."""
-        state = dict(super().__getstate__())
-        if "module_" in state:
-            state["module_"] = module_to_state(state["module_"])
-            for name in self._array_attributes():
-                state[name] = array_to_state(state[name])
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if "module_" in state:
-            module = module_from_state(state["module_"])
-            try:
-                state["module_"] = module.to(state["device_"])
-            except (RuntimeError, AssertionError):  # a device that is not here
-                state["module_"], state["device_"] = module, "cpu"
-            state |= {name: array_from_state(value) for name, value in state.items()}
-        super().__setstate__(state)

@@ -1,0 +1,65 @@
+"""The state of an estimator: unchanged by errors, pickled without torch objects."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from sklearn_ae._inputs import array_from_state, array_to_state
+from sklearn_ae.networks._module import module_from_state, module_to_state
+
+
+def unchanged_on_error(method: Callable) -> Callable:
+    """Leave the estimator as it was when ``method`` raises."""
+
+    @functools.wraps(method)
+    def guarded(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return guarded
+
+
+class PlainState(BaseEstimator):
+    """Fitted attributes travel as plain values and NumPy arrays, to any device."""
+
+    def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
+        """Move to another array library or device."""
+        for name in self._array_attributes():
+            setattr(self, name, converter(getattr(self, name)))
+
+    def _array_attributes(self) -> list[str]:
+        """Name the fitted attributes that are arrays, of the library and device of the data."""
+        return [
+            name
+            for name, value in vars(self).items()
+            if type(value) is type(self._kind) and name != "feature_names_in_"
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Describe the estimator without torch objects."""
+        state = dict(super().__getstate__())
+        if "module_" in state:
+            state["module_"] = module_to_state(state["module_"])
+            for name in self._array_attributes():
+                state[name] = array_to_state(state[name])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "module_" in state:
+            module = module_from_state(state["module_"])
+            try:
+                state["module_"] = module.to(state["device_"])
+            except (RuntimeError, AssertionError):  # a device that is not here
+                state["module_"], state["device_"] = module, "cpu"
+            state |= {name: array_from_state(value) for name, value in state.items()}
+        super().__setstate__(state)
