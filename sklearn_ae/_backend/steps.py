@@ -90,14 +90,23 @@ class PlainDenseStep:
     module : AutoencoderModule
         One that :meth:`applies` to.
     loss : Loss
+    flat : FlatParameters
     products : torch.dtype
         Precision of the matrix products.
     """
 
-    def __init__(self, module: AutoencoderModule, loss: Loss, products: torch.dtype) -> None:
+    def __init__(
+        self,
+        module: AutoencoderModule,
+        loss: Loss,
+        flat: FlatParameters,
+        products: torch.dtype,
+    ) -> None:
         assert isinstance(module.encoder, DenseStack)
         assert isinstance(module.decoder, DenseStack)
-        self.gradient = DenseGradient(module.encoder, module.decoder, loss, products)
+        self.gradient = DenseGradient(
+            module.encoder, module.decoder, flat.values, flat.gradient, loss, products
+        )
 
     @staticmethod
     def applies(module: AutoencoderModule, loss: Loss) -> bool:

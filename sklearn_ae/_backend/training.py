@@ -165,7 +165,7 @@ def _choose_step(training: Training, flat: FlatParameters, noise: torch.Generato
     """Take the hand-written step where it applies, else automatic differentiation."""
     plain = training.plain
     if plain is not None and PlainDenseStep.applies(training.module, plain):
-        return PlainDenseStep(training.module, plain, training.products)
+        return PlainDenseStep(training.module, plain, flat, training.products)
     return AutogradStep(training.module, training.loss, flat, training.products, noise)
 
 
