@@ -26,8 +26,8 @@ from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.steps import Terms
 from sklearn_ae.networks._module import AutoencoderModule
 
-DOUBT = 0.16
-"""Chance to leave a good start for nothing: one standard error, where rows are many."""
+DOUBT = 0.05
+"""Chance to leave a good start for nothing."""
 
 
 class Validation(NamedTuple):
