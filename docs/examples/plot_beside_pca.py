@@ -95,8 +95,8 @@ print("best parameters:", search.best_params_)
 # %%
 # How training went
 # -----------------
-# The loss is the share of variance that is not explained. Training stops at the best
-# epoch on held-out rows.
+# The loss is the share of variance that is not explained. The weights of the best epoch on
+# held-out rows are kept.
 
 autoencoder = best["reducer"]
 epochs = [entry["epoch"] for entry in autoencoder.history_]
@@ -105,7 +105,7 @@ held_out = [entry["valid_loss"] for entry in autoencoder.history_]
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 axes.plot(epochs, autoencoder.loss_curve_, label="training rows")
 axes.plot(epochs, held_out, label="held-out rows", linestyle="--")
-axes.axvline(1 + np.argmin(held_out), color="grey", linewidth=0.8, label="best epoch")
+axes.axvline(autoencoder.best_epoch_, color="grey", linewidth=0.8, label="best epoch")
 axes.set(xlabel="epoch", ylabel="variance not explained", ylim=(0, None), title="Loss curve")
 axes.legend()
 figure.savefig(output / "loss_curve.png", dpi=120)
