@@ -85,44 +85,67 @@ def fit_module(
     loss = get_loss(estimator.loss)
     # Where the data are used as they are, noise and hashes still go by their spread.
     unit = 1.0 if loss.scaled else float(spread(rows)[1].mean()) ** 0.5 or 1.0
-    training, held_out = rows, None
+    training, judged = rows, None
     if X_val is not None:
-        held_out = _rows(estimator, X_val, None, None, kind, device)
-        held_out = held_out.standardized(module.center, module.scale, precision.weights)
+        judged = _rows(estimator, X_val, None, None, kind, device)
+        judged = judged.standardized(module.center, module.scale, precision.weights)
     elif estimator.early_stopping and not one_pass:
-        training, held_out = _split(rows, unit, seeds.split, estimator.validation_fraction)
-
+        training, judged = _split(rows, unit, seeds.split, estimator.validation_fraction)
     trained = train(
-        Training(
-            module=module,
-            rows=training,
-            held_out=held_out,
-            loss=estimator._loss,
-            plain=loss if estimator._has_plain_loss() else None,
-            judge=functools.partial(_judge, estimator, products=precision.products),
+        _plan(
+            estimator,
+            module,
+            training,
+            judged,
+            resume=resume,
+            one_pass=one_pass,
             products=precision.products,
             seeds=seeds,
-            batch_size=estimator.batch_size,
             noise_level=estimator._noise_level() * unit,
-            learning_rate_init=estimator.learning_rate_init,
-            schedule="constant" if one_pass else estimator.learning_rate,
-            alpha=estimator.alpha,
-            max_iter=1 if one_pass else estimator.max_iter,
-            has_course=not one_pass and not resume,
-            settled_from=0.0 if one_pass or resume else estimator._settled_from(),
-            rows_at_once=estimator._rows_at_once(module.network),
-            tol=estimator.tol,
-            patience=estimator.n_iter_no_change,
-            demand_evidence=not resume and estimator._starts_well(),
             callbacks=callbacks,
-            progress=type(estimator).__name__ if estimator.verbose and not one_pass else None,
-            state=estimator._training_state if resume else None,
         )
     )
     _describe_codes(module, rows)
     with drawing_from(make_generator(seeds.subspace, device)):
         trained.description = estimator._describe(module, rows)
     return module, trained
+
+
+def _plan(
+    estimator: Any,
+    module: AutoencoderModule,
+    rows: Rows,
+    held_out: Rows | None,
+    *,
+    resume: bool,
+    one_pass: bool,
+    products: torch.dtype,
+    **rest: Any,
+) -> Training:
+    """Gather what a training run needs to know of an estimator. `rest` is handed on."""
+    return Training(
+        module=module,
+        rows=rows,
+        held_out=held_out,
+        loss=estimator._loss,
+        plain=get_loss(estimator.loss) if estimator._has_plain_loss() else None,
+        judge=functools.partial(_judge, estimator, products=products),
+        products=products,
+        batch_size=estimator.batch_size,
+        learning_rate_init=estimator.learning_rate_init,
+        schedule="constant" if one_pass else estimator.learning_rate,
+        alpha=estimator.alpha,
+        max_iter=1 if one_pass else estimator.max_iter,
+        has_course=not one_pass and not resume,
+        settled_from=0.0 if one_pass or resume else estimator._settled_from(),
+        rows_at_once=estimator._rows_at_once(module.network),
+        tol=estimator.tol,
+        patience=estimator.n_iter_no_change,
+        demand_evidence=not resume and estimator._starts_well(),
+        progress=type(estimator).__name__ if estimator.verbose and not one_pass else None,
+        state=estimator._training_state if resume else None,
+        **rest,
+    )
 
 
 def _rows(

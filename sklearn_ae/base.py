@@ -252,7 +252,7 @@ class BaseAutoencoder(
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             One chunk of the training rows.
         y : None
-            Ignored.
+            Ignored, except by estimators whose `fit` takes targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 

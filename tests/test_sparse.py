@@ -36,7 +36,9 @@ def test_kl_brings_mean_activations_to_the_target(digits, hidden, target):
     live = sparse.mean_activation_ > 1e-3
     assert live.all()
     assert sparse.dead_units_ == 0
-    assert np.all(np.abs(activation[live] - target) < target)
+    distance = np.abs(activation[live] - target)
+    assert distance.max() < target
+    assert np.mean(distance < 0.5 * target) > 0.9
     assert sparse.score(test) > 0.75
 
 
