@@ -10,9 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from numbers import Integral, Real
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,12 +22,9 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import share_explained, spread
-from sklearn_ae._backend.optimizer import SCHEDULES
 from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import (
     CallbackSupportMixin,
-    Interval,
-    StrOptions,
     check_same_namespace,
     open_context,
     with_callbacks,
@@ -44,8 +39,9 @@ from sklearn_ae._inputs import (
     check_weight,
     kind_of,
 )
+from sklearn_ae._parameters import CodeParameters, TrainingParameters
 from sklearn_ae._state import PlainState, unchanged_on_error
-from sklearn_ae.losses import LOSSES, get_loss
+from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
 
@@ -58,46 +54,15 @@ class BaseAutoencoder(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    TrainingParameters,
+    CodeParameters,
     PlainState,
 ):
     """Base of all autoencoders. Not to be used directly."""
 
-    n_components: int = field(default=2, kw_only=False)
-    loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
-    alpha: float = 0.1
-    batch_size: int | str = "auto"
-    learning_rate: str = "one_cycle"
-    learning_rate_init: float = 0.003
-    max_iter: int = 200
-    tol: float = 1e-4
-    early_stopping: bool = True
-    validation_fraction: float = 0.1
-    n_iter_no_change: int = 100
-    warm_start: bool = False
-    callbacks: list[Any] | None = None
-    device: str | torch.device = "auto"
-    precision: str = "auto"
-    random_state: int | np.random.RandomState | None = None
-    verbose: int | bool = False
-
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "loss": [StrOptions(set(LOSSES)), callable],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions(set(SCHEDULES))],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "callbacks": [list, None],
-        "device": [str, torch.device],
-        "precision": [StrOptions({"auto", "float32", "float64", "bfloat16"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        **CodeParameters._parameter_constraints,
+        **TrainingParameters._parameter_constraints,
     }
 
     # Hooks of a variant

@@ -1,0 +1,68 @@
+"""Parameters that many estimators share, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_ae._backend.optimizer import SCHEDULES
+from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae.losses import LOSSES
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CodeParameters:
+    """What every autoencoder is asked: how large a code, and what is a good reconstruction."""
+
+    n_components: int = field(default=2, kw_only=False)
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "loss": [StrOptions(set(LOSSES)), callable],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainingParameters:
+    """How a network is trained, whatever it is trained for."""
+
+    alpha: float = 0.1
+    batch_size: int | str = "auto"
+    learning_rate: str = "one_cycle"
+    learning_rate_init: float = 0.003
+    max_iter: int = 200
+    tol: float = 1e-4
+    early_stopping: bool = True
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 100
+    warm_start: bool = False
+    callbacks: list[Any] | None = None
+    device: str | torch.device = "auto"
+    precision: str = "auto"
+    random_state: int | np.random.RandomState | None = None
+    verbose: int | bool = False
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions(set(SCHEDULES))],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "float64", "bfloat16"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
