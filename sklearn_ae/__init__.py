@@ -7,6 +7,9 @@ from sklearn_ae.denoising import DenoisingAutoencoder
 from sklearn_ae.lstm import LSTMAutoencoder
 from sklearn_ae.recursive import RecursiveAutoencoder
 from sklearn_ae.sparse import SparseAutoencoder
+from sklearn_ae.stacked import StackedAutoencoder
+from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
+from sklearn_ae.stacked_regressor import StackedAutoencoderRegressor
 from sklearn_ae.unet import UNetAutoencoder
 from sklearn_ae.variational import VariationalAutoencoder
 
@@ -20,6 +23,9 @@ __all__ = [
     "LSTMAutoencoder",
     "RecursiveAutoencoder",
     "SparseAutoencoder",
+    "StackedAutoencoder",
+    "StackedAutoencoderClassifier",
+    "StackedAutoencoderRegressor",
     "UNetAutoencoder",
     "VariationalAutoencoder",
 ]

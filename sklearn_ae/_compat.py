@@ -12,7 +12,7 @@ from sklearn.utils._array_api import (
 from sklearn.utils._array_api import (
     get_namespace_and_device,
 )
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:  # experimental in scikit-learn 1.9
@@ -55,6 +55,7 @@ except ImportError:  # scikit-learn 1.8
 
 __all__ = [
     "CallbackSupportMixin",
+    "HasMethods",
     "Interval",
     "StrOptions",
     "check_same_namespace",

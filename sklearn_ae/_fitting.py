@@ -22,6 +22,7 @@ from sklearn_ae._backend.random import (
 )
 from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._inputs import Kind, check_range, check_weight
+from sklearn_ae._parameters import TrainingParameters
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import (
     AutoencoderModule,
@@ -79,8 +80,7 @@ def fit_module(
     start = _resumed_module if resume else _new_module
     module, precision = start(estimator, rows, kind, seeds)
     rows = rows.standardized(module.center, module.scale, precision.weights)
-    if not resume:
-        estimator._pretrain(module, rows, seeds.subspace)
+    found = {} if resume else estimator._pretrain(module, rows, seeds.subspace)
 
     loss = get_loss(estimator.loss)
     # Where the data are used as they are, noise and hashes still go by their spread.
@@ -90,7 +90,9 @@ def fit_module(
         judged = _rows(estimator, X_val, None, None, kind, device)
         judged = judged.standardized(module.center, module.scale, precision.weights)
     elif estimator.early_stopping and not one_pass:
-        training, judged = _split(rows, unit, seeds.split, estimator.validation_fraction)
+        training, judged = split(rows, unit, seeds.split, estimator.validation_fraction)
+    elif not estimator._joint_epochs():
+        judged = rows
     trained = train(
         _plan(
             estimator,
@@ -105,9 +107,9 @@ def fit_module(
             callbacks=callbacks,
         )
     )
-    _describe_codes(module, rows)
+    describe_codes(module, rows)
     with drawing_from(make_generator(seeds.subspace, device)):
-        trained.description = estimator._describe(module, rows)
+        trained.description = (found or {}) | estimator._describe(module, rows)
     return module, trained
 
 
@@ -123,7 +125,8 @@ def _plan(
     **rest: Any,
 ) -> Training:
     """Gather what a training run needs to know of an estimator. `rest` is handed on."""
-    return Training(
+    return training_of(
+        estimator,
         module=module,
         rows=rows,
         held_out=held_out,
@@ -131,21 +134,30 @@ def _plan(
         plain=get_loss(estimator.loss) if estimator._has_plain_loss() else None,
         judge=functools.partial(_judge, estimator, products=products),
         products=products,
-        batch_size=estimator.batch_size,
-        learning_rate_init=estimator.learning_rate_init,
         schedule="constant" if one_pass else estimator.learning_rate,
-        alpha=estimator.alpha,
-        max_iter=1 if one_pass else estimator.max_iter,
+        max_iter=1 if one_pass else estimator._joint_epochs(),
         has_course=not one_pass and not resume,
         settled_from=0.0 if one_pass or resume else estimator._settled_from(),
         rows_at_once=estimator._rows_at_once(module.network),
-        tol=estimator.tol,
-        patience=estimator.n_iter_no_change,
         demand_evidence=not resume and estimator._starts_well(),
         progress=type(estimator).__name__ if estimator.verbose and not one_pass else None,
         state=estimator._training_state if resume else None,
         **rest,
     )
+
+
+def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
+    """Take what parameters say of a training run; `rest` says the others, or overrules."""
+    said = {
+        "batch_size": parameters.batch_size,
+        "learning_rate_init": parameters.learning_rate_init,
+        "schedule": parameters.learning_rate,
+        "alpha": parameters.alpha,
+        "max_iter": parameters.max_iter,
+        "tol": parameters.tol,
+        "patience": parameters.n_iter_no_change,
+    }
+    return Training(**said | rest)
 
 
 def _rows(
@@ -167,7 +179,7 @@ def _resumed_module(
     estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
 ) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module: an error must not reach the weights that are there."""
-    _check_unchanged(estimator, rows.n_features)
+    check_unchanged(estimator, rows.n_features)
     module = module_from_state(module_to_state(estimator.module_)).to(rows.device)
     precision = _precision(estimator, module, rows, kind)
     weights = module.center.dtype
@@ -175,7 +187,7 @@ def _resumed_module(
     return module, Precision(weights, torch.bfloat16 if low else weights)
 
 
-def _check_unchanged(estimator: Any, n_features: int) -> None:
+def check_unchanged(estimator: Any, n_features: int) -> None:
     """Refuse to continue a fit of another network or another loss."""
     with torch.device("meta"):
         now = _plain(estimator._build_module(n_features).config) | {"loss": estimator.loss}
@@ -226,8 +238,10 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
     )
 
 
-def _split(rows: Rows, unit: float, seed: int, fraction: float) -> tuple[Rows, Rows]:
-    """Hold out a fraction of the rows, chosen by their content.
+def split(
+    rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
+) -> tuple[Rows, Rows]:
+    """Hold out a fraction of the rows, chosen by their content; of classes the same of each.
 
     Rows too few to spare one are trained and validated on alike.
     """
@@ -235,7 +249,13 @@ def _split(rows: Rows, unit: float, seed: int, fraction: float) -> tuple[Rows, R
     for chunk in rows.chunks():
         keys[chunk] = rows.keys(chunk, unit, seed)
     weight = None if rows.weight is None else rows.weight.numpy()
-    mask = held_out(keys, weight, fraction)
+    classes = np.zeros(len(rows), int) if classes is None else classes
+    mask = np.zeros(len(rows), bool)
+    for number in np.unique(classes):
+        of_class = classes == number
+        mask[of_class] = held_out(
+            keys[of_class], None if weight is None else weight[of_class], fraction
+        )
     if not mask.any():
         return rows, rows
     return rows.where(~mask), rows.where(mask)
@@ -266,7 +286,7 @@ def _judge(
 
 
 @torch.no_grad()
-def _describe_codes(module: AutoencoderModule, rows: Rows) -> None:
+def describe_codes(module: AutoencoderModule, rows: Rows) -> None:
     """Note mean and covariance of the codes, which `sample` draws from."""
     n_code = len(module.code_mean)
     n_rows = CODE_SAMPLE if n_code <= CODE_SAMPLE else CODE_SAMPLE // 8

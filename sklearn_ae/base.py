@@ -85,8 +85,12 @@ class BaseAutoencoder(
         """Return named loss terms, each of shape ``(batch_size,)`` or scalar."""
         return {"reconstruction": self._compare(module, module(X), X if y is None else y)}
 
-    def _pretrain(self, module: Any, X: Rows, seed: int) -> None:
-        """Prepare the weights before the joint training. Nothing by default."""
+    def _pretrain(self, module: Any, X: Rows, seed: int) -> dict[str, Any] | None:
+        """Prepare the weights before the joint training; return fitted attributes, if any."""
+
+    def _joint_epochs(self) -> int:
+        """Say how many epochs to train the whole network for, at most."""
+        return self.max_iter
 
     def _says_loss(self) -> str:
         """Name the parameter that chooses the loss, and its value, for error messages."""
@@ -257,7 +261,7 @@ class BaseAutoencoder(
             entry["epoch"] += len(earlier)
         self.history_ = earlier + trained.history
         self.n_iter_ = len(trained.history)
-        self.loss_ = trained.history[-1]["train_loss"]
+        self.loss_ = trained.history[-1]["train_loss"] if trained.history else trained.best_loss
         self.loss_curve_ = [entry["train_loss"] for entry in self.history_]
         self.validation_scores_ = [
             entry["valid_score"] for entry in self.history_ if "valid_score" in entry

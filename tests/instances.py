@@ -11,6 +11,7 @@ from sklearn_ae import (
     LSTMAutoencoder,
     RecursiveAutoencoder,
     SparseAutoencoder,
+    StackedAutoencoder,
     UNetAutoencoder,
     VariationalAutoencoder,
 )
@@ -39,6 +40,17 @@ INSTANCES = [
     RecursiveAutoencoder(max_iter=3, hidden_size=4),
     RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="left"),
     RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="greedy"),
+    StackedAutoencoder(pretraining_max_iter=3, **SMALL),
+    StackedAutoencoder(
+        hidden_layer_sizes=(8, 4),
+        activation="logistic",
+        code_activation="logistic",
+        pretraining="contractive",
+        pretraining_max_iter=(3, 2, 1),
+        fine_tune=False,
+    ),
+    StackedAutoencoder(pretraining="sparse", pretraining_max_iter=3, **SMALL),
+    StackedAutoencoder(pretraining=None, **SMALL),
 ]
 
 

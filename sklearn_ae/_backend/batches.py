@@ -7,7 +7,8 @@ are prepared once instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,7 @@ class Rows:
         self.scale: Tensor | None = None
         self._index: np.ndarray | None = None
         self._held: Tensor | None = None
+        self._functions: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     def __len__(self) -> int:
         return self.X.shape[0] if self._index is None else len(self._index)
@@ -75,18 +77,38 @@ class Rows:
 
     def standardized(self, center: Tensor, scale: Tensor, dtype: torch.dtype) -> Rows:
         """Return the same rows less ``center``, over ``scale``, as ``dtype``."""
-        rows = Rows(self.X, self.weight, self.device, dtype, self.ragged)
+        rows = self._copy()
+        rows.dtype = dtype
         rows.center, rows.scale = center.to(self.device), scale.to(self.device)
-        rows._index = self._index
         if self.targets is not None:
             rows.targets = self.targets.standardized(center, scale, dtype)
         return rows
 
+    def through(self, function: Callable[[Tensor], Tensor], n_features: int) -> Rows:
+        """Return what a function makes of the rows, when they are taken.
+
+        Parameters
+        ----------
+        function : callable
+            Tensor of shape (n_taken, n_features) to one of as many rows. Called without
+            recording a gradient.
+        n_features : int
+            Number of columns that it returns.
+        """
+        rows = self._copy()
+        rows.n_features = n_features
+        rows._functions = (*self._functions, function)
+        return rows
+
+    def _copy(self) -> Rows:
+        rows = copy.copy(self)
+        rows._held = None
+        return rows
+
     def subset(self, index: np.ndarray) -> Rows:
         """Return the rows at ``index``, an integer array."""
-        weight = None if self.weight is None else self.weight[torch.from_numpy(index)]
-        rows = Rows(self.X, weight, self.device, self.dtype, self.ragged)
-        rows.center, rows.scale = self.center, self.scale
+        rows = self._copy()
+        rows.weight = None if self.weight is None else self.weight[torch.from_numpy(index)]
         rows._index = index if self._index is None else self._index[index]
         if self.targets is not None:
             rows.targets = self.targets.subset(index)
@@ -129,7 +151,11 @@ class Rows:
         if self.center is not None and self.scale is not None:
             # In the data's own precision: a large offset must go before a cast.
             rows = (rows - self.center.to(rows.dtype)).div_(self.scale.to(rows.dtype))
-        return rows.to(self.dtype)
+        rows = rows.to(self.dtype)
+        with torch.no_grad():
+            for function in self._functions:
+                rows = function(rows)
+        return rows
 
     def take_weight(self, index: slice | Tensor) -> Tensor:
         """Return the weights of some rows as float64, ones where there are none."""

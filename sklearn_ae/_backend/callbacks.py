@@ -18,8 +18,9 @@ class BestWeights(Callback):
 
     Parameters
     ----------
-    monitor : {"valid_loss", "train_loss"}
-        What should fall. Weights are put back only for the held-out loss.
+    monitor : {"valid_loss", "valid_score", "train_loss"}
+        What should fall, or the held-out score, which should rise; of equal scores the one of
+        the lower loss is better. Weights are put back only where rows were held out.
     tol : float
         Smallest relative fall that counts.
     patience : float
@@ -54,20 +55,20 @@ class BestWeights(Callback):
         """Start from what is there."""
         self.best_loss = self.reference = math.inf
         self.waited = self.kept_epoch = 0
-        if self.monitor == "valid_loss":
+        if self.monitor != "train_loss":
             self.start = self.best = net.validate()
-            self.best_loss = self.reference = self.start.loss
+            self.best_loss = self.reference = self._value(net, self.start)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Compare this epoch with the best."""
-        loss = net.history[-1, self.monitor]
+        loss = self._value(net, net.validation)
         if len(net.history) <= self.settled_from:
             self.waited = -1
             if self.monitor == "train_loss":
                 self.best_loss = self.reference = math.inf
         if loss < self.best_loss:
             self.best_loss = loss
-            if self.monitor == "valid_loss":
+            if self.monitor != "train_loss":
                 self.best, self.kept_epoch = net.validation, len(net.history)
         if loss < self.reference - self.tol * abs(self.reference) or math.isinf(self.reference):
             self.reference = loss
@@ -76,9 +77,15 @@ class BestWeights(Callback):
             self.waited += 1
             net.stop_training |= self.waited >= self.patience
 
+    def _value(self, net: Any, validation: Any) -> float:
+        """Return what should be small."""
+        if self.monitor == "train_loss":
+            return net.history[-1, "train_loss"]
+        return validation.loss if self.monitor == "valid_loss" else _shortfall(validation)
+
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Put the best weights back."""
-        if self.monitor != "valid_loss":
+        if self.monitor == "train_loss":
             self.kept_epoch = len(net.history)
             return
         is_proved = self.has_evidence and self.best.is_better_than(self.start)
@@ -86,6 +93,11 @@ class BestWeights(Callback):
             self.best, self.kept_epoch = self.start, 0
         self.best_loss = self.best.loss
         net.flat.values.data.copy_(self.best.parameters)
+
+
+def _shortfall(validation: Any) -> float:
+    """Return how far a score is from 1, and ever so little more for a higher loss."""
+    return 1 - validation.score + 1e-6 * math.tanh(validation.loss)
 
 
 class Progress(Callback):

@@ -51,7 +51,8 @@ def spread(rows: Rows) -> tuple[Tensor, Tensor]:
             distances = distances.nan_to_num()
         variances += rows.take_weight(chunk) @ distances / total
     rounding = 8 * torch.finfo(precise).eps * center.abs()
-    return center, torch.where(variances > rounding.square(), variances, 0.0)
+    # Roots: the square of a large rounding error would overflow.
+    return center, torch.where(variances.sqrt() > rounding, variances, 0.0)
 
 
 def share_explained(error: float, variance: float) -> float:

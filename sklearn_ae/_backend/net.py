@@ -20,11 +20,10 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Batch, Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
-from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.steps import Terms
-from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._module import TrainableModule
 
 DOUBT = 0.05
 """Chance to leave a good start for nothing."""
@@ -40,7 +39,7 @@ class Validation(NamedTuple):
     weight : Tensor of shape (n_held_out,)
         Weight of each row.
     score : float
-        Fraction of their variance that is explained.
+        What is reported beside the loss: the higher, the better.
     parameters : Tensor
         Copy of the parameters that were judged.
     """
@@ -79,7 +78,7 @@ class Plan(NamedTuple):
     step : callable
         Batch to named loss terms; writes the gradient.
     judge : callable
-        ``(rows, target, weight)`` to the loss and the squared error of each row.
+        ``(rows, target, weight)`` to the loss and the error of each row.
     learning_rate_init : float
     schedule : str
         A key of ``SCHEDULES``.
@@ -90,17 +89,20 @@ class Plan(NamedTuple):
     has_course : bool
         Whether the objective takes its course from start to end. It is over in a pass of
         unknown many and where training goes on.
+    score : callable
+        Weighted mean error of the held-out rows to their score.
     seed : int
         Of what a loss draws when it is judged: the same draws after every epoch.
     """
 
     step: Callable[[Batch], Terms]
-    judge: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+    judge: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]] | None
     learning_rate_init: float
     schedule: str
     alpha: float
     max_iter: int
     has_course: bool
+    score: Callable[[float], float]
     seed: int
 
 
@@ -109,7 +111,7 @@ class AutoencoderNet(NeuralNet):
 
     Parameters
     ----------
-    module : AutoencoderModule
+    module : TrainableModule
         Trained in place.
     flat : FlatParameters
         Its parameters.
@@ -118,7 +120,7 @@ class AutoencoderNet(NeuralNet):
     """
 
     def __init__(
-        self, module: AutoencoderModule, flat: FlatParameters, plan: Plan, callbacks: list[Any]
+        self, module: TrainableModule, flat: FlatParameters, plan: Plan, callbacks: list[Any]
     ) -> None:
         super().__init__(
             module,
@@ -158,9 +160,6 @@ class AutoencoderNet(NeuralNet):
             As it came, unless skorch's early stopping raised it.
         """
         self.held_out = held_out
-        self.variance = 0.0
-        if held_out is not None:
-            self.variance = float(spread(held_out.rows.targets or held_out.rows)[1].mean())
         self.notify("on_train_begin", X=batches.rows, y=None)
         try:
             self._run_epochs(batches)
@@ -245,6 +244,8 @@ class AutoencoderNet(NeuralNet):
             self.history.record_batch(f"{prefix}_{name}", value)
 
     def _check_finite(self) -> None:
+        if not self.history:  # no epoch was asked for
+            return
         last = self.history[-1]
         moved_well = bool(self.flat.values.isfinite().all())  # the loss is that before a step
         if not (math.isfinite(last["train_loss"]) and moved_well):
@@ -259,6 +260,7 @@ class AutoencoderNet(NeuralNet):
         """Judge the present parameters on the held-out rows."""
         self.module_.eval()
         assert self.held_out is not None
+        assert self.plan.judge is not None
         rows, losses, errors = self.held_out.rows, [], []
         self.module_.progress = 1.0  # by the final objective
         draws = drawing_from(make_generator(self.plan.seed, rows.device))
@@ -271,6 +273,5 @@ class AutoencoderNet(NeuralNet):
                 losses.append(batch_losses)
                 errors.append(batch_errors)
         weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
-        error = float(weight @ torch.cat(errors)) / rows.total_weight / rows.n_features
-        score = share_explained(error, self.variance)
+        score = self.plan.score(float(weight @ torch.cat(errors)) / rows.total_weight)
         return Validation(torch.cat(losses), weight, score, self.flat.values.detach().clone())

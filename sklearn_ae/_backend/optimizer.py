@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._module import TrainableModule
 
 
 class FlatParameters:
@@ -20,7 +20,7 @@ class FlatParameters:
 
     Parameters
     ----------
-    module : AutoencoderModule
+    module : TrainableModule
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class FlatParameters:
         Weight decay acts on ``values[:n_penalized]``.
     """
 
-    def __init__(self, module: AutoencoderModule) -> None:
+    def __init__(self, module: TrainableModule) -> None:
         spared = module.unpenalized()
         named = sorted(module.named_parameters(), key=lambda item: item[0] in spared)
         parts = [parameter.detach().reshape(-1) for _, parameter in named]

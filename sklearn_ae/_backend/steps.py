@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -11,12 +12,12 @@ from sklearn_ae._backend.batches import Batch
 from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import drawing_from
 from sklearn_ae.losses import Loss
-from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
 from sklearn_ae.networks.dense import DenseStack
 from sklearn_ae.networks.dense_gradient import DenseGradient
 
 Terms = dict[str, Tensor]
-LossFunction = Callable[[AutoencoderModule, Tensor, Tensor | None, Tensor | None], Terms]
+LossFunction = Callable[[Any, Tensor, Tensor | None, Tensor | None], Terms]
 
 
 def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
@@ -45,7 +46,7 @@ class AutogradStep:
 
     Parameters
     ----------
-    module : AutoencoderModule
+    module : TrainableModule
     loss : callable
         ``(module, X, y, sample_weight)`` to named terms.
     flat : FlatParameters
@@ -57,7 +58,7 @@ class AutogradStep:
 
     def __init__(
         self,
-        module: AutoencoderModule,
+        module: TrainableModule,
         loss: LossFunction,
         flat: FlatParameters,
         products: torch.dtype,
@@ -109,10 +110,11 @@ class PlainDenseStep:
         )
 
     @staticmethod
-    def applies(module: AutoencoderModule, loss: Loss) -> bool:
+    def applies(module: TrainableModule, loss: Loss) -> TypeGuard[AutoencoderModule]:
         """Whether network and loss have a backward pass written by hand."""
-        dense = isinstance(module.encoder, DenseStack) and isinstance(module.decoder, DenseStack)
-        return type(module) is AutoencoderModule and dense and loss.gradient is not None
+        if type(module) is not AutoencoderModule or loss.gradient is None:
+            return False
+        return isinstance(module.encoder, DenseStack) and isinstance(module.decoder, DenseStack)
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its one term."""

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Batches, Rows
+from sklearn_ae._backend.batches import CHUNK_ROWS, Batches, Rows
+from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import make_generator
 from sklearn_ae._backend.steps import AutogradStep, LossFunction, PlainDenseStep
 from sklearn_ae.losses import Loss
-from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._module import TrainableModule
 
 
 @dataclass(kw_only=True)
@@ -25,7 +26,7 @@ class Training:
 
     Attributes
     ----------
-    module : AutoencoderModule
+    module : TrainableModule
         Trained in place.
     rows, held_out : Rows
         Rows to train on, and rows to validate on or None.
@@ -35,7 +36,13 @@ class Training:
         The loss, where it is nothing but that of the reconstruction; a dense network then
         takes the hand-written step.
     judge : callable
-        ``(module, rows, target, weight)`` to the loss and the squared error of each row.
+        ``(module, rows, target, weight)`` to the loss and the error of each row. Needed where
+        rows are held out.
+    score : callable or None
+        Weighted mean error of the held-out rows to their score. None: the errors are squared
+        ones, and the score is the fraction of variance explained.
+    monitor_score : bool
+        Whether the best epoch is that of the highest score instead of the lowest loss.
     products : torch.dtype
         Precision of the matrix products.
     noise_level : float
@@ -45,26 +52,28 @@ class Training:
         Where an earlier run of the same module left off.
     """
 
-    module: AutoencoderModule
+    module: TrainableModule
     rows: Rows
     held_out: Rows | None
     loss: LossFunction
-    plain: Loss | None
-    judge: Callable[..., tuple[Tensor, Tensor]]
     products: torch.dtype
     seeds: Any
     batch_size: int | str
-    noise_level: float
     learning_rate_init: float
     schedule: str
     alpha: float
     max_iter: int
-    has_course: bool
-    settled_from: float
-    rows_at_once: int
     tol: float
     patience: float
-    demand_evidence: bool
+    judge: Callable[..., tuple[Tensor, Tensor]] | None = None
+    plain: Loss | None = None
+    score: Callable[[float], float] | None = None
+    monitor_score: bool = False
+    noise_level: float = 0.0
+    has_course: bool = True
+    settled_from: float = 0.0
+    rows_at_once: int = CHUNK_ROWS
+    demand_evidence: bool = False
     callbacks: list[Any] = field(default_factory=list)
     progress: str | None = None
     state: dict[str, Any] | None = None
@@ -111,7 +120,7 @@ def train(training: Training) -> Trained:
     shuffle = make_generator(training.seeds.shuffle)
     noise = make_generator(training.seeds.noise, device)
     best = BestWeights(
-        "train_loss" if training.held_out is None else "valid_loss",
+        _monitored(training),
         training.tol,
         training.patience,
         training.demand_evidence,
@@ -123,12 +132,13 @@ def train(training: Training) -> Trained:
         listeners.insert(1, Progress(training.max_iter, training.progress))
     plan = Plan(
         step=_choose_step(training, flat, noise),
-        judge=functools.partial(training.judge, training.module),
+        judge=training.judge and functools.partial(training.judge, training.module),
         learning_rate_init=training.learning_rate_init,
         schedule=training.schedule,
         alpha=training.alpha,
         max_iter=training.max_iter,
         has_course=training.has_course,
+        score=training.score or _explained(training.held_out),
         seed=training.seeds.split,
     )
     net = AutoencoderNet(training.module, flat, plan, listeners)
@@ -159,6 +169,21 @@ def train(training: Training) -> Trained:
         best.kept_epoch,
         _save(net.optimizer_, flat, shuffle, noise),
     )
+
+
+def _monitored(training: Training) -> str:
+    if training.held_out is None:
+        return "train_loss"
+    return "valid_score" if training.monitor_score else "valid_loss"
+
+
+def _explained(held_out: Rows | None) -> Callable[[float], float]:
+    """Turn mean squared errors of rows into the fraction of variance explained."""
+    if held_out is None:
+        return float
+    rows = held_out.targets or held_out
+    variance = float(spread(rows)[1].mean())
+    return lambda error: share_explained(error / rows.n_features, variance)
 
 
 def _choose_step(training: Training, flat: FlatParameters, noise: torch.Generator) -> Any:

@@ -60,7 +60,7 @@ def encode_with_norm(
     code : Tensor of shape (batch_size, n_outputs)
     norm : Tensor of shape (batch_size,)
     """
-    if isinstance(encoder, DenseStack) and encoder.shortcut is None:
+    if isinstance(encoder, DenseStack) and encoder.is_plain():
         pre, rows = _dense_rows(encoder, x)
     else:
         pre, rows = _any_rows(encoder, x)

@@ -22,7 +22,23 @@ CODE_RANK = 64
 """Rank of the description of the codes' distribution, exact for codes up to that size."""
 
 
-class AutoencoderModule(nn.Module):
+class TrainableModule(nn.Module):
+    """What the training loop asks of a module.
+
+    Attributes
+    ----------
+    progress : float
+        Share of the training that is over: 1 whenever it is not in training.
+    """
+
+    progress: float = 1.0
+
+    def unpenalized(self) -> set[str]:
+        """Names of the parameters that weight decay leaves alone: vectors."""
+        return {name for name, value in self.named_parameters() if value.ndim < 2}
+
+
+class AutoencoderModule(TrainableModule):
     """Encoder and decoder on centred and scaled rows.
 
     They work on *network units*: rows from which ``center`` was taken and which were
@@ -43,8 +59,6 @@ class AutoencoderModule(nn.Module):
     ----------
     config : dict
         The constructor's arguments by name, plain values only.
-    progress : float
-        Share of the training that is over: 1 whenever it is not in training.
     center : Tensor of shape (n_features,)
         What is taken from every row.
     scale : Tensor of shape ()
@@ -77,7 +91,6 @@ class AutoencoderModule(nn.Module):
         super().__init__()
         self.network = network
         self.n_components = n_components
-        self.progress = 1.0
         n_features = math.prod(row_shape)
         n_code = n_components + len(network.extra_names(row_shape))
         self.encoder = network.encoder(row_shape, self.n_encoded(n_components), **options)
@@ -104,10 +117,6 @@ class AutoencoderModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Decode what was encoded."""
         return self.decode(self.encode(x))
-
-    def unpenalized(self) -> set[str]:
-        """Names of the parameters that weight decay leaves alone: vectors."""
-        return {name for name, value in self.named_parameters() if value.ndim < 2}
 
 
 def inner_width(module: nn.Module) -> int:

@@ -22,7 +22,8 @@ class DenseStack(nn.Module):
     """A chain of linear layers with a non-linearity between them.
 
     With ``shortcut`` a fixed linear map of the input is added to the output of the last
-    layer, so that the chain only learns what that map does not say.
+    layer, so that the chain only learns what that map does not say. The output may go through
+    a non-linearity of its own.
 
     Parameters
     ----------
@@ -32,13 +33,22 @@ class DenseStack(nn.Module):
         A key of ``ACTIVATIONS``.
     shortcut : bool
         Whether to add the linear path.
+    output_activation : str, default="identity"
+        A key of ``ACTIVATIONS``.
     """
 
     shortcut: Tensor | None
 
-    def __init__(self, sizes: tuple[int, ...], activation: str, shortcut: bool) -> None:
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activation: str,
+        shortcut: bool,
+        output_activation: str = "identity",
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
+        self.output_activation = ACTIVATIONS[output_activation]
         layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.layers = cast("Sequence[nn.Linear]", layers)
         self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if shortcut else None)
@@ -46,11 +56,20 @@ class DenseStack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, sizes[0])`` to ``(batch, sizes[-1])``."""
-        hidden = x
-        for layer in self.layers[:-1]:
-            hidden = self.activation.forward(layer(hidden))
-        output = self.layers[-1](hidden)
-        return output if self.shortcut is None else torch.addmm(output, x, self.shortcut.t())
+        output = self.layers[-1](self.hidden(x, len(self.layers) - 1))
+        if self.shortcut is not None:
+            output = torch.addmm(output, x, self.shortcut.t())
+        return self.output_activation.forward(output)
+
+    def hidden(self, x: Tensor, depth: int) -> Tensor:
+        """Return what the first ``depth`` hidden layers make of the rows."""
+        for layer in self.layers[:depth]:
+            x = self.activation.forward(layer(x))
+        return x
+
+    def is_plain(self) -> bool:
+        """Whether there is nothing but the chain: no linear path, no non-linearity at its end."""
+        return self.shortcut is None and self.output_activation is ACTIVATIONS["identity"]
 
     @torch.no_grad()
     def reset(self) -> None:

@@ -85,7 +85,7 @@ class _StackGradient:
     """Forward with a record, and backward, of one :class:`DenseStack`."""
 
     def __init__(self, stack: DenseStack, products: _Products) -> None:
-        self.activation = stack.activation
+        self.activation, self.output_activation = stack.activation, stack.output_activation
         self.layers = [
             (products.weight(layer.weight), products.weight(layer.bias)) for layer in stack.layers
         ]
@@ -102,11 +102,13 @@ class _StackGradient:
         output = torch.addmm(bias.value, self.inputs[-1], weight.transposed)
         if self.shortcut is not None:
             output.addmm_(x, self.shortcut.t())
-        return output
+        self.raw_output, self.output = output, self.output_activation.forward(output)
+        return self.output
 
     def backward(self, upstream: Tensor) -> Tensor:
         """Write the weights' gradients; return the one at the first pre-activation."""
-        gradient = upstream
+        gradient = self.output_activation.backward(upstream, self.raw_output, self.output)
+        self.at_raw_output = gradient
         for depth in range(len(self.layers) - 1, -1, -1):
             weight, bias = self.layers[depth]
             weight.take_product(gradient.t(), self.inputs[depth])
@@ -122,7 +124,9 @@ class _StackGradient:
     def backward_to_input(self, upstream: Tensor) -> Tensor:
         """Write the weights' gradients; return the one at the input."""
         gradient = torch.mm(self.backward(upstream), self.layers[0][0].value)
-        return gradient if self.shortcut is None else gradient.addmm_(upstream, self.shortcut)
+        if self.shortcut is not None:
+            gradient.addmm_(self.at_raw_output, self.shortcut)
+        return gradient
 
 
 class DenseGradient:

@@ -1,0 +1,418 @@
+"""What supervised stacks share: an autoencoder on all rows, then a head on the labelled ones."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from torch import Tensor
+
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.device import resolve_device, resolve_precision
+from sklearn_ae._backend.random import Seeds, draw_seeds, drawing_from, make_generator
+from sklearn_ae._backend.steps import weighted_means
+from sklearn_ae._backend.training import Trained, train
+from sklearn_ae._compat import HasMethods, Interval
+from sklearn_ae._fitting import check_unchanged, describe_codes, split, training_of
+from sklearn_ae._greedy import StackParameters
+from sklearn_ae._inputs import Kind, check_callbacks, check_rows, check_weight
+from sklearn_ae._parameters import TrainingParameters
+from sklearn_ae._state import unchanged_on_error
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.networks import Network
+from sklearn_ae.networks._head import HeadedModule
+from sklearn_ae.networks._module import inner_width
+from sklearn_ae.stacked import StackedAutoencoder
+
+OTHERS = 256
+"""Least number of rows whose reconstruction a step of fine-tuning looks at."""
+
+
+class Labels(NamedTuple):
+    """What is known of the rows.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        As they were given.
+    targets : ndarray of shape (n_samples, n_targets), float64
+        What the head's loss is told, whatever it is of rows without a label.
+    known : ndarray of shape (n_samples,), dtype bool
+        Whether a row has a label, and a weight.
+    weight : Tensor of shape (n_samples,) or None
+        Of each row, where it is trained on with its label.
+    strata : ndarray of shape (n_samples,)
+        Rows are held out of each in the same share.
+    n_outputs : int
+        Size of what the head gives for a row.
+    """
+
+    values: np.ndarray
+    targets: np.ndarray
+    known: np.ndarray
+    weight: Tensor | None
+    strata: np.ndarray
+    n_outputs: int
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SupervisedStack(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    StackParameters,
+    TrainingParameters,
+    BaseEstimator,
+):
+    """Base of the supervised stacks. Not to be used directly."""
+
+    early_stopping: bool = False
+    max_iter: int = 100
+    autoencoder: BaseAutoencoder | FrozenEstimator | None = None
+    head: Any = None
+    fine_tune: bool = True
+    reconstruction_weight: float = 0.0
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TrainingParameters._parameter_constraints,
+        **StackParameters._parameter_constraints,
+        "autoencoder": [BaseAutoencoder, FrozenEstimator, None],
+        "head": [HasMethods(["fit", "predict"]), None],
+        "fine_tune": ["boolean"],
+        "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    # Hooks of classifier and regressor
+
+    @abstractmethod
+    def _check_labels(self, y: Any, n_samples: int, weight: Tensor | None, resume: bool) -> Labels:
+        """Validate labels, and set what is to be remembered of them."""
+
+    @abstractmethod
+    def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and error of each row."""
+
+    def _score_of(self) -> Callable[[float], float] | None:
+        """Say how a mean error becomes a score. None: errors are squared, the score is R2."""
+        return None
+
+    def _monitors_score(self) -> bool:
+        """Say whether the best epoch is that of the best score."""
+        return False
+
+    @abstractmethod
+    def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn the fitted linear layer into coefficients and intercept."""
+
+    @abstractmethod
+    def _from_head(self, coef: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo :meth:`_to_head`, to train on."""
+
+    # Fitting
+
+    @unchanged_on_error
+    def fit(self, X, y, sample_weight=None):
+        """Train the autoencoder on all rows, then the head, or all, on the labelled ones.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Training rows, labelled or not.
+        y : array-like of shape (n_samples,)
+            Labels. What marks a row without one is said above.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight two counts as two equal rows.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, or if training diverges. The estimator
+            is then as it was before.
+        """
+        self._validate_params()
+        resume = self.warm_start and hasattr(self, "autoencoder_")
+        X, kind = check_rows(self, X, reset=not resume)
+        if y is None:
+            name = type(self).__name__
+            raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+        weight = check_weight(sample_weight, X.shape[0])
+        labels = self._check_labels(y, X.shape[0], weight, resume)
+        seeds = draw_seeds(self.random_state)
+        autoencoder, n_epochs = self._pretrained(X, weight, seeds.weights, resume)
+        rows = self._rows(autoencoder, X, kind, weight)
+        trained = None
+        if self.fine_tune or self.head is None:
+            trained = self._train(autoencoder, rows, labels, seeds, resume)
+        if self.head is not None:
+            self.head_ = self._fit_head(autoencoder, X, labels)
+        self._set_fitted(autoencoder, trained, resume)
+        self.n_iter_ += n_epochs
+        return self
+
+    def _pretrained(
+        self, X: Any, weight: Tensor | None, seed: int, resume: bool
+    ) -> tuple[BaseAutoencoder, int]:
+        """Return an autoencoder that knows the rows, and the number of epochs it took now."""
+        if isinstance(self.autoencoder, FrozenEstimator) and not resume:
+            autoencoder = copy.deepcopy(self.autoencoder.estimator)
+            check_is_fitted(autoencoder)
+            check_rows(autoencoder, X, reset=False)
+            return autoencoder, 0
+        autoencoder = self._new_autoencoder(seed)
+        if resume:
+            params = autoencoder.get_params(deep=False)
+            autoencoder = copy.deepcopy(self.autoencoder_).set_params(**params)
+            check_unchanged(autoencoder, X.shape[1])
+            return autoencoder, 0
+        autoencoder.fit(self._in_shape(X), sample_weight=weight)
+        return autoencoder, autoencoder.n_iter_
+
+    def _new_autoencoder(self, seed: int) -> BaseAutoencoder:
+        """Return the autoencoder to train first, unfitted."""
+        if self.autoencoder is not None:
+            autoencoder = clone(getattr(self.autoencoder, "estimator", self.autoencoder))
+            if autoencoder.random_state is None:
+                autoencoder.set_params(random_state=seed)
+            if autoencoder.device == "auto":
+                autoencoder.set_params(device=self.device)
+            return autoencoder
+        widths = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        if not widths:
+            raise ValueError("hidden_layer_sizes is empty, but its last entry is the code's size.")
+        shared = [*fields(StackParameters), *fields(TrainingParameters)]
+        return StackedAutoencoder(
+            **{field.name: getattr(self, field.name) for field in shared}
+            | {
+                "n_components": widths[-1],
+                "hidden_layer_sizes": tuple(widths[:-1]),
+                "code_activation": self.activation,
+                "fine_tune": False,
+                "early_stopping": False,
+                "warm_start": False,
+                "callbacks": None,
+                "random_state": seed,
+            }
+        )
+
+    def _network(self) -> Network:
+        """Say what the encoder takes, before a fit and after it."""
+        if hasattr(self, "autoencoder_"):
+            return self.autoencoder_.module_.network
+        return self._new_autoencoder(0)._network()
+
+    def _in_shape(self, X: Any) -> Any:
+        """Return validated rows as the images or sequences that they were."""
+        return X if len(self.input_shape_) == 1 else X.reshape(-1, *self.input_shape_)
+
+    def _rows(
+        self, autoencoder: BaseAutoencoder, X: Any, kind: Kind, weight: Tensor | None
+    ) -> Rows:
+        """Put rows on the device, in the units of the autoencoder's network."""
+        module = autoencoder.module_.to(resolve_device(self.device, X))
+        device, dtype = module.center.device, module.center.dtype
+        rows = Rows(X, weight, device, kind.dtype, module.network.takes_missing)
+        return rows.standardized(module.center, module.scale, dtype)
+
+    def _train(
+        self,
+        autoencoder: BaseAutoencoder,
+        rows: Rows,
+        labels: Labels,
+        seeds: Seeds,
+        resume: bool,
+    ) -> Trained:
+        """Train a linear head, with what is under it unless that is to stay as it is."""
+        trains = "all" if self.reconstruction_weight else "encoder"
+        trains = trains if self.fine_tune else "head"
+        with drawing_from(make_generator(seeds.subspace, rows.device)):
+            module = HeadedModule(autoencoder.module_, labels.n_outputs, trains)
+        if resume:
+            self._resume(module)
+        training, judged = self._labelled(rows, labels, seeds.split)
+        if trains == "head":
+            encode = autoencoder.module_.encode
+            training = training.through(encode, len(module.code_mean))
+            judged = judged and judged.through(encode, len(module.code_mean))
+        products = resolve_precision(
+            self.precision,
+            rows.dtype == torch.float64,
+            len(training),
+            inner_width(module),
+            rows.device,
+        ).products
+        trained = train(
+            training_of(
+                self,
+                module=module,
+                rows=training,
+                held_out=judged,
+                loss=functools.partial(self._loss, autoencoder, _weighty(rows)),
+                judge=functools.partial(self._judge, products),
+                score=self._score_of(),
+                monitor_score=self._monitors_score(),
+                rows_at_once=autoencoder.module_.network.rows_at_once,
+                products=products,
+                seeds=seeds,
+                callbacks=check_callbacks(self.callbacks),
+                progress=type(self).__name__ if self.verbose else None,
+                state=self._training_state if resume else None,
+            )
+        )
+        if trains != "head":
+            describe_codes(autoencoder.module_, rows)
+        self._trained_what = trains
+        self.coef_, self.intercept_ = (
+            value.cpu().numpy() for value in self._to_head(*module.linear_map())
+        )
+        return trained
+
+    def _resume(self, module: HeadedModule) -> None:
+        """Take up the head where the last fit left it."""
+        if self._trained_what != module.trains:
+            raise ValueError(
+                f"the last fit trained {self._trained_what!r} and this one is to train "
+                f"{module.trains!r}, so training cannot continue; leave fine_tune and "
+                f"reconstruction_weight as they were, or set warm_start=False."
+            )
+        coef, intercept = (torch.from_numpy(value) for value in (self.coef_, self.intercept_))
+        module.start(*self._from_head(coef, intercept))
+
+    def _labelled(self, rows: Rows, labels: Labels, seed: int) -> tuple[Rows, Rows | None]:
+        """Return the labelled rows to train on, and those to validate on or None."""
+        rows = copy.copy(rows)
+        rows.weight = labels.weight
+        rows.targets = Rows(labels.targets, labels.weight, rows.device, rows.dtype)
+        rows = rows.where(labels.known)
+        if not self.early_stopping:
+            return rows, None
+        return split(rows, 1.0, seed, self.validation_fraction, labels.strata[labels.known])
+
+    def _loss(
+        self,
+        autoencoder: BaseAutoencoder,
+        rows: Rows,
+        module: HeadedModule,
+        X: Tensor,
+        y: Tensor,
+        sample_weight: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Loss of labelled rows, and that of the reconstruction of any rows on request."""
+        terms = {"supervised": self._judge_outputs(module(X), y)[0]}
+        if module.trains != "all":
+            return terms
+        index: Any = slice(0, len(rows))
+        if len(rows) > max(len(X), OTHERS):
+            index = torch.randint(len(rows), (max(len(X), OTHERS),), device=X.device).cpu()
+        others, weight = rows.take(index), None
+        if rows.weight is not None:
+            weight = (rows.take_weight(index) * len(rows) / rows.total_weight).to(X.dtype)
+        own = autoencoder._loss(module.autoencoder, others, None, weight)
+        error = torch.stack(list(weighted_means(own, weight).values())).sum()
+        return terms | {"reconstruction": self.reconstruction_weight * error}
+
+    def _judge(
+        self,
+        products: torch.dtype,
+        module: HeadedModule,
+        X: Tensor,
+        y: Tensor,
+        sample_weight: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
+            output = module(X)
+        return self._judge_outputs(output, y)
+
+    def _fit_head(self, autoencoder: BaseAutoencoder, X: Any, labels: Labels) -> Any:
+        """Fit another estimator on the codes of the labelled rows."""
+        head = clone(self.head)
+        codes = np.asarray(_on_cpu(autoencoder.transform(self._in_shape(X[labels.known]))))
+        values = labels.values[labels.known]
+        if labels.weight is None:
+            return head.fit(codes, values)
+        if not has_fit_parameter(head, "sample_weight"):
+            raise ValueError(
+                f"head={head!r} does not take weights, so sample_weight and class_weight cannot "
+                f"be passed on to it; leave them out or choose another head."
+            )
+        return head.fit(codes, values, sample_weight=labels.weight.numpy()[labels.known])
+
+    def _set_fitted(
+        self, autoencoder: BaseAutoencoder, trained: Trained | None, continues: bool
+    ) -> None:
+        earlier = self.history_ if continues else []
+        history = [] if trained is None else trained.history
+        for entry in history:
+            entry["epoch"] += len(earlier)
+        self.history_: list[dict[str, float]] = earlier + history
+        self.loss_curve_ = [entry["train_loss"] for entry in self.history_]
+        self.validation_scores_ = [
+            entry["valid_score"] for entry in self.history_ if "valid_score" in entry
+        ] or None
+        self.n_iter_ = len(history)
+        self.best_epoch_ = 0 if trained is None else trained.best_epoch
+        self.autoencoder_: BaseAutoencoder = autoencoder
+        self.n_components_ = self._n_features_out = autoencoder.n_components_
+        self.device_ = autoencoder.device_ = str(autoencoder.module_.center.device)
+        self._training_state: dict[str, Any] | None = None
+        if trained is not None and self.warm_start:
+            self._training_state = trained.state
+
+    # Inference
+
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Their codes, in the floating-point type of `X`.
+        """
+        return self._codes(X)
+
+    def _codes(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        X, _ = check_rows(self, X, reset=False)
+        return np.asarray(_on_cpu(self.autoencoder_.transform(self._in_shape(X))))
+
+    def _linear(self, X: Any) -> np.ndarray:
+        """Return what the linear head makes of rows, in float64."""
+        return self._codes(X).astype(np.float64, copy=False) @ self.coef_.T + self.intercept_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "autoencoder_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _weighty(rows: Rows) -> Rows:
+    """Leave rows of weight zero out."""
+    return rows if rows.weight is None else rows.where(rows.weight.numpy() > 0)
+
+
+def _on_cpu(array: Any) -> Any:
+    return array.cpu() if isinstance(array, Tensor) else array

@@ -1,0 +1,66 @@
+"""A linear layer on the code of an autoencoder, trained with the encoder or alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
+
+
+class HeadedModule(TrainableModule):
+    """An encoder with a linear layer on its code.
+
+    Parameters
+    ----------
+    autoencoder : AutoencoderModule
+        Gives the code. Its mean and spread over the training rows must be known.
+    n_outputs : int
+    trains : {"head", "encoder", "all"}
+        What is trained: the layer alone, which then takes codes in place of rows; the encoder
+        too; or all of the autoencoder.
+
+    Attributes
+    ----------
+    head : nn.Linear
+        On codes less ``code_mean``, over ``code_std``. Starts at zero, nearly.
+    """
+
+    autoencoder: AutoencoderModule
+    code_mean: Tensor
+    code_std: Tensor
+
+    def __init__(self, autoencoder: AutoencoderModule, n_outputs: int, trains: str) -> None:
+        super().__init__()
+        self.trains = trains
+        if trains == "encoder":
+            self.encoder = autoencoder.encoder
+        # Kept out of torch's sight, so that its decoder is not trained, nor decays.
+        self.__dict__["autoencoder"] = autoencoder
+        if trains == "all":
+            self.trained = autoencoder
+        variance = autoencoder.code_factor.square().sum(1) + autoencoder.code_spread.square()
+        std = torch.where(variance > 0, variance, 1.0).sqrt()
+        self.register_buffer("code_mean", autoencoder.code_mean.clone())
+        self.register_buffer("code_std", std)
+        self.head = nn.Linear(len(std), n_outputs, device=std.device, dtype=std.dtype)
+        nn.init.zeros_(self.head.weight)
+        # On centred codes and targets a bias of zero has a gradient of rounding errors alone,
+        # which Adam would take for a direction.
+        nn.init.uniform_(self.head.bias, -0.1, 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows in network units, or codes, to ``(batch, n_outputs)``."""
+        code = x if self.trains == "head" else self.autoencoder.encode(x)
+        return self.head((code - self.code_mean) / self.code_std).to(x.dtype)
+
+    @torch.no_grad()
+    def start(self, weight: Tensor, bias: Tensor) -> None:
+        """Undo :meth:`linear_map`: set the layer to a linear map of the code itself."""
+        self.head.weight.copy_(weight * self.code_std)
+        self.head.bias.copy_(bias + weight @ self.code_mean)
+
+    def linear_map(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the layer as a linear map of the code itself, in float64."""
+        weight = self.head.weight.detach().double() / self.code_std.double()
+        return weight, self.head.bias.detach().double() - weight @ self.code_mean.double()

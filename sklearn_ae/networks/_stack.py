@@ -1,0 +1,101 @@
+"""The network of stacked autoencoders, and one layer of it as an autoencoder of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklearn_ae.losses import Loss, get_loss
+from sklearn_ae.networks._contractive import derivative
+from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
+from sklearn_ae.networks.activations import ACTIVATIONS
+from sklearn_ae.networks.dense import DenseNetwork, DenseStack
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class StackNetwork(DenseNetwork):
+    """A dense network whose code goes through a non-linearity, as every layer below it does.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+    activation : str, default="tanh"
+    code_activation : str, default="identity"
+        A key of ``ACTIVATIONS``.
+    """
+
+    code_activation: str = "identity"
+
+    def encoder(
+        self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
+    ) -> DenseStack:
+        """Return the encoder."""
+        sizes = (math.prod(row_shape), *self._widths(), n_outputs)
+        return DenseStack(sizes, self.activation, shortcut, self.code_activation)
+
+
+class LayerPair(TrainableModule):
+    """A layer of the encoder, and the layer of the decoder that undoes it.
+
+    They are the layers of the network itself: what trains the pair trains the network.
+
+    Parameters
+    ----------
+    module : AutoencoderModule
+        Of a :class:`StackNetwork`.
+    depth : int
+        Number of the layer, zero for the one that sees the rows.
+    loss : str or callable
+        Of the reconstruction of rows. Layers above undo their input by cross-entropy if it is
+        logistic, else by squared error.
+
+    Attributes
+    ----------
+    n_inputs, n_outputs : int
+        Size of what the layer sees and of its code.
+    loss : Loss
+        Between what :meth:`decode` returns and the layer's input.
+    is_top : bool
+        Whether its code is that of the network.
+    """
+
+    def __init__(self, module: AutoencoderModule, depth: int, loss: Loss) -> None:
+        super().__init__()
+        encoder, decoder = module.encoder, module.decoder
+        assert isinstance(encoder, DenseStack)
+        assert isinstance(decoder, DenseStack)
+        self.up, self.down = encoder.layers[depth], decoder.layers[-1 - depth]
+        self.n_inputs, self.n_outputs = self.up.in_features, self.up.out_features
+        self.is_top = self.up is encoder.layers[-1]
+        self.activation = encoder.output_activation if self.is_top else encoder.activation
+        self.below = encoder.activation if depth else ACTIVATIONS["identity"]
+        self.loss = loss
+        if depth and encoder.activation is ACTIVATIONS["logistic"]:
+            self.loss, self.below = get_loss("binary_crossentropy"), ACTIVATIONS["identity"]
+        elif depth:
+            self.loss = get_loss("squared_error")
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map ``(batch, n_inputs)`` to codes ``(batch, n_outputs)``."""
+        return self.activation.forward(self.up(x)).to(x.dtype)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map codes to outputs of the loss's link."""
+        return self.below.forward(self.down(z)).to(z.dtype)
+
+    def encode_with_norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode; return also the squared Frobenius norm of the Jacobian at each row.
+
+        Of a single layer it is ``sum_i phi'(a_i)^2 sum_j W_ij^2``.
+        """
+        pre = self.up(x).to(x.dtype)
+        slopes = derivative(self.activation, pre).square()
+        return self.activation.forward(pre), slopes @ self.up.weight.square().sum(1)
+
+    @torch.no_grad()
+    def tie(self) -> None:
+        """Set the decoder's weights to the transposed ones of the encoder."""
+        self.down.weight.copy_(self.up.weight.t())

@@ -1,0 +1,401 @@
+"""A classifier on a stacked autoencoder: learns from all rows, and from the labels of some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.special import log_softmax, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from sklearn_ae._compat import StrOptions
+from sklearn_ae._supervised import Labels, SupervisedStack
+
+UNLABELLED = -1
+
+
+def _head_has(method: str) -> Callable[[Any], bool]:
+    """Say whether the head has a method; the linear one has all."""
+
+    def check(estimator: Any) -> bool:
+        head = getattr(estimator, "head_", estimator.head)
+        return head is None or hasattr(head, method)
+
+    return check
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
+    """Classifier on the code of a stacked autoencoder, for few labels and many rows.
+
+    An autoencoder is trained on all rows, labelled or not; then a classifier on its code, or the
+    encoder together with a softmax layer, on the rows that have a label. **Rows with** ``y == -1``
+    **have none**, as everywhere in scikit-learn.
+
+    Parameters
+    ----------
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of Adam, the largest one of the schedule.
+    max_iter : int, default=200
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike, which proves
+        nothing.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
+        no hidden layer.
+    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
+        Non-linearity of the hidden layers.
+    pretraining : {"autoencoder", "denoising", "sparse", "contractive", "rbm"}, default="denoising"
+        How each layer is trained: to undo itself; to do so from inputs of which a share of
+        `noise_level` is set to zero; with an L1 penalty on its code; with a penalty on the
+        Jacobian of its code; or as a restricted Boltzmann machine, which needs
+        ``activation="logistic"``. None: the weights stay random until all are trained together.
+    pretraining_max_iter : int or sequence of int, default=50
+        Number of epochs of each layer, that of the code last; one number is for all.
+    noise_level : float or sequence of float, default=0.25
+        Share of a layer's inputs set to zero, in the rows that is the mean of the feature unless
+        the loss uses the data as they are. Only for ``pretraining="denoising"``.
+    sparsity_weight : float or sequence of float, default=0.1
+        Factor of the mean absolute value of a layer's code, for layers that are wider than what
+        they see. Only for ``pretraining="sparse"``.
+    contraction : float or sequence of float, default=0.01
+        Factor of the squared Frobenius norm of a layer's Jacobian. Only for
+        ``pretraining="contractive"``.
+    autoencoder : estimator, default=None
+        Any autoencoder of this package, to be trained on all rows first, by its own parameters.
+        The parameters from `hidden_layer_sizes` to `contraction` are then not used. None: a
+        :class:`StackedAutoencoder` with these parameters, whose last layer is the code.
+    head : classifier, default=None
+        Any classifier of scikit-learn, fitted on the code of the labelled rows. None: a softmax
+        layer.
+    fine_tune : bool, default=True
+        Whether to train the encoder together with a softmax layer on the labelled rows. If False
+        the encoder stays as it was. A `head` is fitted on the code of the encoder, fine-tuned or
+        not.
+    reconstruction_weight : float, default=0.0
+        Factor of the autoencoder's own loss, of labelled and unlabelled rows, in fine-tuning.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes, ``{label: weight}``. ``"balanced"`` makes all classes weigh the
+        same. They count for the head and for fine-tuning, not for the autoencoder.
+    scoring : {"loss", "accuracy"}, default="loss"
+        By what `early_stopping` judges the held-out rows. Of epochs of equal accuracy the one of
+        the lower loss is better.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, -1 apart.
+    autoencoder_ : estimator
+        The fitted autoencoder, its encoder fine-tuned; `transform` is its.
+    head_ : estimator
+        The fitted `head`, if one was given.
+    coef_ : ndarray of shape (n_outputs, n_components)
+        Weights of the linear layer on the code; of two classes the difference. Not there if a
+        `head` was given and nothing fine-tuned.
+    intercept_ : ndarray of shape (n_outputs,)
+        Its intercept.
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call, those of the autoencoder counted.
+    loss_curve_ : list of float
+        Training loss of each epoch after those of the autoencoder.
+    best_epoch_ : int
+        Epoch of the last call whose weights were kept.
+    validation_scores_ : list of float or None
+        Score of the held-out rows after each epoch.
+    history_ : list of dict
+        One entry an epoch after those of the autoencoder, with all losses by name:
+        ``"supervised"`` and, if it has a weight, ``"reconstruction"``.
+    device_ : str
+        Where it was trained.
+
+    See Also
+    --------
+    StackedAutoencoderRegressor : The same for numbers.
+    sklearn.semi_supervised.SelfTrainingClassifier : Labels further rows by itself.
+
+    References
+    ----------
+    Hinton, G. E., Osindero, S. and Teh, Y.-W. (2006). A fast learning algorithm for deep belief
+    nets. Neural Computation, 18(7), 1527-1554.
+
+    Bengio, Y., Lamblin, P., Popovici, D. and Larochelle, H. (2007). Greedy layer-wise training of
+    deep networks. NeurIPS.
+
+    Kingma, D. P., Rezende, D. J., Mohamed, S. and Welling, M. (2014). Semi-supervised learning
+    with deep generative models. NeurIPS.
+
+    Examples
+    --------
+    Digits, of which only 50 have a label:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ae import StackedAutoencoderClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> few = np.where(np.arange(len(y)) < 50, y, -1)
+    >>> classifier = StackedAutoencoderClassifier(random_state=0).fit(X, few)
+    >>> bool(classifier.score(X[50:], y[50:]) > 0.75)
+    True
+    """
+
+    class_weight: dict | str | None = None
+    scoring: str = "loss"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **SupervisedStack._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "scoring": [StrOptions({"loss", "accuracy"})],
+    }
+
+    def _check_labels(self, y: Any, n_samples: int, weight: Tensor | None, resume: bool) -> Labels:
+        y = _checked(y, n_samples)
+        known = _is_labelled(y)
+        n_unlabelled = int((~known).sum())
+        if weight is not None:
+            known &= weight.numpy() > 0
+        check_classification_targets(y[known])
+        classes, numbers = np.unique(y[known], return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(_too_few(classes, n_unlabelled))
+        if resume and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"the classes were {self.classes_} and are now {classes}, so training cannot "
+                f"continue; use a new estimator, or warm_start=False."
+            )
+        self.classes_: np.ndarray = classes
+        indices = np.zeros(n_samples, int)
+        indices[known] = numbers
+        if self.class_weight is not None:
+            of_rows = torch.from_numpy(self._class_weights(y, known, weight)[indices])
+            weight = of_rows if weight is None else weight * of_rows
+        return Labels(y, indices[:, None].astype(float), known, weight, indices, len(classes))
+
+    def _class_weights(
+        self, y: np.ndarray, known: np.ndarray, weight: Tensor | None
+    ) -> np.ndarray:
+        """Return the weight of each class."""
+        if self.class_weight == "balanced" and weight is not None:
+            # scikit-learn 1.8 counts rows; a row of weight two is two rows.
+            mass = np.array([weight.numpy()[known & (y == c)].sum() for c in self.classes_])
+            return mass.sum() / (len(mass) * mass)
+        return compute_class_weight(self.class_weight, classes=self.classes_, y=y[known])
+
+    def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        numbers = target[:, 0].long()
+        losses = cross_entropy(output, numbers, reduction="none")
+        return losses, (output.argmax(1) != numbers).to(losses.dtype)
+
+    def _score_of(self) -> Callable[[float], float]:
+        return lambda error: 1 - error
+
+    def _monitors_score(self) -> bool:
+        return self.scoring == "accuracy"
+
+    def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        if len(weight) == 2:  # one logit, as in scikit-learn's linear classifiers
+            return weight[1:] - weight[:1], bias[1:] - bias[:1]
+        return weight, bias
+
+    def _from_head(self, coef: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
+        if len(coef) == 1:
+            return torch.cat([-coef, coef]) / 2, torch.cat([-intercept, intercept]) / 2
+        return coef, intercept
+
+    def predict(self, X):
+        """Predict the class of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Their classes; never -1.
+        """
+        check_is_fitted(self)
+        if self.head is not None:
+            return self.head_.predict(self._codes(X))
+        return self.classes_[self._logits(X).argmax(1)]
+
+    @available_if(_head_has("predict_proba"))
+    def predict_proba(self, X):
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        if self.head is not None:
+            return self.head_.predict_proba(self._codes(X))
+        return softmax(self._logits(X), axis=1)
+
+    @available_if(_head_has("predict_proba"))
+    def predict_log_proba(self, X):
+        """Predict the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        if self.head is not None:
+            return np.log(self.head_.predict_proba(self._codes(X)))
+        return log_softmax(self._logits(X), axis=1)
+
+    @available_if(_head_has("decision_function"))
+    def decision_function(self, X):
+        """Return the linear layer's values, or whatever the head's are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Of two classes the second one's logit, positive where it is predicted.
+        """
+        check_is_fitted(self)
+        if self.head is not None:
+            return self.head_.decision_function(self._codes(X))
+        scores = self._linear(X)
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def _logits(self, X: Any) -> np.ndarray:
+        """Return logits of all classes."""
+        scores = self._linear(X)
+        return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+
+    def score(self, X, y, sample_weight=None):
+        """Share of the labelled rows whose class is predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Labels. Rows with -1 do not count.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            The accuracy.
+
+        Raises
+        ------
+        ValueError
+            If no row has a label.
+        """
+        predicted = self.predict(X)
+        y = _checked(y, len(predicted))
+        known = _is_labelled(y)
+        if not known.any():
+            raise ValueError("y has no labelled row to score on: all are -1.")
+        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
+
+
+def _checked(y: Any, n_samples: int) -> np.ndarray:
+    """Return labels as an array of as many rows."""
+    y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
+    if len(y) != n_samples:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: [{n_samples}, {len(y)}]"
+        )
+    return y
+
+
+def _is_labelled(y: np.ndarray) -> np.ndarray:
+    """Say which rows have a label. Among strings NumPy makes -1 a string as well."""
+    if y.dtype.kind in "bu":
+        return np.ones(len(y), bool)
+    if y.dtype.kind in "if":
+        return y != UNLABELLED
+    return np.array([value not in (UNLABELLED, str(UNLABELLED)) for value in y.tolist()], bool)
+
+
+def _too_few(classes: np.ndarray, n_unlabelled: int) -> str:
+    """Say that there is nothing to tell apart, and why that may be."""
+    names = ", ".join(repr(name) for name in classes.tolist()) or "none"
+    message = f"The labelled rows have {len(classes)} class ({names}); at least two are needed."
+    if n_unlabelled:
+        message += (
+            f" y is -1 in {n_unlabelled} rows, which means that they have no label. If -1 is a "
+            f"class of yours, give it another name, for example y = np.where(y == -1, 0, y)."
+        )
+    return message
