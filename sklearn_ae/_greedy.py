@@ -35,7 +35,7 @@ class StackParameters(DenseParameters):
     pretraining: str | None = "denoising"
     pretraining_max_iter: int | Sequence[int] = 50
     noise_level: float | Sequence[float] = 0.25
-    sparsity_weight: float | Sequence[float] = 0.1
+    sparsity_weight: float | Sequence[float] = 0.3
     contraction: float | Sequence[float] = 0.01
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -122,6 +122,9 @@ def _layers(stack: Any, n_layers: int) -> list[Layer]:
 def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
     """Return a parameter's value for each layer: one for all, or one for each."""
     values = np.atleast_1d(value).tolist()
+    allowed = StackParameters._parameter_constraints[name][-1]
+    if not all(allowed.is_satisfied_by(each) for each in values):
+        raise ValueError(f"each value of {name} must be {allowed}, got {value!r}.")
     if np.ndim(value) == 0:
         return values * n_layers
     if len(values) != n_layers:

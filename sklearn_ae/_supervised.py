@@ -113,10 +113,6 @@ class SupervisedStack(
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Turn the fitted linear layer into coefficients and intercept."""
 
-    @abstractmethod
-    def _from_head(self, coef: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo :meth:`_to_head`, to train on."""
-
     # Fitting
 
     @unchanged_on_error
@@ -274,7 +270,7 @@ class SupervisedStack(
         )
         if trains != "head":
             describe_codes(autoencoder.module_, rows)
-        self._trained_what = trains
+        self._trained_what, self._head_state = trains, module.head_state()
         self.coef_, self.intercept_ = (
             value.cpu().numpy() for value in self._to_head(*module.linear_map())
         )
@@ -288,8 +284,7 @@ class SupervisedStack(
                 f"{module.trains!r}, so training cannot continue; leave fine_tune and "
                 f"reconstruction_weight as they were, or set warm_start=False."
             )
-        coef, intercept = (torch.from_numpy(value) for value in (self.coef_, self.intercept_))
-        module.start(*self._from_head(coef, intercept))
+        module.load_head(self._head_state)
 
     def _labelled(self, rows: Rows, labels: Labels, seed: int) -> tuple[Rows, Rows | None]:
         """Return the labelled rows to train on, and those to validate on or None."""

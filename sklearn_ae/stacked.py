@@ -102,7 +102,7 @@ class StackedAutoencoder(StackParameters, BaseAutoencoder):
     noise_level : float or sequence of float, default=0.25
         Share of a layer's inputs set to zero, in the rows that is the mean of the feature unless
         the loss uses the data as they are. Only for ``pretraining="denoising"``.
-    sparsity_weight : float or sequence of float, default=0.1
+    sparsity_weight : float or sequence of float, default=0.3
         Factor of the mean absolute value of a layer's code, for layers that are wider than what
         they see. Only for ``pretraining="sparse"``.
     contraction : float or sequence of float, default=0.01

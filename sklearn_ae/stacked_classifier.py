@@ -104,7 +104,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     noise_level : float or sequence of float, default=0.25
         Share of a layer's inputs set to zero, in the rows that is the mean of the feature unless
         the loss uses the data as they are. Only for ``pretraining="denoising"``.
-    sparsity_weight : float or sequence of float, default=0.1
+    sparsity_weight : float or sequence of float, default=0.3
         Factor of the mean absolute value of a layer's code, for layers that are wider than what
         they see. Only for ``pretraining="sparse"``.
     contraction : float or sequence of float, default=0.01
@@ -252,11 +252,6 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         if len(weight) == 2:  # one logit, as in scikit-learn's linear classifiers
             return weight[1:] - weight[:1], bias[1:] - bias[:1]
         return weight, bias
-
-    def _from_head(self, coef: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
-        if len(coef) == 1:
-            return torch.cat([-coef, coef]) / 2, torch.cat([-intercept, intercept]) / 2
-        return coef, intercept
 
     def predict(self, X):
         """Predict the class of rows.

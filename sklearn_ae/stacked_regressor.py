@@ -85,7 +85,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     noise_level : float or sequence of float, default=0.25
         Share of a layer's inputs set to zero, in the rows that is the mean of the feature unless
         the loss uses the data as they are. Only for ``pretraining="denoising"``.
-    sparsity_weight : float or sequence of float, default=0.1
+    sparsity_weight : float or sequence of float, default=0.3
         Factor of the mean absolute value of a layer's code, for layers that are wider than what
         they see. Only for ``pretraining="sparse"``.
     contraction : float or sequence of float, default=0.01
@@ -196,10 +196,6 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         scale, mean = (torch.from_numpy(v).to(bias) for v in (self._y_scale, self._y_mean))
         return weight * scale[:, None], bias * scale + mean
-
-    def _from_head(self, coef: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
-        scale, mean = torch.from_numpy(self._y_scale), torch.from_numpy(self._y_mean)
-        return coef / scale[:, None], (intercept - mean) / scale
 
     def predict(self, X):
         """Predict the targets of rows.

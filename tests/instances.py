@@ -3,6 +3,8 @@
 A new estimator is added here and nowhere else.
 """
 
+from sklearn.linear_model import LogisticRegression
+
 from sklearn_ae import (
     Autoencoder,
     ContractiveAutoencoder,
@@ -12,6 +14,8 @@ from sklearn_ae import (
     RecursiveAutoencoder,
     SparseAutoencoder,
     StackedAutoencoder,
+    StackedAutoencoderClassifier,
+    StackedAutoencoderRegressor,
     UNetAutoencoder,
     VariationalAutoencoder,
 )
@@ -51,6 +55,18 @@ INSTANCES = [
     ),
     StackedAutoencoder(pretraining="sparse", pretraining_max_iter=3, **SMALL),
     StackedAutoencoder(pretraining=None, **SMALL),
+]
+
+FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}
+
+# Estimators that learn from labels, which fit into no list of autoencoders.
+SUPERVISED = [
+    StackedAutoencoderClassifier(),
+    StackedAutoencoderClassifier(fine_tune=False, **FEW_EPOCHS),
+    StackedAutoencoderClassifier(head=LogisticRegression(), fine_tune=False, **FEW_EPOCHS),
+    StackedAutoencoderClassifier(reconstruction_weight=0.5, **FEW_EPOCHS),
+    StackedAutoencoderRegressor(),
+    StackedAutoencoderRegressor(early_stopping=True, **FEW_EPOCHS),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,11 +55,19 @@ class HeadedModule(TrainableModule):
         code = x if self.trains == "head" else self.autoencoder.encode(x)
         return self.head((code - self.code_mean) / self.code_std).to(x.dtype)
 
-    @torch.no_grad()
-    def start(self, weight: Tensor, bias: Tensor) -> None:
-        """Undo :meth:`linear_map`: set the layer to a linear map of the code itself."""
-        self.head.weight.copy_(weight * self.code_std)
-        self.head.bias.copy_(bias + weight @ self.code_mean)
+    def head_state(self) -> dict[str, np.ndarray]:
+        """Describe the layer and what it takes for centre and spread of codes."""
+        own = ("head.", "code_")
+        return {
+            name: value.cpu().numpy().copy()
+            for name, value in self.state_dict().items()
+            if name.startswith(own)
+        }
+
+    def load_head(self, state: dict[str, np.ndarray]) -> None:
+        """Undo :meth:`head_state`."""
+        tensors = {name: torch.from_numpy(value) for name, value in state.items()}
+        self.load_state_dict(tensors, strict=False)
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the layer as a linear map of the code itself, in float64."""

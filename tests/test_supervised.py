@@ -1,0 +1,625 @@
+"""Classifier and regressor on a stack: all rows train the encoder, labelled ones the head."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import sklearn.utils.estimator_checks as checks
+import torch
+from instances import SUPERVISED, name_of
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.frozen import FrozenEstimator
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    StratifiedKFold,
+    cross_val_score,
+    learning_curve,
+)
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_ae import (
+    ConvolutionalAutoencoder,
+    LSTMAutoencoder,
+    StackedAutoencoder,
+    StackedAutoencoderClassifier,
+    StackedAutoencoderRegressor,
+    VariationalAutoencoder,
+)
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._fitting import split
+
+SMALL = {
+    "hidden_layer_sizes": (24, 12),
+    "pretraining_max_iter": 5,
+    "max_iter": 10,
+    "random_state": 0,
+}
+
+FURTHER_CHECKS = [
+    checks.check_dataframe_column_names_consistency,
+    checks.check_transformer_get_feature_names_out,
+    checks.check_transformer_get_feature_names_out_pandas,
+    checks.check_get_feature_names_out_error,
+    checks.check_set_output_transform,
+    checks.check_set_output_transform_pandas,
+    checks.check_set_output_transform_polars,
+    checks.check_global_output_transform_pandas,
+    checks.check_global_set_output_transform_polars,
+    checks.check_inplace_ensure_writeable,
+    checks.check_param_validation,
+]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:500], y[:500]
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    """Digits, of which a fifth has a label."""
+    X, y = digits
+    return X, np.where(np.arange(len(y)) % 5 == 0, y, -1)
+
+
+def fitted(X, y, **params):
+    return StackedAutoencoderClassifier(**SMALL | params).fit(X, y)
+
+
+# scikit-learn's contract
+
+
+@pytest.fixture
+def minus_one_is_unlabelled(monkeypatch):
+    """Let the check that uses -1 as a class know another semi-supervised classifier.
+
+    scikit-learn lists its own three by name and takes 0 in place of -1 for them.
+    """
+    original = checks._choose_check_classifiers_labels
+
+    def choose(name, y, y_names):
+        if name == "StackedAutoencoderClassifier" and -1 in y_names:
+            return y
+        return original(name, y, y_names)
+
+    monkeypatch.setattr(checks, "_choose_check_classifiers_labels", choose)
+
+
+@pytest.mark.usefixtures("minus_one_is_unlabelled")
+@parametrize_with_checks(SUPERVISED, xfail_strict=True)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# Some of the checks fit on a frame and transform an array, to see that it works.
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
+@pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("estimator", SUPERVISED, ids=name_of)
+def test_further_scikit_learn_checks(estimator, check):
+    check(type(estimator).__name__, clone(estimator).set_params(random_state=0))
+
+
+# What is labelled, and what is not
+
+
+def test_unlabelled_rows_train_the_autoencoder(few):
+    X, y = few
+    classifier = fitted(X, y, fine_tune=False)
+    stack = StackedAutoencoder(
+        12,
+        hidden_layer_sizes=(24,),
+        code_activation="tanh",
+        pretraining_max_iter=5,
+        max_iter=10,
+        fine_tune=False,
+        random_state=classifier.autoencoder_.random_state,
+    ).fit(X)
+    np.testing.assert_array_equal(classifier.transform(X), stack.transform(X))
+    labelled = fitted(X[y != -1], y[y != -1], fine_tune=False)
+    assert np.abs(labelled.transform(X) - classifier.transform(X)).max() > 1e-3
+
+
+def test_unlabelled_rows_do_not_train_the_head(few):
+    X, y = few
+    head = KNeighborsClassifier(3)
+    classifier = fitted(X, y, head=head, fine_tune=False)
+    codes = classifier.transform(X)
+    expected = clone(head).fit(codes[y != -1], y[y != -1])
+    np.testing.assert_array_equal(classifier.predict(X), expected.predict(codes))
+    assert -1 not in classifier.classes_
+    assert -1 not in classifier.predict(X)
+
+
+def test_pre_training_helps_where_labels_are_few():
+    X, y = load_digits(return_X_y=True)
+    scores = {None: [], "denoising": []}
+    for seed in range(3):
+        order = np.random.RandomState(seed).permutation(len(y))
+        few = np.full(len(y), -1)
+        few[order[:50]] = y[order[:50]]
+        for pretraining, collected in scores.items():
+            classifier = StackedAutoencoderClassifier(
+                hidden_layer_sizes=(128, 128),
+                activation="logistic",
+                pretraining=pretraining,
+                random_state=seed,
+            ).fit(X, few)
+            collected.append(classifier.score(X[order[50:]], y[order[50:]]))
+    assert np.mean(scores["denoising"]) > np.mean(scores[None]) + 0.02
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(list("abcdefghij")),
+        np.array(list("abcdefghij"), dtype=object),
+        np.arange(10) * 10 + 3,
+        np.arange(10) + 0.0,
+    ],
+    ids=lambda names: str(names.dtype),
+)
+def test_labels_of_any_type(digits, names):
+    X, y = digits
+    by_number = fitted(X, y)
+    by_name = fitted(X, names[y])
+    np.testing.assert_array_equal(by_name.classes_, names)
+    np.testing.assert_array_equal(by_name.predict(X), names[by_number.predict(X)])
+    np.testing.assert_array_equal(by_name.predict_proba(X), by_number.predict_proba(X))
+    few = np.where(np.arange(len(y)) % 2 == 0, names[y].astype(object), -1)
+    of_few = fitted(X, np.where(np.arange(len(y)) % 2 == 0, y, -1))
+    semi = fitted(X, few if names.dtype.kind in "OU" else few.astype(names.dtype))
+    np.testing.assert_array_equal(semi.predict(X), names[of_few.predict(X)])
+
+
+def test_labels_of_numpy_strings(digits):
+    few = np.array(["a", "b", -1] * 100)
+    assert few.dtype.kind == "U"
+    X = digits[0][:300]
+    assert "-1" not in fitted(X, few).classes_
+
+
+def test_truth_values(digits):
+    X, y = digits
+    classifier = fitted(X, y > 4)
+    assert classifier.predict(X).dtype == bool
+    assert classifier.decision_function(X).shape == (len(X),)
+    assert classifier.coef_.shape == (1, 12)
+    np.testing.assert_array_equal(classifier.decision_function(X) > 0, classifier.predict(X))
+
+
+def test_minus_one_as_a_class_is_refused_with_advice(digits):
+    X, y = digits
+    with pytest.raises(ValueError, match=r"-1 .* no label.*np.where\(y == -1, 0, y\)"):
+        fitted(X, np.where(y > 4, 1, -1))
+    with pytest.raises(ValueError, match="0 class .*at least two"):
+        fitted(X, np.full(len(y), -1))
+    with pytest.raises(ValueError, match="1 class") as error:
+        fitted(X, np.ones(len(y)))
+    assert "-1" not in str(error.value)
+
+
+def test_scores_leave_unlabelled_rows_out(few, digits):
+    X, y = few
+    classifier = fitted(X, y)
+    known = y != -1
+    assert classifier.score(X, y) == pytest.approx(classifier.score(X[known], y[known]))
+    weight = np.random.default_rng(0).random(len(y))
+    expected = np.average((classifier.predict(X) == y)[known], weights=weight[known])
+    assert classifier.score(X, y, sample_weight=weight) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no labelled row"):
+        classifier.score(X, np.full(len(y), -1))
+
+
+# Heads
+
+
+def test_the_softmax_layer_is_logistic_regression(digits):
+    X, y = digits
+    classifier = fitted(
+        X,
+        y,
+        fine_tune=False,
+        alpha=0.0,
+        max_iter=1500,
+        learning_rate_init=0.03,
+        batch_size=500,
+    )
+    codes = classifier.transform(X)
+    scores = codes @ classifier.coef_.T + classifier.intercept_
+    np.testing.assert_allclose(classifier.decision_function(X), scores, rtol=1e-12)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
+        codes, y
+    )
+
+    def loss(proba):
+        return -np.log(proba[np.arange(len(y)), y]).mean()
+
+    assert loss(classifier.predict_proba(X)) < loss(reference.predict_proba(codes)) + 0.02
+    assert loss(classifier.predict_proba(X)) == pytest.approx(classifier.loss_curve_[-1], rel=0.05)
+
+
+def test_the_linear_layer_is_least_squares():
+    X, y = load_diabetes(return_X_y=True)
+    y = np.where(np.arange(len(y)) < 200, y, np.nan)
+    regressor = StackedAutoencoderRegressor(
+        hidden_layer_sizes=(8, 4),
+        pretraining_max_iter=10,
+        fine_tune=False,
+        alpha=0.0,
+        max_iter=1000,
+        learning_rate_init=0.03,
+        batch_size=200,
+        random_state=0,
+    ).fit(X, y)
+    codes = regressor.transform(X)
+    reference = LinearRegression().fit(codes[:200], y[:200])
+    np.testing.assert_allclose(regressor.predict(X), reference.predict(codes), rtol=0.02)
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+@pytest.mark.parametrize(
+    "head",
+    [LogisticRegression(max_iter=500), SVC(), RandomForestClassifier(20, random_state=0)],
+    ids=lambda head: type(head).__name__,
+)
+def test_any_classifier_on_the_code(few, head, fine_tune):
+    X, y = few
+    classifier = fitted(X, y, head=head, fine_tune=fine_tune)
+    codes, known = classifier.transform(X), y != -1
+    expected = clone(head).fit(codes[known], y[known])
+    np.testing.assert_array_equal(classifier.predict(X), expected.predict(codes))
+    for method in ("predict_proba", "predict_log_proba", "decision_function"):
+        assert hasattr(classifier, method) == hasattr(head, method)
+    assert bool(classifier.history_) == fine_tune
+
+
+def test_a_head_that_takes_no_weights_is_not_given_any(few):
+    X, y = few
+    weight = np.ones(len(y))
+    with pytest.raises(ValueError, match="head=KNeighborsClassifier.* does not take weights"):
+        StackedAutoencoderClassifier(**SMALL, head=KNeighborsClassifier()).fit(X, y, weight)
+    StackedAutoencoderClassifier(**SMALL, head=SVC()).fit(X, y, weight)
+
+
+# Fine-tuning
+
+
+def parameters(estimator, part):
+    return [p.detach().numpy().copy() for p in getattr(estimator.module_, part).parameters()]
+
+
+def test_fine_tuning_moves_the_encoder_and_nothing_else(few):
+    X, y = few
+    stack = StackedAutoencoder(12, hidden_layer_sizes=(24,), max_iter=5, random_state=0).fit(X)
+    before = parameters(stack, "encoder"), parameters(stack, "decoder")
+    for fine_tune in (False, True):
+        classifier = fitted(X, y, autoencoder=FrozenEstimator(stack), fine_tune=fine_tune)
+        tuned = classifier.autoencoder_
+        for old, new in zip(before[0], parameters(tuned, "encoder"), strict=True):
+            assert np.array_equal(old, new) != fine_tune
+        for old, new in zip(before[1], parameters(tuned, "decoder"), strict=True):
+            np.testing.assert_array_equal(old, new)
+        for old, new in zip(before[0], parameters(stack, "encoder"), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+def test_reconstruction_keeps_the_decoder_useful(few):
+    X, y = few
+    params = {"max_iter": 60, "learning_rate_init": 0.01, "pretraining_max_iter": 40}
+    without, weighted = (
+        fitted(X, y, reconstruction_weight=weight, **params) for weight in (0.0, 1.0)
+    )
+    assert weighted.autoencoder_.score(X) > without.autoencoder_.score(X) + 0.1
+    assert set(weighted.history_[0]) >= {"supervised", "reconstruction"}
+    last = weighted.history_[-1]
+    assert last["train_loss"] == pytest.approx(last["supervised"] + last["reconstruction"])
+
+
+def test_reconstruction_looks_at_unlabelled_rows(digits):
+    X, y = digits
+    far = np.concatenate([X, X[:50][:, ::-1]])
+    labels = np.concatenate([y, np.full(50, -1)])
+    labels[10:500] = -1
+    params = {"reconstruction_weight": 1.0, "max_iter": 100, "pretraining_max_iter": 1}
+    tuned = fitted(far, labels, **params).autoencoder_
+    start = fitted(far, labels, fine_tune=False, **params).autoencoder_
+    assert tuned.score(far[-50:]) > start.score(far[-50:]) + 0.1
+
+
+def test_early_stopping_keeps_the_best(digits):
+    X, y = digits
+    for scoring in ("loss", "accuracy"):
+        classifier = fitted(X, y, early_stopping=True, scoring=scoring, max_iter=30)
+        losses = [entry["valid_loss"] for entry in classifier.history_]
+        accuracies = classifier.validation_scores_
+        key = [
+            loss if scoring == "loss" else (-accuracy, loss)
+            for loss, accuracy in zip(losses, accuracies, strict=True)
+        ]
+        assert classifier.best_epoch_ == 1 + min(range(30), key=key.__getitem__)
+        assert 0 < max(accuracies) <= 1
+
+
+def test_held_out_rows_are_of_all_classes(digits):
+    X, y = digits
+    y = (y == 0).astype(int)  # a tenth
+    rows = Rows(X, None, torch.device("cpu"), torch.float64)
+    rows.targets = Rows(y[:, None], None, torch.device("cpu"), torch.float64)
+    _, held_out = split(rows, 1.0, 0, 0.1, y)
+    targets = held_out.targets.take(slice(0, len(held_out)))
+    assert int(targets.sum()) == -(-y.sum() // 10)
+
+
+def test_class_weights_are_sample_weights(digits):
+    X, y = digits[0], (digits[1] > 7).astype(int)
+    weights = {0: 1.0, 1: 3.0}
+    stack = FrozenEstimator(StackedAutoencoder(8, **SMALL | {"max_iter": 5}).fit(X))
+    by_class = fitted(X, y, class_weight=weights, autoencoder=stack)
+    by_row = StackedAutoencoderClassifier(**SMALL, autoencoder=stack)
+    by_row.fit(X, y, sample_weight=np.where(y, 3.0, 1.0))
+    np.testing.assert_allclose(by_class.predict_proba(X), by_row.predict_proba(X), rtol=1e-10)
+    balanced = fitted(X, y, class_weight="balanced", autoencoder=stack)
+    share = len(y) / 2 / np.bincount(y)
+    same = fitted(X, y, class_weight=dict(enumerate(share)), autoencoder=stack)
+    np.testing.assert_allclose(balanced.predict_proba(X), same.predict_proba(X), rtol=1e-10)
+
+
+@pytest.mark.parametrize("params", [{}, {"fine_tune": False}, {"reconstruction_weight": 0.5}])
+def test_training_goes_on(few, params):
+    X, y = few
+    params = params | {"learning_rate": "constant"}
+    once = fitted(X, y, **params | {"max_iter": 12})
+    twice = StackedAutoencoderClassifier(**SMALL | params | {"warm_start": True, "max_iter": 6})
+    twice.fit(X, y).fit(X, y)
+    np.testing.assert_allclose(twice.predict_proba(X), once.predict_proba(X), rtol=1e-6)
+    assert [entry["epoch"] for entry in twice.history_] == list(range(1, 13))
+    assert twice.n_iter_ == 6
+
+
+def test_what_cannot_go_on_is_refused(few):
+    X, y = few
+    classifier = fitted(X, y, warm_start=True)
+    for params in ({"hidden_layer_sizes": (24, 13)}, {"fine_tune": False}):
+        with pytest.raises(ValueError, match="cannot continue"):
+            clone(classifier).fit(X, y).set_params(**params).fit(X, y)
+    with pytest.raises(ValueError, match="classes were"):
+        classifier.fit(X, y % 5 * (y >= 0) - (y < 0))
+    classifier.fit(X, y)
+
+
+# The autoencoder may be any
+
+
+def test_the_stack_is_reached_either_way(few):
+    X, y = few
+    flat = fitted(X, y, noise_level=0.4)
+    stack = StackedAutoencoder(
+        12,
+        hidden_layer_sizes=(24,),
+        code_activation="tanh",
+        pretraining_max_iter=5,
+        max_iter=10,
+        fine_tune=False,
+        random_state=flat.autoencoder_.random_state,
+    )
+    nested = StackedAutoencoderClassifier(autoencoder=stack, max_iter=10, random_state=0)
+    nested.set_params(autoencoder__noise_level=0.4).fit(X, y)
+    np.testing.assert_array_equal(flat.predict_proba(X), nested.predict_proba(X))
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+@pytest.mark.parametrize(
+    "autoencoder",
+    [
+        VariationalAutoencoder(6, hidden_layer_sizes=(32,), max_iter=10),
+        ConvolutionalAutoencoder(6, channels=(4,), max_iter=2),
+    ],
+    ids=lambda autoencoder: type(autoencoder).__name__,
+)
+def test_any_autoencoder(few, autoencoder, fine_tune):
+    X, y = few
+    images = X.reshape(-1, 8, 8)
+    classifier = StackedAutoencoderClassifier(
+        autoencoder=autoencoder, fine_tune=fine_tune, max_iter=40, random_state=0
+    ).fit(images, y)
+    assert classifier.transform(images).shape[0] == len(X)
+    assert classifier.score(images, y) > 0.5
+    assert not hasattr(autoencoder, "module_")
+
+
+def test_sequences_of_unequal_length():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = [np.sin((1 + kind) * np.arange(rng.integers(9, 15))) for kind in y]
+    lstm = LSTMAutoencoder(8, max_iter=20, random_state=0)
+    classifier = StackedAutoencoderClassifier(autoencoder=lstm, random_state=0).fit(X, y)
+    assert classifier.score(X, y) > 0.9
+
+
+def test_a_frozen_autoencoder_is_not_trained_again(few):
+    X, y = few
+    stack = StackedAutoencoder(8, **SMALL).fit(X)
+    classifier = fitted(X, y, autoencoder=FrozenEstimator(stack), fine_tune=False)
+    np.testing.assert_array_equal(classifier.transform(X), stack.transform(X))
+    assert classifier.n_iter_ == 10
+    with pytest.raises(ValueError, match="64"):
+        fitted(X[:, :5], y, autoencoder=FrozenEstimator(stack))
+
+
+# Data of all kinds
+
+
+def test_kinds_of_data(few):
+    X, y = few
+    classifier = fitted(X, y)
+    expected = classifier.predict(X)
+    frame = pd.DataFrame(X, columns=[f"p{i}" for i in range(64)])
+    for data in (sp.csr_matrix(X), torch.from_numpy(X), X.reshape(-1, 8, 8), frame):
+        np.testing.assert_array_equal(fitted(data, y).predict(data), expected)
+    single = fitted(X.astype(np.float32), y)
+    assert single.transform(X.astype(np.float32)).dtype == np.float32
+    assert single.predict_proba(X.astype(np.float32)).dtype == np.float64
+    names = clone(classifier).set_output(transform="pandas").fit(frame, y).transform(frame)
+    assert list(names)[:2] == ["stackedautoencoderclassifier0", "stackedautoencoderclassifier1"]
+
+
+@pytest.mark.parametrize("head", [None, SVC()])
+def test_pickles_hold_no_torch(few, head):
+    X, y = few
+    classifier = fitted(X, y, head=head)
+    dump = pickle.dumps(classifier)
+    assert b"torch" not in dump
+    np.testing.assert_array_equal(pickle.loads(dump).predict(X), classifier.predict(X))
+
+
+def test_nothing_changes_when_a_fit_fails(few):
+    X, y = few
+    classifier = fitted(X, y)
+    before = dict(vars(classifier))
+    classifier.set_params(learning_rate_init=1e30)
+    with pytest.raises(ValueError, match="diverged"):
+        classifier.fit(X, y)
+    after = dict(vars(classifier))
+    assert before.keys() == after.keys()
+    assert all(before[key] is after[key] for key in before if key != "learning_rate_init")
+
+
+# The regressor
+
+
+def test_rows_without_a_target():
+    X, y = load_diabetes(return_X_y=True)
+    few = np.where(np.arange(len(y)) % 3 == 0, y, np.nan)
+    known = ~np.isnan(few)
+    regressor = StackedAutoencoderRegressor(**SMALL | {"max_iter": 50}).fit(X, few)
+    assert regressor.predict(X).shape == (len(X),)
+    assert regressor.score(X, few) == pytest.approx(regressor.score(X[known], y[known]))
+    assert regressor.score(X[known], y[known]) > 0.4
+    stack = StackedAutoencoder(8, **SMALL).fit(X)
+    ridge = StackedAutoencoderRegressor(
+        autoencoder=FrozenEstimator(stack), head=Ridge(), fine_tune=False
+    ).fit(X, few)
+    expected = Ridge().fit(stack.transform(X)[known], y[known]).predict(stack.transform(X))
+    np.testing.assert_allclose(ridge.predict(X), expected)
+
+
+def test_several_targets():
+    X, y = load_diabetes(return_X_y=True)
+    both = np.column_stack([y, 1000 - 3 * y])
+    both[5] = np.nan
+    regressor = StackedAutoencoderRegressor(**SMALL | {"max_iter": 50}).fit(X, both)
+    assert regressor.predict(X).shape == (len(X), 2)
+    assert regressor.score(X, both) > 0.3
+    both[6, 1] = np.nan
+    with pytest.raises(ValueError, match="some targets are NaN"):
+        StackedAutoencoderRegressor(**SMALL).fit(X, both)
+    with pytest.raises(ValueError, match="no target"):
+        StackedAutoencoderRegressor(**SMALL).fit(X, np.full(len(X), np.nan))
+    with pytest.raises(ValueError, match="all targets are NaN"):
+        regressor.score(X, np.full_like(both, np.nan))
+
+
+def test_units_of_the_target_do_not_matter():
+    X, y = load_diabetes(return_X_y=True)
+    a = StackedAutoencoderRegressor(**SMALL).fit(X, y)
+    b = StackedAutoencoderRegressor(**SMALL).fit(X, 1e6 * y - 3e8)
+    np.testing.assert_allclose(b.predict(X), 1e6 * a.predict(X) - 3e8, rtol=1e-6)
+
+
+def test_regression_goes_on():
+    X, y = load_diabetes(return_X_y=True)
+    params = SMALL | {"learning_rate": "constant", "early_stopping": True}
+    once = StackedAutoencoderRegressor(**params | {"max_iter": 12}).fit(X, y)
+    twice = StackedAutoencoderRegressor(**params | {"max_iter": 6, "warm_start": True})
+    twice.fit(X, y).fit(X, y)
+    assert len(twice.validation_scores_) == 12
+    assert twice.score(X, y) == pytest.approx(once.score(X, y), abs=0.05)
+
+
+# What users write
+
+
+def test_grid_search_in_a_pipeline(few):
+    X, y = few
+    pipeline = Pipeline(
+        [("scale", StandardScaler()), ("classify", StackedAutoencoderClassifier(**SMALL))]
+    )
+    grid = {
+        "classify__noise_level": [0.1, 0.3],
+        "classify__hidden_layer_sizes": [(16,), (24, 12)],
+        "classify__fine_tune": [True, False],
+    }
+    search = GridSearchCV(pipeline, grid, cv=StratifiedKFold(2), error_score="raise").fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.score(X, y) == search.best_estimator_.score(X, y) > 0.5
+
+
+def test_grid_search_over_the_nested_stack(few):
+    X, y = few
+    classifier = StackedAutoencoderClassifier(
+        autoencoder=StackedAutoencoder(8, **SMALL), max_iter=10, random_state=0
+    )
+    grid = {"autoencoder__hidden_layer_sizes": [(16,), (12, 10)], "head": [None, SVC()]}
+    search = GridSearchCV(classifier, grid, cv=2, n_jobs=2, error_score="raise").fit(X, y)
+    assert len(search.cv_results_["mean_test_score"]) == 4
+
+
+def test_a_stack_before_a_support_vector_machine(digits):
+    X, y = digits
+    stack = StackedAutoencoder(16, **SMALL | {"pretraining_max_iter": 30})
+    scores = cross_val_score(Pipeline([("s", StandardScaler()), ("a", stack), ("c", SVC())]), X, y)
+    assert scores.mean() > 0.8
+
+
+def test_halving_search_over_epochs(digits):
+    X, y = digits
+    search = HalvingGridSearchCV(
+        StackedAutoencoderClassifier(**SMALL),
+        {"learning_rate_init": [1e-4, 1e-3, 3e-3, 1e-2]},
+        resource="max_iter",
+        min_resources=2,
+        max_resources=8,
+        factor=2,
+        cv=2,
+        random_state=0,
+        error_score="raise",
+    ).fit(X, y)
+    assert search.best_estimator_.max_iter == 8
+
+
+def test_cross_validation_in_two_processes(digits):
+    X, y = digits
+    classifier = StackedAutoencoderClassifier(**SMALL)
+    alone = cross_val_score(classifier, X, y, cv=3)
+    np.testing.assert_array_equal(alone, cross_val_score(classifier, X, y, cv=3, n_jobs=2))
+
+
+def test_inside_other_estimators(digits):
+    X, y = digits[0][:300], digits[1][:300] % 3
+    classifier = StackedAutoencoderClassifier(**SMALL | {"max_iter": 30})
+    calibrated = CalibratedClassifierCV(classifier, cv=2).fit(X, y)
+    assert calibrated.score(X, y) > 0.7
+    both = [("stack", classifier), ("forest", RandomForestClassifier(10, random_state=0))]
+    assert StackingClassifier(both, cv=2).fit(X, y).score(X, y) > 0.7
+    importance = permutation_importance(classifier.fit(X, y), X, y, n_repeats=2, random_state=0)
+    assert importance.importances_mean[0] == 0  # the first pixel is always blank
+    assert importance.importances_mean.max() > 0
+    _, train, test = learning_curve(
+        classifier, X, y, cv=2, train_sizes=[0.3, 1.0], error_score="raise"
+    )
+    assert test[1].mean() > test[0].mean()
+    assert train.shape == (2, 2)
