@@ -1,0 +1,113 @@
+"""The one gate to matplotlib, and what all pictures share: colours, axes, tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+BLUE, ORANGE, GREEN, PURPLE, RED, SKY, YELLOW, GREY = COLORS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#B8A900",
+    "#666666",
+)
+"""Told apart also by the colour-blind: Okabe and Ito's, its yellow darker for white paper."""
+
+MARKERS = "osD^vPX"
+"""As many as have no factor in common with the colours: 56 pairs before one comes again."""
+
+
+def require_matplotlib(caller: Any) -> Any:
+    """Return ``matplotlib.pyplot``, or say how to get it; `caller` is a Display or its class."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        name = (caller if isinstance(caller, type) else type(caller)).__name__
+        raise ImportError(
+            f'{name} draws with matplotlib, which is missing: pip install "sklearn-ae[plot]".'
+        ) from error
+    return plt
+
+
+class Display:
+    """Base of all pictures: plain data in, drawn on axes of the user's or of its own.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    """
+
+    ax_: Any
+    figure_: Any
+
+    def _open(self, ax: Any, figsize: tuple[float, float]) -> Any:
+        """Return the axes given, or those of a new figure, and remember them."""
+        plt = require_matplotlib(self)
+        if ax is None:
+            _, ax = plt.subplots(figsize=figsize, layout="constrained")
+        elif not hasattr(ax, "get_subplotspec"):
+            raise ValueError(
+                f"ax must be one matplotlib Axes, got {type(ax).__name__}. Take one from an "
+                f"array of axes, such as axes[0]."
+            )
+        self.ax_, self.figure_ = ax, ax.figure
+        return ax
+
+
+def axes_within(ax: Any, heights: list[int], n_columns: int) -> np.ndarray:
+    """Replace axes by a table of axes in the same place; its rows share y, its columns x."""
+    place, shape = ax.get_subplotspec(), (len(heights), n_columns)
+    if place is None:  # axes that were put somewhere by hand
+        box = ax.get_position()
+        grid = ax.figure.add_gridspec(
+            *shape, height_ratios=heights, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1
+        )
+    else:
+        grid = place.subgridspec(*shape, height_ratios=heights)
+    ax.set_axis_off()
+    return grid.subplots(sharex="col", sharey="row", squeeze=False)
+
+
+def show_image(ax: Any, image: np.ndarray, corner: tuple[float, float], **options: Any) -> Any:
+    """Draw an image in its own shape on axes that hold several, without touching their limits.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    image : ndarray of shape (height, width) or (height, width, 3)
+    corner : tuple of float
+        Where its lower left corner goes; a pixel is as large as a unit of the axes.
+    **options
+        For ``imshow``.
+    """
+    left, bottom = corner
+    extent = (left, left + image.shape[1], bottom, bottom + image.shape[0])
+    return ax.imshow(image, extent=extent, origin="upper", **options)
+
+
+def to_unit_range(images: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Bring colour images into [0, 1], as matplotlib wants them."""
+    low, high = limits
+    return np.clip((images - low) / ((high - low) or 1.0), 0.0, 1.0)
+
+
+def limits_of(*arrays: np.ndarray, colors: bool = False) -> tuple[float, float]:
+    """Return the range of values to which a shared scale of images or curves stretches.
+
+    Colours keep the range that their numbers come in, [0, 1] or [0, 255]: stretched, they
+    would be other colours.
+    """
+    low = min(float(np.nanmin(array)) for array in arrays)
+    high = max(float(np.nanmax(array)) for array in arrays)
+    if colors:
+        # The first array has the data; what is decoded may leave their range.
+        low, high = float(np.nanmin(arrays[0])), float(np.nanmax(arrays[0]))
+        if low >= 0 and high <= 255:
+            return 0.0, 1.0 if high <= 1 else 255.0
+    return low, high
