@@ -60,8 +60,21 @@ class Display:
         return ax
 
 
-def axes_within(ax: Any, heights: list[int], n_columns: int) -> np.ndarray:
-    """Replace axes by a table of axes in the same place; its rows share y, its columns x."""
+def axes_within(ax: Any, heights: list[float], n_columns: int) -> np.ndarray:
+    """Put a table of axes in the place of one, which becomes a strip for a legend above them.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    heights : list of float
+        Relative ones, that of the strip first.
+    n_columns : int
+
+    Returns
+    -------
+    axes : ndarray of matplotlib Axes of shape (len(heights) - 1, n_columns)
+        Those of a line share y, those of a column x.
+    """
     place, shape = ax.get_subplotspec(), (len(heights), n_columns)
     if place is None:  # axes that were put somewhere by hand
         box = ax.get_position()
@@ -70,8 +83,17 @@ def axes_within(ax: Any, heights: list[int], n_columns: int) -> np.ndarray:
         )
     else:
         grid = place.subgridspec(*shape, height_ratios=heights)
+    ax.set_subplotspec(grid[0, :])
     ax.set_axis_off()
-    return grid.subplots(sharex="col", sharey="row", squeeze=False)
+    axes: Any = np.empty((len(heights) - 1, n_columns), dtype=object)
+    for line, column in np.ndindex(axes.shape):
+        axes[line, column] = ax.figure.add_subplot(
+            grid[line + 1, column],
+            sharex=axes[0, column] if line else None,
+            sharey=axes[line, 0] if column else None,
+        )
+        axes[line, column].tick_params(labelleft=column == 0)
+    return axes
 
 
 def show_image(ax: Any, image: np.ndarray, corner: tuple[float, float], **options: Any) -> Any:
@@ -89,6 +111,14 @@ def show_image(ax: Any, image: np.ndarray, corner: tuple[float, float], **option
     left, bottom = corner
     extent = (left, left + image.shape[1], bottom, bottom + image.shape[0])
     return ax.imshow(image, extent=extent, origin="upper", **options)
+
+
+def scale_of_numbers() -> Any:
+    """Return viridis without its yellow end, which is too pale for thin things on white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
 
 
 def to_unit_range(images: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

@@ -40,26 +40,38 @@ class Labels(NamedTuple):
         return cls([str(name) for name in names], values)
 
 
-def places_for_labels(positions: np.ndarray, labels: Labels) -> np.ndarray:
+def places_for_labels(positions: np.ndarray, labels: Labels) -> dict[int, np.ndarray]:
     """Return where to write the name of each class: in its middle, beside other names.
 
     A name goes to the row nearest to the class's median that leaves the names before it room.
+
+    Returns
+    -------
+    places : dict of int to ndarray of shape (2,)
+        Places by class; without those whose names find no room.
     """
     low, span = positions.min(0), np.ptp(positions, axis=0)
     scaled = (positions - low) / np.where(span > 0, span, 1.0)
-    taken: list[np.ndarray] = []
-    places = []
+    taken: list[tuple[np.ndarray, float]] = []
+    places = {}
     for index, name in enumerate(labels.classes or []):
         members = np.flatnonzero(labels.values == index)
         middle = np.median(scaled[members], axis=0)
         order = members[np.argsort(np.square(scaled[members] - middle).sum(1))]
         # A letter is about as wide as two hundredths of the axes, and twice as high.
-        room = np.array([0.025 * len(name) + 0.02, 0.07])
-        free = [row for row in order if all((abs(scaled[row] - at) > room).any() for at in taken)]
-        row = free[0] if free else order[0]
-        taken.append(scaled[row])
-        places.append(positions[row])
-    return np.array(places)
+        width = 0.025 * len(name) + 0.02
+        free = [
+            row
+            for row in order
+            if all(
+                abs(scaled[row] - at)[0] > (width + other) / 2 or abs(scaled[row] - at)[1] > 0.07
+                for at, other in taken
+            )
+        ]
+        if free:
+            taken.append((scaled[free[0]], width))
+            places[index] = positions[free[0]]
+    return places
 
 
 def spread_evenly(positions: np.ndarray, n_chosen: int, room: np.ndarray) -> list[int]:

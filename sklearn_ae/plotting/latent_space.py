@@ -14,11 +14,15 @@ from sklearn_ae.plotting._figures import (
     Display,
     limits_of,
     require_matplotlib,
+    scale_of_numbers,
     to_unit_range,
 )
 from sklearn_ae.plotting._labels import Labels, places_for_labels, spread_evenly
 from sklearn_ae.plotting._reduction import to_plane
 from sklearn_ae.plotting._shapes import Look, kind_of_array
+
+MOST_IN_LEGEND = 24
+"""Classes of a legend; a longer one would leave the points no room."""
 
 
 class LatentSpaceDisplay(Display):
@@ -35,6 +39,8 @@ class LatentSpaceDisplay(Display):
     y : array-like of shape (n_samples,), default=None
         Classes or numbers. Strings, truth values and integers of up to 20 values are classes,
         each with a colour and a marker; floats and other integers are numbers on a colour bar.
+        More than eight classes are named among the points too, more than 24 only there, as far
+        as names have room.
     axis_names : sequence of str, default=None
         What to call the axes. None: the columns of `positions`.
     images : array-like of shape (n_samples, height, width) or (n_samples, height, width, 3), \
@@ -213,15 +219,15 @@ class LatentSpaceDisplay(Display):
         self.thumbnails_: dict[int, Any] = {}
         ax.set_xlabel(names[0])
         # Large sets need small points.
-        style = {"s": float(np.clip(6000 / len(positions), 6, 24)), "linewidths": 0, "alpha": 0.8}
+        style = {"s": float(np.clip(20000 / len(positions), 5, 30)), "linewidths": 0, "alpha": 0.8}
         style |= scatter_kwargs or {}
         if positions.shape[1] == 1:
             self._plot_line(positions[:, 0], labels, style)
         else:
             ax.set_ylabel(names[1])
-            self._plot_plane(positions, labels, style)
+            self._plot_plane(positions, labels, style, images is not None)
         if images is not None:
-            self._add_thumbnails(positions, images, thumbnails)
+            self._add_thumbnails(positions, images, thumbnails, labels)
         return self
 
     def _checked_positions(self) -> tuple[np.ndarray, list[str]]:
@@ -231,8 +237,9 @@ class LatentSpaceDisplay(Display):
                 f"positions must have the shape (n_samples, 1) or (n_samples, 2), got "
                 f"{positions.shape}. Wider codes are for LatentSpaceDisplay.from_codes."
             )
-        names = self.axis_names or [f"code {axis}" for axis in range(positions.shape[1])]
-        return positions, list(names)
+        if self.axis_names is not None:
+            return positions, list(self.axis_names)
+        return positions, [f"code {axis}" for axis in range(positions.shape[1])]
 
     def _checked_images(self, positions: np.ndarray) -> np.ndarray:
         if self.images is None:
@@ -248,28 +255,35 @@ class LatentSpaceDisplay(Display):
         limits = limits_of(images, colors=has_colors)
         return to_unit_range(images.astype(float), limits)
 
-    def _plot_plane(self, positions: np.ndarray, labels: Labels | None, style: dict) -> None:
+    def _plot_plane(
+        self, positions: np.ndarray, labels: Labels | None, style: dict, has_thumbnails: bool
+    ) -> None:
         """Draw points of two coordinates."""
         if labels is None:
             self.scatters_ = [self.ax_.scatter(*positions.T, **({"color": BLUE} | style))]
         elif labels.classes is None:
             points = self.ax_.scatter(
-                *positions.T, c=labels.values, **({"cmap": "viridis"} | style)
+                *positions.T, c=labels.values, **({"cmap": scale_of_numbers()} | style)
             )
             self.scatters_ = [points]
             self.colorbar_ = self.figure_.colorbar(points, ax=self.ax_, label=_name_of(self.y))
         else:
             self._plot_classes(positions, labels, style)
-            n_columns = 1 + (len(labels.classes) - 1) // 12
-            self.legend_ = self.ax_.legend(
-                title=_name_of(self.y),
-                loc="upper left",
-                bbox_to_anchor=(1.01, 1.0),
-                ncols=n_columns,
-                borderaxespad=0,
-            )
-            if len(labels.classes) > len(COLORS):
+            if len(labels.classes) <= MOST_IN_LEGEND:
+                self._add_legend(len(labels.classes), (30 / style["s"]) ** 0.5)
+            if len(labels.classes) > len(COLORS) and not has_thumbnails:
                 self._name_classes(positions, labels)
+
+    def _add_legend(self, n_classes: int, markerscale: float) -> None:
+        """Put the names of the classes beside the points."""
+        self.legend_ = self.ax_.legend(
+            title=_name_of(self.y, ""),
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            borderaxespad=0,
+            ncols=1 + (n_classes > MOST_IN_LEGEND // 2),
+            markerscale=markerscale,
+        )
 
     def _plot_classes(self, positions: np.ndarray, labels: Labels, style: dict) -> None:
         """Draw one collection for each class; no two have colour and marker in common."""
@@ -284,10 +298,12 @@ class LatentSpaceDisplay(Display):
 
     def _name_classes(self, positions: np.ndarray, labels: Labels) -> None:
         """Write the names of many classes on their points: a legend is a long way then."""
-        places = places_for_labels(positions, labels)
-        for place, name in zip(places, labels.classes or [], strict=True):
-            box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.8}
-            self.ax_.annotate(name, place, ha="center", va="center", weight="bold", bbox=box)
+        names = labels.classes or []
+        box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.8}
+        for index, place in places_for_labels(positions, labels).items():
+            self.ax_.annotate(
+                names[index], place, ha="center", va="center", weight="bold", bbox=box
+            )
 
     def _plot_line(self, codes: np.ndarray, labels: Labels | None, style: dict) -> None:
         """Draw codes of one number."""
@@ -305,10 +321,12 @@ class LatentSpaceDisplay(Display):
             points = np.column_stack([codes, labels.values + heights])
             self._plot_classes(points, labels, style)
             ax.set_yticks(range(len(labels.classes)), labels.classes)
-            ax.set_ylabel(_name_of(self.y))
+            ax.set_ylabel(_name_of(self.y, ""))
             ax.invert_yaxis()
 
-    def _add_thumbnails(self, positions: np.ndarray, images: np.ndarray, n_most: int) -> None:
+    def _add_thumbnails(
+        self, positions: np.ndarray, images: np.ndarray, n_most: int, labels: Labels | None
+    ) -> None:
         """Draw images of rows that lie far enough from each other."""
         span = np.where(np.ptp(positions, axis=0) > 0, np.ptp(positions, axis=0), 1.0)
         room = 0.085 * span
@@ -319,9 +337,12 @@ class LatentSpaceDisplay(Display):
             box = self.ax_.inset_axes((*corner, *(0.9 * room)), transform=self.ax_.transData)
             box.imshow(images[row], cmap="gray", vmin=0, vmax=1)
             box.set(xticks=[], yticks=[])
+            if labels is not None and labels.classes is not None:
+                color = COLORS[labels.values[row] % len(COLORS)]
+                box.spines[:].set(color=color, linewidth=2)
             self.thumbnails_[row] = box
 
 
-def _name_of(y: Any) -> str:
-    """Return the name of a column of a frame, or that of the argument."""
-    return str(getattr(y, "name", None) or "y")
+def _name_of(y: Any, otherwise: str = "y") -> str:
+    """Return the name of a column of a frame, or another where it has none."""
+    return str(getattr(y, "name", None) or otherwise)

@@ -9,8 +9,7 @@ from scipy.stats import norm
 
 from sklearn_ae.plotting._estimators import Chain, as_array, check_natural, count_rows
 from sklearn_ae.plotting._figures import (
-    BLUE,
-    GREY,
+    COLORS,
     Display,
     limits_of,
     require_matplotlib,
@@ -23,6 +22,13 @@ from sklearn_ae.variational import VariationalAutoencoder
 
 OUTERMOST = 0.02
 """Share of the rows that lie past either end of a grid: single ones may lie far out."""
+
+
+GAP = 1.08
+"""Distance of two images or curves, in units of their size."""
+
+CELL = (0.75, 1.0)
+"""Height and width of a curve on the axes."""
 
 
 class LatentTraversalDisplay(Display):
@@ -174,7 +180,8 @@ class LatentTraversalDisplay(Display):
             )
         flat = decoded.reshape(lines * columns, *decoded.shape[2:])
         kind = kind_of_array(flat, self.kind, "decoded, its first two axes joined,")
-        size = flat.shape[1:3] if kind == "image" else (0.75, 1.0)
+        sides = flat.shape[1:3] if kind == "image" else CELL
+        size = (GAP * sides[0], GAP * sides[1])
         ax = self._open(ax, figsize=_figure_size(lines, columns, size))
         draw = self._draw_images if kind == "image" else self._draw_series
         self.artists_ = np.empty((lines, columns), dtype=object)
@@ -189,57 +196,55 @@ class LatentTraversalDisplay(Display):
         limits = limits_of(images, colors=has_colors)
         style = {} if has_colors else {"cmap": "gray", "vmin": limits[0], "vmax": limits[1]}
         shown = to_unit_range(images, limits) if has_colors else images
-        height, width = images.shape[1:3]
+        pitch = [GAP * side for side in images.shape[1:3]]
         return [
-            show_image(ax, image, ((n % columns) * width, (n // columns) * height), **style)
+            show_image(ax, image, ((n % columns) * pitch[1], (n // columns) * pitch[0]), **style)
             for n, image in enumerate(shown)
         ]
 
     def _draw_series(self, ax: Any, series: np.ndarray, columns: int) -> list[Any]:
-        """Draw curves in cells of width 1 and height 0.75, all on the same scale of values."""
+        """Draw curves in cells, all on the same scale of values."""
         from matplotlib.transforms import Affine2D
 
         series = series.reshape(*series.shape[:2], -1)
         low, high = limits_of(series)
         steps, span = max(series.shape[1] - 1, 1), (high - low) or 1.0
-        colors = [BLUE] if series.shape[2] == 1 else [None] * series.shape[2]
         drawn = []
         for n, curves in enumerate(series):
             # The lines keep their own numbers; the transform puts them into the cell.
-            cell = Affine2D().translate(0, -low).scale(0.86 / steps, 0.65 / span)
-            cell.translate(n % columns + 0.07, 0.75 * (n // columns) + 0.05)
-            ax.set_prop_cycle(None)
+            cell = Affine2D().translate(0, -low).scale(0.9 * CELL[1] / steps, 0.9 * CELL[0] / span)
+            cell.translate(
+                GAP * CELL[1] * (n % columns) + 0.05 * CELL[1],
+                GAP * CELL[0] * (n // columns) + 0.05 * CELL[0],
+            )
             drawn.append(
                 [
-                    ax.plot(curve, color=color, lw=1.2, transform=cell + ax.transData)[0]
-                    for curve, color in zip(curves.T, colors, strict=True)
+                    ax.plot(curve, color=COLORS[channel % len(COLORS)], lw=1.2)[0]
+                    for channel, curve in enumerate(curves.T)
                 ]
             )
+            for line in drawn[-1]:
+                line.set_transform(cell + ax.transData)
         ax.set_title(f"all from {low:.3g} to {high:.3g}", fontsize="medium", loc="right")
         return drawn
 
     def _label(self, ax: Any, size: Any, across: np.ndarray, upwards: np.ndarray | None) -> None:
         """Put the values of the components along the axes."""
         height, width = size
-        names = self.axis_names or [f"code {axis}" for axis in (0, 1)]
+        names = ("code 0", "code 1") if self.axis_names is None else self.axis_names
         lines = 1 if upwards is None else len(upwards)
-        ax.set_xticks(width * (np.arange(len(across)) + 0.5), [f"{v:.2g}" for v in across])
-        ax.set(xlabel=names[0], xlim=(0, width * len(across)), ylim=(0, height * lines))
+        # Behind the last one there is no gap.
+        right, top = (len(across) - 1 + 1 / GAP) * width, (lines - 1 + 1 / GAP) * height
+        ax.set(xlabel=names[0], xlim=(0, right), ylim=(0, top))
+        ax.set_xticks(width * (np.arange(len(across)) + 0.5 / GAP), [f"{v:.2g}" for v in across])
         if upwards is None:
             ax.set_yticks([])
         else:
-            ax.set_yticks(height * (np.arange(lines) + 0.5), [f"{v:.2g}" for v in upwards])
+            ax.set_yticks(height * (np.arange(lines) + 0.5 / GAP), [f"{v:.2g}" for v in upwards])
             ax.set_ylabel(names[1])
         ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
         ax.set_aspect("equal")
-        if not isinstance(self.artists_[0, 0], list):
-            return
-        for edges, rule in (
-            (width * np.arange(1, len(across)), ax.axvline),
-            (height * np.arange(1, lines), ax.axhline),
-        ):
-            for edge in edges:
-                rule(edge, color=GREY, lw=0.4)
 
 
 def _choose_grid(autoencoder: Any, grid: str, X: Any) -> str:

@@ -109,9 +109,9 @@ class LossCurveDisplay(Display):
             Where to draw. None: a new figure.
         scale : {"auto", "log", "symlog", "linear"}, default="auto"
             Scale of the losses. ``"symlog"`` is logarithmic away from zero and linear around
-            it, so that zero and less have a place. ``"auto"`` is linear where the curves span
-            less than a factor of ten, else ``"log"``; where some are zero or less it is
-            linear up to a factor of a hundred, else ``"symlog"``.
+            it, so that zero and less have a place. ``"auto"`` is linear unless the training
+            loss falls to a tenth or a curve is everywhere less than a thirtieth of another,
+            and then ``"log"``, or ``"symlog"`` where there is zero or less.
         score : bool, default=False
             Whether to add the share of the held-out rows' variance explained, on an axis of
             its own on the right.
@@ -201,28 +201,30 @@ class LossCurveDisplay(Display):
                 "with early_stopping=True or X_val, or leave score out."
             )
         right = ax.twinx()
-        (line,) = right.plot(epochs, values, color=COLORS[4], lw=1.4, ls=(0, (1, 1)))
+        (line,) = right.plot(epochs, values, color="black", lw=1.4, ls=(0, (1, 1)))
         line.set_label(f"{self._NAMES['valid_score']} (right axis)")
-        right.set_ylabel(self._NAMES["valid_score"], color=COLORS[4])
-        right.tick_params(axis="y", labelcolor=COLORS[4])
+        right.set_ylabel(self._NAMES["valid_score"])
         self.lines_["valid_score"] = line
 
 
 def _choose_scale(scale: str, curves: dict[str, Any]) -> tuple[str, float]:
     """Return the scale to use, and where ``"symlog"`` turns from linear to logarithmic."""
-    values = np.concatenate([values for _, values in curves.values()])
-    sizes = np.abs(values[np.isfinite(values) & (values != 0)])
-    span = sizes.max() / sizes.min() if len(sizes) else 1.0
-    bend = float(10 ** np.floor(np.log10(sizes.min()))) if len(sizes) else 1.0
-    has_log = bool((values > 0).all())
+    lows = {name: np.nanmin(values) for name, (_, values) in curves.items()}
+    has_log = min(lows.values()) > 0
+    peaks = [peak for _, values in curves.values() if (peak := np.nanmax(np.abs(values))) > 0]
+    bend = float(10 ** np.floor(np.log10(min(peaks, default=1.0))))
     if scale == "auto":
-        scale = "linear" if span < (10 if has_log else 100) else "log" if has_log else "symlog"
+        # A term that only starts from nothing, as a KL does, must not flatten all others.
+        total = curves["train_loss"][1]
+        is_steep = lows["train_loss"] > 0 and np.nanmax(total) >= 10 * lows["train_loss"]
+        is_wide = max(peaks, default=1.0) >= 30 * min(peaks, default=1.0)
+        scale = "linear" if not (is_steep or is_wide) else "log" if has_log else "symlog"
     if scale not in ("log", "symlog", "linear"):
         raise ValueError(f'scale must be "auto", "log", "symlog" or "linear", got {scale!r}.')
     if scale == "log" and not has_log:
-        lowest = min(curves, key=lambda name: min(curves[name][1]))
+        lowest = min(lows, key=lambda name: lows[name])
         raise ValueError(
             f'scale="log" has no place for zero and less, but {lowest!r} falls to '
-            f'{min(curves[lowest][1]):.3g}. Use scale="symlog".'
+            f'{lows[lowest]:.3g}. Use scale="symlog".'
         )
     return scale, bend

@@ -28,6 +28,8 @@ from sklearn_ae.plotting._figures import (
 )
 from sklearn_ae.plotting._shapes import Look, kind_of_array
 
+ERROR = "reconstruction\n- original"
+
 
 class ReconstructionDisplay(Display):
     """Rows, their reconstructions and the difference, as images or as series.
@@ -160,18 +162,21 @@ class ReconstructionDisplay(Display):
         original, restored = self._arrays()
         kind = kind_of_array(original, self.kind, "original")
         n_rows = len(original)
-        names = self.names or [f"row {index}" for index in range(n_rows)]
+        names = self.names
+        if names is None:
+            names = [f"row {index}" for index in range(n_rows)]
         if len(names) != n_rows:
             raise ValueError(f"names has {len(names)} entries for {n_rows} rows; one a row.")
         self.images_: Any = None
         self.axes_: Any = None
         if kind == "image":
             height, width = original.shape[1:3]
-            ax = self._open(ax, figsize=(1.6 + n_rows, 0.5 + 3.1 * height / width))
+            ax = self._open(ax, figsize=(2.2 + n_rows, 0.4 + 3.24 * height / width))
             self._plot_images(ax, original, restored, names)
         else:
-            ax = self._open(ax, figsize=(1 + 2.4 * n_rows, 4))
+            ax = self._open(ax, figsize=(1 + max(2.4 * n_rows, 3), 4.2))
             self._plot_series(ax, original, restored, names)
+            self._add_legend(original)
         return self
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +229,7 @@ class ReconstructionDisplay(Display):
     ) -> None:
         """Draw a column for each row: both curves, and the error beneath."""
         original, restored = (part.reshape(*part.shape[:2], -1) for part in (original, restored))
-        self.axes_ = axes_within(ax, heights=[3, 1], n_columns=len(original))
+        self.axes_ = axes_within(ax, heights=[0.4, 3, 1.4], n_columns=len(original))
         for column, (above, below) in enumerate(self.axes_.T):
             before, after = original[column], restored[column]
             for channel, color in zip(
@@ -238,23 +243,19 @@ class ReconstructionDisplay(Display):
             above.tick_params(labelbottom=False)
             below.set_xlabel(self.axis)
         self.axes_[0, 0].set_ylabel("value")
-        self.axes_[1, 0].set_ylabel("error")
+        self.axes_[1, 0].set_ylabel(ERROR, fontsize="small")
         bound = np.nanmax(np.abs(restored - original)) or 1.0
         self.axes_[1, 0].set_ylim(-1.1 * bound, 1.1 * bound)
-        self._add_legend(original.shape[2])
 
-    def _add_legend(self, n_channels: int) -> None:
+    def _add_legend(self, original: np.ndarray) -> None:
         """Say which curve is which, above all columns."""
-        above, below = self.axes_[:, 0]
-        labels = ["original", "reconstruction", "error: reconstruction - original"]
-        title = f"{n_channels} channels, a colour each" if n_channels > 1 else None
+        n_channels = original.shape[2] if original.ndim == 3 else 1
         self.ax_.legend(
-            [*above.lines[:2], below.lines[0]],
-            labels,
-            title=title,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.06),
-            ncols=3,
+            self.axes_[0, 0].lines[:2],
+            ["original", "reconstruction"],
+            title=f"{n_channels} channels, a colour each" if n_channels > 1 else None,
+            loc="center",
+            ncols=2,
         )
 
 
@@ -272,9 +273,9 @@ def _error_image(original: np.ndarray, restored: np.ndarray) -> tuple[np.ndarray
     if error.ndim == 4:
         error = np.abs(error).mean(-1)
         style = {"cmap": "Reds", "vmin": 0.0, "vmax": error.max() or 1.0}
-        return error, style, "mean |error|"
+        return error, style, "mean absolute\nerror"
     bound = np.nanmax(np.abs(error)) or 1.0
-    return error, {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}, "error"
+    return error, {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}, ERROR
 
 
 def _frame_tiles(

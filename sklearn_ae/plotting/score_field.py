@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from sklearn_ae.plotting._estimators import Chain, as_array, check_natural
-from sklearn_ae.plotting._figures import GREY, Display, require_matplotlib
+from sklearn_ae.plotting._figures import GREY, Display, require_matplotlib, scale_of_numbers
 
 
 class ScoreFieldDisplay(Display):
     """Arrows of a denoising autoencoder over rows of two features.
 
     An arrow points to where the density of the rows grows. Its colour says how steeply. Its
-    length grows with that too, but only up to the distance of two arrows, so that none covers
-    another: far from the rows arrows would be many times as long as near them.
+    length grows with that too, but as the square root and only up to the distance of two
+    arrows: drawn as they are, those far from the rows would cover all others.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class ScoreFieldDisplay(Display):
         X : array-like of shape (n_samples, 2)
             Rows to draw, and to lay the grid over.
         grid_size : int, default=20
-            Number of arrows along each axis.
+            Number of arrows along the axis on which the rows spread farther.
         margin : float, default=0.15
             How far the grid goes past the rows, as a share of their range.
         ax : matplotlib Axes, default=None
@@ -142,7 +142,7 @@ class ScoreFieldDisplay(Display):
             *points.T,
             *_shorten(arrows, sizes, longest or 0.9 * _distance(points)).T,
             sizes,
-            cmap="viridis",
+            cmap=scale_of_numbers(),
             angles="xy",
             scale_units="xy",
             scale=1,
@@ -172,9 +172,15 @@ def _check_plane(rows: np.ndarray, name: str) -> None:
 def _grid_over(rows: np.ndarray, grid_size: int, margin: float) -> np.ndarray:
     """Return the points of a grid over the range of the rows and some way past it."""
     low, high = rows.min(0), rows.max(0)
-    span = np.where(high > low, high - low, 1.0)
-    sides = np.linspace(low - margin * span, high + margin * span, grid_size)
-    return np.stack(np.meshgrid(*sides.T), -1).reshape(-1, 2)
+    half = (0.5 + margin) * ((high - low) if (high > low).any() else np.ones(2))
+    # Steps are the same along both axes, and those of the shorter one end past the rows.
+    step = 2 * half.max() / (grid_size - 1)
+    counts = np.maximum(np.ceil(2 * half / step - 1e-9), 1)
+    sides = [
+        middle + step * (np.arange(count + 1) - count / 2)
+        for middle, count in zip((low + high) / 2, counts, strict=True)
+    ]
+    return np.stack(np.meshgrid(*sides), -1).reshape(-1, 2)
 
 
 def _distance(points: np.ndarray) -> float:
@@ -187,7 +193,7 @@ def _distance(points: np.ndarray) -> float:
 
 
 def _shorten(arrows: np.ndarray, sizes: np.ndarray, longest: float) -> np.ndarray:
-    """Scale arrows to be at most `longest`; a tenth of them, the longest, are cut to that."""
+    """Scale arrows by the root of their size; a tenth of them, the longest, to `longest`."""
     reference = np.quantile(sizes, 0.9) or sizes.max() or 1.0
-    lengths = longest * np.minimum(sizes / reference, 1.0)
+    lengths = longest * np.sqrt(np.minimum(sizes / reference, 1.0))
     return arrows * (lengths / np.where(sizes > 0, sizes, 1.0))[:, None]
