@@ -46,11 +46,15 @@ class Display:
     ax_: Any
     figure_: Any
 
-    def _open(self, ax: Any, figsize: tuple[float, float]) -> Any:
-        """Return the axes given, or those of a new figure, and remember them."""
+    def _open(self, ax: Any, figsize: tuple[float, float], layout: str = "constrained") -> Any:
+        """Return the axes given, or those of a new figure, and remember them.
+
+        ``layout="compressed"`` is for axes whose units are equally long: with what stands
+        beside them, the other one loses count of the room that is left.
+        """
         plt = require_matplotlib(self)
         if ax is None:
-            _, ax = plt.subplots(figsize=figsize, layout="constrained")
+            _, ax = plt.subplots(figsize=figsize, layout=layout)
         elif not hasattr(ax, "get_subplotspec"):
             raise ValueError(
                 f"ax must be one matplotlib Axes, got {type(ax).__name__}. Take one from an "

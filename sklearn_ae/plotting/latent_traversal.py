@@ -142,18 +142,16 @@ class LatentTraversalDisplay(Display):
             tuple(range(min(2, width))) if components is None else components, width
         )
         values = [_values(codes, index, grid, grid_size) for index in chosen]
-        tables = np.meshgrid(*values) if len(values) == 2 else [values[0][None]]
-        Z = np.tile(np.zeros(width) if codes is None else codes.mean(0), (tables[0].size, 1))
-        for index, table in zip(chosen, tables, strict=True):
-            Z[:, index] = table.ravel()
-        rows = chain.decode(Z)
+        mean = np.zeros(width) if codes is None else codes.mean(0)
+        rows = chain.decode(_table_of_codes(mean, chosen, values))
         look = Look.of(chain.autoencoder, rows.shape[1], kind, image_shape)
         of = "of a standard normal" if grid == "normal" else "of the rows' codes"
+        names = [f"code {index}" for index in chosen]
         return cls(
-            decoded=look.unfold(rows).reshape(*tables[0].shape, *look.shape),
+            decoded=look.unfold(rows).reshape(-1, grid_size, *look.shape),
             across=values[0],
             upwards=values[1] if len(values) == 2 else None,
-            axis_names=[f"code {index}, at quantiles {of}" for index in chosen],
+            axis_names=[f"{names[0]}\nvalues: quantiles {of}", *names[1:]],
             kind=look.kind,
         ).plot(ax)
 
@@ -182,7 +180,7 @@ class LatentTraversalDisplay(Display):
         kind = kind_of_array(flat, self.kind, "decoded, its first two axes joined,")
         sides = flat.shape[1:3] if kind == "image" else CELL
         size = (GAP * sides[0], GAP * sides[1])
-        ax = self._open(ax, figsize=_figure_size(lines, columns, size))
+        ax = self._open(ax, _figure_size(lines, columns, size), layout="compressed")
         draw = self._draw_images if kind == "image" else self._draw_series
         self.artists_ = np.empty((lines, columns), dtype=object)
         for place, artist in zip(np.ndindex(lines, columns), draw(ax, flat, columns), strict=True):
@@ -281,6 +279,15 @@ def _values(codes: np.ndarray | None, index: int, grid: str, grid_size: int) -> 
     if grid == "normal" or codes is None:
         return norm.ppf(shares)
     return np.quantile(codes[:, index], shares)
+
+
+def _table_of_codes(mean: np.ndarray, chosen: list[int], values: list[np.ndarray]) -> np.ndarray:
+    """Return codes at the mean but for the chosen components; the first varies fastest."""
+    tables = np.meshgrid(*values)
+    codes = np.tile(mean, (tables[0].size, 1))
+    for index, table in zip(chosen, tables, strict=True):
+        codes[:, index] = table.ravel()
+    return codes
 
 
 def _figure_size(lines: int, columns: int, size: Any) -> tuple[float, float]:

@@ -131,11 +131,12 @@ class ReconstructionDisplay(Display):
         """
         require_matplotlib(cls)
         chain = Chain.of(estimator, needs="reconstruct")
-        n_features = chain.rows(take_rows(X, [0] if count_rows(X) else [])).shape[1]
+        n_rows = count_rows(X)
+        n_features = chain.rows(take_rows(X, [0])).shape[1]
         look = Look.of(chain.autoencoder, n_features, kind, image_shape)
         if n_samples is None:
             n_samples = 8 if look.kind == "image" else 4
-        chosen = choose_rows(count_rows(X), n_samples, indices)
+        chosen = choose_rows(n_rows, n_samples, indices)
         rows = take_rows(X, chosen)
         return cls(
             original=look.unfold(chain.rows(rows)),
@@ -170,8 +171,8 @@ class ReconstructionDisplay(Display):
         self.images_: Any = None
         self.axes_: Any = None
         if kind == "image":
-            height, width = original.shape[1:3]
-            ax = self._open(ax, figsize=(2.2 + n_rows, 0.4 + 3.24 * height / width))
+            figsize = _figure_size(n_rows, *original.shape[1:3])
+            ax = self._open(ax, figsize, layout="compressed")
             self._plot_images(ax, original, restored, names)
         else:
             ax = self._open(ax, figsize=(1 + max(2.4 * n_rows, 3), 4.2))
@@ -197,20 +198,24 @@ class ReconstructionDisplay(Display):
         """Draw three lines of images on one pair of axes, in units of pixels."""
         height, width = original.shape[1:3]
         has_colors = original.ndim == 4
-        limits = limits_of(original, restored, colors=has_colors)
+        low, high = limits_of(original, restored, colors=has_colors)
         error, error_style, error_name = _error_image(original, restored)
-        shown = [to_unit_range(part, limits) for part in (original, restored)]
-        lines = [*(shown if has_colors else (original, restored)), error]
-        shared = {} if has_colors else {"cmap": "gray", "vmin": limits[0], "vmax": limits[1]}
+        style: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high}
+        if has_colors:
+            original, restored = (
+                to_unit_range(part, (low, high)) for part in (original, restored)
+            )
+            style = {}
         pitch = (1.08 * width, 1.08 * height)
+        lines = zip([original, restored, error], [style, style, error_style], strict=True)
         self.images_ = np.array(
             [
                 [
-                    show_image(ax, image, (column * pitch[0], -line * pitch[1]), **style)
-                    for column, image in enumerate(images)
+                    show_image(ax, image, corner, **options)
+                    for image, corner in zip(images, corners, strict=True)
                 ]
-                for line, (images, style) in enumerate(
-                    zip(lines, [shared, shared, error_style], strict=True)
+                for (images, options), corners in zip(
+                    lines, _corners(len(names), pitch), strict=True
                 )
             ]
         )
@@ -221,8 +226,11 @@ class ReconstructionDisplay(Display):
 
     def _add_scale(self, ax: Any, image: Any, name: str, span: tuple[float, float]) -> None:
         """Put a colour bar beside the lines of images that it is about."""
-        beside = ax.inset_axes((1.02, span[0], 0.02, span[1]))
-        self.figure_.colorbar(image, cax=beside, label=name)
+        # In units of the axes, which are as many images wide.
+        width = 0.15 / self.images_.shape[1]
+        beside = ax.inset_axes((1 + width, span[0], width, span[1]))
+        beside.tick_params(labelsize="small")
+        self.figure_.colorbar(image, cax=beside, label=name).locator.set_params(nbins=3)
 
     def _plot_series(
         self, ax: Any, original: np.ndarray, restored: np.ndarray, names: list[str]
@@ -278,6 +286,25 @@ def _error_image(original: np.ndarray, restored: np.ndarray) -> tuple[np.ndarray
     return error, {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}, ERROR
 
 
+def _figure_size(n_columns: int, height: int, width: int) -> tuple[float, float]:
+    """Return a size in inches that gives images of any shape about the same area."""
+    ratio = _shown_ratio(height, width)
+    side = min(ratio**0.5, 12 / n_columns)
+    return 2.2 + max(side * n_columns, 1.0), 0.4 + 3.24 * max(side / ratio, 0.5)
+
+
+def _shown_ratio(height: int, width: int) -> float:
+    """Return how wide for its height to draw an image; pixels of a strip are not square."""
+    return float(np.clip(width / height, 1 / 3, 3))
+
+
+def _corners(n_columns: int, pitch: tuple[float, float]) -> list[list[tuple[float, float]]]:
+    """Return the lower left corners of three lines of images."""
+    return [
+        [(column * pitch[0], -line * pitch[1]) for column in range(n_columns)] for line in range(3)
+    ]
+
+
 def _frame_tiles(
     ax: Any, size: tuple[int, int], pitch: tuple[float, float], names: list[str]
 ) -> None:
@@ -291,4 +318,4 @@ def _frame_tiles(
     ax.spines[:].set_visible(False)
     ax.set_xlim(0, (len(names) - 1) * pitch[0] + width)
     ax.set_ylim(-2 * pitch[1], height)
-    ax.set_aspect("equal")
+    ax.set_aspect(width / height / _shown_ratio(height, width))

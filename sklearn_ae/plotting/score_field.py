@@ -94,8 +94,7 @@ class ScoreFieldDisplay(Display):
                 "The score field lives in the units that the denoiser sees, behind the other "
                 "steps of the pipeline. Pass pipeline[-1] and pipeline[:-1].transform(X)."
             )
-        rows = chain.rows(X)
-        _check_plane(rows, "X")
+        rows = _in_plane(chain.rows(X), "X")
         check_natural(grid_size, "grid_size", least=2)
         points = _grid_over(rows, grid_size, margin)
         with warnings.catch_warnings():
@@ -123,16 +122,8 @@ class ScoreFieldDisplay(Display):
         display : ScoreFieldDisplay
             Itself.
         """
-        points, arrows = as_array(self.points), as_array(self.arrows)
-        _check_plane(points, "points")
-        if arrows.shape != points.shape:
-            raise ValueError(
-                f"arrows must be one for each of the points, of shape {points.shape}; got "
-                f"{arrows.shape}."
-            )
-        X = None if self.X is None else as_array(self.X)
-        if X is not None:
-            _check_plane(X, "X")
+        points, arrows = self._checked_arrows()
+        X = None if self.X is None else _in_plane(self.X, "X")
         ax = self._open(ax, figsize=(6.4, 5))
         self.scatter_ = None
         if X is not None:
@@ -151,6 +142,15 @@ class ScoreFieldDisplay(Display):
         self._label(ax)
         return self
 
+    def _checked_arrows(self) -> tuple[np.ndarray, np.ndarray]:
+        points, arrows = _in_plane(self.points, "points"), as_array(self.arrows)
+        if arrows.shape != points.shape:
+            raise ValueError(
+                f"arrows must be one for each of the points, of shape {points.shape}; got "
+                f"{arrows.shape}."
+            )
+        return points, arrows
+
     def _label(self, ax: Any) -> None:
         """Name the axes and the colours; one unit is as long to the right as upwards."""
         names = ["feature 0", "feature 1"] if self.feature_names is None else self.feature_names
@@ -162,11 +162,14 @@ class ScoreFieldDisplay(Display):
         )
 
 
-def _check_plane(rows: np.ndarray, name: str) -> None:
+def _in_plane(rows: Any, name: str) -> np.ndarray:
+    """Return points as an array of two columns."""
+    rows = as_array(rows)
     if rows.ndim != 2 or rows.shape[1] != 2:
         raise ValueError(
             f"{name} must have two features to be drawn in the plane, got the shape {rows.shape}."
         )
+    return rows
 
 
 def _grid_over(rows: np.ndarray, grid_size: int, margin: float) -> np.ndarray:
