@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._inputs import check_rows
+from sklearn_ae._inputs import check_rows, kind_of
 
 
 class Chain(NamedTuple):
@@ -61,7 +62,12 @@ class Chain(NamedTuple):
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Return the rows of codes, in the units of the first step: (n_samples, n_features)."""
-        return self._restore(self.autoencoder.inverse_transform(Z))
+        return self._restore(self.autoencoder.inverse_transform(self.as_fitted(Z)))
+
+    def as_fitted(self, Z: np.ndarray) -> Any:
+        """Return numbers of ours as what it was fitted on: tensors under array API dispatch."""
+        known = getattr(self.autoencoder, "_kind", None)
+        return Z if known is None else kind_of(known).wrap(torch.from_numpy(Z))
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return rows from their codes, in the units of the first step."""

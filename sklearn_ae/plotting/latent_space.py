@@ -25,6 +25,10 @@ MOST_IN_LEGEND = 24
 """Classes of a legend; a longer one would leave the points no room."""
 
 
+MOST_UNNAMED = 8
+"""Classes that are looked up in the legend; of more, each is also named where it is."""
+
+
 class LatentSpaceDisplay(Display):
     """Codes of rows as points, coloured by what is known of the rows.
 
@@ -38,7 +42,8 @@ class LatentSpaceDisplay(Display):
         Where the points are.
     y : array-like of shape (n_samples,), default=None
         Classes or numbers. Strings, truth values and integers of up to 20 values are classes,
-        each with a colour and a marker; floats and other integers are numbers on a colour bar.
+        each with a colour and a marker; floats and other integers are numbers on a colour bar,
+        NaN in grey.
         More than eight classes are named among the points too, more than 24 only there, as far
         as names have room.
     axis_names : sequence of str, default=None
@@ -263,7 +268,9 @@ class LatentSpaceDisplay(Display):
             self.scatters_ = [self.ax_.scatter(*positions.T, **({"color": BLUE} | style))]
         elif labels.classes is None:
             points = self.ax_.scatter(
-                *positions.T, c=labels.values, **({"cmap": scale_of_numbers()} | style)
+                *positions.T,
+                c=labels.values,
+                **({"cmap": scale_of_numbers(), "plotnonfinite": True} | style),
             )
             self.scatters_ = [points]
             self.colorbar_ = self.figure_.colorbar(points, ax=self.ax_, label=_name_of(self.y))
@@ -271,7 +278,7 @@ class LatentSpaceDisplay(Display):
             self._plot_classes(positions, labels, style)
             if len(labels.classes) <= MOST_IN_LEGEND:
                 self._add_legend(len(labels.classes), (30 / style["s"]) ** 0.5)
-            if len(labels.classes) > len(COLORS) and not has_thumbnails:
+            if len(labels.classes) > MOST_UNNAMED and not has_thumbnails:
                 self._name_classes(positions, labels)
 
     def _add_legend(self, n_classes: int, markerscale: float) -> None:

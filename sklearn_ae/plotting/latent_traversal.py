@@ -147,11 +147,12 @@ class LatentTraversalDisplay(Display):
         look = Look.of(chain.autoencoder, rows.shape[1], kind, image_shape)
         of = "of a standard normal" if grid == "normal" else "of the rows' codes"
         names = [f"code {index}" for index in chosen]
+        both = "both at" if len(chosen) == 2 else "at"
         return cls(
             decoded=look.unfold(rows).reshape(-1, grid_size, *look.shape),
             across=values[0],
             upwards=values[1] if len(values) == 2 else None,
-            axis_names=[f"{names[0]}\nvalues: quantiles {of}", *names[1:]],
+            axis_names=[f"{names[0]}\n{both} quantiles {of}", *names[1:]],
             kind=look.kind,
         ).plot(ax)
 

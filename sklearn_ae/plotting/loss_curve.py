@@ -152,6 +152,7 @@ class LossCurveDisplay(Display):
             name
             for name in names
             if name not in {"epoch", *self._NAMES}
+            and not name.startswith("event_")  # notes of skorch's callbacks
             and any(entry.get(name) not in (None, entry["train_loss"]) for entry in self.history)
         ]
         losses = ["train_loss", *(["valid_loss"] if "valid_loss" in names else []), *terms]

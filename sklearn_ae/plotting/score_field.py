@@ -100,7 +100,7 @@ class ScoreFieldDisplay(Display):
         with warnings.catch_warnings():
             # The points are not the user's, who may well have fitted on a frame.
             warnings.filterwarnings("ignore", "X does not have valid feature names")
-            arrows = as_array(chain.autoencoder.score_field(points))
+            arrows = as_array(chain.autoencoder.score_field(chain.as_fitted(points)))
         names = getattr(chain.autoencoder, "feature_names_in_", None)
         return cls(points=points, arrows=arrows, X=rows, feature_names=names).plot(
             ax, longest=longest
