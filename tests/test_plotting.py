@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import sklearn
 import torch
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
@@ -260,6 +261,11 @@ def test_logarithm_of_what_has_none_is_refused():
         display.plot(scale="cubic")
 
 
+def test_what_callbacks_note_is_no_loss():
+    display = LossCurveDisplay(history=_history(event_lr=[0.1, 0.1, 0.1])).plot()
+    assert list(display.lines_) == ["train_loss"]
+
+
 def test_score_has_an_axis_of_its_own(wide):
     display = LossCurveDisplay.from_estimator(wide, score=True)
     assert list(display.lines_["valid_score"].get_ydata()) == wide.validation_scores_
@@ -502,6 +508,15 @@ def test_numbers_have_a_colour_bar():
     _assert_legible(display.figure_)
 
 
+def test_rows_without_a_number_are_grey():
+    y = np.array([1.0, np.nan, 3.0])
+    display = LatentSpaceDisplay(positions=np.eye(3, 2), y=y).plot()
+    display.figure_.draw_without_rendering()
+    colors = display.scatters_[0].get_facecolors()
+    assert len(set(colors[1][:3])) == 1
+    assert display.colorbar_.vmax == 3
+
+
 def test_codes_of_one_number_are_drawn():
     X, y = load_iris(return_X_y=True)
     fitted = Autoencoder(1, **SMALL).fit(X)
@@ -731,6 +746,23 @@ def test_fields_that_are_none_are_refused(wide, denoiser, digits):
         ScoreFieldDisplay.from_estimator(many, digits[0])
     with pytest.raises(ValueError, match="one for each of the points"):
         ScoreFieldDisplay(points=np.ones((3, 2)), arrows=np.ones((2, 2))).plot()
+
+
+# Tensors
+
+
+def test_tensors_are_drawn_under_array_api_dispatch(digits):
+    X = torch.from_numpy(digits[0])
+    flat = torch.from_numpy(_spiral())
+    with sklearn.config_context(array_api_dispatch=True):
+        fitted = Autoencoder(2, **SMALL).fit(X)
+        display = LatentTraversalDisplay.from_estimator(fitted, X, grid_size=3)
+        assert display.decoded.shape == (3, 3, 64)
+        display = ReconstructionDisplay.from_estimator(fitted, X, image_shape=(8, 8))
+        np.testing.assert_array_equal(display.original[0].ravel(), digits[0][0])
+        LatentSpaceDisplay.from_estimator(fitted, X, torch.from_numpy(digits[1]))
+        denoiser = DenoisingAutoencoder(2, **SMALL).fit(flat)
+        ScoreFieldDisplay.from_estimator(denoiser, flat, grid_size=4)
 
 
 # Axes

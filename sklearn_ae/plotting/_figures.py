@@ -127,8 +127,7 @@ def scale_of_numbers() -> Any:
     from matplotlib.colors import ListedColormap
 
     colors = ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
-    colors.set_bad("#c8c8c8")
-    return colors
+    return colors.with_extremes(bad="#c8c8c8")
 
 
 def to_unit_range(images: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

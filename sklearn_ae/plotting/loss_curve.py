@@ -202,7 +202,7 @@ class LossCurveDisplay(Display):
                 "with early_stopping=True or X_val, or leave score out."
             )
         right = ax.twinx()
-        (line,) = right.plot(epochs, values, color="black", lw=1.4, ls=(0, (1, 1)))
+        (line,) = right.plot(epochs, values, color="black", lw=1.4, ls=(0, (1, 2)))
         line.set_label(f"{self._NAMES['valid_score']} (right axis)")
         right.set_ylabel(self._NAMES["valid_score"])
         self.lines_["valid_score"] = line
@@ -213,10 +213,11 @@ def _choose_scale(scale: str, curves: dict[str, Any]) -> tuple[str, float]:
     lows = {name: np.nanmin(values) for name, (_, values) in curves.items()}
     has_log = min(lows.values()) > 0
     peaks = [peak for _, values in curves.values() if (peak := np.nanmax(np.abs(values))) > 0]
-    bend = float(10 ** np.floor(np.log10(min(peaks, default=1.0))))
+    total = curves["train_loss"][1]
+    # A term that only starts from nothing, as a KL does, must not flatten all others.
+    least = min([*peaks, *(value for value in total if value > 0)], default=1.0)
+    bend = float(10 ** np.floor(np.log10(least)))
     if scale == "auto":
-        # A term that only starts from nothing, as a KL does, must not flatten all others.
-        total = curves["train_loss"][1]
         is_steep = lows["train_loss"] > 0 and np.nanmax(total) >= 10 * lows["train_loss"]
         is_wide = max(peaks, default=1.0) >= 30 * min(peaks, default=1.0)
         scale = "linear" if not (is_steep or is_wide) else "log" if has_log else "symlog"
