@@ -26,6 +26,10 @@ MARKERS = "osD^vPX"
 """As many as have no factor in common with the colours: 70 pairs before one comes again."""
 
 
+GAP = 1.08
+"""Distance of two images or curves of a table, in units of their size."""
+
+
 def require_matplotlib(caller: Any) -> Any:
     """Return ``matplotlib.pyplot``, or say how to get it; `caller` is a Display or its class."""
     try:

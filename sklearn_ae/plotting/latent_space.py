@@ -277,7 +277,7 @@ class LatentSpaceDisplay(Display):
         else:
             self._plot_classes(positions, labels, style)
             if len(labels.classes) <= MOST_IN_LEGEND:
-                self._add_legend(len(labels.classes), (30 / style["s"]) ** 0.5)
+                self._add_legend(len(labels.classes), float((30 / np.mean(style["s"])) ** 0.5))
             if len(labels.classes) > MOST_UNNAMED and not has_thumbnails:
                 self._name_classes(positions, labels)
 

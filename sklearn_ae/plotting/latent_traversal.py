@@ -10,6 +10,7 @@ from scipy.stats import norm
 from sklearn_ae.plotting._estimators import Chain, as_array, check_natural, count_rows
 from sklearn_ae.plotting._figures import (
     COLORS,
+    GAP,
     Display,
     limits_of,
     require_matplotlib,
@@ -23,9 +24,6 @@ from sklearn_ae.variational import VariationalAutoencoder
 OUTERMOST = 0.02
 """Share of the rows that lie past either end of a grid: single ones may lie far out."""
 
-
-GAP = 1.08
-"""Distance of two images or curves, in units of their size."""
 
 CELL = (0.75, 1.0)
 """Height and width of a curve on the axes."""

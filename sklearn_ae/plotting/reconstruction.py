@@ -16,6 +16,7 @@ from sklearn_ae.plotting._estimators import (
 from sklearn_ae.plotting._figures import (
     BLUE,
     COLORS,
+    GAP,
     GREY,
     ORANGE,
     RED,
@@ -206,7 +207,7 @@ class ReconstructionDisplay(Display):
                 to_unit_range(part, (low, high)) for part in (original, restored)
             )
             style = {}
-        pitch = (1.08 * width, 1.08 * height)
+        pitch = (GAP * width, GAP * height)
         lines = zip([original, restored, error], [style, style, error_style], strict=True)
         self.images_ = np.array(
             [
@@ -290,7 +291,7 @@ def _figure_size(n_columns: int, height: int, width: int) -> tuple[float, float]
     """Return a size in inches that gives images of any shape about the same area."""
     ratio = _shown_ratio(height, width)
     side = min(ratio**0.5, 12 / n_columns)
-    return 2.2 + max(side * n_columns, 1.0), 0.4 + 3.24 * max(side / ratio, 0.5)
+    return 2.2 + max(side * n_columns, 1.0), 0.4 + 3 * GAP * max(side / ratio, 0.5)
 
 
 def _shown_ratio(height: int, width: int) -> float:
