@@ -1,0 +1,18 @@
+"""Pictures of fitted autoencoders, after scikit-learn's Displays.
+
+matplotlib is imported when something is drawn, not before.
+"""
+
+from sklearn_ae.plotting.latent_space import LatentSpaceDisplay
+from sklearn_ae.plotting.latent_traversal import LatentTraversalDisplay
+from sklearn_ae.plotting.loss_curve import LossCurveDisplay
+from sklearn_ae.plotting.reconstruction import ReconstructionDisplay
+from sklearn_ae.plotting.score_field import ScoreFieldDisplay
+
+__all__ = [
+    "LatentSpaceDisplay",
+    "LatentTraversalDisplay",
+    "LossCurveDisplay",
+    "ReconstructionDisplay",
+    "ScoreFieldDisplay",
+]
