@@ -123,7 +123,7 @@ def _plan(
     **rest: Any,
 ) -> Training:
     """Gather what a training run needs to know of an estimator. `rest` is handed on."""
-    return Training(
+    training = Training(
         module=module,
         rows=rows,
         held_out=held_out,
@@ -146,6 +146,7 @@ def _plan(
         state=estimator._training_state if resume else None,
         **rest,
     )
+    return estimator._adjust(training)
 
 
 def _rows(

@@ -10,6 +10,7 @@ from sklearn_ae import (
     DenoisingAutoencoder,
     LSTMAutoencoder,
     RecursiveAutoencoder,
+    RestrictedBoltzmannMachine,
     SparseAutoencoder,
     UNetAutoencoder,
     VariationalAutoencoder,
@@ -39,6 +40,9 @@ INSTANCES = [
     RecursiveAutoencoder(max_iter=3, hidden_size=4),
     RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="left"),
     RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="greedy"),
+    RestrictedBoltzmannMachine(max_iter=5),
+    RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=5),
+    RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=5),
 ]
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Batch, Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
 from sklearn_ae._backend.linear import share_explained, spread
-from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
+from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._backend.random import drawing_from, make_generator
-from sklearn_ae._backend.steps import Terms
+from sklearn_ae._backend.steps import Step, Terms
 from sklearn_ae.networks._module import AutoencoderModule
 
 DOUBT = 0.05
@@ -92,9 +92,11 @@ class Plan(NamedTuple):
         unknown many and where training goes on.
     seed : int
         Of what a loss draws when it is judged: the same draws after every epoch.
+    momentum : float or None
+        Of gradient descent. None: Adam.
     """
 
-    step: Callable[[Batch], Terms]
+    step: Step
     judge: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
     learning_rate_init: float
     schedule: str
@@ -102,6 +104,7 @@ class Plan(NamedTuple):
     max_iter: int
     has_course: bool
     seed: int
+    momentum: float | None
 
 
 class AutoencoderNet(NeuralNet):
@@ -138,7 +141,11 @@ class AutoencoderNet(NeuralNet):
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         """Make the optimiser of the flat parameters."""
-        self.optimizer_ = FlatAdam(self.flat, self.plan.learning_rate_init, self.plan.alpha)
+        rate, alpha, momentum = self.plan.learning_rate_init, self.plan.alpha, self.plan.momentum
+        if momentum is None:
+            self.optimizer_ = FlatAdam(self.flat, rate, alpha)
+        else:
+            self.optimizer_ = FlatMomentum(self.flat, rate, alpha, momentum)
         return self
 
     def train(self, batches: Batches, held_out: Batches | None) -> None:
