@@ -68,12 +68,12 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     batch_size : int or "auto", default="auto"
         Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
         and 256 from there.
-    learning_rate : {"one_cycle", "constant"}, default="constant"
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.
-    learning_rate_init : float, default=0.01
+    learning_rate_init : float, default=0.03
         Step size of the optimiser, the largest one of the schedule.
-    max_iter : int, default=100
+    max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
         Smallest relative fall of the loss that counts as an improvement.
@@ -193,9 +193,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         lambda self: "squared_error" if self.visible == "gaussian" else "binary_crossentropy"
     )
     alpha: float = 1e-4
-    learning_rate: str = "constant"
-    learning_rate_init: float = 0.01
-    max_iter: int = 100
+    learning_rate_init: float = 0.03
     early_stopping: bool = False
     visible: str = "gaussian"
     n_steps: int = 1
@@ -301,7 +299,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         check_is_fitted(self)
         check_count(n_temperatures, "n_temperatures")
         check_count(n_runs, "n_runs")
-        return self.module_.log_partition(n_temperatures, n_runs)
+        module: Any = self.module_
+        return module.log_partition(n_temperatures, n_runs)
 
     def score_samples(self, X):
         """Log-likelihood of each row, in nats.
@@ -373,7 +372,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
         kind = kind_of(self._kind)
-        module = self._module_as(kind.dtype)
+        module: Any = self._module_as(kind.dtype)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         link = get_loss(self._fitted_loss).mean
 

@@ -18,7 +18,7 @@ from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Batch, Batches
+from sklearn_ae._backend.batches import Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
 from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
@@ -142,10 +142,11 @@ class AutoencoderNet(NeuralNet):
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         """Make the optimiser of the flat parameters."""
         rate, alpha, momentum = self.plan.learning_rate_init, self.plan.alpha, self.plan.momentum
-        if momentum is None:
-            self.optimizer_ = FlatAdam(self.flat, rate, alpha)
-        else:
-            self.optimizer_ = FlatMomentum(self.flat, rate, alpha, momentum)
+        self.optimizer_ = (
+            FlatAdam(self.flat, rate, alpha)
+            if momentum is None
+            else FlatMomentum(self.flat, rate, alpha, momentum)
+        )
         return self
 
     def train(self, batches: Batches, held_out: Batches | None) -> None:

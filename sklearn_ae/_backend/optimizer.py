@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
-        """Move the parameters along their gradient."""
+        """Move the parameters against their gradient."""
 
 
 class FlatMomentum(FlatOptimizer):
@@ -106,7 +106,7 @@ class FlatMomentum(FlatOptimizer):
 
     def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
         velocity = state["velocity"]
-        velocity.mul_(group["momentum"]).add_(vector.grad, alpha=-group["lr"])  # type: ignore[arg-type]
+        velocity.mul_(group["momentum"]).add_(cast(Tensor, vector.grad), alpha=-group["lr"])
         vector.add_(velocity)
 
 
@@ -141,7 +141,7 @@ class FlatAdam(FlatOptimizer):
         state["step"] += 1
         torch._fused_adam_(
             [vector],
-            [vector.grad],
+            [cast(Tensor, vector.grad)],
             [state["exp_avg"]],
             [state["exp_avg_sq"]],
             [],

@@ -34,8 +34,8 @@ def exact_log_partition(layer: BoltzmannLayer) -> float:
     """Sum over all states of one side, the other side being summed in closed form.
 
     ``log Z = log sum_h e^{c^T h} prod_i (1 + e^{b_i + (W^T h)_i})``, or with the sides exchanged;
-    over Gaussian visible units ``log sum_h e^{a^T h + h^T G h / 2} + n_visible log(2 pi) / 2`` with
-    ``a = c + W b`` and ``G = W W^T``.
+    over Gaussian visible units ``log sum_h e^{a^T h + h^T G h / 2} + n_visible log(2 pi) / 2``
+    with ``a = c + W b`` and ``G = W W^T``.
     """
     weight, c, b = _doubles(layer)
     if layer.visible == "gaussian":

@@ -2,9 +2,9 @@
 
 Let ``s`` be the weight of a row over their number, negative for what the machine makes up. The
 gradients of ``sum_r s_r F(v_r)`` are ``dW = -sum_r s_r h_r v_r^T``, ``dc = -sum_r s_r h_r`` and
-``db = -sum_r s_r v_r``, where ``h_r`` is the mean of the hidden units given ``v_r``. Both phases lie
-in one matrix, and ``-s`` is one more column beside ``-s h``: a single product then gives ``dW`` and
-``db``, also in bfloat16, where a difference of two products would be lost in rounding.
+``db = -sum_r s_r v_r``, where ``h_r`` is the mean of the hidden units given ``v_r``. Both phases
+lie in one matrix, and ``-s`` is one more column beside ``-s h``: a single product then gives
+``dW`` and ``db``, also in bfloat16, where a difference of two products would drown in rounding.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ContrastiveGradient:
         self.chains = module.chains if len(module.chains) else None
         parameters = layer.weight, layer.hidden_bias, layer.visible_bias
         self.masters = tuple(parameter.detach() for parameter in parameters)
-        self.gradients = tuple(parameter.grad for parameter in parameters)
+        self.gradients = tuple(_gradient(parameter) for parameter in parameters)
         self.products = tuple(master.to(dtype) for master in self.masters)
         self.transposed = self.products[0].t()
         n_hidden, n_visible = layer.weight.shape
@@ -217,3 +217,8 @@ class ContrastiveGradient:
         slope = strength * (q - target) / (q * (1 - q))
         phases.signed_hidden[: len(mean)] += slope * mean * (1 - mean) * share
         return strength * bernoulli_divergence(target, self.usage).sum()
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
