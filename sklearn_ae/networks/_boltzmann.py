@@ -182,15 +182,12 @@ class BoltzmannModule(AutoencoderModule):
         Visible biases of independent units with the training rows' means.
     chains : Tensor of shape (n_chains, n_components)
         Hidden states of the persistent chains.
-    usage : Tensor of shape (n_components,)
-        Running mean of each hidden unit; NaN before the first step.
     """
 
     encoder: BoltzmannLayer
     sigma: Tensor
     base: Tensor
     chains: Tensor
-    usage: Tensor
 
     def __init__(
         self,
@@ -204,7 +201,6 @@ class BoltzmannModule(AutoencoderModule):
         self.register_buffer("base", torch.zeros_like(self.center))
         coins = torch.rand(n_chains, n_components) < 0.5
         self.register_buffer("chains", coins.to(self.center.dtype))
-        self.register_buffer("usage", torch.full((n_components,), torch.nan))
         self._log_partition: tuple[object, float] | None = None
 
     @property
@@ -218,7 +214,9 @@ class BoltzmannModule(AutoencoderModule):
         if self.layer.visible == "bernoulli":
             self.base.copy_(get_loss("binary_crossentropy").link(mean))
         else:
-            self.sigma.copy_(torch.where(variance > 0, variance, 1.0).sqrt())
+            # What does not vary has, once its centre is taken, the variance of rounding errors.
+            rounding = 8 * torch.finfo(variance.dtype).eps * (self.center / self.scale).abs()
+            self.sigma.copy_(torch.where(variance > rounding.square(), variance, 1.0).sqrt())
         self.layer.visible_bias.copy_(self.base)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -18,9 +18,6 @@ from torch.nn.functional import softplus
 from sklearn_ae.losses import bernoulli_divergence
 from sklearn_ae.networks._boltzmann import BoltzmannModule
 
-MEMORY = 0.95
-"""Share of the running mean activations that a step keeps."""
-
 
 class Sparsity(NamedTuple):
     """What the hidden units' mean activations are drawn to, and how strongly."""
@@ -102,7 +99,7 @@ class ContrastiveGradient:
         layer = module.layer
         self.n_steps, self.sparsity, self.generator = n_steps, sparsity, generator
         self.is_bits = layer.visible == "bernoulli"
-        self.sigma, self.usage = module.sigma, module.usage
+        self.sigma = module.sigma
         self.chains = module.chains if len(module.chains) else None
         parameters = layer.weight, layer.hidden_bias, layer.visible_bias
         self.masters = tuple(parameter.detach() for parameter in parameters)
@@ -206,17 +203,19 @@ class ContrastiveGradient:
         return value - 0.5 * (phases.v - self.masters[2]).square().sum(1).dot(sign)
 
     def _make_sparse(self, phases: _Phases) -> Tensor:
-        """Add the gradient of the divergence from the target to that of the hidden inputs."""
+        """Pull the input of each hidden unit by how far its mean ``q`` is from the target.
+
+        ``q - target`` is the slope of the divergence where ``q`` is the logistic function of an
+        input. It does not vanish for units that are always on, or always off, and is linear, so
+        that the scatter of a batch's mean does no harm.
+        """
         assert self.sparsity is not None
         target, strength = self.sparsity
         mean, share = phases.mean_parts[0], -phases.sign_parts[0]
         share = share / share.sum()
-        now = (mean * share).sum(0)
-        self.usage.copy_(torch.where(self.usage.isnan(), now, self.usage.lerp(now, 1 - MEMORY)))
-        q = self.usage.clamp(1e-6, 1 - 1e-6)
-        slope = strength * (q - target) / (q * (1 - q))
-        phases.signed_hidden[: len(mean)] += slope * mean * (1 - mean) * share
-        return strength * bernoulli_divergence(target, self.usage).sum()
+        q = (mean * share).sum(0)
+        phases.signed_hidden[: len(mean)] += strength * (q - target) * share
+        return strength * bernoulli_divergence(target, q).sum()
 
 
 def _gradient(parameter: Tensor) -> Tensor:
