@@ -121,7 +121,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         Share of each step that is added to the next.
     sparsity_target : float, default=None
         Mean activation that each hidden unit is drawn to. None: no such pull.
-    sparsity_weight : float, default=1.0
+    sparsity_weight : float, default=3.0
         Factor on the divergence of the mean activations from `sparsity_target`.
 
     Attributes
@@ -201,7 +201,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     n_chains: int = 100
     momentum: float = 0.9
     sparsity_target: float | None = None
-    sparsity_weight: float = 1.0
+    sparsity_weight: float = 3.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
