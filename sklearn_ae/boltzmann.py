@@ -122,7 +122,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     sparsity_target : float, default=None
         Mean activation that each hidden unit is drawn to. None: no such pull.
     sparsity_weight : float, default=3.0
-        Factor on the divergence of the mean activations from `sparsity_target`.
+        Strength of that pull: the input of each hidden unit is moved by so many times the
+        distance of its mean activation from `sparsity_target`.
 
     Attributes
     ----------

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, logsumexp
+from scipy.stats import kstest
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 from torch import nn
@@ -23,7 +24,7 @@ from sklearn_ae.networks._partition import (
     exact_log_partition,
     pseudo_likelihood,
 )
-from sklearn_ae.networks.boltzmann_gradient import ContrastiveGradient, Sparsity
+from sklearn_ae.networks.boltzmann_gradient import ContrastiveGradient, Sparsity, draw_uniform
 
 KINDS = [("bernoulli", "bernoulli"), ("gaussian", "bernoulli")]
 
@@ -298,7 +299,10 @@ def _textbook(v, W, c, b, draws, *, visible="bernoulli", n_steps=1, weight=None,
 def _draws_of(generator, twins=None):
     def draws(draw, shape):
         size = shape if twins is None else (twins.max() + 1, shape[1])
-        drawn = draw(size, generator=generator, dtype=torch.float64).numpy()
+        if draw is torch.rand:
+            drawn = draw_uniform(size, generator, torch.zeros(1, dtype=torch.float64)).numpy()
+        else:
+            drawn = draw(size, generator=generator, dtype=torch.float64).numpy()
         return drawn if twins is None else drawn[twins]
 
     return draws
@@ -361,8 +365,12 @@ def test_gradient_is_the_textbook_s(visible, n_steps, weighted, n_chains):
 
 @pytest.mark.parametrize(("visible", "hidden"), [*KINDS, ("bernoulli", "gaussian")])
 @pytest.mark.parametrize("n_chains", [0, 11])
-def test_terms_differentiate_to_the_same_gradient(visible, hidden, n_chains):
+def test_terms_differentiate_to_the_same_gradient(visible, hidden, n_chains, monkeypatch):
     """Automatic differentiation of the free energies, on parameters shared with a linear layer."""
+    monkeypatch.setattr(  # the same draws for both
+        "sklearn_ae.networks.boltzmann_gradient.draw_uniform",
+        lambda size, generator, like: torch.rand(size, generator=generator, dtype=like.dtype),
+    )
     module, v = _module(visible, n_chains), torch.from_numpy(_rows(visible, 20, 7))
     encoder, decoder = nn.Linear(7, 5).double(), nn.Linear(5, 7).double()
     encoder.weight.data.copy_(0.3 * module.layer.weight)
@@ -557,6 +565,18 @@ def test_held_out_rows_are_judged_by_their_pseudo_likelihood(digits):
             module.layer, torch.from_numpy(test).to(module.center), columns
         )
     assert machine.best_loss_ == pytest.approx(exact.mean().item(), rel=0.1)
+
+
+def test_uniform_draws_are_uniform():
+    like = torch.zeros(1)
+    drawn = draw_uniform((501, 1001), make_generator(0), like).numpy()
+    assert drawn.dtype == np.float32
+    assert kstest(drawn.ravel()[::5], "uniform").pvalue > 0.01
+    flat = drawn.ravel().astype(float)
+    for lag in (1, 2, 3, 1001):
+        assert abs(np.corrcoef(flat[lag:], flat[:-lag])[0, 1]) < 5 / np.sqrt(len(flat))
+    again = draw_uniform((501, 1001), make_generator(0), like).numpy()
+    np.testing.assert_array_equal(again, drawn)
 
 
 # The estimator

