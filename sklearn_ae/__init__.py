@@ -1,6 +1,7 @@
 """Autoencoders that stand where ``PCA()`` stands: scikit-learn estimators on PyTorch."""
 
 from sklearn_ae.autoencoder import Autoencoder
+from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.contractive import ContractiveAutoencoder
 from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
@@ -22,6 +23,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "LSTMAutoencoder",
     "RecursiveAutoencoder",
+    "RestrictedBoltzmannMachine",
     "SparseAutoencoder",
     "StackedAutoencoder",
     "StackedAutoencoderClassifier",

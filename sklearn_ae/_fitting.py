@@ -125,7 +125,7 @@ def _plan(
     **rest: Any,
 ) -> Training:
     """Gather what a training run needs to know of an estimator. `rest` is handed on."""
-    return training_of(
+    training = training_of(
         estimator,
         module=module,
         rows=rows,
@@ -144,6 +144,7 @@ def _plan(
         state=estimator._training_state if resume else None,
         **rest,
     )
+    return estimator._adjust(training)
 
 
 def training_of(parameters: TrainingParameters, **rest: Any) -> Training:

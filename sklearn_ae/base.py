@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import share_explained, spread
-from sklearn_ae._backend.training import Trained
+from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
     check_same_namespace,
@@ -119,6 +119,10 @@ class BaseAutoencoder(
     def _settled_from(self) -> float:
         """Say after which share of the training the objective stays the same."""
         return 0.0
+
+    def _adjust(self, training: Training) -> Training:
+        """Change how the training goes, where the shared parameters do not say it."""
+        return training
 
     @classmethod
     def _has_plain_loss(cls) -> bool:

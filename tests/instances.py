@@ -12,6 +12,7 @@ from sklearn_ae import (
     DenoisingAutoencoder,
     LSTMAutoencoder,
     RecursiveAutoencoder,
+    RestrictedBoltzmannMachine,
     SparseAutoencoder,
     StackedAutoencoder,
     StackedAutoencoderClassifier,
@@ -55,6 +56,9 @@ INSTANCES = [
     ),
     StackedAutoencoder(pretraining="sparse", pretraining_max_iter=3, **SMALL),
     StackedAutoencoder(pretraining=None, **SMALL),
+    RestrictedBoltzmannMachine(max_iter=5),
+    RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=5),
+    RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=5),
 ]
 
 FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}

@@ -241,9 +241,7 @@ def test_the_softmax_layer_is_logistic_regression(digits):
     codes = classifier.transform(X)
     scores = codes @ classifier.coef_.T + classifier.intercept_
     np.testing.assert_allclose(classifier.decision_function(X), scores, rtol=1e-12)
-    reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
-        codes, y
-    )
+    reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(codes, y)
 
     def loss(proba):
         return -np.log(proba[np.arange(len(y)), y]).mean()

@@ -18,11 +18,11 @@ from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Batch, Batches
+from sklearn_ae._backend.batches import Batches
 from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
-from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatParameters
+from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._backend.random import drawing_from, make_generator
-from sklearn_ae._backend.steps import Terms
+from sklearn_ae._backend.steps import Step, Terms
 from sklearn_ae.networks._module import TrainableModule
 
 DOUBT = 0.05
@@ -93,9 +93,11 @@ class Plan(NamedTuple):
         Weighted mean error of the held-out rows to their score.
     seed : int
         Of what a loss draws when it is judged: the same draws after every epoch.
+    momentum : float or None
+        Of gradient descent. None: Adam.
     """
 
-    step: Callable[[Batch], Terms]
+    step: Step
     judge: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]] | None
     learning_rate_init: float
     schedule: str
@@ -104,6 +106,7 @@ class Plan(NamedTuple):
     has_course: bool
     score: Callable[[float], float]
     seed: int
+    momentum: float | None
 
 
 class AutoencoderNet(NeuralNet):
@@ -140,7 +143,12 @@ class AutoencoderNet(NeuralNet):
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         """Make the optimiser of the flat parameters."""
-        self.optimizer_ = FlatAdam(self.flat, self.plan.learning_rate_init, self.plan.alpha)
+        rate, alpha, momentum = self.plan.learning_rate_init, self.plan.alpha, self.plan.momentum
+        self.optimizer_ = (
+            FlatAdam(self.flat, rate, alpha)
+            if momentum is None
+            else FlatMomentum(self.flat, rate, alpha, momentum)
+        )
         return self
 
     def train(self, batches: Batches, held_out: Batches | None) -> None:

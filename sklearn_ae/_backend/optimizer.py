@@ -1,13 +1,14 @@
-"""One flat vector of parameters, Adam over it, and the learning-rate schedules."""
+"""One flat vector of parameters, optimisers over it, and the learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_ae.networks._module import TrainableModule
 
@@ -46,7 +47,70 @@ class FlatParameters:
             start = end
 
 
-class FlatAdam(torch.optim.Optimizer):
+class FlatOptimizer(torch.optim.Optimizer):
+    """Base of the optimisers of one flat vector, with decoupled weight decay on its first entries.
+
+    Parameters
+    ----------
+    flat : FlatParameters
+    options : dict
+        ``"lr"``, the step size, ``"alpha"`` - each step also shrinks the penalised entries by
+        ``lr * alpha`` - and the optimiser's own.
+    """
+
+    def __init__(self, flat: FlatParameters, options: dict[str, Any]) -> None:
+        super().__init__([flat.values], options)
+        self.n_penalized = flat.n_penalized
+
+    def step(self, closure: Any = None) -> Any:
+        """Move the parameters once, as every optimiser does: hooks and profiler included."""
+        value = None if closure is None else torch.enable_grad()(closure)()
+        self.move()
+        return value
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Move the parameters once, and nothing else. torch adds 15 us to every ``step``."""
+        group = self.param_groups[0]
+        vector = group["params"][0]
+        if group["alpha"]:
+            vector[: self.n_penalized].mul_(1 - group["lr"] * group["alpha"])
+        self._move(vector, group, self.state[vector])
+
+    @abstractmethod
+    def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
+        """Move the parameters against their gradient."""
+
+
+class FlatMomentum(FlatOptimizer):
+    """Gradient descent with momentum: ``u <- momentum * u - lr * gradient`` and a step of ``u``.
+
+    Parameters
+    ----------
+    flat : FlatParameters
+    lr : float
+        Step size.
+    alpha : float
+        Each step also shrinks the penalised entries by ``lr * alpha``.
+    momentum : float
+
+    References
+    ----------
+    Sutskever, I., Martens, J., Dahl, G. and Hinton, G. (2013). On the importance of initialization
+    and momentum in deep learning. ICML.
+    """
+
+    def __init__(self, flat: FlatParameters, lr: float, alpha: float, momentum: float) -> None:
+        super().__init__(flat, {"lr": lr, "alpha": alpha, "momentum": momentum})
+        self.state[flat.values]["velocity"] = torch.zeros_like(flat.values)
+
+    def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
+        velocity = state["velocity"]
+        velocity.mul_(group["momentum"]).add_(cast(Tensor, vector.grad), alpha=-group["lr"])
+        vector.add_(velocity)
+
+
+class FlatAdam(FlatOptimizer):
     """Adam on one flat vector, with decoupled weight decay on its first entries.
 
     torch's own fused Adam does the same arithmetic but spends more time on bookkeeping
@@ -67,31 +131,17 @@ class FlatAdam(torch.optim.Optimizer):
     """
 
     def __init__(self, flat: FlatParameters, lr: float, alpha: float) -> None:
-        super().__init__([flat.values], {"lr": lr, "alpha": alpha, "betas": (0.9, 0.999)})
-        self.n_penalized = flat.n_penalized
+        super().__init__(flat, {"lr": lr, "alpha": alpha, "betas": (0.9, 0.999)})
         state = self.state[flat.values]
         state["step"] = torch.zeros((), device=flat.values.device)
         state["exp_avg"] = torch.zeros_like(flat.values)
         state["exp_avg_sq"] = torch.zeros_like(flat.values)
 
-    def step(self, closure: Any = None) -> Any:
-        """Move the parameters once, as every optimiser does: hooks and profiler included."""
-        value = None if closure is None else torch.enable_grad()(closure)()
-        self.move()
-        return value
-
-    @torch.no_grad()
-    def move(self) -> None:
-        """Move the parameters once, and nothing else. torch adds 15 us to every ``step``."""
-        group = self.param_groups[0]
-        vector = group["params"][0]
-        state = self.state[vector]
-        if group["alpha"]:
-            vector[: self.n_penalized].mul_(1 - group["lr"] * group["alpha"])
+    def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
         state["step"] += 1
         torch._fused_adam_(
             [vector],
-            [vector.grad],
+            [cast(Tensor, vector.grad)],
             [state["exp_avg"]],
             [state["exp_avg_sq"]],
             [],

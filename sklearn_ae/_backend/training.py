@@ -15,7 +15,7 @@ from sklearn_ae._backend.batches import CHUNK_ROWS, Batches, Rows
 from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import make_generator
-from sklearn_ae._backend.steps import AutogradStep, LossFunction, PlainDenseStep
+from sklearn_ae._backend.steps import AutogradStep, LossFunction, PlainDenseStep, Step
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import TrainableModule
 
@@ -50,6 +50,10 @@ class Training:
     seeds : Seeds
     state : dict or None
         Where an earlier run of the same module left off.
+    make_step : callable or None
+        ``(flat, generator)`` to a step of the variant's own, in place of the gradient of `loss`.
+    momentum : float or None
+        Of gradient descent. None: Adam.
     """
 
     module: TrainableModule
@@ -77,6 +81,8 @@ class Training:
     callbacks: list[Any] = field(default_factory=list)
     progress: str | None = None
     state: dict[str, Any] | None = None
+    make_step: Callable[[FlatParameters, torch.Generator], Step] | None = None
+    momentum: float | None = None
 
 
 @dataclass
@@ -140,6 +146,7 @@ def train(training: Training) -> Trained:
         has_course=training.has_course,
         score=training.score or _explained(training.held_out),
         seed=training.seeds.split,
+        momentum=training.momentum,
     )
     net = AutoencoderNet(training.module, flat, plan, listeners)
     net.initialize()
@@ -186,8 +193,10 @@ def _explained(held_out: Rows | None) -> Callable[[float], float]:
     return lambda error: share_explained(error / rows.n_features, variance)
 
 
-def _choose_step(training: Training, flat: FlatParameters, noise: torch.Generator) -> Any:
+def _choose_step(training: Training, flat: FlatParameters, noise: torch.Generator) -> Step:
     """Take the hand-written step where it applies, else automatic differentiation."""
+    if training.make_step is not None:
+        return training.make_step(flat, noise)
     plain = training.plain
     if plain is not None and PlainDenseStep.applies(training.module, plain):
         return PlainDenseStep(training.module, plain, flat, training.products)
