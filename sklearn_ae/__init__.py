@@ -1,6 +1,7 @@
 """Autoencoders that stand where ``PCA()`` stands: scikit-learn estimators on PyTorch."""
 
 from sklearn_ae.autoencoder import Autoencoder
+from sklearn_ae.belief_network import DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.contractive import ContractiveAutoencoder
 from sklearn_ae.convolutional import ConvolutionalAutoencoder
@@ -20,6 +21,7 @@ __all__ = [
     "Autoencoder",
     "ContractiveAutoencoder",
     "ConvolutionalAutoencoder",
+    "DeepBeliefNetwork",
     "DenoisingAutoencoder",
     "LSTMAutoencoder",
     "RecursiveAutoencoder",

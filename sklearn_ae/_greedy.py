@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,11 +19,18 @@ from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import train
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._fitting import training_of
+from sklearn_ae._fitting import by_chunks, training_of
+from sklearn_ae._inputs import check_count
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.losses import get_loss
+from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, inner_width
-from sklearn_ae.networks._stack import LayerPair
+from sklearn_ae.networks._stack import BoltzmannPair, LayerPair, StackNetwork
 from sklearn_ae.networks.dense import DenseParameters, DenseStack
+
+LINEAR = 0.1
+"""Factor of the learning rate of a machine with linear hidden units, which have no bounds."""
 
 History = list[dict[str, float]]
 
@@ -49,6 +57,53 @@ class StackParameters(DenseParameters):
         "sparsity_weight": ["array-like", Interval(Real, 0, None, closed="left")],
         "contraction": ["array-like", Interval(Real, 0, None, closed="left")],
     }
+
+
+class Stack(BaseAutoencoder):
+    """Base of autoencoders that are trained layer by layer. Not to be used directly."""
+
+    fine_tune: bool
+    n_steps: int = 1
+    layer_histories_: list[History]
+
+    def _network(self) -> Network:
+        return StackNetwork.of(self)
+
+    def _joint_epochs(self) -> int:
+        return self.max_iter if self.fine_tune else 0
+
+    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> dict[str, Any]:
+        return {"layer_histories_": pretrain_layers(self, module, X, seed)}
+
+    def _set_fitted(self, module, trained, kind, continues, keep_state):
+        super()._set_fitted(module, trained, kind, continues, keep_state)
+        if not continues:
+            self.n_iter_ += sum(len(history) for history in self.layer_histories_)
+
+    def transform_layer(self, X, layer):
+        """Encode rows up to one of the layers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+        layer : int
+            Number of the layer: 1 for the first hidden one, ``len(hidden_layer_sizes) + 1`` for
+            the code.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_units)
+            What the layer makes of them.
+        """
+        check_count(layer, "layer")
+        rows, kind, module = self._to_infer(X, "transform_layer")
+        stack = module.encoder
+        assert isinstance(stack, DenseStack)
+        if layer > len(stack.layers):
+            raise ValueError(f"layer={layer}, but there are {len(stack.layers)} layers.")
+        hidden = partial(stack.hidden, depth=layer)
+        return kind.wrap(by_chunks(rows, stack if layer == len(stack.layers) else hidden))
 
 
 class Layer(NamedTuple):
@@ -113,6 +168,13 @@ def _layers(stack: Any, n_layers: int) -> list[Layer]:
     }
     if stack.pretraining is None:
         return []
+    if stack.pretraining == "rbm" and not (
+        stack.activation == "logistic" and stack.code_activation in ("logistic", "identity")
+    ):
+        raise ValueError(
+            "pretraining='rbm' trains logistic units, and linear ones in the code; set "
+            "activation='logistic' and code_activation='logistic' or 'identity'."
+        )
     return [
         Layer(max_iter, **{name: values[depth] for name, values in strengths.items()})
         for depth, max_iter in enumerate(epochs)
@@ -135,9 +197,33 @@ def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
     return values
 
 
-def _terms(layer: Layer, unit: float, pair: LayerPair, x: Tensor, *_: Any) -> dict[str, Tensor]:
-    """Call a layer's objective as the training loop does."""
-    return layer.terms(pair, x, unit)
+def _autoencoder(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
+    """Say what is trained where a layer is an autoencoder."""
+    unit = float(spread(rows)[1].mean()) if pair.loss.scaled else 1.0
+
+    def loss(pair: LayerPair, x: Tensor, *_: Any) -> dict[str, Tensor]:
+        return layer.terms(pair, x, unit or 1.0)
+
+    return {"module": pair, "loss": loss}
+
+
+def _boltzmann(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
+    """Say what is trained where a layer is a restricted Boltzmann machine."""
+    machine = BoltzmannPair(pair)
+    machine.start_at(spread(rows)[0])
+
+    def loss(machine: BoltzmannPair, x: Tensor, y: Any, sample_weight: Any) -> dict[str, Tensor]:
+        return machine.layer.cd_terms(x, stack.n_steps, sample_weight)
+
+    own = RestrictedBoltzmannMachine
+    return {
+        "module": machine,
+        "loss": loss,
+        "momentum": own.momentum,
+        "learning_rate_init": own.learning_rate_init * (1.0 if machine.is_binary else LINEAR),
+        "alpha": own.alpha,
+        "patience": math.inf,  # the loss tells nothing
+    }
 
 
 def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int) -> list[History]:
@@ -166,20 +252,21 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
     ).products
     for depth, layer in enumerate(layers):
         pair = LayerPair(module, depth, get_loss(stack.loss))
-        unit = float(spread(rows.hold())[1].mean()) if pair.loss.scaled else 1.0
+        undoes = _boltzmann if stack.pretraining == "rbm" else _autoencoder
         trained = train(
             training_of(
                 stack,
-                module=pair,
+                **undoes(stack, layer, pair, rows.hold()),
                 rows=rows,
                 held_out=None,
-                loss=functools.partial(_terms, layer, unit or 1.0),
                 products=products,
                 seeds=draw_seeds(seed + depth),
                 max_iter=layer.max_iter,
                 progress=f"layer {depth + 1} of {len(layers)}" if stack.verbose else None,
             )
         )
+        if stack.pretraining == "rbm":
+            pair.tie()
         histories.append(trained.history)
         rows = rows.through(pair.encode, pair.n_outputs)
     return histories

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
-from sklearn_ae._backend.batches import Rows
 from sklearn_ae._compat import StrOptions
-from sklearn_ae._fitting import by_chunks
-from sklearn_ae._greedy import StackParameters, pretrain_layers
-from sklearn_ae._inputs import check_count
+from sklearn_ae._greedy import Stack, StackParameters
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.networks import Network
-from sklearn_ae.networks._module import AutoencoderModule
-from sklearn_ae.networks._stack import StackNetwork
 from sklearn_ae.networks.activations import ACTIVATIONS
-from sklearn_ae.networks.dense import DenseStack
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class StackedAutoencoder(StackParameters, BaseAutoencoder):
+class StackedAutoencoder(StackParameters, Stack):
     r"""Deep autoencoder whose layers are trained one after another.
 
     Layer by layer, an autoencoder learns to undo one layer,
@@ -187,42 +179,3 @@ class StackedAutoencoder(StackParameters, BaseAutoencoder):
         "code_activation": [StrOptions(set(ACTIVATIONS))],
         "fine_tune": ["boolean"],
     }
-
-    def _network(self) -> Network:
-        return StackNetwork.of(self)
-
-    def _joint_epochs(self) -> int:
-        return self.max_iter if self.fine_tune else 0
-
-    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> dict[str, Any]:
-        return {"layer_histories_": pretrain_layers(self, module, X, seed)}
-
-    def _set_fitted(self, module, trained, kind, continues, keep_state):
-        super()._set_fitted(module, trained, kind, continues, keep_state)
-        if not continues:
-            self.n_iter_ += sum(len(history) for history in self.layer_histories_)
-
-    def transform_layer(self, X, layer):
-        """Encode rows up to one of the layers.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
-        layer : int
-            Number of the layer: 1 for the first hidden one, ``len(hidden_layer_sizes) + 1`` for
-            the code.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_units)
-            What the layer makes of them.
-        """
-        check_count(layer, "layer")
-        rows, kind, module = self._to_infer(X, "transform_layer")
-        stack = module.encoder
-        assert isinstance(stack, DenseStack)
-        if layer > len(stack.layers):
-            raise ValueError(f"layer={layer}, but there are {len(stack.layers)} layers.")
-        hidden = partial(stack.hidden, depth=layer)
-        return kind.wrap(by_chunks(rows, stack if layer == len(stack.layers) else hidden))

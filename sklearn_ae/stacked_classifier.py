@@ -89,7 +89,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
-    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+    hidden_layer_sizes : tuple of int, default=(128, 128)
         Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
         no hidden layer.
     activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"

@@ -9,6 +9,7 @@ from sklearn_ae import (
     Autoencoder,
     ContractiveAutoencoder,
     ConvolutionalAutoencoder,
+    DeepBeliefNetwork,
     DenoisingAutoencoder,
     LSTMAutoencoder,
     RecursiveAutoencoder,
@@ -56,6 +57,10 @@ INSTANCES = [
     ),
     StackedAutoencoder(pretraining="sparse", pretraining_max_iter=3, **SMALL),
     StackedAutoencoder(pretraining=None, **SMALL),
+    DeepBeliefNetwork(pretraining_max_iter=3, **SMALL),
+    DeepBeliefNetwork(
+        code_activation="logistic", pretraining_max_iter=3, fine_tune=False, n_steps=2
+    ),
     RestrictedBoltzmannMachine(max_iter=5),
     RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=5),
     RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=5),

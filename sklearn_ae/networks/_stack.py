@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sklearn_ae.losses import Loss, get_loss
+from sklearn_ae.networks._boltzmann import START, BoltzmannLayer
 from sklearn_ae.networks._contractive import derivative
 from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
 from sklearn_ae.networks.activations import ACTIVATIONS
@@ -99,3 +101,40 @@ class LayerPair(TrainableModule):
     def tie(self) -> None:
         """Set the decoder's weights to the transposed ones of the encoder."""
         self.down.weight.copy_(self.up.weight.t())
+
+
+class BoltzmannPair(TrainableModule):
+    """A pair of layers as a restricted Boltzmann machine, both of whose ways have one weight.
+
+    The machine's weight and hidden biases are the encoder's and its visible biases the decoder's,
+    whose weight follows in the end (:meth:`LayerPair.tie`). Layers above see probabilities. Rows
+    are Bernoulli where their loss is a cross-entropy, else Gaussian.
+
+    Parameters
+    ----------
+    pair : LayerPair
+
+    Attributes
+    ----------
+    layer : BoltzmannLayer
+    is_binary : bool
+        Whether the hidden units are Bernoulli, not linear.
+    """
+
+    def __init__(self, pair: LayerPair) -> None:
+        super().__init__()
+        self.link = pair.loss.link
+        self.is_binary = pair.activation is ACTIVATIONS["logistic"]
+        parameters = cast("list[nn.Parameter]", [pair.up.weight, pair.up.bias, pair.down.bias])
+        self.layer = BoltzmannLayer(
+            *parameters,
+            visible="gaussian" if pair.loss.scaled else "bernoulli",
+            hidden="bernoulli" if self.is_binary else "gaussian",
+        )
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Set out from units that are independent, nearly, of the given means."""
+        self.layer.weight.copy_(START * torch.randn_like(self.layer.weight))
+        self.layer.hidden_bias.zero_()
+        self.layer.visible_bias.copy_(self.link(mean))

@@ -1,0 +1,198 @@
+"""The deep belief network: restricted Boltzmann machines one on another, unrolled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._greedy import Stack
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.losses import get_loss
+from sklearn_ae.networks._stack import BoltzmannPair, LayerPair
+from sklearn_ae.networks.dense import DenseParameters, DenseStack
+
+CHAIN = 500
+"""Gibbs steps of the topmost machine before it gives a code."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DeepBeliefNetwork(Stack):
+    """Stack of restricted Boltzmann machines, unrolled into a deep autoencoder.
+
+    Each layer is trained as a :class:`RestrictedBoltzmannMachine` on the hidden units of the one
+    below, by contrastive divergence. Unrolled, the weights that went up and, transposed, those
+    that go down are the start of a deep autoencoder, which back-propagation then fine-tunes.
+
+    Under ``"binary_crossentropy"`` the rows are Bernoulli units, otherwise Gaussian ones of unit
+    variance once centred and divided by their overall standard deviation.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Size of the code. It may exceed the number of features.
+    loss : str or callable, default="squared_error"
+        What is small when a row is reconstructed well, averaged over its entries:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
+        ``"poisson"``. The last two use the data without centring and scaling and need data in
+        [0, 1] or data that are not negative. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, shape (batch_size,).
+    alpha : float, default=0.1
+        Weight decay: each step shrinks the weights, not the biases, by the factor
+        ``1 - learning_rate * alpha``.
+    batch_size : int or "auto", default="auto"
+        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
+        and 256 from there.
+    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
+        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
+        first tenth of `max_iter` and then falls to zero along half a cosine.
+    learning_rate_init : float, default=0.003
+        Step size of the optimiser, the largest one of the schedule.
+    max_iter : int, default=200
+        Number of epochs, at most.
+    tol : float, default=0.0001
+        Smallest relative fall of the loss that counts as an improvement.
+    early_stopping : bool, default=True
+        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
+        keep the best weights. If False, and without `X_val`, all rows are trained on and the
+        last weights kept.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Copies of a row are held out together. Where that is
+        less than one distinct row, all rows are trained and validated on alike, which proves
+        nothing.
+    n_iter_no_change : int, default=100
+        Epochs without an improvement, of the held-out loss or else of the training loss,
+        after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights, optimiser state included.
+    callbacks : list of skorch callbacks, default=None
+        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
+        `learning_rate`.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        else the first CUDA device if there is one, else the CPU.
+    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+        Data types of training. ``"auto"`` trains in float32, except that float64 data are
+        trained on in float64 where it costs little: up to 512 rows, or weight matrices
+        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
+        bfloat16 if the hardware has instructions for it, and weights in float32. Results
+        are always computed in the floating-point type of the data.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+    verbose : int or bool, default=False
+        Whether to show a progress bar with the loss and the time left.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
+        no hidden layer.
+    code_activation : {"identity", "logistic"}, default="identity"
+        Whether the units of the code are linear, with Gaussian noise of variance one in the
+        machine, or logistic.
+    pretraining_max_iter : int or sequence of int, default=50
+        Number of epochs of each layer, that of the code last; one number is for all.
+    n_steps : int, default=1
+        Number of Gibbs steps of contrastive divergence.
+    fine_tune : bool, default=True
+        Whether to train the unrolled network in the end, for `max_iter` epochs. If False,
+        `early_stopping`, `max_iter` and what goes with them are not used, and `sample` draws from
+        the belief network itself: the topmost machine runs a Markov chain, from which the layers
+        below follow.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Size of the code.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+    n_iter_ : int
+        Number of epochs of the last call.
+    loss_ : float
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+    best_epoch_ : int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
+    validation_scores_ : list of float or None
+        Fraction of the held-out rows' variance explained after each epoch.
+    history_ : list of dict
+        One entry an epoch with all losses by name.
+    module_ : torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+    device_ : str
+        Where it was trained.
+    layer_histories_ : list of list of dict
+        For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
+        free energies, which should stay near zero.
+
+    See Also
+    --------
+    RestrictedBoltzmannMachine : One layer, with its likelihood.
+    StackedAutoencoderClassifier : Takes one as its `autoencoder`.
+
+    References
+    ----------
+    Hinton, G. E. and Salakhutdinov, R. R. (2006). Reducing the dimensionality of data with
+    neural networks. Science, 313(5786), 504-507.
+
+    Hinton, G. E., Osindero, S. and Teh, Y.-W. (2006). A fast learning algorithm for deep belief
+    nets. Neural Computation, 18(7), 1527-1554.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ae import DeepBeliefNetwork
+    >>> X = load_digits().data / 16
+    >>> network = DeepBeliefNetwork(
+    ...     10, loss="binary_crossentropy", max_iter=50, random_state=0
+    ... ).fit(X)
+    >>> network.score(X) > 0.5
+    True
+    """
+
+    hidden_layer_sizes: tuple[int, ...] = (128, 128)
+    code_activation: str = "identity"
+    pretraining_max_iter: int | Sequence[int] = 50
+    n_steps: int = 1
+    fine_tune: bool = True
+
+    activation: ClassVar[str] = "logistic"
+    pretraining: ClassVar[str] = "rbm"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAutoencoder._parameter_constraints,
+        "hidden_layer_sizes": DenseParameters._parameter_constraints["hidden_layer_sizes"],
+        "code_activation": [StrOptions({"identity", "logistic"})],
+        "pretraining_max_iter": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "fine_tune": ["boolean"],
+    }
+
+    @torch.no_grad()
+    def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
+        codes = super()._draw_codes(n_samples, random_state)
+        if self.fine_tune:  # what was unrolled is a machine no more
+            return codes
+        stack = self.module_.encoder
+        assert isinstance(stack, DenseStack)
+        pair = LayerPair(self.module_, len(stack.layers) - 1, get_loss(self._fitted_loss))
+        machine = BoltzmannPair(pair).layer
+        h = torch.from_numpy(codes).to(pair.up.weight)
+        with drawing_from(make_generator(random_state.randint(2**31 - 1), h.device)):
+            v = machine.gibbs(machine.visible_mean(h), CHAIN)
+            h = machine.hidden_mean(v)
+        return h.cpu().double().numpy()
