@@ -114,7 +114,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         Gibbs steps that lead to what the rows of a training step are contrasted with.
     persistent : bool, default=False
         Whether the Gibbs steps go on from where those of the last training step ended, and not
-        from the rows. Better as a model, for a small `learning_rate_init`.
+        from the rows. Closer to the gradient of the likelihood, if the weights move slowly or
+        `n_steps` is larger.
     n_chains : int, default=100
         Number of persistent chains. Not used unless `persistent`.
     momentum : float, default=0.9
