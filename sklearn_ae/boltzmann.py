@@ -284,8 +284,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
 
         Exact where one layer has up to 20 binary units: all their states are listed. Otherwise
         annealed importance sampling estimates it, always with the same draws; the estimate errs
-        on the low side, and the likelihood then on the high side. The last result is remembered
-        until the weights change.
+        on the low side, and the likelihood then on the high side. A warning says when it rests on
+        few of the runs. The last result is remembered until the weights change.
 
         Parameters
         ----------

@@ -190,6 +190,12 @@ def test_annealed_importance_sampling_agrees_with_enumeration(trained):
     assert abs(coarse - exact) > abs(estimate - exact)
 
 
+def test_runs_that_do_not_agree_are_reported():
+    layer = _layer(40, 40, size=2.0)
+    with pytest.warns(UserWarning, match=r"about 1\.\d of 100 annealed runs .* n_temperatures"):
+        annealed_log_partition(layer, torch.zeros(40), n_temperatures=3, n_runs=100)
+
+
 def test_annealed_importance_sampling_of_gaussian_rows():
     X = load_digits().data
     machine = RestrictedBoltzmannMachine(12, max_iter=60, random_state=0).fit(X)
