@@ -7,7 +7,7 @@ units annealed importance sampling estimates the partition function of either mo
 same draws. Times are the minimum over alternating runs. Last, the estimate beside the exact
 value. Run::
 
-    python benchmarks/boltzmann.py [--quick] [--epochs 20]
+    python benchmarks/boltzmann.py [--quick] [--epochs 10]
 """
 
 from __future__ import annotations
@@ -119,8 +119,14 @@ def wide(epochs: int, quick: bool) -> dict[str, dict[str, float]]:
         "BernoulliRBM": theirs(*budget, random_state=0),
         "CD-1": ours(*budget, random_state=0),
         "PCD": ours(*budget, persistent=True, random_state=0),
-        "own schedule, momentum": RestrictedBoltzmannMachine(
-            500, visible="bernoulli", batch_size=100, max_iter=epochs, random_state=0
+        "PCD, own schedule, momentum": RestrictedBoltzmannMachine(
+            500,
+            visible="bernoulli",
+            batch_size=100,
+            persistent=True,
+            learning_rate_init=0.01,
+            max_iter=epochs,
+            random_state=0,
         ),
     }
     report, like = {}, ours(500, 100, 0.05, 1, random_state=0).fit(train[:1000])
@@ -173,7 +179,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute: few rows and epochs")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     quick = arguments.quick
     print(machine())

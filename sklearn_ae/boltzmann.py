@@ -114,7 +114,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         Gibbs steps that lead to what the rows of a training step are contrasted with.
     persistent : bool, default=False
         Whether the Gibbs steps go on from where those of the last training step ended, and not
-        from the rows. Better as a model, for a small `learning_rate_init`.
+        from the rows. Closer to the gradient of the likelihood, if the weights move slowly or
+        `n_steps` is larger.
     n_chains : int, default=100
         Number of persistent chains. Not used unless `persistent`.
     momentum : float, default=0.9
@@ -283,8 +284,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
 
         Exact where one layer has up to 20 binary units: all their states are listed. Otherwise
         annealed importance sampling estimates it, always with the same draws; the estimate errs
-        on the low side, and the likelihood then on the high side. The last result is remembered
-        until the weights change.
+        on the low side, and the likelihood then on the high side. A warning says when it rests on
+        few of the runs. The last result is remembered until the weights change.
 
         Parameters
         ----------

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from scipy.special import expit, logsumexp
 from scipy.stats import kstest
 from sklearn.datasets import load_digits
@@ -189,6 +190,12 @@ def test_annealed_importance_sampling_agrees_with_enumeration(trained):
     assert abs(coarse - exact) > abs(estimate - exact)
 
 
+def test_runs_that_do_not_agree_are_reported():
+    layer = _layer(40, 40, size=2.0)
+    with pytest.warns(UserWarning, match=r"about 1\.\d of 100 annealed runs .* n_temperatures"):
+        annealed_log_partition(layer, torch.zeros(40), n_temperatures=3, n_runs=100)
+
+
 def test_annealed_importance_sampling_of_gaussian_rows():
     X = load_digits().data
     machine = RestrictedBoltzmannMachine(12, max_iter=60, random_state=0).fit(X)
@@ -342,7 +349,7 @@ def _gradients(layer):
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("n_steps", [1, 3])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n_chains", [0, 11])
+@pytest.mark.parametrize("n_chains", [0, 11, 20])
 def test_gradient_is_the_textbook_s(visible, n_steps, weighted, n_chains):
     module, v = _module(visible, n_chains), _rows(visible, 20, 7)
     weight = np.random.default_rng(5).uniform(0, 2, size=20) if weighted else None
@@ -707,3 +714,21 @@ def test_bad_input_is_named(digits):
             RestrictedBoltzmannMachine(3, **{name: value}).fit(X)
     with pytest.raises(ValueError, match="diverged"):
         RestrictedBoltzmannMachine(30, learning_rate_init=50.0).fit(X)
+
+
+def test_sparse_rows_are_taken_as_they_are(digits):
+    X = digits[0][:200]
+    dense, sparse = (
+        RestrictedBoltzmannMachine(5, visible="bernoulli", max_iter=3, random_state=0).fit(rows)
+        for rows in (X, csr_array(X))
+    )
+    np.testing.assert_array_equal(dense.transform(X), sparse.transform(csr_array(X)))
+    np.testing.assert_array_equal(dense.score_samples(X), sparse.score_samples(csr_array(X)))
+
+
+def test_images_come_back_as_images(digits):
+    X = digits[0][:200].reshape(-1, 8, 8)
+    machine = RestrictedBoltzmannMachine(5, visible="bernoulli", max_iter=3, random_state=0).fit(X)
+    assert machine.gibbs(X[:7], random_state=0).shape == (7, 8, 8)
+    assert machine.sample(3, random_state=0, n_steps=2).shape == (3, 8, 8)
+    assert machine.free_energy(X).shape == (200,)

@@ -6,6 +6,7 @@ The notation is that of ``_boltzmann.py``. Hidden units are bits throughout.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,9 @@ ENUMERATED = 20
 
 CELLS = 2**22
 """Number of matrix entries that are worked on at a time."""
+
+LEAST_AGREEMENT = 0.05
+"""Share of the annealed runs that should count, or a warning says so."""
 
 GRID_STEP = 1.25
 """Of the integral over a Gaussian unit. Its density is a mixture of Gaussians of variance one,
@@ -125,8 +129,21 @@ def annealed_log_partition(
     start = (
         softplus(base.to(log_weight)).sum() if is_bits else 0.5 * len(b) * math.log(2 * math.pi)
     )
+    _check_agreement(log_weight)
     ratio = log_weight.logsumexp(0) - math.log(n_runs)
     return float(ratio + start + len(c) * math.log(2))
+
+
+def _check_agreement(log_weight: Tensor) -> None:
+    """Warn where the estimate rests on few of the runs: ``(sum w)^2 / sum w^2`` of them."""
+    effective = float((2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp())
+    if effective < LEAST_AGREEMENT * len(log_weight):
+        warnings.warn(
+            f"The partition function rests on about {effective:.1f} of {len(log_weight)} annealed "
+            f"runs and is likely too low, so likelihoods are too high. Call log_partition with a "
+            f"larger n_temperatures.",
+            stacklevel=2,
+        )
 
 
 def _draw(field: Tensor, is_bits: bool, draws: torch.Generator) -> Tensor:

@@ -35,7 +35,8 @@ class _Phases:
     ----------
     weight : Tensor of shape (n_hidden, n_visible)
         Tells sizes, device and precision.
-    n_rows, n_fantasies : int
+    n_rows, n_chains : int
+        Without chains there is a fantasy for each row.
     dtype : torch.dtype
         Precision of the products.
 
@@ -50,8 +51,9 @@ class _Phases:
         ``-s h`` and ``-s``.
     """
 
-    def __init__(self, weight: Tensor, n_rows: int, n_fantasies: int, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, n_rows: int, n_chains: int, dtype: torch.dtype) -> None:
         n_hidden, n_visible = weight.shape
+        self.n_chains, n_fantasies = n_chains, n_chains or n_rows
         n_all = n_rows + n_fantasies
         self.v = weight.new_empty(n_all, n_visible, dtype=dtype)
         self.field = weight.new_empty(n_all, n_hidden, dtype=dtype)
@@ -70,9 +72,8 @@ class _Phases:
     def set_weights(self, share: Tensor) -> None:
         """Take over ``s`` of the rows, ``(n_rows, 1)``, and balance it by the other phase."""
         torch.neg(share, out=self.sign_parts[0])
-        fantasies = self.sign_parts[1]
         # Chains stand for all rows alike, fantasies of their own for one row each.
-        fantasies.copy_(share if len(fantasies) == len(share) else share.sum() / len(fantasies))
+        self.sign_parts[1].copy_(share.sum() / self.n_chains if self.n_chains else share)
         self.signed_one.copy_(self.sign)
 
 
@@ -155,8 +156,8 @@ class ContrastiveGradient:
     def _make_room(self, n_rows: int) -> _Phases:
         if len(self._room) > 1:  # a batch and a shorter last one are all there is
             self._room.clear()
-        n_fantasies = n_rows if self.chains is None else len(self.chains)
-        phases = _Phases(self.masters[0], n_rows, n_fantasies, self.products[0].dtype)
+        n_chains = 0 if self.chains is None else len(self.chains)
+        phases = _Phases(self.masters[0], n_rows, n_chains, self.products[0].dtype)
         self._room[n_rows] = phases
         return phases
 
