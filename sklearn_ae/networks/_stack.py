@@ -125,9 +125,10 @@ class BoltzmannPair(TrainableModule):
         super().__init__()
         self.link = pair.loss.link
         self.is_binary = pair.activation is ACTIVATIONS["logistic"]
-        parameters = cast("list[nn.Parameter]", [pair.up.weight, pair.up.bias, pair.down.bias])
         self.layer = BoltzmannLayer(
-            *parameters,
+            cast("nn.Parameter", pair.up.weight),
+            cast("nn.Parameter", pair.up.bias),
+            cast("nn.Parameter", pair.down.bias),
             visible="gaussian" if pair.loss.scaled else "bernoulli",
             hidden="bernoulli" if self.is_binary else "gaussian",
         )
