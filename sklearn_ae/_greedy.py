@@ -16,7 +16,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.device import resolve_precision
 from sklearn_ae._backend.linear import spread
-from sklearn_ae._backend.random import draw_seeds
+from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae._backend.training import train
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._fitting import by_chunks, training_of
@@ -253,14 +253,17 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
     for depth, layer in enumerate(layers):
         pair = LayerPair(module, depth, get_loss(stack.loss))
         undoes = _boltzmann if stack.pretraining == "rbm" else _autoencoder
+        seeds = draw_seeds(seed + depth)
+        with drawing_from(make_generator(seeds.weights, rows.device)):
+            what = undoes(stack, layer, pair, rows.hold())
         trained = train(
             training_of(
                 stack,
-                **undoes(stack, layer, pair, rows.hold()),
+                **what,
                 rows=rows,
                 held_out=None,
                 products=products,
-                seeds=draw_seeds(seed + depth),
+                seeds=seeds,
                 max_iter=layer.max_iter,
                 progress=f"layer {depth + 1} of {len(layers)}" if stack.verbose else None,
             )

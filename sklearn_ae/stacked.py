@@ -45,7 +45,7 @@ class StackedAutoencoder(StackParameters, Stack):
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
-        Step size of Adam, the largest one of the schedule.
+        Step size of the optimiser, the largest one of the schedule.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001

@@ -55,24 +55,23 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
-        Step size of Adam, the largest one of the schedule.
-    max_iter : int, default=200
-        Number of epochs, at most.
+        Step size of the optimiser, the largest one of the schedule.
+    max_iter : int, default=100
+        Number of epochs of the head, or of fine-tuning, at most.
     tol : float, default=0.0001
         Smallest relative fall of the loss that counts as an improvement.
-    early_stopping : bool, default=True
-        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
-        keep the best weights. If False, and without `X_val`, all rows are trained on and the
-        last weights kept.
+    early_stopping : bool, default=False
+        Whether to hold out `validation_fraction` of the labelled rows, judge each epoch on them
+        and keep the best weights.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, which proves
-        nothing.
+        Share of the labelled rows to hold out; of classes, the same of each. Copies of a row are
+        held out together.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
     warm_start : bool, default=False
-        Whether `fit` continues from the present weights, optimiser state included.
+        Whether `fit` continues from the present weights, optimiser state included, without
+        training the autoencoder anew.
     callbacks : list of skorch callbacks, default=None
         For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
         `learning_rate`.
@@ -90,10 +89,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
     hidden_layer_sizes : tuple of int, default=(128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
-        no hidden layer.
+        Widths of the encoder's layers, that of the code last.
     activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
-        Non-linearity of the hidden layers.
+        Non-linearity of all these layers.
     pretraining : {"autoencoder", "denoising", "sparse", "contractive", "rbm"}, default="denoising"
         How each layer is trained: to undo itself; to do so from inputs of which a share of
         `noise_level` is set to zero; with an L1 penalty on its code; with a penalty on the
@@ -111,14 +109,15 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Factor of the squared Frobenius norm of a layer's Jacobian. Only for
         ``pretraining="contractive"``.
     autoencoder : estimator, default=None
-        Any autoencoder of this package, to be trained on all rows first, by its own parameters.
+        Any autoencoder of this package, to be trained on all rows first, by its own parameters;
+        in scikit-learn's ``FrozenEstimator`` one that is fitted already, of which a copy is used.
         The parameters from `hidden_layer_sizes` to `contraction` are then not used. None: a
         :class:`StackedAutoencoder` with these parameters, whose last layer is the code.
-    head : classifier, default=None
-        Any classifier of scikit-learn, fitted on the code of the labelled rows. None: a softmax
-        layer.
+    head : estimator, default=None
+        Any estimator of scikit-learn for the task, fitted on the code of the labelled rows. None:
+        a linear layer, which under a softmax tells classes apart.
     fine_tune : bool, default=True
-        Whether to train the encoder together with a softmax layer on the labelled rows. If False
+        Whether to train the encoder together with such a layer on the labelled rows. If False
         the encoder stays as it was. A `head` is fitted on the code of the encoder, fine-tuned or
         not.
     reconstruction_weight : float, default=0.0

@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 import sklearn.utils.estimator_checks as checks
-from instances import INSTANCES, name_of
+from instances import INSTANCES, SUPERVISED, name_of
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_ae
+from sklearn_ae.base import BaseAutoencoder
 
 EXPECTED_FAILURES: dict[str, str] = {}
 
@@ -51,7 +52,7 @@ def test_further_scikit_learn_checks(estimator, check):
 
 @pytest.mark.parametrize("name", sklearn_ae.__all__)
 def test_every_estimator_has_an_instance_here(name):
-    assert any(type(instance).__name__ == name for instance in INSTANCES)
+    assert any(type(instance).__name__ == name for instance in INSTANCES + SUPERVISED)
 
 
 def _documented(estimator, section):
@@ -62,7 +63,7 @@ def _documented(estimator, section):
 
 
 def _without_default(entry):
-    return re.sub(r", default=\S+", "", entry).strip()
+    return re.sub(r", default=(\(.*?\)|\S+)", "", entry).strip()
 
 
 @pytest.mark.parametrize("name", sklearn_ae.__all__)
@@ -81,8 +82,12 @@ def test_documented_parameters_are_those_of_the_signature(name):
 @pytest.mark.parametrize("section", ["Parameters", "Attributes"])
 @pytest.mark.parametrize("name", sklearn_ae.__all__)
 def test_what_is_shared_is_documented_in_the_same_words(name, section):
-    documented = _documented(getattr(sklearn_ae, name), section)
-    for entry, text in _documented(sklearn_ae.Autoencoder, section).items():
+    estimator = getattr(sklearn_ae, name)
+    documented = _documented(estimator, section)
+    model = sklearn_ae.Autoencoder
+    if not issubclass(estimator, BaseAutoencoder):
+        model = sklearn_ae.StackedAutoencoderClassifier
+    for entry, text in _documented(model, section).items():
         if entry in documented:  # defaults may differ; another test holds them to the signature
             assert _without_default(documented[entry]) == _without_default(text), entry
 
@@ -94,6 +99,16 @@ def test_documented_attributes_are_those_of_a_fit(estimator):
     fitted = clone(estimator).fit(X)
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
     assert public == documented - {"feature_names_in_"}
+
+
+@pytest.mark.parametrize("estimator", SUPERVISED, ids=name_of)
+def test_documented_attributes_of_supervised_estimators_are_those_of_a_fit(estimator):
+    documented = set(_documented(type(estimator), "Attributes")) - {"feature_names_in_"}
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    fitted = clone(estimator).fit(X, np.arange(30) % 2)
+    public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
+    linear = {"coef_", "intercept_"}
+    assert public == documented - ({"head_"} if fitted.head is None else linear)
 
 
 @pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
