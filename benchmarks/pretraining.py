@@ -12,8 +12,8 @@ their own.
 
 *greedy*: three equal logistic layers on 10,000 images, basic and rotated, as in Vincent et al.
 (2010): 10,000 to train on, 2,000 to choose noise and learning rate by, 50,000 to test. The sets
-are regenerated: all 70,000 images in a fixed random order; angles are uniform. Intervals are those of
-a proportion.
+are regenerated: all 70,000 images in a fixed random order; angles are uniform. Intervals are those
+of a proportion.
 
 *kinds*: every kind of pre-training on the basic set, same budget and seed.
 """
