@@ -41,10 +41,11 @@ class HeadedModule(TrainableModule):
         if trains == "all":
             self.trained = autoencoder
         variance = autoencoder.code_factor.square().sum(1) + autoencoder.code_spread.square()
-        std = torch.where(variance > 0, variance, 1.0).sqrt()
+        # One number for all: units that hardly vary say little, and should not say it loudly.
+        std = variance.mean().sqrt() if variance.any() else torch.ones_like(variance[0])
         self.register_buffer("code_mean", autoencoder.code_mean.clone())
         self.register_buffer("code_std", std)
-        self.head = nn.Linear(len(std), n_outputs, device=std.device, dtype=std.dtype)
+        self.head = nn.Linear(len(variance), n_outputs, device=std.device, dtype=std.dtype)
         nn.init.zeros_(self.head.weight)
         # On centred codes and targets a bias of zero has a gradient of rounding errors alone,
         # which Adam would take for a direction.
