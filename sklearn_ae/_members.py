@@ -111,10 +111,15 @@ def prepare(estimator: Any, X: Any) -> Any:
 
 def errors(estimator: Any, X: Any) -> np.ndarray:
     """Absolute errors of reconstruction, ``(n_samples, n_features)``."""
+    return _errors_and_rows(estimator, X)[0]
+
+
+def _errors_and_rows(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     X = prepare(estimator, X)
     restored = np.asarray(last_step(estimator).reconstruct(X), np.float64)
     X = X.toarray() if sp.issparse(X) else np.asarray(X)
-    return np.abs(restored - X).reshape(len(restored), -1)
+    flat = (len(restored), -1)
+    return np.abs(restored - X).reshape(flat), X.reshape(flat)
 
 
 def likelihood(estimator: Any, X: Any) -> np.ndarray:
@@ -127,16 +132,26 @@ def describe_member(estimator: Any, seen: np.ndarray, X: Any, weight: np.ndarray
     step = -(-X.shape[0] // SCALE_ROWS)
     some = np.arange(0, X.shape[0], step)
     X, weight = safe_indexing(X, some), weight[some]
-    error = np.concatenate([errors(estimator, part) for part in chunks(X)])
-    mean_square = weight @ np.square(error) / weight.sum()
-    # Where half of the errors are as good as zero, the median alone would make much of dust.
-    scale = np.maximum(weighted_median(error, weight), LEAST_SCALE * np.sqrt(mean_square))
-    overall = np.sqrt(mean_square.mean())
-    member = Member(estimator, seen, np.maximum(scale, LEAST_SCALE * overall + 1e-12), 0.0)
+    error, rows = map(
+        np.concatenate,
+        zip(*(_errors_and_rows(estimator, part) for part in chunks(X)), strict=True),
+    )
+    scale = _normal_error(error, rows, weight)
+    member = Member(estimator, seen, scale, 0.0)
     if member.knows_likelihood:
         level = weighted_median(likelihood(estimator, X)[:, None], weight)
         member = member._replace(level=float(level[0]))
     return member
+
+
+def _normal_error(error: np.ndarray, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the median error of each feature, or what stands for it where that is dust."""
+    mean_square = weight @ np.square(error) / weight.sum()
+    overall = np.sqrt(mean_square.mean())
+    scale = np.maximum(weighted_median(error, weight), LEAST_SCALE * np.sqrt(mean_square))
+    # A feature that never changes has errors, but they tell nothing.
+    scale[(rows == rows[0]).all(axis=0)] = overall
+    return np.maximum(scale, LEAST_SCALE * overall + 1e-12)
 
 
 def chunks(X: Any) -> Iterator[Any]:
@@ -164,10 +179,11 @@ def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> flo
     """
     order = np.argsort(scores)
     total = np.cumsum(weight[order])
-    upper = int(np.searchsorted(total, share * total[-1] * (1 + 1e-9), side="right"))
-    above = scores[order[min(upper, len(order) - 1)]]
-    below = scores[order[upper - 1]] if upper else -np.inf
-    return float(above - min(above - below, 1e-9 * max(1.0, abs(above))) / 2)
+    place = int(np.searchsorted(total, share * total[-1] * (1 + 1e-9), side="right"))
+    above = scores[order[min(place, len(order) - 1)]]
+    rounding = 1e-10 * max(1.0, abs(above))
+    below = np.max(scores, where=scores < above - rounding, initial=-np.inf)
+    return float(above - min((above - below) / 2, rounding))
 
 
 def row_fingerprints(X: Any, seed: int) -> np.ndarray:

@@ -30,6 +30,20 @@ from sklearn_ae._members import (
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.autoencoder import Autoencoder
 
+HIDDEN = 32
+"""Width of the layers of a small network."""
+
+SMALL = {
+    "init": "random",
+    "hidden_layer_sizes": (HIDDEN, HIDDEN, HIDDEN),
+    "learning_rate_init": 0.01,
+    "max_iter": 25,
+    "early_stopping": False,
+}
+
+NOISE_LEVELS = (1.0, 0.3, 0.1)
+"""Noise that one pair of members after another learns to take away, in standard deviations."""
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
@@ -164,7 +178,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         self._validate_params()
         flat, rows = self._check_rows(X, reset=True)
-        template = self._template(flat.shape[1])
+        templates = self._templates(flat.shape[1])
         given = check_weight(sample_weight, flat.shape[0])
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
         random_state = check_random_state(self.random_state)
@@ -172,7 +186,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         counted = np.flatnonzero(weight)
         keys = row_fingerprints(flat, self._key_seed)[counted]
         members, scores = self._train(
-            template, safe_indexing(rows, counted), weight[counted], given, keys, random_state
+            templates, safe_indexing(rows, counted), weight[counted], given, keys, random_state
         )
         self._members = members
         self.estimators_ = [member.estimator for member in members]
@@ -183,28 +197,29 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         self._calibration = scores[order], np.cumsum(weight[counted][order])
         return self
 
-    def _template(self, n_features: int) -> Any:
-        """Return what members are copies of."""
+    def _templates(self, n_features: int) -> list[Any]:
+        """Return what each member is a copy of."""
         if self.estimator is not None:
             check_template(self.estimator)
-            return self.estimator
-        # Trained to take strong noise away, the network moves a row towards where rows are
-        # dense: the error is then large off the data in any direction, also along the code.
-        autoencoder = Autoencoder(
-            min(32, -(-n_features // 2)),
-            init="random",
-            hidden_layer_sizes=(32, 32, 32),
-            input_noise=1.0,
-            learning_rate_init=0.01,
-            max_iter=15,
-            early_stopping=False,
-        )
-        # The autoencoder centres by itself, and sparse rows stay sparse.
-        return make_pipeline(StandardScaler(with_mean=False), autoencoder)
+            return [self.estimator] * self.n_estimators
+        # Trained to take noise away, a network moves a row to where rows are dense: the error is
+        # then large off the data in any direction, also along the code. Strong noise shows what
+        # is far from all rows, weak noise what breaks a fine relation between features.
+        levels = [
+            NOISE_LEVELS[number // 2 % len(NOISE_LEVELS)] for number in range(self.n_estimators)
+        ]
+        size = min(HIDDEN, -(-n_features // 2))
+        return [
+            # The autoencoder centres by itself, and sparse rows stay sparse.
+            make_pipeline(
+                StandardScaler(with_mean=False), Autoencoder(size, input_noise=level, **SMALL)
+            )
+            for level in levels
+        ]
 
     def _train(
         self,
-        template: Any,
+        templates: list[Any],
         rows: Any,
         weight: np.ndarray,
         weighted: Any,
@@ -221,7 +236,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             )
         members: list[Member] = []
         total, count = np.zeros(len(keys)), np.zeros(len(keys))
-        for number in range(self.n_estimators):
+        for number, template in enumerate(templates):
             if number % 2 == 0:
                 half = random_state.permutation(len(distinct)) % 2
             eligible = half == number % 2
@@ -346,10 +361,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)
         keys = row_fingerprints(flat, self._key_seed)
-        total = sum(
-            np.where(member.is_new(keys)[:, None], member.surprise(rows), 0.0)
-            for member in self._members
-        )
+        total = np.zeros((len(keys), len(self._members[0].scale)))
+        for member in self._members:
+            total += np.where(member.is_new(keys)[:, None], member.surprise(rows), 0.0)
         whole = total.sum(axis=1, keepdims=True)
         shares = np.where(whole > 0, total / np.where(whole > 0, whole, 1), 1 / total.shape[1])
         return self._dress(shares, X)
@@ -388,7 +402,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             dtype="numeric",
         )
         if reset:
-            self.input_shape_ = shape or (flat.shape[1],)
+            self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)
             self._flat = self.estimator is None
         if self._flat:
             return flat, flat

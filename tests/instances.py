@@ -3,8 +3,12 @@
 A new estimator is added here and nowhere else.
 """
 
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
 from sklearn_ae import (
     Autoencoder,
+    AutoencoderOutlierDetector,
     ContractiveAutoencoder,
     ConvolutionalAutoencoder,
     DenoisingAutoencoder,
@@ -39,6 +43,15 @@ INSTANCES = [
     RecursiveAutoencoder(max_iter=3, hidden_size=4),
     RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="left"),
     RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="greedy"),
+]
+
+# They have no codes, and tests of their own.
+OUTLIER_DETECTORS = [
+    AutoencoderOutlierDetector(),
+    AutoencoderOutlierDetector(
+        make_pipeline(StandardScaler(), Autoencoder(1, **SMALL)), n_estimators=3, trim=0.0
+    ),
+    AutoencoderOutlierDetector(VariationalAutoencoder(1, **SMALL), n_estimators=2),
 ]
 
 
