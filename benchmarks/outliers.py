@@ -9,7 +9,7 @@ times can be compared. PyOD's AutoEncoder takes part where it is installed.
 
 Without the tables of ADBench only those that come with scikit-learn are used, one class made rare.
 
-The heartbeats are ECG5000 as in ``ecg5000.py``: everything is fitted on normal training beats. Run::
+The heartbeats are ECG5000 as in ``ecg5000.py``, everything fitted on normal training beats. Run::
 
     python benchmarks/outliers.py [--quick] [--seeds 3]
 """

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_ae._compat import safe_indexing
+from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.variational import VariationalAutoencoder
 
@@ -24,6 +26,12 @@ SCALE_ROWS = 2_000
 LEAST_SCALE = 1e-3
 """Least normal error, as a share of the root mean square error."""
 
+NOISE_LEVELS = (1.0, 0.3, 0.1)
+"""Noise that one pair of members after another learns to take away, in standard deviations."""
+
+HIDDEN = 32
+"""Width of the layers of a small network."""
+
 
 class Member(NamedTuple):
     """A fitted autoencoder with what is normal for it.
@@ -35,6 +43,8 @@ class Member(NamedTuple):
         Keys of the rows that it was trained on.
     scale : ndarray of shape (n_features,)
         Median absolute error of each feature on rows that it was not trained on.
+    constant : ndarray of shape (n_features,)
+        Value of each feature that is the same in all those rows, NaN for the others.
     level : float
         Median log-likelihood of rows that it was not trained on, where there is one.
     """
@@ -42,6 +52,7 @@ class Member(NamedTuple):
     estimator: Any
     seen: np.ndarray
     scale: np.ndarray
+    constant: np.ndarray
     level: float
 
     @property
@@ -64,12 +75,54 @@ class Member(NamedTuple):
         return np.concatenate([-self._surprise(part).mean(axis=1) for part in chunks(X)])
 
     def _surprise(self, X: Any) -> np.ndarray:
-        return np.log1p(np.square(errors(self.estimator, X) / self.scale))
+        error, rows = errors(self.estimator, X)
+        # What never changes needs no network to be foretold.
+        error = np.where(np.isnan(self.constant), error, np.abs(rows - self.constant))
+        return np.log1p(np.square(error / self.scale))
+
+
+class TrainingRows(NamedTuple):
+    """Rows to train members on, none of weight zero.
+
+    Attributes
+    ----------
+    rows : ndarray, CSR matrix or DataFrame of shape (n_samples, ...)
+    weight : ndarray of shape (n_samples,)
+    weighted : bool
+        Whether the weights were given.
+    keys : ndarray of shape (n_samples,)
+        Fingerprints of the rows.
+    """
+
+    rows: Any
+    weight: np.ndarray
+    weighted: bool
+    keys: np.ndarray
 
 
 def last_step(estimator: Any) -> Any:
     """Return the autoencoder itself."""
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+
+
+def small_autoencoder(n_features: int, pair: int) -> Pipeline:
+    """Return what the two members of a pair are copies of, unless the user says otherwise.
+
+    Trained to take noise away, a network moves a row to where rows are dense: the error is then
+    large off the data in any direction, also along the code. Strong noise shows what is far
+    from all rows, weak noise what breaks a fine relation between features.
+    """
+    autoencoder = Autoencoder(
+        min(HIDDEN, -(-n_features // 2)),
+        init="random",
+        hidden_layer_sizes=(HIDDEN, HIDDEN, HIDDEN),
+        input_noise=NOISE_LEVELS[pair % len(NOISE_LEVELS)],
+        learning_rate_init=0.01,
+        max_iter=25,
+        early_stopping=False,
+    )
+    # The autoencoder centres by itself, and sparse rows stay sparse.
+    return make_pipeline(StandardScaler(with_mean=False), autoencoder)
 
 
 def check_template(estimator: Any) -> None:
@@ -82,15 +135,28 @@ def check_template(estimator: Any) -> None:
         )
 
 
-def train_member(template: Any, X: Any, weight: np.ndarray | None, seed: int) -> Any:
+def train_member(
+    template: Any, training: TrainingRows, inside: np.ndarray, seed: int
+) -> tuple[Member, np.ndarray]:
+    """Train on some of the rows; learn from all others what is normal, and score them."""
+    part = safe_indexing(training.rows, np.flatnonzero(inside))
+    weight = training.weight[inside] if training.weighted else None
+    estimator = _fit_copy(template, part, weight, seed)
+    rest = safe_indexing(training.rows, np.flatnonzero(~inside))
+    seen = np.unique(training.keys[inside])
+    member = _describe(estimator, seen, rest, training.weight[~inside])
+    return member, member.score(rest)
+
+
+def _fit_copy(template: Any, X: Any, weight: np.ndarray | None, seed: int) -> Any:
     """Fit a copy, every ``random_state`` in it set from ``seed``."""
     estimator = clone(template)
     names = sorted(name for name in estimator.get_params() if name.endswith("random_state"))
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(names))
     estimator.set_params(**{name: int(s) for name, s in zip(names, seeds, strict=True)})
     for _, step in _steps(estimator):
-        weights = {"sample_weight": weight} if has_fit_parameter(step, "sample_weight") else {}
-        step.fit(X, **({} if weight is None else weights))
+        weighted = weight is not None and has_fit_parameter(step, "sample_weight")
+        step.fit(X, **({"sample_weight": weight} if weighted else {}))
         if step is not last_step(estimator):
             X = step.transform(X)
     return estimator
@@ -109,12 +175,14 @@ def prepare(estimator: Any, X: Any) -> Any:
     return X
 
 
-def errors(estimator: Any, X: Any) -> np.ndarray:
-    """Absolute errors of reconstruction, ``(n_samples, n_features)``."""
-    return _errors_and_rows(estimator, X)[0]
+def errors(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute errors of reconstruction, and the rows as the autoencoder sees them.
 
-
-def _errors_and_rows(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    Returns
+    -------
+    errors : ndarray of shape (n_samples, n_features)
+    rows : ndarray of shape (n_samples, n_features)
+    """
     X = prepare(estimator, X)
     restored = np.asarray(last_step(estimator).reconstruct(X), np.float64)
     X = X.toarray() if sp.issparse(X) else np.asarray(X)
@@ -127,31 +195,28 @@ def likelihood(estimator: Any, X: Any) -> np.ndarray:
     return np.asarray(last_step(estimator).score_samples(prepare(estimator, X)), np.float64)
 
 
-def describe_member(estimator: Any, seen: np.ndarray, X: Any, weight: np.ndarray) -> Member:
+def _describe(estimator: Any, seen: np.ndarray, X: Any, weight: np.ndarray) -> Member:
     """Learn from rows that a fitted estimator was not trained on what is normal for it."""
     step = -(-X.shape[0] // SCALE_ROWS)
     some = np.arange(0, X.shape[0], step)
     X, weight = safe_indexing(X, some), weight[some]
     error, rows = map(
         np.concatenate,
-        zip(*(_errors_and_rows(estimator, part) for part in chunks(X)), strict=True),
+        zip(*(errors(estimator, part) for part in chunks(X)), strict=True),
     )
-    scale = _normal_error(error, rows, weight)
-    member = Member(estimator, seen, scale, 0.0)
+    constant = np.where((rows == rows[0]).all(axis=0), rows[0], np.nan)
+    member = Member(estimator, seen, _normal_error(error, weight), constant, 0.0)
     if member.knows_likelihood:
         level = weighted_median(likelihood(estimator, X)[:, None], weight)
         member = member._replace(level=float(level[0]))
     return member
 
 
-def _normal_error(error: np.ndarray, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the median error of each feature, or what stands for it where that is dust."""
     mean_square = weight @ np.square(error) / weight.sum()
-    overall = np.sqrt(mean_square.mean())
     scale = np.maximum(weighted_median(error, weight), LEAST_SCALE * np.sqrt(mean_square))
-    # A feature that never changes has errors, but they tell nothing.
-    scale[(rows == rows[0]).all(axis=0)] = overall
-    return np.maximum(scale, LEAST_SCALE * overall + 1e-12)
+    return np.maximum(scale, LEAST_SCALE * np.sqrt(mean_square.mean()) + 1e-12)
 
 
 def chunks(X: Any) -> Iterator[Any]:

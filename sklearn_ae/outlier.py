@@ -11,8 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -21,28 +20,15 @@ from sklearn_ae._compat import Interval, safe_indexing
 from sklearn_ae._inputs import check_weight
 from sklearn_ae._members import (
     Member,
+    TrainingRows,
     check_template,
-    describe_member,
     lower_threshold,
     row_fingerprints,
+    small_autoencoder,
     train_member,
 )
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.autoencoder import Autoencoder
-
-HIDDEN = 32
-"""Width of the layers of a small network."""
-
-SMALL = {
-    "init": "random",
-    "hidden_layer_sizes": (HIDDEN, HIDDEN, HIDDEN),
-    "learning_rate_init": 0.01,
-    "max_iter": 25,
-    "early_stopping": False,
-}
-
-NOISE_LEVELS = (1.0, 0.3, 0.1)
-"""Noise that one pair of members after another learns to take away, in standard deviations."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -72,9 +58,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     ----------
     estimator : object, default=None
         An autoencoder of this package, or a Pipeline that ends in one; copies of it are fitted.
-        None: a ``StandardScaler`` and a small :class:`Autoencoder` that learns to take strong
-        noise away.
-    n_estimators : int, default=10
+        None: a ``StandardScaler`` and a small :class:`Autoencoder` that learns to take noise
+        away: strong noise in the first pair of members, weaker noise in the next ones.
+    n_estimators : int, default=6
         Number of members. They come in pairs, each of which parts the rows into halves at
         random; each member is trained on rows of its half.
     contamination : float, default=0.1
@@ -136,7 +122,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     """
 
     estimator: Any = field(default=None, kw_only=False)
-    n_estimators: int = 10
+    n_estimators: int = 6
     contamination: float = 0.1
     max_samples: int = 512
     trim: float = 0.3
@@ -184,82 +170,61 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         self._key_seed = int(random_state.randint(2**31 - 1))
         counted = np.flatnonzero(weight)
-        keys = row_fingerprints(flat, self._key_seed)[counted]
-        members, scores = self._train(
-            templates, safe_indexing(rows, counted), weight[counted], given, keys, random_state
+        training = TrainingRows(
+            safe_indexing(rows, counted),
+            weight[counted],
+            given is not None,
+            row_fingerprints(safe_indexing(flat, counted), self._key_seed),
         )
-        self._members = members
-        self.estimators_ = [member.estimator for member in members]
+        self._members, scores = self._train(templates, training, random_state)
+        self.estimators_ = [member.estimator for member in self._members]
         self.held_out_scores_ = np.full(len(weight), np.nan)
         self.held_out_scores_[counted] = scores
-        self.offset_ = lower_threshold(scores, weight[counted], self.contamination)
+        self.offset_ = lower_threshold(scores, training.weight, self.contamination)
         order = np.argsort(scores)
-        self._calibration = scores[order], np.cumsum(weight[counted][order])
+        self._calibration = scores[order], np.cumsum(training.weight[order])
         return self
 
     def _templates(self, n_features: int) -> list[Any]:
         """Return what each member is a copy of."""
-        if self.estimator is not None:
-            check_template(self.estimator)
-            return [self.estimator] * self.n_estimators
-        # Trained to take noise away, a network moves a row to where rows are dense: the error is
-        # then large off the data in any direction, also along the code. Strong noise shows what
-        # is far from all rows, weak noise what breaks a fine relation between features.
-        levels = [
-            NOISE_LEVELS[number // 2 % len(NOISE_LEVELS)] for number in range(self.n_estimators)
-        ]
-        size = min(HIDDEN, -(-n_features // 2))
-        return [
-            # The autoencoder centres by itself, and sparse rows stay sparse.
-            make_pipeline(
-                StandardScaler(with_mean=False), Autoencoder(size, input_noise=level, **SMALL)
-            )
-            for level in levels
-        ]
+        if self.estimator is None:
+            return [
+                small_autoencoder(n_features, number // 2) for number in range(self.n_estimators)
+            ]
+        check_template(self.estimator)
+        return [self.estimator] * self.n_estimators
 
     def _train(
-        self,
-        templates: list[Any],
-        rows: Any,
-        weight: np.ndarray,
-        weighted: Any,
-        keys: np.ndarray,
-        random_state: np.random.RandomState,
+        self, templates: list[Any], training: TrainingRows, random_state: np.random.RandomState
     ) -> tuple[list[Member], np.ndarray]:
         """Train one member after another; return the held-out scores as well."""
         # Copies of a row share their fate: one would tell what the other is.
-        distinct, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        distinct, first, which = np.unique(training.keys, return_index=True, return_inverse=True)
         if len(distinct) < 2:
             raise ValueError(
-                f"{type(self).__name__} holds rows out and needs two rows that differ, but X has "
-                f"n_samples={len(keys)}, all equal (1 sample)."
+                f"{type(self).__name__} holds rows out and needs two that differ, but the rows "
+                f"of X are all equal, or there is 1 sample."
             )
         members: list[Member] = []
-        total, count = np.zeros(len(keys)), np.zeros(len(keys))
+        total, count = np.zeros(len(which)), np.zeros(len(which))
         for number, template in enumerate(templates):
             if number % 2 == 0:
                 half = random_state.permutation(len(distinct)) % 2
             eligible = half == number % 2
             if number >= 2:
-                scores = total / count
-                clean = (scores >= lower_threshold(scores, weight, self.trim))[first]
+                clean = self._looks_clean(total / count, training.weight)[first]
                 eligible &= clean if (eligible & clean).any() else True
-            order = random_state.permutation(len(distinct))
-            chosen = order[eligible[order]][: self.max_samples]
+            chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
             inside = np.isin(which, chosen)
-            fitted = train_member(
-                template,
-                safe_indexing(rows, np.flatnonzero(inside)),
-                None if weighted is None else weight[inside],
-                random_state.randint(2**31 - 1),
-            )
-            outside = np.flatnonzero(~inside)
-            unseen = safe_indexing(rows, outside)
-            member = describe_member(fitted, distinct[np.sort(chosen)], unseen, weight[outside])
-            total[outside] += member.score(unseen)
-            count[outside] += 1
+            seed = random_state.randint(2**31 - 1)
+            member, scores = train_member(template, training, inside, seed)
+            total[~inside] += scores
+            count += ~inside
             members.append(member)
         return members, total / count
+
+    def _looks_clean(self, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return scores >= lower_threshold(scores, weight, self.trim)
 
     def score_samples(self, X):
         """Score each row: the higher, the more like the training rows.
