@@ -75,9 +75,7 @@ class Member(NamedTuple):
         return np.concatenate([-self._surprise(part).mean(axis=1) for part in chunks(X)])
 
     def _surprise(self, X: Any) -> np.ndarray:
-        error, rows = errors(self.estimator, X)
-        # What never changes needs no network to be foretold.
-        error = np.where(np.isnan(self.constant), error, np.abs(rows - self.constant))
+        error = _foretold(*errors(self.estimator, X), self.constant)
         return np.log1p(np.square(error / self.scale))
 
 
@@ -205,11 +203,17 @@ def _describe(estimator: Any, seen: np.ndarray, X: Any, weight: np.ndarray) -> M
         zip(*(errors(estimator, part) for part in chunks(X)), strict=True),
     )
     constant = np.where((rows == rows[0]).all(axis=0), rows[0], np.nan)
-    member = Member(estimator, seen, _normal_error(error, weight), constant, 0.0)
+    scale = _normal_error(_foretold(error, rows, constant), weight)
+    member = Member(estimator, seen, scale, constant, 0.0)
     if member.knows_likelihood:
         level = weighted_median(likelihood(estimator, X)[:, None], weight)
         member = member._replace(level=float(level[0]))
     return member
+
+
+def _foretold(error: np.ndarray, rows: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Replace errors of features that never change: they need no network to be foretold."""
+    return np.where(np.isnan(constant), error, np.abs(rows - constant))
 
 
 def _normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
