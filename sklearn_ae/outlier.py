@@ -348,11 +348,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _check_rows(self, X: Any, *, reset: bool) -> tuple[Any, Any]:
         """Validate rows; return them flat, and as members take them."""
-        if isinstance(X, Tensor):
-            X = X.detach().cpu()
-            X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-        elif isinstance(X, (list, tuple)) and np.ndim(X) > 2:
-            X = np.asarray(X)
+        X = _without_tensors(X)
         shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         if shape is not None and not reset and shape != self.input_shape_:
             raise ValueError(
@@ -381,3 +377,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = get_tags(given).input_tags.sparse
         tags.input_tags.three_d_array = get_tags(given).input_tags.three_d_array
         return tags
+
+
+def _without_tensors(X: Any) -> Any:
+    """Return tensors, on any device, and nested lists as arrays."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    return np.asarray(X) if isinstance(X, (list, tuple)) and np.ndim(X) > 2 else X

@@ -30,7 +30,7 @@ from sklearn_ae import (
     ConvolutionalAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._members import lower_threshold, row_fingerprints, weighted_median
+from sklearn_ae._members import row_fingerprints
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
 
@@ -240,6 +240,40 @@ def test_images_reach_a_network_for_images():
     assert flat.score_samples(X.tolist()).shape == (40,)
 
 
+def test_rows_in_pieces_have_the_same_scores(monkeypatch):
+    X = rows_on_a_curve(90, 0).reshape(90, 2, 2)
+    kinds = {
+        "array": (X.reshape(90, 4), LINEAR),
+        "images": (X, LINEAR),
+        "sparse": (sp.csr_array(X.reshape(90, 4)), LINEAR),
+        "frame": (pd.DataFrame(X.reshape(90, 4), columns=list("abcd")), None),
+        "polars": (pl.DataFrame(X.reshape(90, 4), schema=list("abcd")), LINEAR),
+    }
+    for rows, estimator in kinds.values():
+        detector = AutoencoderOutlierDetector(estimator, n_estimators=2, random_state=0).fit(rows)
+        whole = detector.score_samples(rows), np.asarray(detector.explain(rows))
+        with monkeypatch.context() as patch:
+            patch.setattr("sklearn_ae._members.CHUNK_ENTRIES", 70)
+            np.testing.assert_allclose(detector.score_samples(rows), whole[0])
+            np.testing.assert_allclose(detector.explain(rows), whole[1])
+
+
+def test_a_member_sees_no_more_rows_than_it_may():
+    detector = AutoencoderOutlierDetector(LINEAR, max_samples=20, random_state=0)
+    detector.fit(rows_on_a_curve(200, 0))
+    assert [len(member.seen) for member in detector._members] == [20] * 6
+
+
+def test_a_row_that_was_trained_on_is_judged_by_the_other_members(detector):
+    X = rows_on_a_curve(600, 0)
+    keys = row_fingerprints(X, detector._key_seed)
+    new = np.array([member.is_new(keys) for member in detector._members])
+    assert (new.sum(axis=0) >= 3).all()
+    assert not new.all()
+    scores = np.array([member.score(X) for member in detector._members])
+    np.testing.assert_allclose(detector.score_samples(X), (scores * new).sum(0) / new.sum(0))
+
+
 def test_sparse_rows_tensors_and_arrays_give_the_same_scores():
     X = np.random.default_rng(0).poisson(0.5, size=(80, 6)).astype(float)
     scores = AutoencoderOutlierDetector(random_state=0).fit(X).score_samples(X)
@@ -353,31 +387,3 @@ def test_a_constant_feature_tells_nothing_until_it_changes():
     assert detector.explain(fresh)[:, 4].max() == 0
     fresh[:, 4] = 8.0
     assert (detector.predict(fresh) == -1).all()
-
-
-def test_weighted_median_is_that_of_repeated_values():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        values, weight = rng.normal(size=(9, 2)), rng.integers(1, 4, size=9)
-        expected = np.quantile(
-            np.repeat(values, weight, axis=0), 0.5, axis=0, method="inverted_cdf"
-        )
-        np.testing.assert_array_equal(weighted_median(values, weight.astype(float)), expected)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.004, 0.1, 0.25, 0.3, 0.5])
-def test_a_share_of_the_weight_lies_below_the_threshold(share):
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=100)
-    threshold = lower_threshold(scores, np.ones(100), share)
-    assert (scores < threshold).sum() == int(100 * share + 1e-9)
-    assert abs(threshold - np.quantile(scores, share, method="inverted_cdf")) < 0.2
-
-
-def test_fingerprints_tell_rows_apart_and_know_them_again():
-    X = np.random.default_rng(0).normal(size=(1000, 3))
-    keys = row_fingerprints(X, 0)
-    assert len(set(keys)) == 1000
-    np.testing.assert_array_equal(keys, row_fingerprints(X.astype(np.float32), 0))
-    np.testing.assert_array_equal(keys, row_fingerprints(sp.csr_array(X), 0))
-    assert row_fingerprints(np.array([[-0.0]]), 0) == row_fingerprints(np.array([[0.0]]), 0)
