@@ -7,6 +7,7 @@ from sklearn_ae.contractive import ContractiveAutoencoder
 from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
 from sklearn_ae.lstm import LSTMAutoencoder
+from sklearn_ae.outlier import AutoencoderOutlierDetector
 from sklearn_ae.recursive import RecursiveAutoencoder
 from sklearn_ae.sparse import SparseAutoencoder
 from sklearn_ae.stacked import StackedAutoencoder
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Autoencoder",
+    "AutoencoderOutlierDetector",
     "ContractiveAutoencoder",
     "ConvolutionalAutoencoder",
     "DeepBeliefNetwork",

@@ -6,6 +6,7 @@ a name, this file changes and nothing else does.
 
 from __future__ import annotations
 
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._array_api import (
     _is_numpy_namespace as is_numpy_namespace,
 )
@@ -63,5 +64,6 @@ __all__ = [
     "get_namespace_and_device",
     "is_numpy_namespace",
     "open_context",
+    "safe_indexing",
     "with_callbacks",
 ]

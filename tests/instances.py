@@ -4,9 +4,12 @@ A new estimator is added here and nowhere else.
 """
 
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import (
     Autoencoder,
+    AutoencoderOutlierDetector,
     ContractiveAutoencoder,
     ConvolutionalAutoencoder,
     DeepBeliefNetwork,
@@ -76,6 +79,15 @@ SUPERVISED = [
     StackedAutoencoderClassifier(reconstruction_weight=0.5, **FEW_EPOCHS),
     StackedAutoencoderRegressor(),
     StackedAutoencoderRegressor(early_stopping=True, **FEW_EPOCHS),
+]
+
+# They have no codes, and tests of their own.
+OUTLIER_DETECTORS = [
+    AutoencoderOutlierDetector(),
+    AutoencoderOutlierDetector(
+        make_pipeline(StandardScaler(), Autoencoder(1, **SMALL)), n_estimators=3, trim=0.0
+    ),
+    AutoencoderOutlierDetector(VariationalAutoencoder(1, **SMALL), n_estimators=2),
 ]
 
 

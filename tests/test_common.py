@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import sklearn.utils.estimator_checks as checks
-from instances import INSTANCES, SUPERVISED, name_of
+from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -52,7 +52,8 @@ def test_further_scikit_learn_checks(estimator, check):
 
 @pytest.mark.parametrize("name", sklearn_ae.__all__)
 def test_every_estimator_has_an_instance_here(name):
-    assert any(type(instance).__name__ == name for instance in INSTANCES + SUPERVISED)
+    instances = INSTANCES + SUPERVISED + OUTLIER_DETECTORS
+    assert any(type(instance).__name__ == name for instance in instances)
 
 
 def _documented(estimator, section):
@@ -92,7 +93,7 @@ def test_what_is_shared_is_documented_in_the_same_words(name, section):
             assert _without_default(documented[entry]) == _without_default(text), entry
 
 
-@pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
+@pytest.mark.parametrize("estimator", INSTANCES + OUTLIER_DETECTORS, ids=name_of)
 def test_documented_attributes_are_those_of_a_fit(estimator):
     documented = set(_documented(type(estimator), "Attributes"))
     X = np.random.default_rng(0).normal(size=(30, 4))

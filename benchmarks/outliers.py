@@ -1,0 +1,223 @@
+"""Outliers in tables by the protocol of ADBench, in bundled data, and in heartbeats.
+
+A table of fewer than 1,000 rows is resampled to 1,000, one of more than 10,000 is cut; 70 % of the
+rows are for training and 30 % for the test, in the same proportions; features are scaled by the
+least and the largest training value. Labels are used by none of the methods, all of which have
+their default parameters (PCA keeps 90 % of the variance of standardised features, the neighbours
+are five). All are fitted one after another on the same split in the same process, so that their
+times can be compared. PyOD's AutoEncoder takes part where it is installed.
+
+Without the tables of ADBench only those that come with scikit-learn are used, one class made rare.
+
+The heartbeats are ECG5000 as in ``ecg5000.py``, everything fitted on normal training beats. Run::
+
+    python benchmarks/outliers.py [--quick] [--seeds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from _data import data_folder, machine, write_json
+from ecg5000 import beats
+from sklearn import datasets
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from sklearn_ae import Autoencoder, AutoencoderOutlierDetector
+
+RARE = {"digits": (0, 3, 8), "wine": (0, 1, 2), "breast_cancer": (0,), "iris": (0, 1)}
+
+
+class Residual:
+    """Squared error of a reconstruction by PCA."""
+
+    def __init__(self, n_components: float, standardise: bool = True) -> None:
+        self.pca = PCA(n_components)
+        self.scaler = StandardScaler(with_mean=standardise, with_std=standardise)
+
+    def fit(self, X: np.ndarray) -> None:
+        """Fit scaler and PCA."""
+        self.pca.fit(self.scaler.fit_transform(X))
+
+    def abnormality(self, X: np.ndarray) -> np.ndarray:
+        """Sum of the squares that are left."""
+        X = self.scaler.transform(X)
+        return np.square(X - self.pca.inverse_transform(self.pca.transform(X))).sum(axis=1)
+
+
+class Neighbours:
+    """Distance to the fifth neighbour."""
+
+    def fit(self, X: np.ndarray) -> None:
+        """Keep the rows."""
+        self.neighbours = NearestNeighbors(n_neighbors=5).fit(X)
+
+    def abnormality(self, X: np.ndarray) -> np.ndarray:
+        """Largest of five distances."""
+        return self.neighbours.kneighbors(X)[0][:, -1]
+
+
+class Normality:
+    """A detector after scikit-learn's convention."""
+
+    def __init__(self, detector: Any) -> None:
+        self.detector = detector
+
+    def fit(self, X: np.ndarray) -> None:
+        """Fit the detector."""
+        self.detector.fit(X)
+
+    def abnormality(self, X: np.ndarray) -> np.ndarray:
+        """Minus its score."""
+        return -self.detector.score_samples(X)
+
+
+class OfPyOD:
+    """A detector after PyOD's convention."""
+
+    def __init__(self, detector: Any) -> None:
+        self.detector = detector
+
+    def fit(self, X: np.ndarray) -> None:
+        """Fit the detector."""
+        self.detector.fit(X)
+
+    def abnormality(self, X: np.ndarray) -> np.ndarray:
+        """Its score, high for outliers."""
+        return self.detector.decision_function(X)
+
+
+def contestants(seed: int) -> dict[str, Any]:
+    """Name to an unfitted method."""
+    methods = {
+        "AutoencoderOutlierDetector": Normality(AutoencoderOutlierDetector(random_state=seed)),
+        "IsolationForest": Normality(IsolationForest(random_state=seed)),
+        "PCA, 90 %": Residual(0.9),
+        "five neighbours": Neighbours(),
+    }
+    try:
+        module = importlib.import_module("pyod.models.auto_encoder")
+        methods["PyOD AutoEncoder"] = OfPyOD(module.AutoEncoder(random_state=seed, verbose=0))
+    except ImportError:
+        pass
+    return methods
+
+
+def tables() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Tables of ADBench: name, rows, whether each is an outlier."""
+    folder = data_folder()
+    for file in sorted((folder / "adbench").glob("*.npz")) if folder else []:
+        data = np.load(file)
+        yield file.stem, data["X"].astype(np.float64), data["y"].astype(int)
+
+
+def bundled() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Tables of scikit-learn, of one class only a fifteenth as many rows as of the others."""
+    for name, classes in RARE.items():
+        X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+        for rare in classes:
+            others, odd = np.flatnonzero(y != rare), np.flatnonzero(y == rare)
+            n_odd = max(10, len(others) // 15)
+            odd = np.random.RandomState(0).choice(odd, n_odd, replace=False)
+            rows = np.concatenate([others, odd])
+            yield f"{name}, {rare}", X[rows], np.repeat([0, 1], [len(others), n_odd])
+
+
+def split(X: np.ndarray, y: np.ndarray, seed: int, resample: bool) -> list[np.ndarray]:
+    """Training rows, test rows and their labels."""
+    if resample and (len(X) < 1_000 or len(X) > 10_000):
+        size = 1_000 if len(X) < 1_000 else 10_000
+        chosen = np.random.RandomState(seed).choice(len(X), size, replace=len(X) < 1_000)
+        X, y = X[chosen], y[chosen]
+    train, test, label, test_label = train_test_split(
+        X, y, test_size=0.3, stratify=y, random_state=seed
+    )
+    scaler = MinMaxScaler().fit(train)
+    return [scaler.transform(train), scaler.transform(test), label, test_label]
+
+
+def judge(method: Any, train: np.ndarray, test: np.ndarray, label: np.ndarray) -> list[float]:
+    """AUROC, AUPRC and seconds of a fit."""
+    start = time.perf_counter()
+    method.fit(train)
+    seconds = time.perf_counter() - start
+    scores = method.abnormality(test)
+    return [roc_auc_score(label, scores), average_precision_score(label, scores), seconds]
+
+
+def compare(title: str, entries: Any, seeds: int, resample: bool) -> dict[str, Any]:
+    """Print one table of results: a line a data set, then the means."""
+    results: dict[str, dict[str, list[float]]] = {}
+    names = list(contestants(0))
+    print(f"\n{title}, AUROC, {seeds} seed(s)")
+    print(f"{'':18}" + "".join(f"{name[:17]:>19}" for name in names))
+    for table, X, y in entries:
+        rows: dict[str, list[list[float]]] = {name: [] for name in names}
+        for seed in range(1, seeds + 1):
+            train, test, _, label = split(X, y, seed, resample)
+            for name, method in contestants(seed).items():
+                rows[name].append(judge(method, train, test, label))
+        results[table] = {name: np.mean(rows[name], axis=0).tolist() for name in names}
+        line = "".join(f"{results[table][name][0]:19.3f}" for name in names)
+        print(f"{table:18}{line}", flush=True)
+    means = {n: np.mean([r[n] for r in results.values()], axis=0).tolist() for n in names}
+    for place, title in enumerate(["mean AUROC", "mean AUPRC", "seconds a fit"]):
+        print(f"{title:18}" + "".join(f"{means[name][place]:19.3f}" for name in names))
+    return {"means": means, "tables": results}
+
+
+def heartbeats() -> dict[str, Any]:
+    """Print the areas on ECG5000, everything fitted on normal beats."""
+    X, is_normal, source = beats()
+    train, test, normal, test_normal = train_test_split(
+        X, is_normal, test_size=0.2, random_state=21
+    )
+    least, most = train.min(), train.max()
+    train, test = (train[normal] - least) / (most - least), (test - least) / (most - least)
+    clean = {"trim": 0.0, "max_samples": len(train), "random_state": 0}
+    two = Autoencoder(2, max_iter=50)
+    methods = contestants(0) | {
+        "PCA, 2": Residual(2, standardise=False),
+        "... trim=0": Normality(AutoencoderOutlierDetector(trim=0.0, random_state=0)),
+        "... trim=0, Autoencoder(2)": Normality(AutoencoderOutlierDetector(two, **clean)),
+        "Autoencoder(2) alone": Normality(Autoencoder(2, random_state=0)),
+    }
+    print(f"\n{source}: {len(train)} normal beats; AUROC, AUPRC, seconds a fit")
+    results = {}
+    for name, method in methods.items():
+        results[name] = judge(method, train, test, ~test_normal)
+        print(f"{name:30}" + "".join(f"{value:9.4f}" for value in results[name]), flush=True)
+    return results
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one seed, bundled tables alone")
+    parser.add_argument("--seeds", type=int, default=3, help="number of splits a table")
+    arguments = parser.parse_args()
+    print(machine())
+    for method in contestants(0).values():
+        method.fit(np.random.default_rng(0).normal(size=(100, 4)))  # imports are not timed
+    seeds = 1 if arguments.quick else arguments.seeds
+    results: dict[str, Any] = {"machine": machine(), "seeds": seeds}
+    results["bundled"] = compare("bundled with scikit-learn", bundled(), seeds, resample=False)
+    if not arguments.quick:
+        if data_folder() is not None:
+            results["ADBench"] = compare("ADBench", tables(), seeds, resample=True)
+        results["ECG5000"] = heartbeats()
+        write_json("outliers", results)
+
+
+if __name__ == "__main__":
+    main()

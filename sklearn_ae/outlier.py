@@ -1,0 +1,387 @@
+"""Outlier detection by what autoencoders cannot restore."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from sklearn_ae._compat import Interval, safe_indexing
+from sklearn_ae._inputs import check_weight
+from sklearn_ae._members import (
+    Member,
+    TrainingRows,
+    check_template,
+    lower_threshold,
+    row_fingerprints,
+    small_autoencoder,
+    train_member,
+)
+from sklearn_ae._state import unchanged_on_error
+from sklearn_ae.autoencoder import Autoencoder
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
+    r"""Outlier detection by what autoencoders cannot restore.
+
+    Several autoencoders are trained, each on a part of the rows, so that every training row is
+    held out by some of them. A row is unusual if its features are restored worse than is normal
+    on held-out rows. With :math:`e_{mj}` the error of member :math:`m` at feature :math:`j` and
+    :math:`s_{mj}` the median of its size on rows that the member was not trained on, the score is
+
+    .. math:: -\frac1M \sum_m \frac1d \sum_j \log\left(1 + (e_{mj} / s_{mj})^2\right),
+
+    up to a constant the log-likelihood of Cauchy distributions with these quartiles. Every
+    feature is judged by its own standard and none, however wrong, drowns the others. A
+    :class:`VariationalAutoencoder` scores rows by its bound of the log-likelihood instead.
+
+    The training rows may contain outliers. The first two members only find the `trim` worst
+    rows; each later one leaves out those that look worst so far.
+
+    Rows that members were trained on are known again by their content and judged by the
+    others, so ``fit(X).predict(X)``, the threshold and the p-values rest on held-out scores
+    alone: about a share `contamination` of fresh rows like the training rows is called an
+    outlier, and exactly that share of the training rows.
+
+    Parameters
+    ----------
+    estimator : object, default=None
+        An autoencoder of this package, or a Pipeline that ends in one; copies of it are fitted.
+        None: a ``StandardScaler`` and a small :class:`Autoencoder` that learns to take noise
+        away: strong noise in the first pair of members, weaker noise in the next ones.
+    n_estimators : int, default=6
+        Number of members. They come in pairs, each of which parts the rows into halves at
+        random; each member is trained on rows of its half.
+    contamination : float, default=0.1
+        Share of outliers among the training rows, in (0, 0.5]. It moves the threshold
+        `offset_`, not the scores.
+    max_samples : int, default=512
+        Number of distinct rows, at most, that a member is trained on.
+    trim : float, default=0.3
+        Share of the rows, those with the lowest scores so far, that later members are not
+        trained on. Should be above the share of outliers; 0 where the training rows are known
+        to be clean.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, held-out rows, order and noise.
+
+    Attributes
+    ----------
+    estimators_ : list of object
+        The fitted members.
+    offset_ : float
+        Threshold of the scores: the quantile `contamination` of `held_out_scores_`.
+    held_out_scores_ : ndarray of shape (n_samples,)
+        Score of each training row by the members that were not trained on it; NaN for rows of
+        weight zero.
+    n_features_in_ : int
+        Number of features of a row, all axes of an image counted.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
+
+    See Also
+    --------
+    sklearn.ensemble.IsolationForest : Outliers by how soon random cuts isolate them.
+
+    References
+    ----------
+    Hawkins, S., He, H., Williams, G. and Baxter, R. (2002). Outlier detection using replicator
+    neural networks. DaWaK.
+
+    Chen, J., Sathe, S., Aggarwal, C. and Turaga, D. (2017). Outlier detection with autoencoder
+    ensembles. SDM.
+
+    Vovk, V. (2015). Cross-conformal predictors. Annals of Mathematics and Artificial
+    Intelligence, 74, 9-28.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ae import AutoencoderOutlierDetector
+    >>> rng = np.random.default_rng(0)
+    >>> t = rng.uniform(size=300)
+    >>> X = np.column_stack([t, 2 * t, -t]) + 0.02 * rng.normal(size=(300, 3))
+    >>> detector = AutoencoderOutlierDetector(contamination=0.05, random_state=0).fit(X)
+    >>> X_new = [[0.5, 1.0, -0.5], [0.5, 1.0, 0.5]]
+    >>> detector.predict(X_new)
+    array([ 1, -1])
+    >>> detector.explain(X_new)[1].argmax()
+    np.int64(2)
+    """
+
+    estimator: Any = field(default=None, kw_only=False)
+    n_estimators: int = 6
+    contamination: float = 0.1
+    max_samples: int = 512
+    trim: float = 0.3
+    random_state: int | np.random.RandomState | None = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [BaseEstimator, None],
+        "n_estimators": [Interval(Integral, 2, None, closed="left")],
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "max_samples": [Interval(Integral, 1, None, closed="left")],
+        "trim": [Interval(Real, 0, 1, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    @unchanged_on_error
+    def fit(self, X, y=None, sample_weight=None):
+        """Train the members and find the threshold.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Training rows, outliers among them or not. Images of shape (n_samples, ...) are
+            for an `estimator` that takes them; without one they are flattened.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight two counts as two equal rows.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, if the rows are all equal, or if training
+            diverges. The detector is then as it was before.
+        """
+        self._validate_params()
+        flat, rows = self._check_rows(X, reset=True)
+        templates = self._templates(flat.shape[1])
+        given = check_weight(sample_weight, flat.shape[0])
+        weight = np.ones(flat.shape[0]) if given is None else given.numpy()
+        random_state = check_random_state(self.random_state)
+        self._key_seed = int(random_state.randint(2**31 - 1))
+        counted = np.flatnonzero(weight)
+        training = TrainingRows(
+            safe_indexing(rows, counted),
+            weight[counted],
+            given is not None,
+            row_fingerprints(safe_indexing(flat, counted), self._key_seed),
+        )
+        self._members, scores = self._train(templates, training, random_state)
+        self.estimators_ = [member.estimator for member in self._members]
+        self.held_out_scores_ = np.full(len(weight), np.nan)
+        self.held_out_scores_[counted] = scores
+        self.offset_ = lower_threshold(scores, training.weight, self.contamination)
+        order = np.argsort(scores)
+        self._calibration = scores[order], np.cumsum(training.weight[order])
+        return self
+
+    def _templates(self, n_features: int) -> list[Any]:
+        """Return what each member is a copy of."""
+        if self.estimator is None:
+            return [
+                small_autoencoder(n_features, number // 2) for number in range(self.n_estimators)
+            ]
+        check_template(self.estimator)
+        return [self.estimator] * self.n_estimators
+
+    def _train(
+        self, templates: list[Any], training: TrainingRows, random_state: np.random.RandomState
+    ) -> tuple[list[Member], np.ndarray]:
+        """Train one member after another; return the held-out scores as well."""
+        # Copies of a row share their fate: one would tell what the other is.
+        distinct, first, which = np.unique(training.keys, return_index=True, return_inverse=True)
+        if len(distinct) < 2:
+            raise ValueError(
+                f"{type(self).__name__} holds rows out and needs two that differ, but the rows "
+                f"of X are all equal, or there is 1 sample."
+            )
+        members: list[Member] = []
+        total, count = np.zeros(len(which)), np.zeros(len(which))
+        for number, template in enumerate(templates):
+            if number % 2 == 0:
+                half = random_state.permutation(len(distinct)) % 2
+            eligible = half == number % 2
+            if number >= 2:
+                clean = self._looks_clean(total / count, training.weight)[first]
+                eligible &= clean if (eligible & clean).any() else True
+            chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
+            inside = np.isin(which, chosen)
+            seed = random_state.randint(2**31 - 1)
+            member, scores = train_member(template, training, inside, seed)
+            total[~inside] += scores
+            count += ~inside
+            members.append(member)
+        return members, total / count
+
+    def _looks_clean(self, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return scores >= lower_threshold(scores, weight, self.trim)
+
+    def score_samples(self, X):
+        """Score each row: the higher, the more like the training rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            At most zero. For a :class:`VariationalAutoencoder` nats above the median of
+            held-out rows. Rows that were trained on are judged by the members that were not
+            trained on them.
+        """
+        check_is_fitted(self)
+        flat, rows = self._check_rows(X, reset=False)
+        keys = row_fingerprints(flat, self._key_seed)
+        total, count = np.zeros(len(keys)), np.zeros(len(keys))
+        for member in self._members:
+            new = member.is_new(keys)
+            total += np.where(new, member.score(rows), 0.0)
+            count += new
+        return total / count
+
+    def decision_function(self, X):
+        """Score each row relative to the threshold.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            ``score_samples(X) - offset_``: negative for outliers.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Tell outliers from inliers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            -1 for outliers, 1 for inliers.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X):
+        """How often a row like the training rows would look at least as unusual.
+
+        The score of a row takes its place among the held-out scores of the training rows
+        (cross-conformal). If row and training rows are exchangeable, the p-value is below any
+        level :math:`u` about a share :math:`u` of the time. Outliers among the training rows
+        make p-values larger.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,)
+            In (0, 1], small for outliers; not below ``1 / (n_training_rows + 1)``.
+        """
+        scores = self.score_samples(X)
+        held_out, weight = self._calibration
+        # A tie counts against the row, also where rounding has hidden it.
+        tied = scores + 1e-9 * np.maximum(1.0, np.abs(scores))
+        below = np.concatenate([[0.0], weight])[np.searchsorted(held_out, tied, side="right")]
+        return (1 + below) / (1 + weight[-1])
+
+    def explain(self, X):
+        """Share of each feature in how unusual a row is.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        shares : ndarray or DataFrame of shape (n_samples, n_features)
+            Not negative; those of a row sum to one. They are the terms of the sum that
+            `score_samples` is, in the features that the autoencoder sees, or for a
+            :class:`VariationalAutoencoder`, whose score is no such sum, the same terms
+            of its reconstruction. Images keep their shape. A DataFrame
+            with the names of the features if `X` was one.
+        """
+        check_is_fitted(self)
+        flat, rows = self._check_rows(X, reset=False)
+        keys = row_fingerprints(flat, self._key_seed)
+        total = np.zeros((len(keys), len(self._members[0].scale)))
+        for member in self._members:
+            total += np.where(member.is_new(keys)[:, None], member.surprise(rows), 0.0)
+        whole = total.sum(axis=1, keepdims=True)
+        shares = np.where(whole > 0, total / np.where(whole > 0, whole, 1), 1 / total.shape[1])
+        return self._dress(shares, X)
+
+    def _dress(self, shares: np.ndarray, X: Any) -> Any:
+        """Give shares the names, or the shape, of the rows."""
+        if hasattr(X, "columns"):
+            names = self.feature_names_in_
+            if isinstance(self.estimators_[0], Pipeline) and not self._flat:
+                names = self.estimators_[0][:-1].get_feature_names_out(names)
+            if hasattr(X, "index"):
+                return type(X)(shares, index=X.index, columns=names)
+            return type(X)(shares, schema=list(names))
+        if shares.shape[1] == math.prod(self.input_shape_):
+            return shares.reshape(-1, *self.input_shape_)
+        return shares
+
+    def _check_rows(self, X: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Validate rows; return them flat, and as members take them."""
+        X = _without_tensors(X)
+        shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
+        if shape is not None and not reset and shape != self.input_shape_:
+            raise ValueError(
+                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
+                f"shape {self.input_shape_}."
+            )
+        flat = validate_data(
+            self,
+            X if shape is None else X.reshape(X.shape[0], math.prod(shape)),
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+        )
+        if reset:
+            self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)
+            self._flat = self.estimator is None
+        if self._flat:
+            return flat, flat
+        if hasattr(X, "columns"):  # steps of a pipeline may go by names
+            return flat, X
+        return flat, flat if sp.issparse(flat) else flat.reshape(-1, *self.input_shape_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        given = self.estimator if isinstance(self.estimator, BaseEstimator) else Autoencoder()
+        tags.input_tags.sparse = get_tags(given).input_tags.sparse
+        tags.input_tags.three_d_array = get_tags(given).input_tags.three_d_array
+        return tags
+
+
+def _without_tensors(X: Any) -> Any:
+    """Return tensors, on any device, and nested lists as arrays."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    return np.asarray(X) if isinstance(X, (list, tuple)) and np.ndim(X) > 2 else X

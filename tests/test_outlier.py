@@ -1,0 +1,389 @@
+"""The outlier detector: its contract, and that it does what it says."""
+
+import io
+import pickle
+import pickletools
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse as sp
+import torch
+from instances import OUTLIER_DETECTORS, name_of
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_param_validation,
+    parametrize_with_checks,
+)
+
+from sklearn_ae import (
+    Autoencoder,
+    AutoencoderOutlierDetector,
+    ConvolutionalAutoencoder,
+    VariationalAutoencoder,
+)
+from sklearn_ae._members import row_fingerprints
+
+LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
+
+
+@parametrize_with_checks(OUTLIER_DETECTORS, xfail_strict=True)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# The check of names fits on a frame and scores an array, to see that it warns.
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
+@pytest.mark.parametrize(
+    "check", [check_param_validation, check_dataframe_column_names_consistency]
+)
+@pytest.mark.parametrize("estimator", OUTLIER_DETECTORS, ids=name_of)
+def test_further_scikit_learn_checks(estimator, check):
+    check(type(estimator).__name__, clone(estimator).set_params(random_state=0))
+
+
+def rows_on_a_curve(n_samples, seed, noise=0.05):
+    """Inliers whose four features tell each other, on scales of their own."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(-1, 1, size=n_samples)
+    X = np.column_stack([t, t**2, np.sin(3 * t), -t])
+    return (X + noise * rng.standard_normal(X.shape)) * [1.0, 10.0, 0.1, 5.0]
+
+
+def rows_off_the_curve(n_samples, seed):
+    """Each feature within its range, at odds with the others."""
+    X = rows_on_a_curve(n_samples, seed)
+    rng = np.random.default_rng(seed)
+    return np.column_stack([rng.permutation(column) for column in X.T])
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return AutoencoderOutlierDetector(random_state=0).fit(rows_on_a_curve(600, 0))
+
+
+def test_higher_scores_are_more_normal(detector):
+    normal, odd = rows_on_a_curve(200, 1), 3 * rows_on_a_curve(200, 2) + [4, 40, 0.4, 20]
+    assert detector.score_samples(normal).min() > detector.score_samples(odd).max()
+    assert (detector.predict(odd) == -1).all()
+    assert (detector.decision_function(odd) < 0).all()
+    np.testing.assert_array_equal(
+        detector.predict(normal), np.where(detector.decision_function(normal) < 0, -1, 1)
+    )
+
+
+def test_rows_that_break_the_relation_are_found(detector):
+    X = np.concatenate([rows_on_a_curve(300, 1), rows_off_the_curve(300, 1)])
+    scores = detector.score_samples(X)
+    assert roc_auc_score(np.repeat([1, 0], 300), scores) > 0.85
+
+
+def test_threshold_is_the_quantile_of_held_out_scores():
+    X = rows_on_a_curve(300, 0)
+    detector = AutoencoderOutlierDetector(contamination=0.2, random_state=0).fit(X)
+    assert (detector.held_out_scores_ < detector.offset_).sum() == 60
+    np.testing.assert_allclose(detector.score_samples(X), detector.held_out_scores_)
+    assert (detector.predict(X) == -1).sum() == 60
+
+
+def overfitting_detector(**params):
+    """Members that restore what they have seen much better than what they have not."""
+    network = Autoencoder(
+        2, init="random", max_iter=150, early_stopping=False, alpha=0.0, input_noise=0.0
+    )
+    return AutoencoderOutlierDetector(
+        make_pipeline(StandardScaler(), network), n_estimators=4, random_state=0, **params
+    )
+
+
+def test_false_alarms_on_fresh_rows_are_as_many_as_asked_for():
+    rng = np.random.default_rng(0)
+    X, fresh = rng.standard_normal((150, 12)), rng.standard_normal((4000, 12))
+    detector = overfitting_detector(contamination=0.1, trim=0.0).fit(X)
+    alarms = (detector.predict(fresh) == -1).mean()
+    assert 0.05 < alarms < 0.15
+    # What the threshold would be if members judged the rows that they were trained on.
+    in_sample = np.mean([member.score(X) for member in detector._members], axis=0)
+    threshold = np.quantile(in_sample, 0.1)
+    assert (detector.score_samples(fresh) < threshold).mean() > 0.2
+
+
+def test_p_values_of_fresh_inliers_are_not_too_small():
+    for seed in range(3):
+        X, fresh = rows_on_a_curve(200, seed), rows_on_a_curve(5000, 100 + seed)
+        p = AutoencoderOutlierDetector(random_state=seed).fit(X).p_values(fresh)
+        assert p.min() >= 1 / 201
+        assert p.max() <= 1
+        for level in (0.01, 0.05, 0.1, 0.2, 0.5):
+            # The calibration rows are random too: the share is of a beta distribution.
+            tolerance = 3 * np.sqrt(level * (1 - level) * (1 / 200 + 1 / 5000))
+            assert (p <= level).mean() <= level + tolerance
+
+
+def test_p_values_of_members_that_overfit_are_not_too_small():
+    rng = np.random.default_rng(1)
+    X, fresh = rng.standard_normal((150, 12)), rng.standard_normal((4000, 12))
+    p = overfitting_detector(trim=0.0).fit(X).p_values(fresh)
+    for level in (0.05, 0.1, 0.2, 0.5):
+        assert (p <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / 150)
+
+
+def test_p_values_follow_the_scores_and_reach_the_ends(detector):
+    X = np.concatenate([rows_on_a_curve(100, 5), [[100.0, -100.0, 100.0, 100.0]]])
+    p, scores = detector.p_values(X), detector.score_samples(X)
+    assert p[-1] == 1 / 601
+    assert (np.diff(p[np.argsort(scores)]) >= 0).all()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_outliers_among_the_training_rows_are_found(share):
+    n_odd = int(600 * share)
+    clump = rows_on_a_curve(n_odd, 3, noise=0.02) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
+    X = np.concatenate([rows_on_a_curve(600 - n_odd, 0), clump])
+    odd = np.arange(600) >= 600 - n_odd
+    detector = AutoencoderOutlierDetector(contamination=share, random_state=0)
+    labels = detector.fit_predict(X)
+    assert (labels[odd] == -1).mean() > 0.75
+    assert roc_auc_score(odd, -detector.held_out_scores_) > 0.97
+
+
+def test_trimming_keeps_the_odd_rows_from_later_members():
+    rng = np.random.default_rng(0)
+    odd = rows_on_a_curve(60, 3) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
+    X = rng.permutation(np.concatenate([rows_on_a_curve(540, 0), odd]))
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    keys = row_fingerprints(odd, detector._key_seed)
+    early, late = (
+        np.mean([1 - member.is_new(keys).mean() for member in members])
+        for members in (detector._members[:2], detector._members[2:])
+    )
+    assert early > 0.4
+    assert late < 0.2
+
+
+def test_explain_points_at_the_feature_that_is_off(detector):
+    X = rows_on_a_curve(50, 7)
+    for feature, shift in enumerate([2.0, 20.0, -0.3, 10.0]):
+        moved = X.copy()
+        moved[:, feature] += shift
+        shares = detector.explain(moved)
+        np.testing.assert_allclose(shares.sum(axis=1), 1)
+        assert (shares >= 0).all()
+        assert (shares.argmax(axis=1) == feature).mean() > 0.8
+
+
+def test_shares_are_the_terms_of_the_score(detector):
+    X = rows_on_a_curve(20, 7)
+    terms = np.mean([member.surprise(X) for member in detector._members], axis=0)
+    np.testing.assert_allclose(detector.score_samples(X), -terms.mean(axis=1))
+    np.testing.assert_allclose(detector.explain(X), terms / terms.sum(axis=1, keepdims=True))
+
+
+def test_a_row_restored_without_error_has_even_shares():
+    X = np.column_stack([np.arange(40.0), np.zeros(40)])
+    detector = AutoencoderOutlierDetector(LINEAR, random_state=0).fit(X)
+    shares = detector.explain(X)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+
+
+def test_a_frame_is_explained_by_a_frame():
+    X = pd.DataFrame(rows_on_a_curve(80, 0), columns=list("abcd")).set_index(
+        pd.RangeIndex(100, 180)
+    )
+    shares = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(X).explain(X)
+    assert list(shares.columns) == list("abcd")
+    assert shares.index.equals(X.index)
+    polars = pl.DataFrame(X)
+    shares = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(polars).explain(polars)
+    assert isinstance(shares, pl.DataFrame)
+    assert shares.columns == list("abcd")
+
+
+def test_features_of_a_pipeline_go_by_the_names_that_it_gives():
+    X = pd.DataFrame(rows_on_a_curve(80, 0), columns=list("abcd"))
+    chosen = make_column_transformer((StandardScaler(), ["c", "a"]), (PCA(1), ["b", "d"]))
+    detector = AutoencoderOutlierDetector(make_pipeline(chosen, LINEAR), random_state=0).fit(X)
+    names = ["standardscaler__c", "standardscaler__a", "pca__pca0"]
+    assert list(detector.explain(X).columns) == names
+
+
+def test_a_variational_autoencoder_is_judged_by_its_likelihood():
+    X = rows_on_a_curve(200, 0)
+    vae = VariationalAutoencoder(1, hidden_layer_sizes=(16,), max_iter=30)
+    detector = AutoencoderOutlierDetector(vae, n_estimators=2, random_state=0).fit(X)
+    fresh = rows_on_a_curve(50, 1)
+    bounds = np.mean([member.score_samples(fresh) for member in detector.estimators_], axis=0)
+    assert np.ptp(detector.score_samples(fresh) - bounds) < 1e-9
+    seen = np.concatenate([m.score_samples(X) for m in detector.estimators_])
+    assert abs(np.median(detector.held_out_scores_)) < np.ptp(seen) / 10
+    np.testing.assert_allclose(detector.explain(fresh).sum(axis=1), 1)
+
+
+def test_images_reach_a_network_for_images():
+    X = np.random.default_rng(0).normal(size=(40, 6, 6)).cumsum(axis=2)
+    convolutional = ConvolutionalAutoencoder(2, channels=(2,), max_iter=2)
+    detector = AutoencoderOutlierDetector(convolutional, n_estimators=2, random_state=0).fit(X)
+    assert detector.estimators_[0].input_shape_ == (6, 6)
+    assert detector.explain(X).shape == X.shape
+    with pytest.raises(ValueError, match=r"rows of shape \(6, 5\)"):
+        detector.predict(X[:, :, :5])
+    flat = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(X)
+    assert flat.n_features_in_ == 36
+    assert flat.score_samples(X.tolist()).shape == (40,)
+
+
+def test_rows_in_pieces_have_the_same_scores(monkeypatch):
+    X = rows_on_a_curve(90, 0).reshape(90, 2, 2)
+    kinds = {
+        "array": (X.reshape(90, 4), LINEAR),
+        "images": (X, LINEAR),
+        "sparse": (sp.csr_array(X.reshape(90, 4)), LINEAR),
+        "frame": (pd.DataFrame(X.reshape(90, 4), columns=list("abcd")), None),
+        "polars": (pl.DataFrame(X.reshape(90, 4), schema=list("abcd")), LINEAR),
+    }
+    for rows, estimator in kinds.values():
+        detector = AutoencoderOutlierDetector(estimator, n_estimators=2, random_state=0).fit(rows)
+        whole = detector.score_samples(rows), np.asarray(detector.explain(rows))
+        with monkeypatch.context() as patch:
+            patch.setattr("sklearn_ae._members.CHUNK_ENTRIES", 70)
+            np.testing.assert_allclose(detector.score_samples(rows), whole[0])
+            np.testing.assert_allclose(detector.explain(rows), whole[1])
+
+
+def test_a_member_sees_no_more_rows_than_it_may():
+    detector = AutoencoderOutlierDetector(LINEAR, max_samples=20, random_state=0)
+    detector.fit(rows_on_a_curve(200, 0))
+    assert [len(member.seen) for member in detector._members] == [20] * 6
+
+
+def test_a_row_that_was_trained_on_is_judged_by_the_other_members(detector):
+    X = rows_on_a_curve(600, 0)
+    keys = row_fingerprints(X, detector._key_seed)
+    new = np.array([member.is_new(keys) for member in detector._members])
+    assert (new.sum(axis=0) >= 3).all()
+    assert not new.all()
+    scores = np.array([member.score(X) for member in detector._members])
+    np.testing.assert_allclose(detector.score_samples(X), (scores * new).sum(0) / new.sum(0))
+
+
+def test_sparse_rows_tensors_and_arrays_give_the_same_scores():
+    X = np.random.default_rng(0).poisson(0.5, size=(80, 6)).astype(float)
+    scores = AutoencoderOutlierDetector(random_state=0).fit(X).score_samples(X)
+    for same in (sp.csr_array(X), torch.from_numpy(X), X.tolist(), X.astype(int)):
+        other = AutoencoderOutlierDetector(random_state=0).fit(same).score_samples(same)
+        np.testing.assert_allclose(other, scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_are_float64_and_rows_known_again_in_either_precision(dtype):
+    X = rows_on_a_curve(100, 0)
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    scores = detector.score_samples(X.astype(dtype))
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, detector.held_out_scores_, rtol=1e-3)
+
+
+def test_same_seed_same_scores_and_another_seed_others():
+    X = rows_on_a_curve(100, 0)
+    first, again, other = (
+        AutoencoderOutlierDetector(n_estimators=2, random_state=seed).fit(X).score_samples(X)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-6
+
+
+def test_random_state_reaches_every_step_and_members_differ():
+    X = rows_on_a_curve(100, 0)
+    pipeline = make_pipeline(PCA(3, svd_solver="randomized"), LINEAR)
+    detector = AutoencoderOutlierDetector(pipeline, n_estimators=3, random_state=0).fit(X)
+    seeds = [step.random_state for member in detector.estimators_ for _, step in member.steps]
+    assert len(set(seeds)) == 6
+    assert pipeline[-1].random_state is None
+
+
+def test_the_pickle_holds_no_torch_objects(detector):
+    content = pickle.dumps(detector)
+    modules = {
+        str(argument).split(" ")[0]
+        for opcode, argument, _ in pickletools.genops(io.BytesIO(content))
+        if opcode.name in {"GLOBAL", "SHORT_BINUNICODE"} and argument
+    }
+    assert not any(name.split(".")[0] == "torch" for name in modules)
+    X = rows_on_a_curve(30, 1)
+    restored = pickle.loads(content)
+    np.testing.assert_array_equal(restored.score_samples(X), detector.score_samples(X))
+    np.testing.assert_array_equal(restored.p_values(X), detector.p_values(X))
+
+
+def test_a_row_of_weight_two_is_two_rows():
+    X = rows_on_a_curve(40, 0)
+    weight = np.random.default_rng(0).integers(0, 3, size=40)
+    weighted = AutoencoderOutlierDetector(random_state=0).fit(X, sample_weight=weight)
+    repeated = AutoencoderOutlierDetector(random_state=0).fit(np.repeat(X, weight, axis=0))
+    fresh = rows_on_a_curve(30, 1)
+    np.testing.assert_allclose(weighted.score_samples(fresh), repeated.score_samples(fresh))
+    np.testing.assert_allclose(weighted.p_values(fresh), repeated.p_values(fresh))
+    assert weighted.offset_ == pytest.approx(repeated.offset_)
+    assert np.isnan(weighted.held_out_scores_[weight == 0]).all()
+
+
+def test_copies_of_a_row_are_held_out_together():
+    X = np.repeat(rows_on_a_curve(60, 0), 3, axis=0)
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    assert np.ptp(detector.held_out_scores_.reshape(60, 3), axis=1).max() < 1e-9
+
+
+def test_grid_search_over_a_parameter_of_the_autoencoder():
+    X, y = rows_on_a_curve(100, 0), np.where(np.arange(100) % 10 == 0, -1, 1)
+    X[y == -1] += [4, 40, 0.4, 20]
+    detector = AutoencoderOutlierDetector(
+        make_pipeline(StandardScaler(), LINEAR), n_estimators=2, random_state=0
+    )
+    search = GridSearchCV(
+        detector, {"estimator__autoencoder__n_components": [1, 2]}, scoring="roc_auc", cv=2
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    best = search.best_estimator_
+    n_components = search.best_params_["estimator__autoencoder__n_components"]
+    assert best.estimators_[0]["autoencoder"].n_components_ == n_components
+
+
+def test_an_error_leaves_the_detector_as_it_was(detector):
+    fitted = clone(detector).fit(rows_on_a_curve(60, 0))
+    before = dict(vars(fitted))
+    with pytest.raises(ValueError, match="NaN"):
+        fitted.fit(np.full((20, 3), np.nan))
+    with pytest.raises(ValueError, match="all equal"):
+        fitted.fit(np.ones((20, 3)))
+    assert vars(fitted) == before
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (PCA(), r"must be an autoencoder of sklearn_ae, .* but it is PCA"),
+        (Pipeline([("a", LINEAR), ("b", PCA())]), "whose last step is one, but it ends in PCA"),
+        ("autoencoder", "'estimator' parameter"),
+    ],
+)
+def test_what_cannot_be_wrapped_is_refused(estimator, message):
+    with pytest.raises(ValueError, match=message):
+        AutoencoderOutlierDetector(estimator).fit(rows_on_a_curve(30, 0))
+
+
+def test_a_constant_feature_tells_nothing_until_it_changes():
+    X = np.column_stack([rows_on_a_curve(200, 0), np.full(200, 7.0)])
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    fresh = np.column_stack([rows_on_a_curve(50, 1), np.full(50, 7.0)])
+    assert detector.explain(fresh)[:, 4].max() == 0
+    fresh[:, 4] = 8.0
+    assert (detector.predict(fresh) == -1).all()
