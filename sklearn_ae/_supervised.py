@@ -241,8 +241,9 @@ class SupervisedStack(
         training, judged = self._labelled(rows, labels, seeds.split)
         if trains == "head":
             encode = autoencoder.module_.encode
-            training = training.through(encode, len(module.code_mean))
-            judged = judged and judged.through(encode, len(module.code_mean))
+            sizes = len(module.code_mean), autoencoder.module_.network.rows_at_once
+            training = training.through(encode, *sizes)
+            judged = judged and judged.through(encode, *sizes)
         products = resolve_precision(
             self.precision,
             rows.dtype == torch.float64,
