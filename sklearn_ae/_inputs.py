@@ -89,8 +89,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
         Of the results.
     """
     X = to_plain(X)
-    fitted = None if reset else vars(estimator).get("module_")
-    network = estimator._network() if fitted is None else fitted.network
+    network = _network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
     if ragged and _is_sequences(X):
         X = _pad(X, network.n_steps if reset else estimator.input_shape_[0])
@@ -125,6 +124,13 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     if ragged:
         _check_ends(X, network.step_size(estimator.input_shape_))
     return X, kind
+
+
+def _network_of(estimator: Any, reset: bool) -> Any:
+    """Return the network that was fitted, or with ``reset`` the one to be fitted now."""
+    holder = vars(estimator).get("autoencoder_", estimator)  # of a supervised stack
+    module = None if reset else vars(holder).get("module_")
+    return estimator._network() if module is None else module.network
 
 
 def _is_sequences(X: Any) -> bool:

@@ -12,7 +12,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+    is_classifier,
+    is_regressor,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Tensor
@@ -25,10 +32,11 @@ from sklearn_ae._backend.training import Trained, train
 from sklearn_ae._compat import HasMethods, Interval
 from sklearn_ae._fitting import check_unchanged, describe_codes, split, training_of
 from sklearn_ae._greedy import StackParameters
-from sklearn_ae._inputs import Kind, check_callbacks, check_rows, check_weight
+from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_rows, check_weight
 from sklearn_ae._parameters import TrainingParameters
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
 from sklearn_ae.networks._module import inner_width
@@ -148,13 +156,16 @@ class SupervisedStack(
         weight = check_weight(sample_weight, X.shape[0])
         labels = self._check_labels(y, X.shape[0], weight, resume)
         seeds = draw_seeds(self.random_state)
+        head = self._new_head(labels.weight is not None, seeds.split)
         autoencoder, n_epochs = self._pretrained(X, weight, seeds.weights, resume)
         rows = self._rows(autoencoder, X, kind, weight)
         trained = None
-        if self.fine_tune or self.head is None:
+        if self.fine_tune or head is None:
             trained = self._train(autoencoder, rows, labels, seeds, resume)
-        if self.head is not None:
-            self.head_ = self._fit_head(autoencoder, X, labels)
+        else:  # an earlier fit's
+            for name in ("coef_", "intercept_", "_trained_what", "_head_state"):
+                vars(self).pop(name, None)
+        self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
         self._set_fitted(autoencoder, trained, resume)
         self.n_iter_ += n_epochs
         return self
@@ -163,19 +174,81 @@ class SupervisedStack(
         self, X: Any, weight: Tensor | None, seed: int, resume: bool
     ) -> tuple[BaseAutoencoder, int]:
         """Return an autoencoder that knows the rows, and the number of epochs it took now."""
-        if isinstance(self.autoencoder, FrozenEstimator) and not resume:
-            autoencoder = copy.deepcopy(self.autoencoder.estimator)
-            check_is_fitted(autoencoder)
-            check_rows(autoencoder, X, reset=False)
+        frozen = self._frozen()
+        if frozen is not None and not resume:
+            self._check_frozen(frozen, X)
+            autoencoder = copy.deepcopy(frozen)
+            vars(autoencoder).pop("feature_names_in_", None)  # it is given arrays from here on
             return autoencoder, 0
         autoencoder = self._new_autoencoder(seed)
         if resume:
-            params = autoencoder.get_params(deep=False)
-            autoencoder = copy.deepcopy(self.autoencoder_).set_params(**params)
-            check_unchanged(autoencoder, X.shape[1])
-            return autoencoder, 0
-        autoencoder.fit(self._in_shape(X), sample_weight=weight)
+            return self._taken_up(autoencoder, X.shape[1]), 0
+        in_shape = X if len(self.input_shape_) == 1 else X.reshape(-1, *self.input_shape_)
+        autoencoder.fit(in_shape, sample_weight=weight)
         return autoencoder, autoencoder.n_iter_
+
+    def _new_head(self, is_weighted: bool, seed: int) -> Any:
+        """Return the head to fit, None for the linear one; refuse it before the long training."""
+        if self.head is None:
+            return None
+        head = clone(self.head)
+        task, suits = (
+            ("classifier", is_classifier) if is_classifier(self) else ("regressor", is_regressor)
+        )
+        if not suits(head):
+            raise ValueError(f"head must be a {task}, got {head!r}.")
+        if is_weighted and not has_fit_parameter(head, "sample_weight"):
+            raise ValueError(
+                f"head={head!r} does not take weights, so sample_weight and class_weight cannot "
+                f"be passed on to it; leave them out or choose another head."
+            )
+        open_seeds = [
+            name
+            for name, value in head.get_params().items()
+            if value is None and name.split("__")[-1] == "random_state"
+        ]
+        return head.set_params(**dict.fromkeys(open_seeds, seed))
+
+    def _frozen(self) -> BaseAutoencoder | None:
+        """Return the autoencoder that is fitted already, if one was given."""
+        if not isinstance(self.autoencoder, FrozenEstimator):
+            return None
+        frozen = self.autoencoder.estimator
+        if not isinstance(frozen, BaseAutoencoder):
+            raise ValueError(
+                f"autoencoder is a FrozenEstimator of {type(frozen).__name__}, but it must be one "
+                f"of an autoencoder of this package. What comes before it belongs into a Pipeline "
+                f"around {type(self).__name__}."
+            )
+        check_is_fitted(frozen)
+        return frozen
+
+    def _check_frozen(self, frozen: BaseAutoencoder, X: Any) -> None:
+        """Refuse rows that are not like those that the autoencoder was fitted on."""
+        plain = copy.copy(frozen)
+        vars(plain).pop("feature_names_in_", None)
+        check_rows(plain, X, reset=False)
+        names, known = (vars(e).get("feature_names_in_") for e in (self, frozen))
+        if names is None or known is None or np.array_equal(names, known):
+            return
+        place = np.flatnonzero(names != known)[0]
+        raise ValueError(
+            f"column {place} of X is {names[place]!r}, but autoencoder was fitted on rows where "
+            f"it is {known[place]!r}; give the same columns in the same order."
+        )
+
+    def _taken_up(self, autoencoder: BaseAutoencoder, n_features: int) -> BaseAutoencoder:
+        """Copy the fitted autoencoder, with the parameters of a new one."""
+        if type(autoencoder) is not type(self.autoencoder_):
+            raise ValueError(
+                f"autoencoder was changed from {type(self.autoencoder_).__name__} to "
+                f"{type(autoencoder).__name__}, so training cannot continue; use a new estimator, "
+                f"or warm_start=False."
+            )
+        params = autoencoder.get_params(deep=False)
+        autoencoder = copy.deepcopy(self.autoencoder_).set_params(**params)
+        check_unchanged(autoencoder, n_features)
+        return autoencoder
 
     def _new_autoencoder(self, seed: int) -> BaseAutoencoder:
         """Return the autoencoder to train first, unfitted."""
@@ -205,14 +278,15 @@ class SupervisedStack(
         )
 
     def _network(self) -> Network:
-        """Say what the encoder takes, before a fit and after it."""
-        if hasattr(self, "autoencoder_"):
-            return self.autoencoder_.module_.network
-        return self._new_autoencoder(0)._network()
-
-    def _in_shape(self, X: Any) -> Any:
-        """Return validated rows as the images or sequences that they were."""
-        return X if len(self.input_shape_) == 1 else X.reshape(-1, *self.input_shape_)
+        """Say what the encoder is to be made of."""
+        frozen = self._frozen()
+        if frozen is None:
+            return self._new_autoencoder(0)._network()
+        network = frozen.module_.network
+        if network.takes_missing and network.n_steps is None:
+            # Shorter sequences than those that it was fitted on are padded to their length.
+            network = clone(network).set_params(n_steps=frozen.input_shape_[0])
+        return network
 
     def _rows(
         self, autoencoder: BaseAutoencoder, X: Any, kind: Kind, weight: Tensor | None
@@ -234,15 +308,19 @@ class SupervisedStack(
         """Train a linear head, with what is under it unless that is to stay as it is."""
         trains = "all" if self.reconstruction_weight else "encoder"
         trains = trains if self.fine_tune else "head"
+        loss = get_loss(autoencoder.loss)
+        if trains == "all" and not loss.scaled:
+            check_range(rows.X, "X", loss, autoencoder._says_loss())
         with drawing_from(make_generator(seeds.subspace, rows.device)):
             module = HeadedModule(autoencoder.module_, labels.n_outputs, trains)
-        if resume:
+        if resume and "_head_state" in vars(self):
             self._resume(module)
         training, judged = self._labelled(rows, labels, seeds.split)
         if trains == "head":
             encode = autoencoder.module_.encode
-            training = training.through(encode, len(module.code_mean))
-            judged = judged and judged.through(encode, len(module.code_mean))
+            sizes = len(module.code_mean), autoencoder.module_.network.rows_at_once
+            training = training.through(encode, *sizes)
+            judged = judged and judged.through(encode, *sizes)
         products = resolve_precision(
             self.precision,
             rows.dtype == torch.float64,
@@ -331,20 +409,6 @@ class SupervisedStack(
             output = module(X)
         return self._judge_outputs(output, y)
 
-    def _fit_head(self, autoencoder: BaseAutoencoder, X: Any, labels: Labels) -> Any:
-        """Fit another estimator on the codes of the labelled rows."""
-        head = clone(self.head)
-        codes = np.asarray(_on_cpu(autoencoder.transform(self._in_shape(X[labels.known]))))
-        values = labels.values[labels.known]
-        if labels.weight is None:
-            return head.fit(codes, values)
-        if not has_fit_parameter(head, "sample_weight"):
-            raise ValueError(
-                f"head={head!r} does not take weights, so sample_weight and class_weight cannot "
-                f"be passed on to it; leave them out or choose another head."
-            )
-        return head.fit(codes, values, sample_weight=labels.weight.numpy()[labels.known])
-
     def _set_fitted(
         self, autoencoder: BaseAutoencoder, trained: Trained | None, continues: bool
     ) -> None:
@@ -386,7 +450,7 @@ class SupervisedStack(
     def _codes(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         X, _ = check_rows(self, X, reset=False)
-        return np.asarray(_on_cpu(self.autoencoder_.transform(self._in_shape(X))))
+        return np.asarray(_on_cpu(self.autoencoder_.transform(X)))
 
     def _linear(self, X: Any) -> np.ndarray:
         """Return what the linear head makes of rows, in float64."""
@@ -402,6 +466,16 @@ class SupervisedStack(
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _fit_head(head: Any, autoencoder: BaseAutoencoder, X: Any, labels: Labels) -> Any:
+    """Fit an estimator on the codes of the labelled rows."""
+    rows = X if labels.known.all() else X[labels.known]  # without a copy, where that can be
+    codes = np.asarray(_on_cpu(autoencoder.transform(rows)))
+    values = labels.values[labels.known]
+    if labels.weight is None:
+        return head.fit(codes, values)
+    return head.fit(codes, values, sample_weight=labels.weight.numpy()[labels.known])
 
 
 def _weighty(rows: Rows) -> Rows:

@@ -85,7 +85,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         bfloat16 if the hardware has instructions for it, and weights in float32. Results
         are always computed in the floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
-        Fixes initial weights, held-out rows, order and noise.
+        Fixes initial weights, held-out rows, order and noise, also those of an `autoencoder` and a
+        `head` whose own `random_state` is None.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
     hidden_layer_sizes : tuple of int, default=(128, 128)
@@ -135,8 +136,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         The labels, -1 apart.
     autoencoder_ : estimator
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
-    head_ : estimator
-        The fitted `head`, if one was given.
+    head_ : estimator or None
+        The fitted `head`. None: there is but the linear layer.
     coef_ : ndarray of shape (n_outputs, n_components)
         Weights of the linear layer on the code; of two classes the difference. Not there if a
         `head` was given and nothing fine-tuned.
@@ -266,7 +267,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             Their classes; never -1.
         """
         check_is_fitted(self)
-        if self.head is not None:
+        if self.head_ is not None:
             return self.head_.predict(self._codes(X))
         return self.classes_[self._logits(X).argmax(1)]
 
@@ -285,7 +286,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             In the order of `classes_`.
         """
         check_is_fitted(self)
-        if self.head is not None:
+        if self.head_ is not None:
             return self.head_.predict_proba(self._codes(X))
         return softmax(self._logits(X), axis=1)
 
@@ -323,7 +324,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             Of two classes the second one's logit, positive where it is predicted.
         """
         check_is_fitted(self)
-        if self.head is not None:
+        if self.head_ is not None:
             return self.head_.decision_function(self._codes(X))
         scores = self._linear(X)
         return scores[:, 0] if len(self.classes_) == 2 else scores

@@ -66,7 +66,8 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         bfloat16 if the hardware has instructions for it, and weights in float32. Results
         are always computed in the floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
-        Fixes initial weights, held-out rows, order and noise.
+        Fixes initial weights, held-out rows, order and noise, also those of an `autoencoder` and a
+        `head` whose own `random_state` is None.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
     hidden_layer_sizes : tuple of int, default=(128, 128)
@@ -108,8 +109,8 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     ----------
     autoencoder_ : estimator
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
-    head_ : estimator
-        The fitted `head`, if one was given.
+    head_ : estimator or None
+        The fitted `head`. None: there is but the linear layer.
     coef_ : ndarray of shape (n_outputs, n_components)
         Weights of the linear layer on the code; of two classes the difference. Not there if a
         `head` was given and nothing fine-tuned.
@@ -209,7 +210,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        if self.head is not None:
+        if self.head_ is not None:
             return self.head_.predict(self._codes(X))
         predicted = self._linear(X)
         return predicted[:, 0] if self._y_ndim == 1 else predicted

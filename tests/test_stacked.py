@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -10,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_ae import StackedAutoencoder
+from sklearn_ae._backend.batches import CHUNK_BYTES, Rows
 from sklearn_ae._greedy import Layer
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import AutoencoderModule
@@ -123,6 +125,26 @@ def test_layers_below_are_left_alone(digits):
     assert [len(history) for history in long.layer_histories_] == [4, 6, 3]
     assert long.n_iter_ == 13
     assert long.history_ == []
+
+
+def test_upper_layers_read_wide_rows_in_small_pieces():
+    """What is narrow after a layer was as wide as the data before it."""
+    X = sp.csr_matrix((4000, 50_000), dtype=np.float32)
+    rows = Rows(X, None, torch.device("cpu"), torch.float32).through(lambda x: x[:, :3], 3)
+    assert max(piece.stop - piece.start for piece in rows.chunks()) <= CHUNK_BYTES / 50_000 / 8
+
+
+def test_rows_go_through_a_function_in_the_pieces_that_it_asks_for():
+    X = np.random.default_rng(0).normal(size=(100, 4))
+    seen = []
+
+    def halve(x):
+        seen.append(len(x))
+        return x[:, :2]
+
+    rows = Rows(X, None, torch.device("cpu"), torch.float64).through(halve, 2, at_once=16).hold()
+    np.testing.assert_array_equal(rows.take(slice(0, 100)), X[:, :2])
+    assert max(seen) == 16
 
 
 def test_fine_tuning_changes_all_layers_for_the_better(digits):

@@ -12,6 +12,7 @@ from instances import SUPERVISED, name_of
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_digits
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
@@ -458,6 +459,67 @@ def test_a_frozen_autoencoder_is_not_trained_again(few):
         fitted(X[:, :5], y, autoencoder=FrozenEstimator(stack))
 
 
+@pytest.mark.parametrize("what", [PCA(2), make_pipeline(StandardScaler(), StackedAutoencoder(2))])
+def test_what_is_frozen_must_be_an_autoencoder(few, what):
+    X, y = few
+    with pytest.raises(ValueError, match="FrozenEstimator of (PCA|Pipeline), but it"):
+        fitted(X, y, autoencoder=FrozenEstimator(what.fit(X[:60])))
+
+
+def test_columns_are_those_of_the_frozen_autoencoder(few):
+    X, y = few
+    frame = pd.DataFrame(X, columns=[f"p{i}" for i in range(64)])
+    frozen = FrozenEstimator(StackedAutoencoder(8, **SMALL).fit(frame))
+    classifier = fitted(frame, y, autoencoder=frozen)
+    assert classifier.predict(frame).shape == y.shape
+    with pytest.raises(ValueError, match="column 0 of X is 'p63', but .* is 'p0'"):
+        fitted(frame.iloc[:, ::-1], y, autoencoder=frozen)
+
+
+def test_rows_may_come_flat_or_as_images(few):
+    X, y = few
+    images = X.reshape(-1, 8, 8)
+    classifier = fitted(images, y)
+    expected = classifier.predict(images)
+    np.testing.assert_array_equal(classifier.predict(X), expected)
+    np.testing.assert_array_equal(classifier.predict(sp.csr_matrix(X)), expected)
+    frozen = FrozenEstimator(StackedAutoencoder(8, **SMALL).fit(X))
+    classifier = fitted(images, y, autoencoder=frozen)
+    assert classifier.predict(images).shape == y.shape
+
+
+def test_the_next_fit_may_have_another_autoencoder():
+    rng = np.random.default_rng(0)
+    y = np.arange(20) % 2
+    sequences = [rng.normal(size=rng.integers(4, 9)) for _ in y]
+    lstm = LSTMAutoencoder(3, max_iter=1, random_state=0)
+    classifier = fitted(rng.normal(size=(20, 5)), y)
+    classifier.set_params(autoencoder=lstm).fit(sequences, y)
+    assert classifier.predict(sequences).shape == y.shape
+    classifier.set_params(warm_start=True).fit(sequences, y)
+    with pytest.raises(ValueError, match="changed from LSTMAutoencoder to StackedAutoencoder"):
+        classifier.set_params(autoencoder=None).fit(rng.normal(size=(20, 8)), y)
+
+
+def test_sequences_may_be_shorter_than_those_of_the_frozen_autoencoder():
+    rng = np.random.default_rng(0)
+    y = np.arange(20) % 2
+    sequences = [rng.normal(size=4 + number % 5) for number in range(40)]
+    frozen = FrozenEstimator(LSTMAutoencoder(3, max_iter=1, random_state=0).fit(sequences))
+    short = sorted(sequences, key=len)[:20]
+    classifier = fitted(short, y, autoencoder=frozen)
+    assert classifier.predict(sequences).shape == (40,)
+
+
+def test_data_must_suit_the_loss_of_the_frozen_autoencoder(digits):
+    X, y = digits
+    stack = StackedAutoencoder(8, loss="binary_crossentropy", **SMALL).fit(X / 16)
+    params = {"autoencoder": FrozenEstimator(stack), "reconstruction_weight": 1.0}
+    with pytest.raises(ValueError, match="loss='binary_crossentropy' needs data in"):
+        fitted(X, y, **params)
+    assert fitted(X / 16, y, **params).n_iter_ == 10
+
+
 # Data of all kinds
 
 
@@ -621,3 +683,44 @@ def test_inside_other_estimators(digits):
     )
     assert test[1].mean() > test[0].mean()
     assert train.shape == (2, 2)
+
+
+# A head of another kind, and what an earlier one leaves behind
+
+
+def test_a_head_must_be_for_the_task(few):
+    X, y = few
+    with pytest.raises(ValueError, match="head must be a classifier, got Ridge"):
+        fitted(X, y, head=Ridge())
+    with pytest.raises(ValueError, match="head must be a regressor, got SVC"):
+        StackedAutoencoderRegressor(**SMALL, head=SVC()).fit(X, np.where(y < 0, np.nan, y))
+
+
+def test_the_seed_is_also_that_of_the_head(few):
+    X, y = few
+    head = make_pipeline(StandardScaler(), RandomForestClassifier(n_estimators=5))
+    first, second = (fitted(X, y, head=head).predict_proba(X) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert head[-1].random_state is None
+
+
+def test_another_head_in_the_next_fit(few):
+    X, y = few
+    classifier = fitted(X, y, head=SVC())
+    assert not hasattr(classifier, "predict_proba")
+    before = classifier.predict(X)
+    classifier.set_params(head=None)
+    np.testing.assert_array_equal(classifier.predict(X), before)  # what was fitted
+    classifier.fit(X, y)
+    assert classifier.head_ is None
+    assert classifier.predict_proba(X).shape == (len(X), 10)
+    classifier.set_params(head=SVC(), fine_tune=False).fit(X, y)
+    assert not hasattr(classifier, "coef_")
+
+
+def test_fine_tuning_may_begin_later(few):
+    X, y = few
+    params = {"head": LogisticRegression(max_iter=1000), "fine_tune": False, "warm_start": True}
+    classifier = fitted(X, y, **params)
+    classifier.set_params(fine_tune=True).fit(X, y)
+    assert len(classifier.history_) == 10

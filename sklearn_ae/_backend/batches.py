@@ -66,6 +66,7 @@ class Rows:
         self._index: np.ndarray | None = None
         self._held: Tensor | None = None
         self._functions: tuple[Callable[[Tensor], Tensor], ...] = ()
+        self._at_once = CHUNK_ROWS
 
     def __len__(self) -> int:
         return self.X.shape[0] if self._index is None else len(self._index)
@@ -84,7 +85,12 @@ class Rows:
             rows.targets = self.targets.standardized(center, scale, dtype)
         return rows
 
-    def through(self, function: Callable[[Tensor], Tensor], n_features: int) -> Rows:
+    def through(
+        self,
+        function: Callable[[Tensor], Tensor],
+        n_features: int,
+        at_once: int = CHUNK_ROWS,
+    ) -> Rows:
         """Return what a function makes of the rows, when they are taken.
 
         Parameters
@@ -94,10 +100,13 @@ class Rows:
             recording a gradient.
         n_features : int
             Number of columns that it returns.
+        at_once : int
+            Number of rows that it should be given at most where all are gone through.
         """
         rows = self._copy()
         rows.n_features = n_features
         rows._functions = (*self._functions, function)
+        rows._at_once = min(self._at_once, at_once)
         return rows
 
     def _copy(self) -> Rows:
@@ -199,7 +208,8 @@ class Rows:
     @property
     def chunk_size(self) -> int:
         """Number of rows that are read at a time."""
-        return max(1, min(CHUNK_ROWS, CHUNK_BYTES // (8 * self.n_features)))
+        widest = max(self.n_features, self.X.shape[1])  # of what is read and what is returned
+        return max(1, min(self._at_once, CHUNK_BYTES // (8 * widest)))
 
     def chunks(self, at_most: int = CHUNK_ROWS) -> Iterator[slice]:
         """Slices that cover all rows in order."""
