@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -25,52 +23,20 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.device import resolve_device, resolve_precision
-from sklearn_ae._backend.random import Seeds, draw_seeds, drawing_from, make_generator
-from sklearn_ae._backend.steps import weighted_means
-from sklearn_ae._backend.training import Trained, train
+from sklearn_ae._backend.device import resolve_device
+from sklearn_ae._backend.random import draw_seeds
+from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import HasMethods, Interval
-from sklearn_ae._fitting import check_unchanged, describe_codes, split, training_of
+from sklearn_ae._fitting import check_unchanged, describe_codes
 from sklearn_ae._greedy import StackParameters
-from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_rows, check_weight
+from sklearn_ae._head_training import HeadTraining, Labels
+from sklearn_ae._inputs import Kind, check_rows, check_weight
 from sklearn_ae._parameters import TrainingParameters
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
-from sklearn_ae.networks._module import inner_width
 from sklearn_ae.stacked import StackedAutoencoder
-
-OTHERS = 256
-"""Least number of rows whose reconstruction a step of fine-tuning looks at."""
-
-
-class Labels(NamedTuple):
-    """What is known of the rows.
-
-    Attributes
-    ----------
-    values : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        As they were given.
-    targets : ndarray of shape (n_samples, n_targets), float64
-        What the head's loss is told, whatever it is of rows without a label.
-    known : ndarray of shape (n_samples,), dtype bool
-        Whether a row has a label, and a weight.
-    weight : Tensor of shape (n_samples,) or None
-        Of each row, where it is trained on with its label.
-    strata : ndarray of shape (n_samples,)
-        Rows are held out of each in the same share.
-    n_outputs : int
-        Size of what the head gives for a row.
-    """
-
-    values: np.ndarray
-    targets: np.ndarray
-    known: np.ndarray
-    weight: Tensor | None
-    strata: np.ndarray
-    n_outputs: int
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -159,15 +125,21 @@ class SupervisedStack(
         head = self._new_head(labels.weight is not None, seeds.split)
         autoencoder, n_epochs = self._pretrained(X, weight, seeds.weights, resume)
         rows = self._rows(autoencoder, X, kind, weight)
-        trained = None
+        trained, state = None, None
         if self.fine_tune or head is None:
-            trained = self._train(autoencoder, rows, labels, seeds, resume)
+            training = HeadTraining(self, autoencoder, labels, seeds)
+            module, trained = training.run(rows, self._training_state if resume else None)
+            if self.fine_tune:
+                describe_codes(autoencoder.module_, rows)
+            state = training.state_of(module, trained.state if self.warm_start else None)
+            self._set_head(module)
         else:  # an earlier fit's
-            for name in ("coef_", "intercept_", "_trained_what", "_head_state"):
-                vars(self).pop(name, None)
+            for name in ("coef_", "intercept_"):
+                self.__dict__.pop(name, None)
         self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
         self._set_fitted(autoencoder, trained, resume)
         self.n_iter_ += n_epochs
+        self._training_state: dict[str, Any] | None = state
         return self
 
     def _pretrained(
@@ -178,7 +150,7 @@ class SupervisedStack(
         if frozen is not None and not resume:
             self._check_frozen(frozen, X)
             autoencoder = copy.deepcopy(frozen)
-            vars(autoencoder).pop("feature_names_in_", None)  # it is given arrays from here on
+            autoencoder.__dict__.pop("feature_names_in_", None)  # it is given arrays from here on
             return autoencoder, 0
         autoencoder = self._new_autoencoder(seed)
         if resume:
@@ -226,7 +198,7 @@ class SupervisedStack(
     def _check_frozen(self, frozen: BaseAutoencoder, X: Any) -> None:
         """Refuse rows that are not like those that the autoencoder was fitted on."""
         plain = copy.copy(frozen)
-        vars(plain).pop("feature_names_in_", None)
+        plain.__dict__.pop("feature_names_in_", None)
         check_rows(plain, X, reset=False)
         names, known = (vars(e).get("feature_names_in_") for e in (self, frozen))
         if names is None or known is None or np.array_equal(names, known):
@@ -297,117 +269,10 @@ class SupervisedStack(
         rows = Rows(X, weight, device, kind.dtype, module.network.takes_missing)
         return rows.standardized(module.center, module.scale, dtype)
 
-    def _train(
-        self,
-        autoencoder: BaseAutoencoder,
-        rows: Rows,
-        labels: Labels,
-        seeds: Seeds,
-        resume: bool,
-    ) -> Trained:
-        """Train a linear head, with what is under it unless that is to stay as it is."""
-        trains = "all" if self.reconstruction_weight else "encoder"
-        trains = trains if self.fine_tune else "head"
-        loss = get_loss(autoencoder.loss)
-        if trains == "all" and not loss.scaled:
-            check_range(rows.X, "X", loss, autoencoder._says_loss())
-        with drawing_from(make_generator(seeds.subspace, rows.device)):
-            module = HeadedModule(autoencoder.module_, labels.n_outputs, trains)
-        if resume and "_head_state" in vars(self):
-            self._resume(module)
-        training, judged = self._labelled(rows, labels, seeds.split)
-        if trains == "head":
-            encode = autoencoder.module_.encode
-            sizes = len(module.code_mean), autoencoder.module_.network.rows_at_once
-            training = training.through(encode, *sizes)
-            judged = judged and judged.through(encode, *sizes)
-        products = resolve_precision(
-            self.precision,
-            rows.dtype == torch.float64,
-            len(training),
-            inner_width(module),
-            rows.device,
-        ).products
-        trained = train(
-            training_of(
-                self,
-                module=module,
-                rows=training,
-                held_out=judged,
-                loss=functools.partial(self._loss, autoencoder, _weighty(rows)),
-                judge=functools.partial(self._judge, products),
-                score=self._score_of(),
-                monitor_score=self._monitors_score(),
-                rows_at_once=autoencoder.module_.network.rows_at_once,
-                products=products,
-                seeds=seeds,
-                callbacks=check_callbacks(self.callbacks),
-                progress=type(self).__name__ if self.verbose else None,
-                state=self._training_state if resume else None,
-            )
-        )
-        if trains != "head":
-            describe_codes(autoencoder.module_, rows)
-        self._trained_what, self._head_state = trains, module.head_state()
+    def _set_head(self, module: HeadedModule) -> None:
         self.coef_, self.intercept_ = (
             value.cpu().numpy() for value in self._to_head(*module.linear_map())
         )
-        return trained
-
-    def _resume(self, module: HeadedModule) -> None:
-        """Take up the head where the last fit left it."""
-        if self._trained_what != module.trains:
-            raise ValueError(
-                f"the last fit trained {self._trained_what!r} and this one is to train "
-                f"{module.trains!r}, so training cannot continue; leave fine_tune and "
-                f"reconstruction_weight as they were, or set warm_start=False."
-            )
-        module.load_head(self._head_state)
-
-    def _labelled(self, rows: Rows, labels: Labels, seed: int) -> tuple[Rows, Rows | None]:
-        """Return the labelled rows to train on, and those to validate on or None."""
-        rows = copy.copy(rows)
-        rows.weight = labels.weight
-        rows.targets = Rows(labels.targets, labels.weight, rows.device, rows.dtype)
-        rows = rows.where(labels.known)
-        if not self.early_stopping:
-            return rows, None
-        return split(rows, 1.0, seed, self.validation_fraction, labels.strata[labels.known])
-
-    def _loss(
-        self,
-        autoencoder: BaseAutoencoder,
-        rows: Rows,
-        module: HeadedModule,
-        X: Tensor,
-        y: Tensor,
-        sample_weight: Tensor | None,
-    ) -> dict[str, Tensor]:
-        """Loss of labelled rows, and that of the reconstruction of any rows on request."""
-        terms = {"supervised": self._judge_outputs(module(X), y)[0]}
-        if module.trains != "all":
-            return terms
-        index: Any = slice(0, len(rows))
-        if len(rows) > max(len(X), OTHERS):
-            index = torch.randint(len(rows), (max(len(X), OTHERS),), device=X.device).cpu()
-        others, weight = rows.take(index), None
-        if rows.weight is not None:
-            weight = (rows.take_weight(index) * len(rows) / rows.total_weight).to(X.dtype)
-        own = autoencoder._loss(module.autoencoder, others, None, weight)
-        error = torch.stack(list(weighted_means(own, weight).values())).sum()
-        return terms | {"reconstruction": self.reconstruction_weight * error}
-
-    def _judge(
-        self,
-        products: torch.dtype,
-        module: HeadedModule,
-        X: Tensor,
-        y: Tensor,
-        sample_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
-            output = module(X)
-        return self._judge_outputs(output, y)
 
     def _set_fitted(
         self, autoencoder: BaseAutoencoder, trained: Trained | None, continues: bool
@@ -426,9 +291,6 @@ class SupervisedStack(
         self.autoencoder_: BaseAutoencoder = autoencoder
         self.n_components_ = self._n_features_out = autoencoder.n_components_
         self.device_ = autoencoder.device_ = str(autoencoder.module_.center.device)
-        self._training_state: dict[str, Any] | None = None
-        if trained is not None and self.warm_start:
-            self._training_state = trained.state
 
     # Inference
 
@@ -476,11 +338,6 @@ def _fit_head(head: Any, autoencoder: BaseAutoencoder, X: Any, labels: Labels) -
     if labels.weight is None:
         return head.fit(codes, values)
     return head.fit(codes, values, sample_weight=labels.weight.numpy()[labels.known])
-
-
-def _weighty(rows: Rows) -> Rows:
-    """Leave rows of weight zero out."""
-    return rows if rows.weight is None else rows.where(rows.weight.numpy() > 0)
 
 
 def _on_cpu(array: Any) -> Any:

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sklearn_ae._compat import StrOptions
-from sklearn_ae._supervised import Labels, SupervisedStack
+from sklearn_ae._head_training import Labels
+from sklearn_ae._supervised import SupervisedStack
 
 UNLABELLED = -1
 

@@ -13,7 +13,8 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._supervised import Labels, SupervisedStack
+from sklearn_ae._head_training import Labels
+from sklearn_ae._supervised import SupervisedStack
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
