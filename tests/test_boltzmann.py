@@ -19,7 +19,8 @@ from sklearn_ae import RestrictedBoltzmannMachine
 from sklearn_ae._backend.optimizer import FlatMomentum, FlatParameters
 from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator, row_keys
 from sklearn_ae.losses import bernoulli_divergence
-from sklearn_ae.networks._boltzmann import BoltzmannLayer, BoltzmannModule, BoltzmannNetwork
+from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
+from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer
 from sklearn_ae.networks._partition import (
     annealed_log_partition,
     exact_log_partition,

@@ -41,6 +41,9 @@ from sklearn_ae import (
 )
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._fitting import split
+from sklearn_ae.networks import DenseNetwork
+from sklearn_ae.networks._head import HeadedModule
+from sklearn_ae.networks._module import AutoencoderModule
 
 SMALL = {
     "hidden_layer_sizes": (24, 12),
@@ -292,6 +295,19 @@ def test_a_head_that_takes_no_weights_is_not_given_any(few):
     with pytest.raises(ValueError, match="head=KNeighborsClassifier.* does not take weights"):
         StackedAutoencoderClassifier(**SMALL, head=KNeighborsClassifier()).fit(X, y, weight)
     StackedAutoencoderClassifier(**SMALL, head=SVC()).fit(X, y, weight)
+
+
+def test_units_that_hardly_vary_are_not_made_loud():
+    module = AutoencoderModule(DenseNetwork(hidden_layer_sizes=()), (3,), 2)
+    module.code_factor.copy_(torch.tensor([[2.0, 0.0], [0.0, 1e-3]]))
+    headed = HeadedModule(module, 2, "head")
+    torch.nn.init.ones_(headed.head.weight)
+    codes = torch.tensor([[2.0, 0.0], [0.0, 1e-3]])
+    loud, quiet = (headed(codes) - headed(torch.zeros(1, 2))).detach()[:, 0]
+    assert float(loud) == pytest.approx(2**0.5, rel=1e-3)
+    assert float(quiet / loud) == pytest.approx(1e-3 / 2, rel=1e-3)
+    weight, bias = headed.linear_map()
+    torch.testing.assert_close((codes.double() @ weight.t() + bias).float(), headed(codes))
 
 
 # Fine-tuning

@@ -1,20 +1,18 @@
 """What a restricted Boltzmann machine's likelihood needs: sums over states, exact or estimated.
 
-The notation is that of ``_boltzmann.py``. Hidden units are bits throughout.
+The notation is that of ``_boltzmann_layer.py``. Hidden units are bits throughout.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-if TYPE_CHECKING:
-    from sklearn_ae.networks._boltzmann import BoltzmannLayer
+from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer
 
 ENUMERATED = 20
 """Number of units up to which all their states are listed."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae.losses import Loss, get_loss
-from sklearn_ae.networks._boltzmann import START, BoltzmannLayer
+from sklearn_ae.networks._boltzmann_layer import START, BoltzmannLayer
 from sklearn_ae.networks._contractive import derivative
 from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
 from sklearn_ae.networks.activations import ACTIVATIONS
