@@ -125,6 +125,7 @@ def _plan(
     **rest: Any,
 ) -> Training:
     """Gather what a training run needs to know of an estimator. `rest` is handed on."""
+    shown = estimator.verbose and not one_pass and estimator._joint_epochs()
     training = training_of(
         estimator,
         module=module,
@@ -140,7 +141,7 @@ def _plan(
         settled_from=0.0 if one_pass or resume else estimator._settled_from(),
         rows_at_once=estimator._rows_at_once(module.network),
         demand_evidence=not resume and estimator._starts_well(),
-        progress=type(estimator).__name__ if estimator.verbose and not one_pass else None,
+        progress=type(estimator).__name__ if shown else None,
         state=estimator._training_state if resume else None,
         **rest,
     )
