@@ -262,6 +262,10 @@ class SupervisedStack(
         widths = np.atleast_1d(self.hidden_layer_sizes).tolist()
         if not widths:
             raise ValueError("hidden_layer_sizes is empty, but its last entry is the code's size.")
+        if not all(isinstance(width, int) and width > 0 for width in widths):
+            raise ValueError(
+                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
+            )
         shared = [*fields(StackParameters), *fields(TrainingParameters)]
         return StackedAutoencoder(
             **{field.name: getattr(self, field.name) for field in shared}
