@@ -287,7 +287,8 @@ class SupervisedStack(
         if frozen is None:
             return self._new_autoencoder(0)._network()
         network = frozen.module_.network
-        if network.takes_missing and network.n_steps is None:
+        sequences: Any = network
+        if network.takes_missing and sequences.n_steps is None:
             # Shorter sequences than those that it was fitted on are padded to their length.
             network = clone(network).set_params(n_steps=frozen.input_shape_[0])
         return network
