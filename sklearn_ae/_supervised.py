@@ -234,6 +234,10 @@ class SupervisedStack(
         widths = np.atleast_1d(self.hidden_layer_sizes).tolist()
         if not widths:
             raise ValueError("hidden_layer_sizes is empty, but its last entry is the code's size.")
+        if not all(isinstance(width, int) and width > 0 for width in widths):
+            raise ValueError(
+                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
+            )
         shared = [*fields(StackParameters), *fields(TrainingParameters)]
         return StackedAutoencoder(
             **{field.name: getattr(self, field.name) for field in shared}
@@ -255,7 +259,8 @@ class SupervisedStack(
         if frozen is None:
             return self._new_autoencoder(0)._network()
         network = frozen.module_.network
-        if network.takes_missing and network.n_steps is None:
+        sequences: Any = network
+        if network.takes_missing and sequences.n_steps is None:
             # Shorter sequences than those that it was fitted on are padded to their length.
             network = clone(network).set_params(n_steps=frozen.input_shape_[0])
         return network

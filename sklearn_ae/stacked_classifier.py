@@ -25,6 +25,11 @@ from sklearn_ae._supervised import SupervisedStack
 
 UNLABELLED = -1
 
+_MISSING = (
+    "Input y contains NaN, None or NA. If these rows have no label, mark them by -1: "
+    "y = np.where(missing, -1, y)."
+)
+
 
 def _head_has(method: str) -> Callable[[Any], bool]:
     """Say whether the head has a method; the linear one has all."""
@@ -368,7 +373,14 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
 def _checked(y: Any, n_samples: int) -> np.ndarray:
     """Return labels as an array of as many rows."""
-    y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
+    if hasattr(y, "isna") and not np.any(y.isna()):  # pandas: Int64 and boolean stay what they are
+        y = y.to_numpy(dtype=getattr(getattr(y, "dtype", None), "numpy_dtype", None))
+    elif hasattr(y, "isna"):
+        raise ValueError(_MISSING)
+    y = check_array(y, ensure_2d=False, dtype=None, ensure_all_finite="allow-nan", input_name="y")
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind in "fO" and any(value is None or value != value for value in y.tolist()):
+        raise ValueError(_MISSING)
     if len(y) != n_samples:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: [{n_samples}, {len(y)}]"

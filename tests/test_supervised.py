@@ -34,6 +34,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_ae import (
     ConvolutionalAutoencoder,
     LSTMAutoencoder,
+    RestrictedBoltzmannMachine,
     StackedAutoencoder,
     StackedAutoencoderClassifier,
     StackedAutoencoderRegressor,
@@ -740,3 +741,34 @@ def test_fine_tuning_may_begin_later(few):
     classifier = fitted(X, y, **params)
     classifier.set_params(fine_tune=True).fit(X, y)
     assert len(classifier.history_) == 10
+
+
+@pytest.mark.parametrize("dtype", [float, object, "string", "category", "Int64"])
+def test_missing_labels_are_refused_with_advice(few, dtype):
+    X, y = few
+    labels = pd.Series(y).astype(object).where(y >= 0, None)
+    if dtype == "string":
+        labels = labels.map(lambda label: None if label is None else f"digit {label}")
+    with pytest.raises(ValueError, match="mark them by -1"):
+        fitted(X, y=labels.astype(dtype))
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("Int64", "i"), ("boolean", "b")])
+def test_labels_of_nullable_types_stay_what_they_are(digits, dtype, kind):
+    X, y = digits
+    labels = pd.Series(y > 4 if dtype == "boolean" else y).astype(dtype)
+    classifier = fitted(X, labels)
+    assert classifier.predict(X).dtype.kind == kind
+    assert classifier.score(X, labels) > 0.5
+
+
+@pytest.mark.parametrize("sizes", [(8.0,), (8, 0)])
+def test_widths_must_be_positive_integers(few, sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be positive integers"):
+        fitted(*few, hidden_layer_sizes=sizes)
+
+
+def test_a_gaussian_machine_is_fine_tuned_by_its_own_loss(few):
+    machine = RestrictedBoltzmannMachine(6, max_iter=1, random_state=0)
+    classifier = fitted(*few, autoencoder=machine, reconstruction_weight=1.0, max_iter=1)
+    assert np.isfinite(classifier.loss_curve_).all()

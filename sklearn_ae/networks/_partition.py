@@ -184,6 +184,7 @@ def pseudo_likelihood(layer: BoltzmannLayer, v: Tensor, columns: Tensor) -> Tens
     return (log_mass(present) - total).mean(1)
 
 
+@torch.no_grad()
 def _unit_values(layer: BoltzmannLayer) -> tuple[Tensor, Tensor]:
     """Return values of each visible unit, ``(n_values, n_visible)``, and the steps between."""
     bias, weight = layer.visible_bias, layer.weight
