@@ -93,7 +93,7 @@ def greedy_denoising(epochs: int) -> StackedAutoencoder:
     )
 
 
-EPOCHS = {100: 300, 600: 120, 1000: 100, 3000: 60}
+EPOCHS = {100: 100, 600: 120, 1000: 100, 3000: 60}
 """For each number of labels about as many steps."""
 
 

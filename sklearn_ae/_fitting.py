@@ -243,21 +243,21 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
 def split(
     rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
 ) -> tuple[Rows, Rows]:
-    """Hold out a fraction of the rows, chosen by their content; of classes the same of each.
+    """Hold out a fraction of the rows, chosen by their content.
 
-    Rows too few to spare one are trained and validated on alike.
+    Of classes the same fraction of each is held out, unless that is less than a row. Rows too
+    few to spare one are trained and validated on alike.
     """
     keys = np.empty(len(rows), np.uint64)
     for chunk in rows.chunks():
         keys[chunk] = rows.keys(chunk, unit, seed)
     weight = None if rows.weight is None else rows.weight.numpy()
-    classes = np.zeros(len(rows), int) if classes is None else classes
     mask = np.zeros(len(rows), bool)
-    for number in np.unique(classes):
-        of_class = classes == number
-        mask[of_class] = held_out(
-            keys[of_class], None if weight is None else weight[of_class], fraction
-        )
+    for number in () if classes is None else np.unique(classes):
+        place = classes == number
+        mask[place] = held_out(keys[place], None if weight is None else weight[place], fraction)
+    if not mask.any():  # no classes, or too few rows of each
+        mask = held_out(keys, weight, fraction)
     if not mask.any():
         return rows, rows
     return rows.where(~mask), rows.where(mask)

@@ -44,7 +44,7 @@ class StackParameters(DenseParameters):
     pretraining_max_iter: int | Sequence[int] = 50
     noise_level: float | Sequence[float] = 0.25
     sparsity_weight: float | Sequence[float] = 0.3
-    contraction: float | Sequence[float] = 0.01
+    contraction: float | Sequence[float] = 0.001
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DenseParameters._parameter_constraints,
@@ -172,8 +172,8 @@ def _layers(stack: Any, n_layers: int) -> list[Layer]:
         stack.activation == "logistic" and stack.code_activation in ("logistic", "identity")
     ):
         raise ValueError(
-            "pretraining='rbm' trains logistic units, and linear ones in the code; set "
-            "activation='logistic' and code_activation='logistic' or 'identity'."
+            "pretraining='rbm' trains logistic units; set activation='logistic', and a "
+            "code_activation, where there is one, of 'logistic' or 'identity'."
         )
     return [
         Layer(max_iter, **{name: values[depth] for name, values in strengths.items()})
@@ -199,12 +199,28 @@ def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
 
 def _autoencoder(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
     """Say what is trained where a layer is an autoencoder."""
-    unit = float(spread(rows)[1].mean()) if pair.loss.scaled else 1.0
+    unit = _explicable(pair, rows)
 
     def loss(pair: LayerPair, x: Tensor, *_: Any) -> dict[str, Tensor]:
-        return layer.terms(pair, x, unit or 1.0)
+        return layer.terms(pair, x, unit)
 
     return {"module": pair, "loss": loss}
+
+
+@torch.no_grad()
+def _explicable(pair: LayerPair, rows: Rows) -> float:
+    """Return by how much a perfect reconstruction is better than the mean of the rows.
+
+    Under squared error that is their variance. The cross-entropy of codes near one half is large
+    whatever is done, and nearly all of it is not to be explained.
+    """
+    mean, total = spread(rows)[0].to(rows.dtype), 0.0
+    for chunk in rows.chunks():
+        x = rows.take(chunk)
+        output = pair.loss.link(mean).expand_as(x)
+        gain = pair.loss.value(output, x) - pair.loss.value(pair.loss.link(x), x)
+        total += float(rows.take_weight(chunk) @ gain.to(rows.precise))
+    return max(total, 0.0) / rows.total_weight or 1.0
 
 
 def _boltzmann(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:

@@ -228,8 +228,9 @@ class SupervisedStack(
             autoencoder = clone(getattr(self.autoencoder, "estimator", self.autoencoder))
             if autoencoder.random_state is None:
                 autoencoder.set_params(random_state=seed)
-            if autoencoder.device == "auto":
-                autoencoder.set_params(device=self.device)
+            for name in ("device", "precision"):
+                if getattr(autoencoder, name) == "auto":
+                    autoencoder.set_params(**{name: getattr(self, name)})
             return autoencoder
         widths = np.atleast_1d(self.hidden_layer_sizes).tolist()
         if not widths:

@@ -185,7 +185,7 @@ class DeepBeliefNetwork(Stack):
     @torch.no_grad()
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
         codes = super()._draw_codes(n_samples, random_state)
-        if self.fine_tune:  # what was unrolled is a machine no more
+        if self.history_:  # what was unrolled and trained is a machine no more
             return codes
         stack = self.module_.encoder
         assert isinstance(stack, DenseStack)

@@ -97,7 +97,7 @@ class StackedAutoencoder(StackParameters, Stack):
     sparsity_weight : float or sequence of float, default=0.3
         Factor of the mean absolute value of a layer's code, for layers that are wider than what
         they see. Only for ``pretraining="sparse"``.
-    contraction : float or sequence of float, default=0.01
+    contraction : float or sequence of float, default=0.001
         Factor of the squared Frobenius norm of a layer's Jacobian. Only for
         ``pretraining="contractive"``.
     code_activation : str, default="identity"

@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from sklearn_ae._compat import StrOptions
 from sklearn_ae._head_training import Labels
+from sklearn_ae._inputs import check_weight
 from sklearn_ae._supervised import SupervisedStack
 
 UNLABELLED = -1
@@ -70,8 +71,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Whether to hold out `validation_fraction` of the labelled rows, judge each epoch on them
         and keep the best weights.
     validation_fraction : float, default=0.1
-        Share of the labelled rows to hold out; of classes, the same of each. Copies of a row are
-        held out together.
+        Share of the labelled rows to hold out; of classes, the same of each where that is a row
+        or more. Copies of a row are held out together.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -112,7 +113,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     sparsity_weight : float or sequence of float, default=0.3
         Factor of the mean absolute value of a layer's code, for layers that are wider than what
         they see. Only for ``pretraining="sparse"``.
-    contraction : float or sequence of float, default=0.01
+    contraction : float or sequence of float, default=0.001
         Factor of the squared Frobenius norm of a layer's Jacobian. Only for
         ``pretraining="contractive"``.
     autoencoder : estimator, default=None
@@ -367,7 +368,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         known = _is_labelled(y)
         if not known.any():
             raise ValueError("y has no labelled row to score on: all are -1.")
-        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        weight = check_weight(sample_weight, len(predicted))
+        weight = None if weight is None else weight.numpy()[known]
         return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
 
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._head_training import Labels
+from sklearn_ae._inputs import check_weight
 from sklearn_ae._supervised import SupervisedStack
 
 
@@ -46,8 +47,8 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Whether to hold out `validation_fraction` of the labelled rows, judge each epoch on them
         and keep the best weights.
     validation_fraction : float, default=0.1
-        Share of the labelled rows to hold out; of classes, the same of each. Copies of a row are
-        held out together.
+        Share of the labelled rows to hold out; of classes, the same of each where that is a row
+        or more. Copies of a row are held out together.
     n_iter_no_change : int, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
         after which training stops.
@@ -88,7 +89,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     sparsity_weight : float or sequence of float, default=0.3
         Factor of the mean absolute value of a layer's code, for layers that are wider than what
         they see. Only for ``pretraining="sparse"``.
-    contraction : float or sequence of float, default=0.01
+    contraction : float or sequence of float, default=0.001
         Factor of the squared Frobenius norm of a layer's Jacobian. Only for
         ``pretraining="contractive"``.
     autoencoder : estimator, default=None
@@ -243,7 +244,8 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         known = ~np.isnan(y.reshape(len(y), -1).astype(float)).any(1)
         if not known.any():
             raise ValueError("y has no row to score on: all targets are NaN.")
-        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        weight = check_weight(sample_weight, len(predicted))
+        weight = None if weight is None else weight.numpy()[known]
         return float(r2_score(y[known], predicted[known], sample_weight=weight))
 
     def __sklearn_tags__(self):

@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 
 from sklearn_ae import StackedAutoencoder
 from sklearn_ae._backend.batches import CHUNK_BYTES, Rows
-from sklearn_ae._greedy import Layer
+from sklearn_ae._greedy import Layer, _explicable
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._stack import LayerPair, StackNetwork
@@ -82,6 +82,26 @@ def test_terms_of_a_layer_equal_their_formulas(depth):
     for row, norm in zip(x, terms["contraction"], strict=True):
         jacobian = torch.autograd.functional.jacobian(lambda r: pair.encode(r[None])[0], row)
         torch.testing.assert_close(norm, 0.7 * jacobian.square().sum())
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "binary_crossentropy"])
+def test_losses_are_in_units_of_what_can_be_explained(loss):
+    rng = np.random.default_rng(0)
+    pair = LayerPair(a_module("logistic"), 0, get_loss(loss))
+    x = rng.random((500, 9))
+    rows = Rows(x, None, torch.device("cpu"), torch.float64)
+    if loss == "squared_error":
+        expected = x.var(0).mean()
+    else:  # entropy of the means less mean entropy of the entries
+        entropy = binary_entropy(x.mean(0)).mean() - binary_entropy(x.clip(1e-3, 1 - 1e-3)).mean()
+        expected = entropy
+    assert _explicable(pair, rows) == pytest.approx(expected, rel=1e-2)
+    same = Rows(np.full((5, 9), 0.5), None, torch.device("cpu"), torch.float64)
+    assert _explicable(pair, same) == 1.0
+
+
+def binary_entropy(p):
+    return -p * np.log(p) - (1 - p) * np.log(1 - p)
 
 
 def test_noise_hides_the_share_of_inputs_that_was_asked_for():

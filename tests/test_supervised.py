@@ -380,6 +380,16 @@ def test_held_out_rows_are_of_all_classes(digits):
     assert int(targets.sum()) == -(-y.sum() // 10)
 
 
+def test_where_labels_are_few_rows_are_held_out_of_all_together(digits):
+    X, y = digits
+    few = np.full(len(y), -1)
+    for digit in range(10):
+        few[np.flatnonzero(y == digit)[:4]] = digit
+    rows = Rows(X[few >= 0], None, torch.device("cpu"), torch.float64)
+    training, held_out = split(rows, 1.0, 0, 0.1, few[few >= 0])
+    assert (len(training), len(held_out)) == (36, 4)
+
+
 def test_class_weights_are_sample_weights(digits):
     X, y = digits[0], (digits[1] > 7).astype(int)
     weights = {0: 1.0, 1: 3.0}

@@ -72,5 +72,9 @@ class HeadedModule(TrainableModule):
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the layer as a linear map of the code itself, in float64."""
-        weight = self.head.weight.detach().double() / self.code_std.double()
-        return weight, self.head.bias.detach().double() - weight @ self.code_mean.double()
+        weight, bias, mean, std = (  # on the CPU: not every device knows float64
+            value.detach().cpu().double()
+            for value in (self.head.weight, self.head.bias, self.code_mean, self.code_std)
+        )
+        weight = weight / std
+        return weight, bias - weight @ mean
