@@ -87,7 +87,7 @@ def greedy_denoising(epochs: int) -> StackedAutoencoder:
         activation="silu",
         loss="binary_crossentropy",
         batch_size=256,
-        pretraining_max_iter=epochs // 2,
+        pretraining_max_iter=epochs,
         fine_tune=False,
         random_state=0,
     )
@@ -125,13 +125,14 @@ def contestants(vae, stack, n_labels: int, seed: int) -> dict[str, object]:
 def few_labels(quick: bool, jobs: int) -> dict:
     """Print the errors at each number of labels."""
     train, test, labels, test_labels, source = mnist()
-    sizes, seeds, epochs = list(EPOCHS), range(3), 30
+    sizes, seeds, epochs = list(EPOCHS), range(3), (20, 15)
     if quick:
-        train, labels, sizes, seeds, epochs = train[:5000], labels[:5000], [100], range(2), 5
+        train, labels, sizes, seeds, epochs = train[:5000], labels[:5000], [100], range(2), (5, 3)
     print(f"{source}: {len(train)} training images, {len(seeds)} draws of labels")
     start = time.perf_counter()
     # Once for all draws: pre-training sees no labels.
-    fits = [delayed(model(epochs).fit)(train) for model in (variational, greedy_denoising)]
+    models = variational(epochs[0]), greedy_denoising(epochs[1])
+    fits = [delayed(model.fit)(train) for model in models]
     vae, stack = Parallel(n_jobs=jobs)(fits)
     print(f"both autoencoders: {time.perf_counter() - start:.0f} s")
 
