@@ -2,8 +2,8 @@
 Retrieval by bits
 =================
 
-``SemanticHashing`` gives every image a code of 64 bits, eight bytes, and finds the images whose codes
-differ in the fewest. It is told nothing of the digits that they show. The data are
+``SemanticHashing`` gives every image a code of 64 bits, eight bytes, and finds the images whose
+codes differ in the fewest. It is told nothing of the digits that they show. The data are
 scikit-learn's handwritten digits, 8 x 8 pixels each.
 """
 
