@@ -113,12 +113,12 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
         `activation` are then not used. None: a dense network.
-    code_noise : float, default=4.0
+    code_noise : float, default=2.0
         Standard deviation :math:`\sigma` of the noise before the logistic function. More makes
-        bits more alike: better for whole rankings, worse for the very nearest.
-    input_masking : float, default=0.5
+        bits more alike: better for whole rankings, worse for the very nearest. Texts take 8.
+    input_masking : float, default=0.2
         Share of the entries of a row that are hidden from the encoder, drawn anew in every step:
-        they have the mean of their feature.
+        they have the mean of their feature. Texts take a half.
     n_neighbors : int, default=5
         Number of neighbours that `kneighbors` and `kneighbors_graph` give by default.
 
@@ -183,8 +183,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     """
 
     n_components: int = field(default=64, kw_only=False)
-    code_noise: float = 4.0
-    input_masking: float = 0.5
+    code_noise: float = 2.0
+    input_masking: float = 0.2
     n_neighbors: int = 5
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
