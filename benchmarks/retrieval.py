@@ -95,7 +95,9 @@ def posts(quick: bool) -> dict:
         show(report, f"LSA-{size}, cosine", judge(found, alike), start)
     epochs = 5 if quick else 15
     hashing = [
-        SemanticHashing(128, code_noise=noise, alpha=alpha, max_iter=epochs, **POSTS)
+        SemanticHashing(
+            128, code_noise=noise, input_masking=0.5, alpha=alpha, max_iter=epochs, **POSTS
+        )
         for noise, alpha in ([(8.0, 1.0)] if quick else [(4.0, 0.1), (8.0, 0.1), (8.0, 1.0)])
     ]
     plain = [
@@ -138,11 +140,10 @@ def images(quick: bool) -> dict:
             SemanticHashing(
                 size,
                 code_noise=noise,
-                input_masking=masking,
                 max_iter=10 if quick else 20,
                 **IMAGES,
             )
-            for noise, masking in ([(4.0, 0.5)] if quick else [(2.0, 0.5), (4.0, 0.5), (8.0, 0.5)])
+            for noise in ([2.0] if quick else [1.0, 2.0, 4.0])
         ]
         best = candidates[0]
         if len(candidates) > 1:
