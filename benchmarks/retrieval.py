@@ -25,7 +25,12 @@ from sklearn.metrics.pairwise import cosine_similarity, euclidean_distances
 from sklearn_ae import Autoencoder, SemanticHashing
 from sklearn_ae._hamming import nearest_codes
 
-POSTS = {"hidden_layer_sizes": (512,), "learning_rate_init": 0.002, "random_state": 0}
+POSTS = {
+    "hidden_layer_sizes": (512,),
+    "learning_rate_init": 0.002,
+    "batch_size": 128,
+    "random_state": 0,
+}
 IMAGES = {"hidden_layer_sizes": (512, 256), "learning_rate_init": 0.002, "random_state": 0}
 
 
@@ -73,10 +78,9 @@ def show(report: dict, name: str, result: dict, start: float) -> None:
     print(f"{name:34}" + "".join(f"{key:>9} {value:.4f}" for key, value in result.items()))
 
 
-def posts(quick: bool) -> dict:
-    """20 Newsgroups."""
+def bags() -> tuple:
+    """Bags of words of training posts and queries, groups of the former, alike, source."""
     (train, labels), (test, test_labels), source = newsgroups()
-    print(source, flush=True)
     # Words of three letters or more, which comes nearest to the figures known for tf-idf.
     words = TfidfVectorizer(
         max_features=2000, stop_words="english", sublinear_tf=True, token_pattern="[a-z]{3,}"
@@ -85,6 +89,13 @@ def posts(quick: bool) -> dict:
     chosen = np.random.RandomState(0).permutation(len(test))[:1500]
     queries = words.transform([test[place] for place in chosen]).astype(np.float32)
     alike = test_labels[chosen][:, None] == labels
+    return rows, queries, labels, alike, source
+
+
+def posts(quick: bool) -> dict:
+    """20 Newsgroups."""
+    rows, queries, labels, alike, source = bags()
+    print(source, flush=True)
     report: dict = {"data": source}
     start = time.perf_counter()
     show(report, "tf-idf, cosine", judge((queries @ rows.T).toarray(), alike), start)
@@ -93,21 +104,7 @@ def posts(quick: bool) -> dict:
         model = TruncatedSVD(size, random_state=0).fit(rows)
         found = cosine_similarity(model.transform(queries), model.transform(rows))
         show(report, f"LSA-{size}, cosine", judge(found, alike), start)
-    epochs = 5 if quick else 15
-    hashing = [
-        SemanticHashing(
-            128, code_noise=noise, input_masking=0.5, alpha=alpha, max_iter=epochs, **POSTS
-        )
-        for noise, alpha in ([(8.0, 1.0)] if quick else [(4.0, 0.1), (8.0, 0.1), (8.0, 1.0)])
-    ]
-    plain = [
-        Autoencoder(32, input_noise=noise, alpha=1.0, max_iter=epochs, **POSTS)
-        for noise in ([1.0] if quick else [0.5, 1.0, 2.0])
-    ]
-    for name, candidates, similar in (
-        ("SemanticHashing, 128 bits", hashing, agreement),
-        ("Autoencoder, 32 numbers, cosine", plain, cosine_similarity),
-    ):
+    for name, candidates, similar in text_models(quick):
         start = time.perf_counter()
         best = candidates[0]
         if len(candidates) > 1:
@@ -116,6 +113,25 @@ def posts(quick: bool) -> dict:
         found = similar(best.transform(queries), best.transform(rows))
         show(report, name, judge(found, alike), start)
     return report
+
+
+def text_models(quick: bool) -> list[tuple]:
+    """Names, candidates and similarities of what is trained on posts."""
+    epochs = 8 if quick else 15
+    hashing = [
+        SemanticHashing(
+            128, code_noise=noise, input_masking=0.5, alpha=alpha, max_iter=epochs, **POSTS
+        )
+        for noise, alpha in ([(4.0, 0.1)] if quick else [(4.0, 0.1), (8.0, 0.1), (8.0, 1.0)])
+    ]
+    plain = [
+        Autoencoder(32, input_noise=noise, alpha=1.0, max_iter=epochs, **POSTS)
+        for noise in ([1.0] if quick else [0.5, 1.0, 2.0])
+    ]
+    return [
+        ("SemanticHashing, 128 bits", hashing, agreement),
+        ("Autoencoder, 32 numbers, cosine", plain, cosine_similarity),
+    ]
 
 
 def images(quick: bool) -> dict:
