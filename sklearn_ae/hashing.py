@@ -115,7 +115,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         `activation` are then not used. None: a dense network.
     code_noise : float, default=2.0
         Standard deviation :math:`\sigma` of the noise before the logistic function. More makes
-        bits more alike: better for whole rankings, worse for the very nearest. Texts take 8.
+        bits more alike: better for whole rankings, worse for the very nearest. Texts take 4.
     input_masking : float, default=0.2
         Share of the entries of a row that are hidden from the encoder, drawn anew in every step:
         they have the mean of their feature. Texts take a half.
