@@ -18,6 +18,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.metrics import euclidean_distances
 
 from sklearn_ae import SemanticHashing
 
@@ -26,7 +27,7 @@ output.mkdir(exist_ok=True)
 
 X, y = load_digits(return_X_y=True)
 rows, queries, labels, asked = X[:1500], X[1500:], y[:1500], y[1500:]
-hashing = SemanticHashing(64, max_iter=100, random_state=0, verbose=1).fit(rows)
+hashing = SemanticHashing(64, max_iter=60, random_state=0, verbose=1).fit(rows)
 codes, asking = hashing.transform(rows), hashing.transform(queries)
 print("bits of one image:", codes[0].astype(int))
 print("bytes for all images:", hashing.packed_codes_.nbytes)
@@ -52,7 +53,7 @@ def differing(first, second):
 
 
 curves = {
-    "64 pixels, Euclidean": precision(np.square(queries[:, None] - rows).sum(axis=2)),
+    "64 pixels, Euclidean": precision(euclidean_distances(queries, rows)),
     "SemanticHashing, 64 bits": precision(differing(asking, codes)),
     "random hyperplanes, 64 bits": precision(differing(random_asking, random_codes)),
 }
