@@ -57,6 +57,23 @@ def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
     return train, test, *labels, "MNIST, IDX files"
 
 
+def newsgroups() -> tuple[tuple[list[str], np.ndarray], tuple[list[str], np.ndarray], str]:
+    """20 Newsgroups by date: texts and groups of the training and of the test posts, source."""
+    folder = data_folder()
+    if folder is None:
+        parts = [datasets.fetch_20newsgroups(subset=part) for part in ("train", "test")]
+        train, test = ((part.data, part.target) for part in parts)
+        return train, test, "scikit-learn's fetch_20newsgroups"
+
+    def read(part: str) -> tuple[list[str], np.ndarray]:
+        with gzip.open(folder / "newsgroups" / f"{part}.jsonl.gz", "rt") as file:
+            posts = [json.loads(line) for line in file]
+        groups = np.unique([post["label"] for post in posts], return_inverse=True)[1]
+        return [post["text"] for post in posts], groups
+
+    return read("train"), read("test"), "20 Newsgroups by date, JSON lines"
+
+
 def machine() -> str:
     """One line about where a figure was measured."""
     capabilities = torch.cpu.get_capabilities()

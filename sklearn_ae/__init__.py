@@ -6,6 +6,7 @@ from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.contractive import ContractiveAutoencoder
 from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
+from sklearn_ae.hashing import SemanticHashing
 from sklearn_ae.lstm import LSTMAutoencoder
 from sklearn_ae.outlier import AutoencoderOutlierDetector
 from sklearn_ae.recursive import RecursiveAutoencoder
@@ -28,6 +29,7 @@ __all__ = [
     "LSTMAutoencoder",
     "RecursiveAutoencoder",
     "RestrictedBoltzmannMachine",
+    "SemanticHashing",
     "SparseAutoencoder",
     "StackedAutoencoder",
     "StackedAutoencoderClassifier",

@@ -17,6 +17,7 @@ from sklearn_ae import (
     LSTMAutoencoder,
     RecursiveAutoencoder,
     RestrictedBoltzmannMachine,
+    SemanticHashing,
     SparseAutoencoder,
     StackedAutoencoder,
     StackedAutoencoderClassifier,
@@ -64,6 +65,8 @@ INSTANCES = [
     DeepBeliefNetwork(
         code_activation="logistic", pretraining_max_iter=3, fine_tune=False, n_steps=2
     ),
+    SemanticHashing(**SMALL),
+    SemanticHashing(70, input_masking=0.0, n_neighbors=1, **SMALL),
     RestrictedBoltzmannMachine(max_iter=5),
     RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=5),
     RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=5),
