@@ -336,7 +336,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def _dress(self, shares: np.ndarray, X: Any) -> Any:
         """Give shares the names, or the shape, of the rows."""
         if hasattr(X, "columns"):
-            names = self.feature_names_in_
+            names = getattr(self, "feature_names_in_", list(X.columns))
             if isinstance(self.estimators_[0], Pipeline) and not self._flat:
                 names = self.estimators_[0][:-1].get_feature_names_out(names)
             if hasattr(X, "index"):
