@@ -242,7 +242,13 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             # scikit-learn 1.8 counts rows; a row of weight two is two rows.
             mass = np.array([weight.numpy()[known & (y == c)].sum() for c in self.classes_])
             return mass.sum() / (len(mass) * mass)
-        return compute_class_weight(self.class_weight, classes=self.classes_, y=y[known])
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y[known])
+        if (weights < 0).any() or not weights.any():
+            shown = dict(zip(self.classes_.tolist(), weights.tolist(), strict=True))
+            raise ValueError(
+                f"class_weight comes to {shown}; no weight may be negative, and not all zero."
+            )
+        return weights
 
     def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         numbers = target[:, 0].long()

@@ -404,6 +404,13 @@ def test_class_weights_are_sample_weights(digits):
     np.testing.assert_allclose(balanced.predict_proba(X), same.predict_proba(X), rtol=1e-10)
 
 
+@pytest.mark.parametrize("weights", [{0: 0.0, 1: 0.0}, {0: -1.0}])
+def test_class_weights_that_are_none_are_refused(digits, weights):
+    X, y = digits
+    with pytest.raises(ValueError, match="class_weight comes to"):
+        fitted(X, y > 4, class_weight=weights)
+
+
 @pytest.mark.parametrize("params", [{}, {"fine_tune": False}, {"reconstruction_weight": 0.5}])
 def test_training_goes_on(few, params):
     X, y = few
