@@ -139,7 +139,8 @@ class StackedAutoencoder(StackParameters, Stack):
         Where it was trained.
     layer_histories_ : list of list of dict
         For each layer, one entry an epoch of its training, with all losses by name. Empty without
-        pre-training. Squared errors are in units of the variance of what the layer sees.
+        pre-training. Reconstruction losses are in units of what a perfect reconstruction gains
+        over the mean: of the variance of what the layer sees, under squared error.
 
     See Also
     --------
