@@ -318,7 +318,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             In the order of `classes_`.
         """
         check_is_fitted(self)
-        if self.head is not None:
+        if self.head_ is not None:
             return np.log(self.head_.predict_proba(self._codes(X)))
         return log_softmax(self._logits(X), axis=1)
 

@@ -311,6 +311,19 @@ def test_units_that_hardly_vary_are_not_made_loud():
     torch.testing.assert_close((codes.double() @ weight.t() + bias).float(), headed(codes))
 
 
+def test_the_head_that_counts_is_the_fitted_one(few):
+    X, y = few
+    with_forest = fitted(X, y, head=RandomForestClassifier(5, random_state=0), fine_tune=False)
+    for classifier in (fitted(X, y), with_forest):
+        methods = ("predict", "predict_proba", "predict_log_proba")
+        with np.errstate(divide="ignore"):
+            before = [getattr(classifier, method)(X) for method in methods]
+            classifier.set_params(head=SVC() if classifier.head is None else None)
+            after = [getattr(classifier, method)(X) for method in methods]
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 # Fine-tuning
 
 

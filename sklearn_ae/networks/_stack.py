@@ -50,7 +50,7 @@ class LayerPair(TrainableModule):
         Of a :class:`StackNetwork`.
     depth : int
         Number of the layer, zero for the one that sees the rows.
-    loss : str or callable
+    loss : Loss
         Of the reconstruction of rows. Layers above undo their input by cross-entropy if it is
         logistic, else by squared error.
 
