@@ -137,8 +137,7 @@ class SupervisedStack(
             for name in ("coef_", "intercept_"):
                 self.__dict__.pop(name, None)
         self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
-        self._set_fitted(autoencoder, trained, resume)
-        self.n_iter_ += n_epochs
+        self._set_fitted(autoencoder, trained, n_epochs, resume)
         self._training_state: dict[str, Any] | None = state
         return self
 
@@ -277,11 +276,15 @@ class SupervisedStack(
 
     def _set_head(self, module: HeadedModule) -> None:
         self.coef_, self.intercept_ = (
-            value.cpu().numpy() for value in self._to_head(*module.linear_map())
+            value.numpy() for value in self._to_head(*module.linear_map())
         )
 
     def _set_fitted(
-        self, autoencoder: BaseAutoencoder, trained: Trained | None, continues: bool
+        self,
+        autoencoder: BaseAutoencoder,
+        trained: Trained | None,
+        n_epochs: int,
+        continues: bool,
     ) -> None:
         earlier = self.history_ if continues else []
         history = [] if trained is None else trained.history
@@ -292,7 +295,7 @@ class SupervisedStack(
         self.validation_scores_ = [
             entry["valid_score"] for entry in self.history_ if "valid_score" in entry
         ] or None
-        self.n_iter_ = len(history)
+        self.n_iter_ = n_epochs + len(history)
         self.best_epoch_ = 0 if trained is None else trained.best_epoch
         self.autoencoder_: BaseAutoencoder = autoencoder
         self.n_components_ = self._n_features_out = autoencoder.n_components_

@@ -15,7 +15,7 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -389,10 +389,7 @@ def _checked(y: Any, n_samples: int) -> np.ndarray:
     y = column_or_1d(y, warn=True)
     if y.dtype.kind in "fO" and any(value is None or value != value for value in y.tolist()):
         raise ValueError(_MISSING)
-    if len(y) != n_samples:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: [{n_samples}, {len(y)}]"
-        )
+    check_consistent_length(range(n_samples), y)
     return y
 
 

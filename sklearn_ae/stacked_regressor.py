@@ -10,7 +10,7 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._head_training import Labels
@@ -196,7 +196,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         return squares.mean(1), squares.sum(1)
 
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        scale, mean = (torch.from_numpy(v).to(bias) for v in (self._y_scale, self._y_mean))
+        scale, mean = (torch.from_numpy(v) for v in (self._y_scale, self._y_mean))
         return weight * scale[:, None], bias * scale + mean
 
     def predict(self, X):
@@ -259,8 +259,5 @@ def _checked(y: Any, n_samples: int) -> np.ndarray:
     y = check_array(
         y, ensure_2d=False, dtype="numeric", ensure_all_finite="allow-nan", input_name="y"
     )
-    if len(y) != n_samples:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: [{n_samples}, {len(y)}]"
-        )
+    check_consistent_length(range(n_samples), y)
     return y

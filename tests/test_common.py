@@ -14,8 +14,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import sklearn_ae
 from sklearn_ae._supervised import SupervisedStack
 
-EXPECTED_FAILURES: dict[str, str] = {}
-
 # scikit-learn runs these on its own estimators, but not through check_estimator.
 FURTHER_CHECKS = [
     checks.check_dataframe_column_names_consistency,
@@ -33,9 +31,7 @@ FURTHER_CHECKS = [
 ]
 
 
-@parametrize_with_checks(
-    INSTANCES, expected_failed_checks=lambda estimator: EXPECTED_FAILURES, xfail_strict=True
-)
+@parametrize_with_checks(INSTANCES, xfail_strict=True)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
