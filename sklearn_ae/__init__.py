@@ -1,5 +1,6 @@
 """Autoencoders that stand where ``PCA()`` stands: scikit-learn estimators on PyTorch."""
 
+from sklearn_ae._backend.checkpoint import FitCheckpoint
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.belief_network import DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
@@ -26,6 +27,7 @@ __all__ = [
     "ConvolutionalAutoencoder",
     "DeepBeliefNetwork",
     "DenoisingAutoencoder",
+    "FitCheckpoint",
     "LSTMAutoencoder",
     "RecursiveAutoencoder",
     "RestrictedBoltzmannMachine",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from sklearn_ae._backend.batches import CHUNK_ROWS, Rows
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
 from sklearn_ae._backend.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import (
@@ -21,7 +22,8 @@ from sklearn_ae._backend.random import (
     make_generator,
 )
 from sklearn_ae._backend.training import Trained, Training, train
-from sklearn_ae._inputs import Kind, check_range, check_weight
+from sklearn_ae._density import describe_codes
+from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
 from sklearn_ae._parameters import TrainingParameters
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import (
@@ -34,10 +36,8 @@ from sklearn_ae.networks._module import (
 HANDFUL = 64
 """Number of rows up to which any network trains in float64 on float64 data."""
 
-CODE_SAMPLE = 2_000
-"""Number of rows whose codes describe the distribution of all."""
 
-
+@deleting_checkpoints()
 def fit_module(
     estimator: Any,
     X: Any,
@@ -107,9 +107,10 @@ def fit_module(
             callbacks=callbacks,
         )
     )
-    describe_codes(module, rows)
+    density = describe_codes(module, rows, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
-        trained.description = (found or {}) | estimator._describe(module, rows)
+        found = (found or {}) | estimator._describe(module, rows)
+    trained.description = found | {"density_": density}
     return module, trained
 
 
@@ -137,6 +138,7 @@ def _plan(
         products=products,
         schedule="constant" if one_pass else estimator.learning_rate,
         max_iter=1 if one_pass else estimator._joint_epochs(),
+        **({"checkpoint": None} if one_pass else {}),
         has_course=not one_pass and not resume,
         settled_from=0.0 if one_pass or resume else estimator._settled_from(),
         rows_at_once=estimator._rows_at_once(module.network),
@@ -150,6 +152,10 @@ def _plan(
 
 def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
     """Take what parameters say of a training run; `rest` says the others, or overrules."""
+    checkpoints = checkpoints_among(parameters.callbacks)
+    if checkpoints:
+        others = [*checkpoints[1:], *check_callbacks(parameters.callbacks)]
+        checkpoints[0].check(parameters.random_state, others)
     said = {
         "batch_size": parameters.batch_size,
         "learning_rate_init": parameters.learning_rate_init,
@@ -158,8 +164,25 @@ def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
         "max_iter": parameters.max_iter,
         "tol": parameters.tol,
         "patience": parameters.n_iter_no_change,
+        "checkpoint": checkpoints[0] if checkpoints else None,
+        "identity": _identity(parameters),
     }
     return Training(**said | rest)
+
+
+def _identity(parameters: Any) -> str:
+    """Describe an estimator by whatever of its parameters may move its weights."""
+    passing = {"callbacks", "density", "device", "verbose", "warm_start"}
+    words = [type(parameters).__name__]
+    for name, value in parameters.get_params().items():
+        if name.split("__")[0] in passing:
+            continue
+        if isinstance(value, BaseEstimator):  # its own parameters follow
+            value = type(value).__name__
+        elif callable(value):
+            value = getattr(value, "__qualname__", type(value).__name__)
+        words.append(f"{name}={value!r}")
+    return ", ".join(words)
 
 
 def _rows(
@@ -285,36 +308,3 @@ def _judge(
     if module.network.takes_missing:
         squares = squares.nan_to_num()
     return losses, squares.sum(1)
-
-
-@torch.no_grad()
-def describe_codes(module: AutoencoderModule, rows: Rows) -> None:
-    """Note mean and covariance of the codes, which `sample` draws from."""
-    n_code = len(module.code_mean)
-    n_rows = CODE_SAMPLE if n_code <= CODE_SAMPLE else CODE_SAMPLE // 8
-    rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // n_rows)))
-    codes = by_chunks(rows, module.encode, module.network.rows_at_once).to(rows.precise)
-    weight = rows.take_weight(slice(0, len(rows)))
-    weight = weight / weight.sum()
-    module.code_mean.copy_(weight @ codes)
-    centered = (codes - weight @ codes) * weight.sqrt()[:, None]
-    # The covariance is C^T C; the smaller of C^T C and C C^T has its axes.
-    if len(centered) < n_code:
-        values, vectors = torch.linalg.eigh(centered @ centered.t())
-        factor = centered.t() @ vectors.flip(1)
-    else:
-        values, vectors = torch.linalg.eigh(centered.t() @ centered)
-        factor = (vectors * values.clamp_min(0).sqrt()).flip(1)
-    rank = min(module.code_factor.shape[1], factor.shape[1])
-    module.code_factor.zero_()[:, :rank] = factor[:, :rank]
-    rest = centered.square().sum(0) - factor[:, :rank].square().sum(1)
-    module.code_spread.copy_(rest.clamp_min(0).sqrt() if rank < n_code else 0 * rest)
-
-
-@torch.no_grad()
-def by_chunks(
-    rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0
-) -> Tensor:
-    """Apply ``function`` to one piece of the rows after another; join along ``dim``."""
-    results = [function(rows.take(chunk)) for chunk in rows.chunks(at_most)]
-    return results[0] if len(results) == 1 else torch.cat(results, dim)

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.device import resolve_precision
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae._backend.training import train
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._fitting import by_chunks, training_of
+from sklearn_ae._fitting import training_of
 from sklearn_ae._inputs import check_count
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine

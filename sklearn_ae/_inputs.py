@@ -13,6 +13,7 @@ from sklearn import get_config
 from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
+from sklearn_ae._backend.checkpoint import checkpoints_among
 from sklearn_ae._compat import (
     check_sample_weight,
     get_namespace_and_device,
@@ -235,17 +236,20 @@ def _as_known(X: Any) -> Any:
 
 
 def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
-    """Refuse what skorch would stumble over."""
-    for callback in callbacks or []:
+    """Refuse what skorch would stumble over; checkpoints are not its business."""
+    checkpoints = checkpoints_among(callbacks)
+    others = [callback for callback in callbacks or [] if callback not in checkpoints]
+    for callback in others:
         if not hasattr(callback, "on_epoch_end") or isinstance(callback, type):
             raise ValueError(f"callbacks must be instances of skorch callbacks, got {callback!r}.")
-    return list(callbacks or [])
+    return others
 
 
-def check_count(value: Any, name: str) -> None:
-    """Refuse what is not a positive integer."""
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+def check_count(value: Any, name: str, at_least: int = 1) -> None:
+    """Refuse what is not an integer, or too small a one."""
+    if not isinstance(value, Integral) or value < at_least:
+        wanted = "a positive integer" if at_least == 1 else f"an integer from {at_least} up"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}.")
 
 
 def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:

@@ -12,20 +12,22 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._backend.optimizer import SCHEDULES
-from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae.losses import LOSSES
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CodeParameters:
-    """What every autoencoder is asked: how large a code, and what is a good reconstruction."""
+    """What every autoencoder is asked: size and distribution of the code, and what is good."""
 
     n_components: int = field(default=2, kw_only=False)
     loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
+    density: Any = "gaussian"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions(set(LOSSES)), callable],
+        "density": [StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
     }
 
 

@@ -23,11 +23,13 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
 from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import HasMethods, Interval
-from sklearn_ae._fitting import check_unchanged, describe_codes
+from sklearn_ae._density import describe_codes
+from sklearn_ae._fitting import check_unchanged
 from sklearn_ae._greedy import StackParameters
 from sklearn_ae._head_training import HeadTraining, Labels
 from sklearn_ae._inputs import Kind, check_rows, check_weight
@@ -90,6 +92,7 @@ class SupervisedStack(
     # Fitting
 
     @unchanged_on_error
+    @deleting_checkpoints()
     def fit(self, X, y, sample_weight=None):
         """Train the autoencoder on all rows, then the head, or all, on the labelled ones.
 
@@ -130,7 +133,9 @@ class SupervisedStack(
             training = HeadTraining(self, autoencoder, labels, seeds)
             module, trained = training.run(rows, self._training_state if resume else None)
             if self.fine_tune:
-                describe_codes(autoencoder.module_, rows)
+                autoencoder.density_ = describe_codes(
+                    autoencoder.module_, rows, autoencoder.density, seeds.subspace
+                )
             state = training.state_of(module, trained.state if self.warm_start else None)
             self._set_head(module)
         else:  # an earlier fit's
@@ -248,7 +253,7 @@ class SupervisedStack(
                 "fine_tune": False,
                 "early_stopping": False,
                 "warm_start": False,
-                "callbacks": None,
+                "callbacks": checkpoints_among(self.callbacks),
                 "random_state": seed,
             }
         )

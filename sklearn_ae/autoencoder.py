@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
+from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae._compat import Interval
 from sklearn_ae._network_choice import LinearStart
 from sklearn_ae.base import BaseAutoencoder
@@ -13,7 +14,7 @@ from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(LinearStart, BaseAutoencoder):
+class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
     r"""Dense autoencoder: PCA plus what PCA cannot see.
 
     An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
@@ -43,6 +44,11 @@ class Autoencoder(LinearStart, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    density : "gaussian" or density estimator, default="gaussian"
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 2,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
@@ -87,6 +93,9 @@ class Autoencoder(LinearStart, BaseAutoencoder):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
     hidden_layer_sizes : tuple of int, default=(128, 128, 128)
         Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
         no hidden layer.
@@ -136,6 +145,8 @@ class Autoencoder(LinearStart, BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
+    density_ : Pipeline or None
+        A scaler and the fitted `density`, if that is an estimator.
 
     See Also
     --------
@@ -171,6 +182,7 @@ class Autoencoder(LinearStart, BaseAutoencoder):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
+        **CodePenalty._parameter_constraints,
         **LinearStart._parameter_constraints,
         "input_noise": [Interval(Real, 0, None, closed="left")],
     }

@@ -7,40 +7,29 @@ anything else to this class.
 
 from __future__ import annotations
 
-import copy
 import functools
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
-    check_same_namespace,
     open_context,
     with_callbacks,
 )
-from sklearn_ae._fitting import by_chunks, fit_module
+from sklearn_ae._fitting import fit_module
+from sklearn_ae._inference import Inference
 from sklearn_ae._inputs import (
     Kind,
     check_callbacks,
-    check_codes,
-    check_count,
     check_rows,
-    check_weight,
-    kind_of,
 )
 from sklearn_ae._parameters import CodeParameters, TrainingParameters
-from sklearn_ae._state import PlainState, unchanged_on_error
+from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
@@ -52,11 +41,9 @@ LOG_ZERO = -30.0
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseAutoencoder(
     CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
+    Inference,
     TrainingParameters,
     CodeParameters,
-    PlainState,
 ):
     """Base of all autoencoders. Not to be used directly."""
 
@@ -108,10 +95,6 @@ class BaseAutoencoder(
         """Return the variant's own fitted attributes, numbers or tensors, from training rows."""
         return {}
 
-    def _check_targets(self, y: Any, n_samples: int) -> Any:
-        """Validate what to make of the rows. None: the rows themselves, whatever y is."""
-        return None
-
     def _rows_at_once(self, network: Network) -> int:
         """Say how many rows the loss may be judged on at a time."""
         return network.rows_at_once
@@ -124,10 +107,9 @@ class BaseAutoencoder(
         """Change how the training goes, where the shared parameters do not say it."""
         return training
 
-    @classmethod
-    def _has_plain_loss(cls) -> bool:
+    def _has_plain_loss(self) -> bool:
         """Say whether the loss is that of the reconstruction and nothing else."""
-        return cls._loss is BaseAutoencoder._loss
+        return type(self)._loss is BaseAutoencoder._loss
 
     # What hooks may use
 
@@ -301,219 +283,3 @@ class BaseAutoencoder(
             "_fitted_loss": self.loss,
             "_kind": kind.empty(),
         }
-
-    # Inference
-
-    def transform(self, X):
-        """Encode rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_components)
-            Their codes, in the floating-point type of `X`.
-        """
-        rows, kind, module = self._to_infer(X, "transform")
-        return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
-
-    def inverse_transform(self, Z):
-        """Decode codes.
-
-        Parameters
-        ----------
-        Z : {array-like, Tensor} of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data, in the floating-point type of `Z`.
-            Images and sequences come back in their own shape.
-        """
-        check_is_fitted(self)
-        check_same_namespace(Z, self, attribute="_kind", method="inverse_transform")
-        return self._decode(*check_codes(self, Z))
-
-    def reconstruct(self, X):
-        """Encode and decode rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        X_reconstructed : ndarray of the shape of `X`
-            Equal to ``inverse_transform(transform(X))``.
-        """
-        rows, kind, module = self._to_infer(X, "reconstruct")
-        result = by_chunks(
-            rows, lambda x: self._to_units(module, module(x)), module.network.rows_at_once
-        )
-        return kind.wrap(result.reshape(-1, *self.input_shape_))
-
-    def score_samples(self, X):
-        """Score each row: the higher, the more like the training rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,)
-            Minus the mean squared error of each row's reconstruction, in squared units of
-            `X`.
-        """
-        rows, kind, module = self._to_infer(X, "score_samples")
-        errors, counts = self._squared_errors(rows, module)
-        return kind.wrap(-errors / counts * module.scale.square())
-
-    def score(self, X, y=None, sample_weight=None):
-        """Fraction of variance explained.
-
-        ``1 - ||X - X'||^2 / ||X - mean(X)||^2``, with ``X'`` the reconstruction:
-        comparable with ``PCA.explained_variance_ratio_.sum()``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        score : float
-            At most 1; higher is better. Of rows that are all equal: 1 if they are
-            reconstructed, else 0.
-        """
-        rows, _, module = self._to_infer(X, "score", sample_weight, y)
-        errors, _ = self._squared_errors(rows, module)
-        weight = rows.take_weight(slice(0, len(rows)))
-        error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
-        return share_explained(error, float(spread(rows.targets or rows)[1].sum()))
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw new rows.
-
-        Codes are drawn from the Gaussian that has the mean and the covariance of the
-        training rows' codes, and decoded.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Fixes the draw.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data.
-        """
-        check_is_fitted(self)
-        check_count(n_samples, "n_samples")
-        codes = self._draw_codes(n_samples, check_random_state(random_state))
-        return self._decode(codes, kind_of(self._kind))
-
-    def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
-        """Draw codes from the Gaussian that describes those of the training rows."""
-        mean, factor, spread = (
-            getattr(self.module_, name).detach().cpu().double().numpy()
-            for name in ("code_mean", "code_factor", "code_spread")
-        )
-        codes = mean + random_state.standard_normal((n_samples, factor.shape[1])) @ factor.T
-        return codes + random_state.standard_normal(codes.shape) * spread
-
-    def _to_infer(
-        self, X: Any, method: str, sample_weight: Any = None, y: Any = None
-    ) -> tuple[Rows, Kind, AutoencoderModule]:
-        """Validate rows for a method of the fitted estimator."""
-        check_is_fitted(self)
-        check_same_namespace(X, self, attribute="_kind", method=method)
-        X, kind = check_rows(self, X, reset=False)
-        module = self._module_as(kind.dtype)
-        weight = check_weight(sample_weight, X.shape[0])
-        ragged = module.network.takes_missing
-        y = self._check_targets(y, X.shape[0])
-        device = module.center.device
-        targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
-        rows = Rows(X, weight, device, kind.dtype, ragged, targets)
-        return rows.standardized(module.center, module.scale, module.center.dtype), kind, module
-
-    def _module_as(self, dtype: torch.dtype) -> AutoencoderModule:
-        """Return the module in the precision of the data, a copy where that is another."""
-        module = self.module_
-        if module.center.device.type == "mps" or module.center.dtype == dtype:
-            return module
-        return copy.deepcopy(module).to(dtype)
-
-    def _to_units(self, module: AutoencoderModule, output: Tensor) -> Tensor:
-        """Turn outputs of the decoder into rows in the units of the training data."""
-        return get_loss(self._fitted_loss).mean(output) * module.scale + module.center
-
-    @torch.no_grad()
-    def _decode(self, Z: Any, kind: Kind) -> Any:
-        module = self._module_as(kind.dtype)
-        codes = Rows(Z, None, module.center.device, module.center.dtype)
-        result = by_chunks(
-            codes, lambda z: self._to_units(module, module.decode(z)), module.network.rows_at_once
-        )
-        return kind.wrap(result.reshape(-1, *self.input_shape_))
-
-    def _squared_errors(self, rows: Rows, module: AutoencoderModule) -> tuple[Tensor, Tensor]:
-        """Sum of each row's squared errors, in network units, and the number of its entries."""
-        targets = rows.targets or rows
-        sums, counts = [], []
-        with torch.no_grad():
-            for chunk in rows.chunks(module.network.rows_at_once):
-                target = targets.take(chunk)
-                restored = get_loss(self._fitted_loss).mean(module(rows.take(chunk)))
-                squares = (restored - target).square()
-                if rows.ragged:
-                    squares = squares.masked_fill(target.isnan(), 0.0)
-                sums.append(squares.sum(1))
-                counts.append((~target.isnan()).sum(1))
-        return torch.cat(sums), torch.cat(counts)
-
-    # What scikit-learn asks for
-
-    def get_feature_names_out(self, input_features=None):
-        """Name the columns of the code.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored, as by PCA.
-
-        Returns
-        -------
-        names : ndarray of shape (n_codes,)
-            The name of the class and a number for each component, or what the column tells the
-            decoder besides.
-        """
-        names = super().get_feature_names_out(input_features)
-        extra = self.module_.network.extra_names(self.input_shape_)
-        prefix = type(self).__name__.lower()
-        names[len(names) - len(extra) :] = [f"{prefix}_{name}" for name in extra]
-        return names
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.array_api_support = True
-        return tags

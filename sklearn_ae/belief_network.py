@@ -44,6 +44,11 @@ class DeepBeliefNetwork(Stack):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    density : "gaussian" or density estimator, default="gaussian"
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 2,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
@@ -135,6 +140,8 @@ class DeepBeliefNetwork(Stack):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
+    density_ : Pipeline or None
+        A scaler and the fitted `density`, if that is an estimator.
     layer_histories_ : list of list of dict
         For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
         free energies, which should stay near zero.

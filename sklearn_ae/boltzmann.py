@@ -13,13 +13,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.steps import ContrastiveStep
 from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._fitting import by_chunks
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import get_loss
@@ -62,6 +61,11 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     ----------
     n_components : int, default=256
         Size of the code. It may exceed the number of features.
+    density : "gaussian" or density estimator, default="gaussian"
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 2,000 rows at most, each component of the code standardised.
     alpha : float, default=0.0001
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
@@ -157,6 +161,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
+    density_ : Pipeline or None
+        A scaler and the fitted `density`, if that is an estimator.
 
     See Also
     --------

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.convolutional import ConvolutionalNetwork
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ConvolutionalAutoencoder(ConvolutionalNetwork, BaseAutoencoder):
+class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencoder):
     r"""Autoencoder of images and signals: filters that are the same at every place.
 
     Level :math:`l` of the encoder convolves and keeps the largest value of each window, and a
@@ -49,6 +50,11 @@ class ConvolutionalAutoencoder(ConvolutionalNetwork, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    density : "gaussian" or density estimator, default="gaussian"
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 2,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
@@ -93,6 +99,9 @@ class ConvolutionalAutoencoder(ConvolutionalNetwork, BaseAutoencoder):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
     image_shape : tuple of int, default=None
         Shape of an image, or of a signal: (height, width) or (length,), where the channels
         are what is left of a row; (height, width, n_channels), or (n_channels, height,
@@ -149,6 +158,8 @@ class ConvolutionalAutoencoder(ConvolutionalNetwork, BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
+    density_ : Pipeline or None
+        A scaler and the fitted `density`, if that is an estimator.
 
     See Also
     --------
@@ -188,6 +199,7 @@ class ConvolutionalAutoencoder(ConvolutionalNetwork, BaseAutoencoder):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
+        **CodePenalty._parameter_constraints,
         **ConvolutionalNetwork._parameter_constraints,
     }
 

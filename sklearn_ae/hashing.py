@@ -12,10 +12,9 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._compat import Interval, check_same_namespace
-from sklearn_ae._fitting import by_chunks
 from sklearn_ae._hamming import nearest_codes, pack_bits
 from sklearn_ae._inputs import Kind, _as_known, check_codes, check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
@@ -61,6 +60,11 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    density : "gaussian" or density estimator, default="gaussian"
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 2,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
@@ -153,6 +157,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
+    density_ : Pipeline or None
+        A scaler and the fitted `density`, if that is an estimator.
     packed_codes_ : ndarray of shape (n_samples, n_bytes), dtype uint8
         Packed codes of the training rows, those of weight zero included; of the last chunk after
         `partial_fit`.

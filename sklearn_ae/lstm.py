@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.lstm import LSTMNetwork
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LSTMAutoencoder(LSTMNetwork, BaseAutoencoder):
+class LSTMAutoencoder(CodePenalty, LSTMNetwork, BaseAutoencoder):
     r"""Recurrent autoencoder of sequences, of equal or of different lengths.
 
     An encoder reads the steps :math:`x_1, \dots, x_T` of a sequence, from the end by default,
@@ -46,6 +47,11 @@ class LSTMAutoencoder(LSTMNetwork, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    density : "gaussian" or density estimator, default="gaussian"
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 2,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
@@ -90,6 +96,9 @@ class LSTMAutoencoder(LSTMNetwork, BaseAutoencoder):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
     n_steps : int, default=None
         Number of steps of a flat row: its features are those of the first step, then those of
         the second and so on. None: as many as `n_channels` leaves. Arrays of shape
@@ -139,6 +148,8 @@ class LSTMAutoencoder(LSTMNetwork, BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
+    density_ : Pipeline or None
+        A scaler and the fitted `density`, if that is an estimator.
 
     See Also
     --------
@@ -178,6 +189,7 @@ class LSTMAutoencoder(LSTMNetwork, BaseAutoencoder):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
+        **CodePenalty._parameter_constraints,
         **LSTMNetwork._parameter_constraints,
     }
 

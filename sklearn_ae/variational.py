@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.random import make_generator, normal_from_keys, row_keys
-from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._fitting import by_chunks
+from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._inputs import check_count
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
@@ -56,6 +55,11 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     ----------
     n_components : int, default=2
         Size of the code. It may exceed the number of features.
+    density : {"prior", "gaussian"} or density estimator, default="prior"
+        Distribution of the codes, for `sample`: :math:`p(z)`; the Gaussian that has the mean and
+        the covariance of the training rows' codes; or what a clone of the given estimator makes
+        of them, such as ``GaussianMixture(10)`` of scikit-learn, which is closer to where codes
+        really are. It is fitted on 2,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
@@ -154,6 +158,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
+    density_ : Pipeline or None
+        A scaler and the fitted `density`, if that is an estimator.
     active_units_ : int
         Number of components whose posterior mean has a variance above 0.01 over the training
         rows.
@@ -191,6 +197,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     loss: ClassVar[property] = property(  # type: ignore[misc]
         lambda self: "squared_error" if self.likelihood == "gaussian" else "binary_crossentropy"
     )
+    density: Any = "prior"
     likelihood: str = "gaussian"
     variance: str | float = "learned"
     beta: float = 1.0
@@ -201,6 +208,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
         **NetworkChoice._parameter_constraints,
+        "density": [StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
         "likelihood": [StrOptions({"gaussian", "bernoulli"})],
         "variance": [
             StrOptions({"learned", "per_feature"}),
@@ -275,7 +283,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         }
 
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
-        return random_state.standard_normal((n_samples, self.n_components_))
+        if self.density == "prior":
+            return random_state.standard_normal((n_samples, self.n_components_))
+        return super()._draw_codes(n_samples, random_state)
 
     def posterior(self, X):
         """Mean and standard deviation of the codes of each row.

@@ -313,3 +313,12 @@ class Batches:
             return draw.normal_(std=self.noise_level, generator=self.noise)
         distinct = draw[: int(self._twins.max()) + 1]
         return distinct.normal_(std=self.noise_level, generator=self.noise)[self._twins]
+
+
+@torch.no_grad()
+def by_chunks(
+    rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0
+) -> Tensor:
+    """Apply ``function`` to one piece of the rows after another; join along ``dim``."""
+    results = [function(rows.take(chunk)) for chunk in rows.chunks(at_most)]
+    return results[0] if len(results) == 1 else torch.cat(results, dim)

@@ -130,7 +130,7 @@ class Progress(Callback):
         last = net.history[-1]
         shown = {name: last[name] for name in ("train_loss", "valid_loss") if name in last}
         self.bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
-        self.bar.update()
+        self.bar.update(len(net.history) - self.bar.n)
 
     def close(self) -> None:
         """Leave the bar where it is, also after an error."""

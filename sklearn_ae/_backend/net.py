@@ -186,7 +186,9 @@ class AutoencoderNet(NeuralNet):
         data = {"dataset_train": batches.rows, "dataset_valid": None}
         if self.held_out is not None:
             data["dataset_valid"] = self.held_out.rows
-        for epoch in range(self.plan.max_iter):
+        for epoch in range(len(self.history), self.plan.max_iter):  # some may be done
+            if self.stop_training:
+                break
             self.notify("on_epoch_begin", **data)
             if not all(parameter.requires_grad for parameter in self.module_.parameters()):
                 raise ValueError("callbacks that freeze parameters (Freezer) are not supported.")
@@ -198,8 +200,6 @@ class AutoencoderNet(NeuralNet):
                 self.history.record("valid_score", self.validation.score)
             self.notify("on_epoch_end", **data)
             self._check_finite()
-            if self.stop_training:
-                break
 
     def _train_epoch(
         self, batches: Batches, epoch: int, tell_batches: bool, own_schedule: bool

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._backend.batches import CHUNK_ROWS, Batches, Rows
+from sklearn_ae._backend.checkpoint import FitCheckpoint
 from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import make_generator
@@ -54,6 +55,10 @@ class Training:
         ``(flat, generator)`` to a step of the variant's own, in place of the gradient of `loss`.
     momentum : float or None
         Of gradient descent. None: Adam.
+    checkpoint : FitCheckpoint or None
+        Where to keep the state between epochs.
+    identity : str
+        The estimator and its parameters, by which a checkpoint is known again.
     """
 
     module: TrainableModule
@@ -83,6 +88,8 @@ class Training:
     state: dict[str, Any] | None = None
     make_step: Callable[[FlatParameters, torch.Generator], Step] | None = None
     momentum: float | None = None
+    checkpoint: FitCheckpoint | None = None
+    identity: str = ""
 
 
 @dataclass
@@ -136,6 +143,12 @@ def train(training: Training) -> Trained:
     listeners = [best, *training.callbacks]
     if training.progress is not None:
         listeners.insert(1, Progress(training.max_iter, training.progress))
+    generators = {"shuffle": shuffle, "noise": noise}
+    if training.checkpoint is not None:
+        from sklearn_ae._backend.saver import Saver
+
+        shown = [training.rows, training.held_out]
+        listeners.append(Saver(training.checkpoint, training.identity, best, generators, shown))
     plan = Plan(
         step=_choose_step(training, flat, noise),
         judge=training.judge and functools.partial(training.judge, training.module),
@@ -151,7 +164,7 @@ def train(training: Training) -> Trained:
     net = AutoencoderNet(training.module, flat, plan, listeners)
     net.initialize()
     if training.state is not None:
-        _restore(training.state, net.optimizer_, flat, shuffle, noise)
+        _restore(training.state, net.optimizer_, flat, generators)
     size = training.batch_size
     if isinstance(size, str):
         size = auto_batch_size(len(training.rows))
@@ -174,7 +187,7 @@ def train(training: Training) -> Trained:
         [_plain(epoch) for epoch in net.history],
         float(best.best_loss),
         best.kept_epoch,
-        _save(net.optimizer_, flat, shuffle, noise),
+        _save(net.optimizer_, flat, generators),
     )
 
 
@@ -217,13 +230,11 @@ def _plain(epoch: dict[str, Any]) -> dict[str, float]:
 def _save(
     optimizer: torch.optim.Optimizer,
     flat: FlatParameters,
-    shuffle: torch.Generator,
-    noise: torch.Generator,
+    generators: dict[str, torch.Generator],
 ) -> dict[str, Any]:
     state = {
         name: value.detach().cpu().numpy() for name, value in optimizer.state[flat.values].items()
     }
-    generators = {"shuffle": shuffle, "noise": noise}
     return state | {name: g.get_state().cpu().numpy() for name, g in generators.items()}
 
 
@@ -231,11 +242,10 @@ def _restore(
     state: dict[str, Any],
     optimizer: torch.optim.Optimizer,
     flat: FlatParameters,
-    shuffle: torch.Generator,
-    noise: torch.Generator,
+    generators: dict[str, torch.Generator],
 ) -> None:
     for name, value in optimizer.state[flat.values].items():
         value.copy_(torch.from_numpy(np.array(state[name])))
-    shuffle.set_state(torch.from_numpy(np.array(state["shuffle"])))
-    if len(state["noise"]) == len(noise.get_state()):  # another device has another format
-        noise.set_state(torch.from_numpy(np.array(state["noise"])))
+    for name, generator in generators.items():
+        if len(state[name]) == len(generator.get_state()):  # another device has another format
+            generator.set_state(torch.from_numpy(np.array(state[name])))

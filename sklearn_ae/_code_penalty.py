@@ -1,0 +1,46 @@
+"""The plain objective: reconstruction, and if asked an L2 penalty on the code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from sklearn_ae._compat import Interval
+from sklearn_ae.networks._module import AutoencoderModule
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CodePenalty:
+    """A penalty that makes codes gather at the origin.
+
+    With it, weight decay and a density fitted on the codes, an autoencoder generates without a
+    prior (Ghosh et al., 2020, From variational to deterministic autoencoders, ICLR).
+    """
+
+    code_alpha: float = 0.0
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "code_alpha": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def _has_plain_loss(self) -> bool:
+        return not self.code_alpha
+
+    def _loss(
+        self,
+        module: AutoencoderModule,
+        X: Tensor,
+        y: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        code = module.encode(X)
+        output, target = module.decode(code), X if y is None else y
+        terms = {"reconstruction": self._compare(module, output, target)}  # type: ignore[attr-defined]
+        if self.code_alpha:
+            # Past the components stand places and maps, which are not the code's to shrink.
+            own = code[:, : module.n_components]
+            terms["code"] = self.code_alpha * own.square().mean(1)
+        return terms

@@ -1,0 +1,258 @@
+"""Fits that were stopped go on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from instances import INSTANCES, SUPERVISED, name_of
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+
+from sklearn_ae import Autoencoder, FitCheckpoint
+from sklearn_ae._backend import files
+from sklearn_ae._backend.checkpoint import read_checkpoint
+from sklearn_ae._backend.net import AutoencoderNet
+
+PIXELS = slice(16, 32)
+
+
+@pytest.fixture
+def epochs(monkeypatch):
+    """Count the epochs of all runs of all fits; at number ``stop_at`` the user loses patience."""
+
+    class Epochs:
+        done, stop_at = 0, 0
+
+        def forget(self, stop_at=0):
+            self.done, self.stop_at = 0, stop_at
+
+    counter, train_epoch = Epochs(), AutoencoderNet._train_epoch
+
+    def counting(*given):
+        if counter.stop_at and counter.done == counter.stop_at:
+            raise KeyboardInterrupt
+        counter.done += 1
+        return train_epoch(*given)
+
+    monkeypatch.setattr(AutoencoderNet, "_train_epoch", counting)
+    return counter
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:120, PIXELS], y[:120]
+
+
+def same_fit(one, other, X):
+    """Whether two fitted estimators are the same in all that they do and tell."""
+    method = "predict" if hasattr(one, "predict") else "reconstruct"
+    np.testing.assert_array_equal(one.transform(X), other.transform(X))
+    np.testing.assert_array_equal(getattr(one, method)(X), getattr(other, method)(X))
+    for name in ("history_", "loss_curve_", "best_epoch_", "n_iter_", "validation_scores_"):
+        assert getattr(one, name) == getattr(other, name), name
+
+
+@pytest.mark.parametrize("estimator", INSTANCES + SUPERVISED, ids=name_of)
+def test_a_stopped_fit_goes_on_to_the_same_weights(estimator, digits, tmp_path, epochs):
+    X, y = digits
+    whole = clone(estimator).set_params(random_state=0).fit(X, y)
+    n_epochs = epochs.done
+    stopped = clone(whole).set_params(callbacks=[FitCheckpoint(tmp_path, every=1)])
+    n_done = max(1, round(0.6 * n_epochs))
+    epochs.forget(stop_at=n_done)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(X, y)
+    assert list(tmp_path.iterdir())
+    epochs.forget()
+    again = clone(stopped).fit(X, y)
+    assert epochs.done == n_epochs - n_done  # whichever layer they belong to
+    same_fit(again, whole, X)
+    assert not list(tmp_path.iterdir())
+
+
+def test_patience_and_best_weights_go_on(digits, tmp_path, epochs):
+    """Stopped between the best epoch and the end of patience."""
+    X, _ = digits
+    params = {"learning_rate": "constant", "learning_rate_init": 0.03, "n_iter_no_change": 5}
+    whole = Autoencoder(3, init="random", max_iter=200, random_state=0, **params).fit(X)
+    assert whole.best_epoch_ + 2 < epochs.done < 200
+    stopped = clone(whole).set_params(callbacks=[FitCheckpoint(tmp_path, every=1)])
+    epochs.forget(stop_at=whole.best_epoch_ + 2)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(X)
+    epochs.forget()
+    same_fit(stopped.fit(X), whole, X)
+
+
+def test_files_are_written_every_so_many_epochs(digits, tmp_path, epochs):
+    X, _ = digits
+    model = Autoencoder(max_iter=20, random_state=0, callbacks=[FitCheckpoint(tmp_path, every=5)])
+    epochs.forget(stop_at=13)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    epochs.forget()
+    model.fit(X)
+    assert epochs.done == 10
+
+
+SCRIPT = """
+import sys
+from sklearn.datasets import load_digits
+from sklearn_ae import Autoencoder, FitCheckpoint
+X = load_digits().data
+autoencoder = Autoencoder(
+    5, max_iter=int(sys.argv[2]), random_state=0, callbacks=[FitCheckpoint(sys.argv[1], every=2)]
+)
+print("begins", flush=True)
+autoencoder.fit(X)
+"""
+
+
+def test_a_killed_process_loses_nothing_but_time(tmp_path):
+    """SIGKILL cannot be caught: what is left is what the files hold."""
+    epochs = "2000"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, tmp_path, epochs], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begins\n"
+    limit = time.monotonic() + 60
+    while not list(tmp_path.glob("*.safetensors")) and time.monotonic() < limit:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    (file,) = tmp_path.glob("*.safetensors")
+    X = load_digits().data
+    # As many epochs as the killed fit had planned: the schedule is a part of what is fitted.
+    n_done = len(read_checkpoint(file)[1]["history"])
+    assert 0 < n_done < 2000
+    model = Autoencoder(5, max_iter=2000, random_state=0)
+
+    class Stop(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.stop_training |= len(net.history) >= n_done + 6
+
+    again = clone(model).set_params(callbacks=[FitCheckpoint(tmp_path), Stop()]).fit(X)
+    whole = clone(model).set_params(callbacks=[Stop()]).fit(X)
+    same_fit(again, whole, X)
+
+
+def test_other_data_or_parameters_start_anew(digits, tmp_path, epochs):
+    X, _ = digits
+    checkpoint = FitCheckpoint(tmp_path, every=1)
+    model = Autoencoder(2, max_iter=6, random_state=0, loss="binary_crossentropy")
+    X = X / 16
+
+    def stopped(**params):
+        fit = clone(model).set_params(callbacks=[checkpoint], **params)
+        epochs.forget(stop_at=3)
+        with pytest.raises(KeyboardInterrupt):
+            fit.fit(X)
+        epochs.forget()
+
+    stopped()
+    stopped(learning_rate_init=0.01)
+    stopped(random_state=1)
+    stopped(max_iter=7)
+    assert len(list(tmp_path.iterdir())) == 4
+    X = X.copy()
+    X[-1, -1] += 0.01  # a single pixel
+    stopped()
+    assert len(list(tmp_path.iterdir())) == 5
+    same_fit(clone(model).set_params(callbacks=[checkpoint]).fit(X), clone(model).fit(X), X)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_search_shares_a_folder(digits, tmp_path):
+    X, _ = digits
+    model = Autoencoder(
+        2, max_iter=4, random_state=0, callbacks=[FitCheckpoint(tmp_path, every=2)]
+    )
+    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2).fit(X)
+    plain = GridSearchCV(clone(model).set_params(callbacks=None), {"n_components": [1, 2]}, cv=2)
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], plain.fit(X).cv_results_["mean_test_score"]
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_repeated_is_refused(digits, tmp_path):
+    X, _ = digits
+    model = Autoencoder(2, max_iter=2, callbacks=[FitCheckpoint(tmp_path)])
+    with pytest.raises(ValueError, match="FitCheckpoint needs an integer random_state, got None"):
+        model.fit(X)
+    model.set_params(random_state=np.random.RandomState(0))
+    with pytest.raises(ValueError, match="FitCheckpoint needs an integer random_state"):
+        model.fit(X)
+    model.set_params(random_state=0)
+    for callback in (LRScheduler(), EarlyStopping()):
+        model.set_params(callbacks=[FitCheckpoint(tmp_path), callback])
+        with pytest.raises(ValueError, match=f"the state of {type(callback).__name__}"):
+            model.fit(X)
+    model.set_params(callbacks=[FitCheckpoint(tmp_path), FitCheckpoint(tmp_path)])
+    with pytest.raises(ValueError, match="one FitCheckpoint"):
+        model.fit(X)
+    model.set_params(callbacks=[FitCheckpoint(tmp_path, every=0)])
+    with pytest.raises(ValueError, match="every must be a positive integer, got 0"):
+        model.fit(X)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "other", "noise"])
+def test_a_damaged_file_is_named(damage, digits, tmp_path, epochs):
+    X, _ = digits
+    model = Autoencoder(2, max_iter=4, random_state=0)
+    checkpoint = FitCheckpoint(tmp_path, every=1)
+    epochs.forget(stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(callbacks=[checkpoint]).fit(X)
+    epochs.forget()
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    noise = np.random.default_rng(0).bytes(500)
+    changed = {
+        "empty": b"",
+        "short": content[:-10],
+        "other": content.replace(b"module.center", b"module.middle"),
+        "noise": noise,
+    }
+    file.write_bytes(changed[damage])
+    with pytest.raises(ValueError, match=rf"{file.name} is not a whole checkpoint; delete it"):
+        clone(model).set_params(callbacks=[checkpoint]).fit(X)
+
+
+def test_a_full_disk_does_not_end_the_fit(digits, tmp_path, monkeypatch):
+    X, _ = digits
+
+    def no_space(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", no_space)
+    model = Autoencoder(2, max_iter=2, random_state=0)
+    with pytest.warns(RuntimeWarning, match="No space left on device.*goes on without"):
+        fitted = clone(model).set_params(callbacks=[FitCheckpoint(tmp_path, every=1)]).fit(X)
+    assert not list(tmp_path.iterdir())
+    same_fit(fitted, clone(model).fit(X), X)
+
+
+def test_files_are_old_or_new(tmp_path, monkeypatch):
+    path = Path(tmp_path) / "file"
+    files.write_atomically(path, b"old")
+
+    def killed(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
