@@ -1,6 +1,7 @@
 """Fits that were stopped go on as if nothing had happened."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from instances import INSTANCES, SUPERVISED, name_of
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
@@ -58,6 +60,39 @@ def same_fit(one, other, X):
     np.testing.assert_array_equal(getattr(one, method)(X), getattr(other, method)(X))
     for name in ("history_", "loss_curve_", "best_epoch_", "n_iter_", "validation_scores_"):
         assert getattr(one, name) == getattr(other, name), name
+
+
+# The number of active units falls over the first half of a fit: half a fit has another half.
+WITHOUT_COURSE = [each for each in INSTANCES if getattr(each, "sparsity", None) != "topk"]
+
+
+@pytest.mark.parametrize("estimator", WITHOUT_COURSE, ids=name_of)
+def test_parts_make_up_the_whole(estimator, digits):
+    """Twice as many epochs, or as many twice; a pickle in between does not matter."""
+    X, _ = digits
+    model = clone(estimator).set_params(
+        random_state=0, learning_rate="constant", early_stopping=False, max_iter=6
+    )
+    if hasattr(model, "kl_warm_up"):
+        model.set_params(kl_warm_up=0.0)
+    whole = clone(model).fit(X)
+    parts = clone(model).set_params(max_iter=3, warm_start=True).fit(X)
+    parts = pickle.loads(pickle.dumps(parts)).fit(X)
+    np.testing.assert_array_equal(parts.transform(X), whole.transform(X))
+    np.testing.assert_array_equal(parts.reconstruct(X), whole.reconstruct(X))
+    assert parts.loss_curve_ == whole.loss_curve_
+
+
+@pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
+def test_passes_go_on_after_a_pickle(estimator, digits):
+    X, _ = digits
+    chunks = [X[:40], X[40:80], X[80:], X[:60]]
+    whole, parts = (clone(estimator).set_params(random_state=0) for _ in range(2))
+    for chunk in chunks:
+        whole.partial_fit(chunk)
+        parts = pickle.loads(pickle.dumps(parts)).partial_fit(chunk)
+    np.testing.assert_array_equal(parts.transform(X), whole.transform(X))
+    assert parts.history_ == whole.history_
 
 
 @pytest.mark.parametrize("estimator", INSTANCES + SUPERVISED, ids=name_of)
@@ -177,7 +212,8 @@ def test_a_search_shares_a_folder(digits, tmp_path):
     model = Autoencoder(
         2, max_iter=4, random_state=0, callbacks=[FitCheckpoint(tmp_path, every=2)]
     )
-    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2).fit(X)
+    with parallel_config("threading"):
+        search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2).fit(X)
     plain = GridSearchCV(clone(model).set_params(callbacks=None), {"n_components": [1, 2]}, cv=2)
     np.testing.assert_array_equal(
         search.cv_results_["mean_test_score"], plain.fit(X).cv_results_["mean_test_score"]

@@ -1,0 +1,114 @@
+"""
+Drawing new digits
+==================
+
+Three autoencoders draw digits that nobody wrote, a classifier says what it takes them for,
+and two digits are turned into one another. The data are scikit-learn's handwritten digits,
+8 x 8 pixels each.
+"""
+
+# %%
+# Where new codes come from
+# -------------------------
+# A variational autoencoder is trained so that codes are close to a standard normal, which is what
+# it draws from. Afterwards a mixture of Gaussians may be fitted to the codes, which is closer to
+# where they really are. The mixture makes a generator of a plain autoencoder, too; a penalty
+# on the code keeps its codes together, with few holes in between.
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.metrics import pairwise_distances
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+
+from sklearn_ae import Autoencoder, VariationalAutoencoder
+from sklearn_ae.plotting import LatentTraversalDisplay
+
+output = Path("demo_output")
+output.mkdir(exist_ok=True)
+
+X, y = load_digits(return_X_y=True)
+rows, held_out, labels, _ = train_test_split(X, y, test_size=400, random_state=0, stratify=y)
+
+mixture = GaussianMixture(20, reg_covar=1e-3)
+models = {
+    "VAE, prior": VariationalAutoencoder(10, max_iter=150, random_state=0),
+    "VAE, mixture": VariationalAutoencoder(10, max_iter=150, density=mixture, random_state=0),
+    "autoencoder, mixture": Autoencoder(
+        10, code_alpha=0.01, density=mixture, init="random", max_iter=150, random_state=0
+    ),
+}
+drawn = {
+    name: model.fit(rows).sample(1000, random_state=0).clip(0, 16)
+    for name, model in models.items()
+}
+random = np.random.default_rng(0)
+gaussian = random.multivariate_normal(rows.mean(axis=0), np.cov(rows.T), 1000).clip(0, 16)
+drawn = {"Gaussian of the pixels": gaussian, **drawn}
+
+# %%
+# Are they digits?
+# ----------------
+# A classifier that has only seen real digits is asked; it is sure of a digit where its
+# probability is 80 % or more. The energy distance to held-out digits is small if draws lie where
+# real digits do, and as often.
+
+classifier = MLPClassifier((100,), max_iter=500, random_state=0).fit(rows, labels)
+
+
+def energy_distance(A, B):
+    """Mean distance between the samples, less those within."""
+    within = [pairwise_distances(part).sum() / len(part) / (len(part) - 1) for part in (A, B)]
+    return 2 * pairwise_distances(A, B).mean() - sum(within)
+
+
+for name, images in {**drawn, "held-out digits": held_out}.items():
+    probabilities = classifier.predict_proba(images)
+    counts = np.bincount(probabilities.argmax(axis=1), minlength=10)
+    print(
+        f"{name:22} sure of {(probabilities.max(axis=1) >= 0.8).mean():4.0%}, "
+        f"each digit at least {counts.min() / len(images):3.0%}, "
+        f"energy distance {energy_distance(images, held_out):6.3f}"
+    )
+
+figure, axes = plt.subplots(5, 14, figsize=(9, 3.4), layout="constrained")
+for line, (name, images) in zip(axes, {**drawn, "held out": held_out}.items(), strict=True):
+    for cell, image in zip(line, images, strict=False):
+        cell.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+        cell.set(xticks=[], yticks=[])
+    line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+figure.savefig(output / "generation.png", dpi=120)
+
+# %%
+# From one digit to another
+# -------------------------
+# ``interpolate`` decodes the codes on the way from one row to another. Half-way between the pixels
+# both digits are seen at once; half-way between the codes there is one, if any.
+
+ends = [[np.flatnonzero(labels == digit)[0] for digit in pair] for pair in ((3, 8), (1, 7))]
+first, last = np.transpose(ends)
+ways = {
+    "codes": models["VAE, prior"].interpolate(rows[first], rows[last], n_steps=9),
+    "pixels": np.linspace(rows[first], rows[last], 9, axis=1),
+}
+figure, axes = plt.subplots(4, 9, figsize=(7, 3.3), layout="constrained")
+for number, line in enumerate(axes):
+    name = ("codes", "pixels")[number % 2]
+    for cell, image in zip(line, ways[name][number // 2], strict=True):
+        cell.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+        cell.set(xticks=[], yticks=[])
+    line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+figure.savefig(output / "interpolation.png", dpi=120)
+
+# %%
+# All codes of two numbers
+# ------------------------
+# A code of two numbers can be looked at as a whole.
+
+plane = VariationalAutoencoder(2, max_iter=100, random_state=0).fit(rows)
+display = LatentTraversalDisplay.from_estimator(plane, rows, image_shape=(8, 8))
+display.figure_.savefig(output / "plane_of_codes.png", dpi=120)
