@@ -93,9 +93,6 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
-    code_alpha : float, default=0.0
-        Strength of the L2 penalty on the code: the factor of the mean square of its components,
-        in the loss. Codes then gather at the origin.
     hidden_layer_sizes : tuple of int, default=(128, 128, 128)
         Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
         no hidden layer.
@@ -109,6 +106,9 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         ``"random"`` leaves them out, and other networks have none. Under
         ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link, only the
         encoder's linear map is PCA's.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
     input_noise : float, default=0.2
         Standard deviation of Gaussian noise on what the encoder sees while it is trained, in
         units of the data's overall standard deviation. It keeps the encoder smooth, which

@@ -99,9 +99,6 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencode
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
-    code_alpha : float, default=0.0
-        Strength of the L2 penalty on the code: the factor of the mean square of its components,
-        in the loss. Codes then gather at the origin.
     image_shape : tuple of int, default=None
         Shape of an image, or of a signal: (height, width) or (length,), where the channels
         are what is left of a row; (height, width, n_channels), or (n_channels, height,
@@ -126,6 +123,9 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencode
         What the decoder fills a window with: the same value throughout; a pattern that is
         learnt, by a transposed convolution; or the value at the place where pooling found it
         and zeros elsewhere. With ``"switches"`` these places are part of the code.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
 
     Attributes
     ----------

@@ -96,9 +96,6 @@ class LSTMAutoencoder(CodePenalty, LSTMNetwork, BaseAutoencoder):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
-    code_alpha : float, default=0.0
-        Strength of the L2 penalty on the code: the factor of the mean square of its components,
-        in the loss. Codes then gather at the origin.
     n_steps : int, default=None
         Number of steps of a flat row: its features are those of the first step, then those of
         the second and so on. None: as many as `n_channels` leaves. Arrays of shape
@@ -116,6 +113,9 @@ class LSTMAutoencoder(CodePenalty, LSTMNetwork, BaseAutoencoder):
     reverse : bool, default=True
         Whether the encoder reads a sequence from its end, so that what it has read last is
         what the decoder writes first. Training then takes far fewer epochs.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
 
     Attributes
     ----------

@@ -104,9 +104,6 @@ class RecursiveAutoencoder(CodePenalty, RecursiveNetwork, BaseAutoencoder):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
-    code_alpha : float, default=0.0
-        Strength of the L2 penalty on the code: the factor of the mean square of its components,
-        in the loss. Codes then gather at the origin.
     n_steps : int, default=None
         Number of steps of a flat row: its features are those of the first step, then those of
         the second and so on. None: as many as `n_channels` leaves. Arrays of shape
@@ -122,6 +119,9 @@ class RecursiveAutoencoder(CodePenalty, RecursiveNetwork, BaseAutoencoder):
         first two steps, then their parent and the third and so on. ``"greedy"``: the two
         neighbours, in each sequence, that their parent restores best. Only ``"greedy"`` lets
         the tree depend on the row, and only its codes have columns beyond the components.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
 
     Attributes
     ----------

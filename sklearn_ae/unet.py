@@ -105,9 +105,6 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
         Whether to show a progress bar with the loss and the time left.
-    code_alpha : float, default=0.0
-        Strength of the L2 penalty on the code: the factor of the mean square of its components,
-        in the loss. Codes then gather at the origin.
     image_shape : tuple of int, default=None
         Shape of an image, or of a signal: (height, width) or (length,), where the channels
         are what is left of a row; (height, width, n_channels), or (n_channels, height,
@@ -126,6 +123,9 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    code_alpha : float, default=0.0
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
 
     Attributes
     ----------
