@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.random import make_generator, normal_from_keys, row_keys
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
-from sklearn_ae._inputs import check_count
+from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import gaussian_divergence
@@ -286,6 +288,44 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         if self.density == "prior":
             return random_state.standard_normal((n_samples, self.n_components_))
         return super()._draw_codes(n_samples, random_state)
+
+    @torch.no_grad()
+    def sample(self, n_samples=1, random_state=None, noise=False):
+        """Draw new rows.
+
+        Codes are drawn from the distribution that `density` chooses, and decoded.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Fixes the draw.
+        noise : bool, default=False
+            Whether to draw the rows from :math:`p(x | z)`, as the model has it, bits under
+            ``likelihood="bernoulli"``. If False they are its means: smooth pictures, which vary
+            less than the data.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training data.
+        """
+        check_is_fitted(self)
+        check_count(n_samples, "n_samples")
+        random_state = check_random_state(random_state)
+        kind = kind_of(self._kind)
+        rows = self._decoded(self._draw_codes(n_samples, random_state), kind)
+        if noise and self.likelihood == "bernoulli":
+            uniform = torch.from_numpy(random_state.random_sample(rows.shape)).to(rows)
+            rows = (uniform < rows).to(rows.dtype)
+        elif noise:
+            module = self.module_
+            assert isinstance(module, VariationalModule)
+            std = (0.5 * module.log_variance).exp() * module.scale
+            drawn = torch.from_numpy(random_state.standard_normal(rows.shape)).to(rows)
+            rows = rows + drawn * std.to(rows).expand(rows[0].numel()).view(rows.shape[1:])
+        return kind.wrap(rows)
 
     def posterior(self, X):
         """Mean and standard deviation of the codes of each row.

@@ -200,3 +200,30 @@ def test_no_penalty_takes_the_same_path_as_before():
     assert set(model.history_[0]) == {
         "epoch", "reconstruction", "train_loss", "valid_loss", "valid_score",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("variance", ["learned", "per_feature"])
+def test_noisy_draws_have_the_variance_of_the_model(variance):
+    """What the code does not explain is added to the means, each feature's own share if asked."""
+    random = np.random.default_rng(0)
+    spreads = np.array([0.5, 0.5, 1.0])
+    X = random.normal(size=(500, 1)) @ [[3.0, 1.0, 2.0]] + random.normal(size=(500, 3)) * spreads
+    model = VariationalAutoencoder(
+        1, variance=variance, hidden_layer_sizes=(), activation="identity", random_state=0
+    ).fit(X)
+    means, rows = (model.sample(20_000, random_state=1, noise=noise) for noise in (False, True))
+    noise = (rows - means).reshape(-1, 3)
+    expected = np.broadcast_to(model.noise_variance_, 3)
+    np.testing.assert_allclose(noise.var(axis=0), expected, rtol=0.05)
+    np.testing.assert_allclose(np.corrcoef(noise.T), np.eye(3), atol=0.03)
+    together = np.cov(means.T) + np.diag(expected)
+    np.testing.assert_allclose(np.cov(rows.T), together, atol=0.03 * together.max())
+
+
+def test_noisy_draws_of_bits_are_bits():
+    X = load_digits().images[:100] / 16
+    model = VariationalAutoencoder(2, likelihood="bernoulli", max_iter=20, random_state=0).fit(X)
+    means, bits = (model.sample(4000, random_state=1, noise=noise) for noise in (False, True))
+    assert bits.shape == means.shape == (4000, 8, 8)
+    assert set(np.unique(bits)) == {0.0, 1.0}
+    np.testing.assert_allclose(bits.mean(axis=0), means.mean(axis=0), atol=0.04)

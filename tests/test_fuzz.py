@@ -1,0 +1,288 @@
+"""Any parameters, any data: a right result, or an error that names the culprit.
+
+The normal run tries 2,000 cases; ``make fuzz`` sets ``SKLEARN_AE_FUZZ`` to the number of another
+run. A case that fails is shown in its smallest form, and tried again first the next time.
+"""
+
+import os
+import re
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.utils._param_validation import Interval, Options
+
+from sklearn_ae import (
+    Autoencoder,
+    AutoencoderOutlierDetector,
+    ContractiveAutoencoder,
+    ConvolutionalAutoencoder,
+    DeepBeliefNetwork,
+    DenoisingAutoencoder,
+    LSTMAutoencoder,
+    RecursiveAutoencoder,
+    RestrictedBoltzmannMachine,
+    SemanticHashing,
+    SparseAutoencoder,
+    StackedAutoencoder,
+    StackedAutoencoderClassifier,
+    StackedAutoencoderRegressor,
+    UNetAutoencoder,
+    VariationalAutoencoder,
+)
+from sklearn_ae.networks import (
+    ConvolutionalNetwork,
+    DenseNetwork,
+    LSTMNetwork,
+    RecursiveNetwork,
+    UNetNetwork,
+)
+
+SEARCHED = [
+    Autoencoder,
+    SparseAutoencoder,
+    DenoisingAutoencoder,
+    ContractiveAutoencoder,
+    VariationalAutoencoder,
+    ConvolutionalAutoencoder,
+    UNetAutoencoder,
+    LSTMAutoencoder,
+    RecursiveAutoencoder,
+    StackedAutoencoder,
+    DeepBeliefNetwork,
+    SemanticHashing,
+    RestrictedBoltzmannMachine,
+    StackedAutoencoderClassifier,
+    StackedAutoencoderRegressor,
+    AutoencoderOutlierDetector,
+]
+EXAMPLES = int(os.environ.get("SKLEARN_AE_FUZZ", 2000)) // len(SEARCHED) + 1
+
+# Small enough for thousands of fits; what is searched replaces them.
+SMALL = {
+    "max_iter": 2,
+    "hidden_layer_sizes": (4,),
+    "pretraining_max_iter": 1,
+    "channels": (2,),
+    "hidden_size": 3,
+    "estimator": Autoencoder(1, hidden_layer_sizes=(3,), max_iter=2),
+    "n_estimators": 2,
+    "random_state": 0,
+}
+
+JUNK = st.sampled_from(
+    [
+        *(None, True, -1, 0, 0.5, 3, 1e-30, 1e30, -0.1, float("nan"), float("inf"), "junk", ""),
+        *((), [], (0,), (2, -1), (3, 2), (2.5,), ("a",), {}, np.int64(2), np.float32(0.25)),
+        *(np.array([1, 2]), object(), len, Autoencoder, Autoencoder(2), DenseNetwork()),
+    ]
+)
+
+# What says how long to compute: not to be drawn as large as it may be.
+LONG = {
+    "max_iter", "pretraining_max_iter", "n_steps", "n_chains", "n_importance_samples", "n_layers",
+    "n_estimators", "n_projections",
+}  # fmt: skip
+
+SPECIAL = {
+    "hidden_layer_sizes": st.lists(st.integers(1, 6), max_size=3).map(tuple),
+    "channels": st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple),
+    "network": st.sampled_from(
+        [
+            None,
+            DenseNetwork(hidden_layer_sizes=()),
+            ConvolutionalNetwork(channels=(2,)),
+            ConvolutionalNetwork(channels=(1, 2), unpooling="switches", pool_size=3),
+            UNetNetwork(channels=(2,)),
+            LSTMNetwork(hidden_size=2),
+            RecursiveNetwork(hidden_size=2, tree="left"),
+        ]
+    ),
+    "density": st.sampled_from(["gaussian", "prior", GaussianMixture(2), LogisticRegression()]),
+    "image_shape": st.sampled_from([None, (2, 2), (4,), (2, 1), (1, 2, 2), (3, 3), (-2, -2)]),
+    "n_timesteps": st.sampled_from([None, 1, 2, 4, 5]),
+    "head": st.sampled_from([None, LogisticRegression()]),
+    "autoencoder": st.sampled_from([None, Autoencoder(2, max_iter=1), SparseAutoencoder(3)]),
+    "estimator": st.sampled_from([None, Autoencoder(1, max_iter=2), LogisticRegression()]),
+    "callbacks": st.sampled_from([None, []]),
+    "device": st.sampled_from(["auto", "cpu", "cuda:7", "mps", "nowhere"]),
+    "random_state": st.integers(0, 10),
+    "verbose": st.just(False),
+}
+
+
+def allowed(name, constraints):
+    """Values that the constraints of a parameter admit, as far as they can be drawn."""
+    if name in SPECIAL:
+        return SPECIAL[name]
+    draws = []
+    for constraint in constraints:
+        if isinstance(constraint, Options):
+            draws.append(st.sampled_from(sorted(constraint.options, key=str)))
+        elif isinstance(constraint, Interval):
+            draws.append(_inside(name, constraint))
+        elif constraint == "boolean":
+            draws.append(st.booleans())
+        elif constraint is None:
+            draws.append(st.none())
+    return st.one_of(draws) if draws else JUNK
+
+
+def _inside(name, interval):
+    low = -5 if interval.left is None else interval.left
+    high = low + 6 if interval.right is None else interval.right
+    if issubclass(int, interval.type):
+        return st.integers(int(low), int(min(high, low + (3 if name in LONG else 20))))
+    return st.floats(
+        float(low),
+        float(high),
+        exclude_min=interval.closed in ("right", "neither"),
+        exclude_max=interval.closed in ("left", "neither") and interval.right is not None,
+        width=32,
+    )
+
+
+NUMBERS = st.one_of(
+    st.floats(-3, 3, width=32),
+    st.sampled_from([0.0, -0.0, 1.0, 1e-30, 1e-160, 1e5, 1e19, 1e38, 1e160, 1e300]),
+)
+EVIL = st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+@st.composite
+def tables(draw):
+    """Rows: ordinary numbers most of the time, of any size, kind and order in memory."""
+    n_rows, n_features = draw(st.integers(1, 12)), draw(st.integers(1, 5))
+    if draw(st.integers(0, 19)) == 19:
+        n_rows, n_features = draw(st.sampled_from([(0, n_features), (n_rows, 0), (0, 0)]))
+    kind = draw(st.sampled_from(["normal", "normal", "normal", "equal", "bits", "numbers"]))
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    if kind == "normal":
+        X = random.normal(size=(n_rows, n_features)) * 10.0 ** draw(st.integers(-3, 3))
+    elif kind == "equal":
+        X = np.full((n_rows, n_features), draw(NUMBERS))
+    elif kind == "bits":
+        X = random.integers(0, 2, (n_rows, n_features)).astype(float)
+    else:
+        cells = st.lists(NUMBERS, min_size=n_features, max_size=n_features)
+        X = np.array(draw(st.lists(cells, min_size=n_rows, max_size=n_rows)), float)
+        X = X.reshape(n_rows, n_features)
+    if X.size and draw(st.integers(0, 19)) == 19:
+        X[draw(st.integers(0, n_rows - 1)), draw(st.integers(0, n_features - 1))] = draw(EVIL)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return draw(st.sampled_from(FORMS))(X)
+
+
+FORMS = [
+    *([lambda X: X] * 8),
+    lambda X: X.astype(np.float32),
+    lambda X: np.asfortranarray(X),
+    lambda X: X[::-1],
+    lambda X: X.astype(np.float16),
+    lambda X: np.nan_to_num(X, posinf=0, neginf=0).clip(-9, 9).astype(np.int8),
+    lambda X: X.tolist(),
+    sp.csr_array,
+    lambda X: X[:, :, None],
+    lambda X: X.ravel(),
+    lambda X: X.astype(object),
+    lambda X: X.astype(str),
+]
+
+
+@st.composite
+def cases(draw, cls):
+    """An estimator with up to three parameters of any value, and data for it."""
+    estimator = cls()
+    known = estimator.get_params(deep=False)
+    params = {name: value for name, value in SMALL.items() if name in known}
+    names = draw(st.lists(st.sampled_from(sorted(known)), max_size=3, unique=True))
+    junk = draw(st.integers(0, 5)) == 5
+    for name in names:
+        constraints = cls._parameter_constraints[name]
+        value = draw(JUNK if junk else allowed(name, constraints))
+        if not (name in LONG and isinstance(value, float) and value > 1e9):
+            params[name] = value
+    X = draw(tables())
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    weight = None
+    if draw(st.integers(0, 4)) == 4:
+        weight = draw(st.lists(st.floats(0, 3), min_size=n_rows, max_size=n_rows))
+        if weight and draw(st.integers(0, 4)) == 4:
+            weight[0] = draw(st.sampled_from([np.nan, np.inf, -1.0, 1e300]))
+    random = np.random.default_rng(n_rows)
+    y = random.integers(-1, 3, n_rows)
+    if cls is StackedAutoencoderRegressor:
+        y = random.normal(size=n_rows)
+    return params, X, y, weight
+
+
+def names_a_culprit(message, params):
+    """Whether a message says which argument to look at."""
+    words = {"X", "Input", "y", "sample_weight", "sample", "samples", "n_samples", "weight"}
+    words |= {"array", "dtype", "class", "classes", "features", "Found", "Training", "rows"}
+    words |= {"learning_rate_init", "training", "n_features", "weights"} | set(params)
+    return bool(words & set(re.findall(r"\w+", message)))
+
+
+def results(estimator, X):
+    """All that a fitted estimator makes of rows, by name."""
+    made = {}
+    for name in ("transform", "reconstruct", "score_samples", "predict", "predict_proba"):
+        if hasattr(estimator, name):
+            made[name] = getattr(estimator, name)(X)
+    if hasattr(estimator, "inverse_transform") and "transform" in made:
+        made["inverse_transform"] = estimator.inverse_transform(made["transform"])
+    if hasattr(estimator, "sample"):
+        steps = {"n_steps": 2} if "n_steps" in estimator.sample.__code__.co_varnames else {}
+        made["sample"] = estimator.sample(3, random_state=0, **steps)
+    return made
+
+
+def attempt(cls, params, X, y, weight):
+    """Fit, and say what went wrong; None if all is well or rightly refused."""
+    estimator = cls(**params)
+    before = {name: repr(value) for name, value in vars(estimator).items()}
+    given = {} if weight is None else {"sample_weight": weight}
+    if cls in (StackedAutoencoderClassifier, StackedAutoencoderRegressor):
+        given["y"] = y
+    refusal = None
+    try:
+        estimator.fit(X, **given)
+    except (ValueError, TypeError) as error:
+        refusal = str(error)
+    if refusal is not None:
+        after = {name: repr(value) for name, value in vars(estimator).items()}
+        assert after == before, "half fitted"
+        assert names_a_culprit(refusal, params), f"unclear: {refusal}"
+        return
+    made = results(estimator, X)
+    for name, value in made.items():
+        assert np.isfinite(np.asarray(value, float)).all(), f"{name} is not finite"
+    again = results(clone(estimator).fit(X, **given), X)
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, made[name], err_msg=f"{name} does not repeat")
+
+
+@pytest.mark.parametrize("cls", SEARCHED)
+def test_any_parameters_and_any_data(cls):
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize="SKLEARN_AE_FUZZ" not in os.environ,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(cls))
+    def search(case):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # GaussianMixture's
+            attempt(cls, *case)
+
+    search()
