@@ -7,13 +7,17 @@ INSTALL := -m pip install --disable-pip-version-check --quiet
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint test-oldest docs clean
+.PHONY: demo test lint fuzz test-oldest docs clean
 
 demo: .venv/installed
 	$(RUN) docs/examples/plot_beside_pca.py
 
 test: .venv/installed lint
 	$(RUN) -m pytest -n 2
+
+# Ten hours of hard questions: 50,000 estimators and data sets, and 200,000 broken files.
+fuzz: .venv/installed
+	SKLEARN_AE_FUZZ=50000 $(RUN) -m pytest -n 2 tests/test_fuzz.py tests/test_fuzz_files.py
 
 lint: .venv/installed
 	$(RUN) -m ruff check .
