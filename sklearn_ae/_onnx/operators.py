@@ -1,0 +1,471 @@
+"""How the functions of torch that networks use are written in ONNX.
+
+Each takes the graph, the result on the example rows and the function's arguments; see
+``tracing.py``. Importing this module fills the table there.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_ae._onnx.graph import Graph, dtype_number
+from sklearn_ae._onnx.tracing import TRANSLATIONS, Traced, translates
+
+END = np.iinfo(np.int64).max
+"""Where a slice ends that goes to the end of its axis."""
+
+
+def as_dtype(g: Graph, value: Any, dtype: torch.dtype) -> Any:
+    """Return an argument in a type: a name, a traced tensor or a constant."""
+    if not isinstance(value, Traced):
+        return torch.as_tensor(value).to(dtype)
+    return value if value.dtype == dtype else g.add("Cast", value, to=dtype_number(dtype))
+
+
+def ints(*values: int) -> np.ndarray:
+    """Return axes or a shape as a constant."""
+    return np.array(values, np.int64)
+
+
+# Entry by entry
+
+
+def _unary(kind: str, g: Graph, result: Tensor, x: Traced, **_: Any) -> str:
+    return g.add(kind, x)
+
+
+def _binary(kind: str, g: Graph, result: Tensor, a: Any, b: Any) -> str:
+    dtype = torch.result_type(_example(a), _example(b))
+    return g.add(kind, as_dtype(g, a, dtype), as_dtype(g, b, dtype))
+
+
+def _example(value: Any) -> Any:
+    return value.as_subclass(Tensor) if isinstance(value, Traced) else value
+
+
+UNARY = {
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "relu": "Relu",
+    "neg": "Neg",
+    "exp": "Exp",
+    "log": "Log",
+    "sqrt": "Sqrt",
+    "round": "Round",
+    "floor": "Floor",
+    "abs": "Abs",
+    "softplus": "Softplus",
+    "isnan": "IsNaN",
+    "__invert__": "Not",
+    "contiguous": "Identity",
+}
+
+BINARY = {
+    "add": "Add",
+    "sub": "Sub",
+    "mul": "Mul",
+    "div": "Div",
+    "__floordiv__": "Div",
+    "remainder": "Mod",
+    "maximum": "Max",
+    "minimum": "Min",
+    "eq": "Equal",
+    "__eq__": "Equal",
+    "lt": "Less",
+    "le": "LessOrEqual",
+    "gt": "Greater",
+    "ge": "GreaterOrEqual",
+    "__and__": "And",
+    "__or__": "Or",
+}
+
+TRANSLATIONS.update({name: functools.partial(_unary, kind) for name, kind in UNARY.items()})
+TRANSLATIONS.update({name: functools.partial(_binary, kind) for name, kind in BINARY.items()})
+
+
+@translates("__rsub__")
+def _subtract_from(g: Graph, result: Tensor, a: Any, b: Any) -> str:
+    return _binary("Sub", g, result, b, a)
+
+
+@translates("silu")
+def _silu(g: Graph, result: Tensor, x: Traced, inplace: bool = False) -> str:
+    return g.add("Mul", x, g.add("Sigmoid", x))
+
+
+@translates("gelu")
+def _gelu(g: Graph, result: Tensor, x: Traced) -> str:
+    """``x (1 + erf(x / sqrt(2))) / 2``."""
+    half, root = (torch.tensor(value, dtype=x.dtype) for value in (0.5, 0.5**0.5))
+    share = g.add("Erf", g.add("Mul", x, root))
+    return g.add("Mul", g.add("Mul", x, half), g.add("Add", share, torch.ones((), dtype=x.dtype)))
+
+
+@translates("isfinite")
+def _isfinite(g: Graph, result: Tensor, x: Traced) -> str:
+    return g.add("Not", g.add("Or", g.add("IsInf", x), g.add("IsNaN", x)))
+
+
+@translates("square")
+def _square(g: Graph, result: Tensor, x: Traced) -> str:
+    return g.add("Mul", x, x)
+
+
+@translates("expm1")
+def _expm1(g: Graph, result: Tensor, x: Traced) -> str:
+    """``2 tanh(x / 2) / (1 - tanh(x / 2))``: exact also near zero."""
+    one, half = (torch.tensor(value, dtype=x.dtype) for value in (1.0, 0.5))
+    t = g.add("Tanh", g.add("Mul", x, half))
+    return g.add("Div", g.add("Add", t, t), g.add("Sub", one, t))
+
+
+@translates("clamp", "clamp_min")
+def _clamp(g: Graph, result: Tensor, x: Traced, min: Any = None, max: Any = None) -> str:
+    bounds = [None if v is None else torch.tensor(v, dtype=x.dtype) for v in (min, max)]
+    return g.add("Clip", x, *bounds)
+
+
+@translates("nan_to_num")
+def _nan_to_num(g: Graph, result: Tensor, x: Traced) -> str:
+    return g.add("Where", g.add("IsNaN", x), torch.zeros((), dtype=x.dtype), x)
+
+
+@translates("masked_fill")
+def _masked_fill(g: Graph, result: Tensor, x: Traced, mask: Any, value: float) -> str:
+    return g.add("Where", mask, torch.tensor(value, dtype=x.dtype), x)
+
+
+@translates("where")
+def _where(g: Graph, result: Tensor, first: Any, second: Any, other: Any) -> str:
+    # torch.where takes the condition first, the method of a tensor behind the tensor.
+    condition, value = (first, second) if first.dtype == torch.bool else (second, first)
+    return g.add(
+        "Where", condition, as_dtype(g, value, result.dtype), as_dtype(g, other, result.dtype)
+    )
+
+
+@translates("to", "long")
+def _to(g: Graph, result: Tensor, x: Traced, *_: Any) -> str:
+    return g.name_of(as_dtype(g, x, result.dtype))
+
+
+@translates("zeros_like")
+def _zeros_like(g: Graph, result: Tensor, x: Traced) -> str:
+    value = g.onnx.numpy_helper.from_array(np.zeros(1, result.numpy().dtype))
+    return g.add("ConstantOfShape", g.add("Shape", x), value=value)
+
+
+# Sums over axes
+
+
+@translates("sum")
+def _sum(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
+    return g.add("ReduceSum", as_dtype(g, x, result.dtype), ints(dim), keepdims=0)
+
+
+@translates("mean")
+def _mean(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
+    return g.add("ReduceMean", x, ints(dim), keepdims=0)
+
+
+@translates("logsumexp")
+def _logsumexp(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
+    """Take the largest value out before exponentials are summed."""
+    most = g.add("ReduceMax", x, ints(dim), keepdims=1)
+    total = g.add("ReduceSum", g.add("Exp", g.add("Sub", x, most)), ints(dim), keepdims=1)
+    return g.add("Squeeze", g.add("Add", most, g.add("Log", total)), ints(dim))
+
+
+# Shapes
+
+
+@translates("reshape", "view")
+def _reshape(g: Graph, result: Tensor, x: Traced, *shape: Any) -> str:
+    sizes = list(shape[0] if isinstance(shape[0], (tuple, list)) else shape)
+    if -1 not in sizes:
+        sizes[0] = _kept_rows(x, result)
+    return g.add("Reshape", x, ints(*sizes))
+
+
+@translates("flatten", "unflatten")
+def _refold(g: Graph, result: Tensor, x: Traced, dim: int = 0, *rest: Any) -> str:
+    if dim % x.ndim:
+        return g.add("Reshape", x, ints(_kept_rows(x, result), *result.shape[1:]))
+    sizes = [-1, *result.shape[1:]]  # what is folded holds the rows, or they become the first axis
+    if result.ndim > x.ndim:
+        sizes = [*rest[0], *x.shape[1:]]
+        if -1 not in sizes:
+            raise NotImplementedError("unflatten(0, ...) must leave one of the lengths open.")
+    return g.add("Reshape", x, ints(*sizes))
+
+
+def _kept_rows(x: Tensor, result: Tensor) -> int:
+    """Return what stands in a shape for the first axis as it was."""
+    if x.shape[0] != result.shape[0]:
+        raise NotImplementedError(
+            f"A reshape from {tuple(x.shape)} to {tuple(result.shape)} must leave the number of "
+            f"rows open: one of the lengths should be -1."
+        )
+    return 0
+
+
+@translates("permute")
+def _permute(g: Graph, result: Tensor, x: Traced, *dims: int) -> str:
+    return g.add("Transpose", x, perm=list(dims))
+
+
+@translates("expand")
+def _expand(g: Graph, result: Tensor, x: Traced, *sizes: int) -> str:
+    return g.add("Expand", x, ints(*(1 if size == -1 else size for size in sizes)))
+
+
+@translates("expand_as")
+def _expand_as(g: Graph, result: Tensor, x: Traced, other: Traced) -> str:
+    return g.add("Expand", x, g.add("Shape", other))
+
+
+@translates("cat")
+def _cat(g: Graph, result: Tensor, parts: Any, dim: int = 0) -> str:
+    parts = [as_dtype(g, part, result.dtype) for part in parts]
+    return g.add("Concat", *parts, axis=dim)
+
+
+@translates("stack")
+def _stack(g: Graph, result: Tensor, parts: Any, dim: int = 0) -> str:
+    return g.add("Concat", *(g.add("Unsqueeze", part, ints(dim)) for part in parts), axis=dim)
+
+
+@translates("split", "chunk")
+def _split(g: Graph, result: Any, x: Traced, sizes: Any, dim: int = 0) -> list[str]:
+    lengths = [part.shape[dim] for part in result]
+    if len(lengths) == 1:
+        return [g.add("Identity", x)]
+    return g.add("Split", x, ints(*lengths), n_outputs=len(lengths), axis=dim)
+
+
+@translates("unbind")
+def _unbind(g: Graph, result: Any, x: Traced, dim: int = 0) -> list[str]:
+    return [g.add("Gather", x, np.int64(place), axis=dim) for place in range(len(result))]
+
+
+@translates("pad")
+def _pad(
+    g: Graph, result: Tensor, x: Traced, pad: Any, mode: str = "constant", value: float | None = 0
+) -> str:
+    if mode != "constant":
+        raise NotImplementedError(f"pad with mode={mode!r} cannot be written in ONNX here.")
+    before, after = [0] * x.ndim, [0] * x.ndim
+    for place in range(len(pad) // 2):  # torch counts from the last axis
+        before[-1 - place], after[-1 - place] = pad[2 * place], pad[2 * place + 1]
+    return g.add("Pad", x, ints(*before, *after), torch.tensor(value or 0, dtype=x.dtype))
+
+
+# Parts
+
+
+@translates("__getitem__")
+def _getitem(g: Graph, result: Tensor, x: Traced, index: Any) -> str:
+    index = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(entry, Tensor) for entry in index):
+        return _gather_from_rows(g, x, *index)
+    if Ellipsis in index:
+        place = index.index(Ellipsis)
+        n_taken = sum(entry is not None and entry is not Ellipsis for entry in index)
+        whole = (slice(None),) * (x.ndim - n_taken)
+        index = index[:place] + whole + index[place + 1 :]
+    axis, out = 0, x
+    for entry in index:
+        if entry is None:
+            out = g.add("Unsqueeze", out, ints(axis))
+        elif isinstance(entry, int):
+            out = g.add("Gather", out, np.int64(entry), axis=axis)
+            continue
+        elif entry != slice(None):
+            start, stop, step = entry.start or 0, entry.stop, entry.step or 1
+            stop = END if stop is None else stop
+            out = g.add("Slice", out, ints(start), ints(stop), ints(axis), ints(step))
+        axis += 1
+    return g.name_of(out)
+
+
+def _gather_from_rows(g: Graph, x: Traced, rows: Any, places: Any = None) -> str:
+    """Write ``x[arange(n_rows), places]``: one place of each row."""
+    each = torch.arange(len(x))
+    if places is None or isinstance(rows, Traced) or not torch.equal(rows.cpu(), each):
+        raise NotImplementedError("Of indices by tensors only x[arange(len(x)), places] works.")
+    return g.add("GatherND", x, g.add("Unsqueeze", places, ints(-1)), batch_dims=1)
+
+
+@translates("gather")
+def _gather(g: Graph, result: Tensor, x: Any, dim: int, index: Any) -> str:
+    return g.add("GatherElements", x, index, axis=dim)
+
+
+@translates("scatter")
+def _scatter(g: Graph, result: Tensor, x: Traced, dim: int, index: Any, values: Any) -> str:
+    return g.add("ScatterElements", x, index, values, axis=dim)
+
+
+@translates("topk")
+def _topk(
+    g: Graph, result: Any, x: Traced, k: int, dim: int = -1, largest: bool = True, **_: Any
+) -> list[str]:
+    return g.add("TopK", x, ints(k), n_outputs=2, axis=dim, largest=int(largest))
+
+
+@translates("index_select")
+def _index_select(g: Graph, result: Tensor, x: Traced, dim: int, index: Any) -> str:
+    return g.add("Gather", x, index, axis=dim)
+
+
+@translates("argmin")
+def _argmin(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
+    return g.add("ArgMin", x, axis=dim, keepdims=0)
+
+
+# Layers
+
+
+@translates("linear")
+def _linear(g: Graph, result: Tensor, x: Traced, weight: Tensor, bias: Any = None) -> str:
+    if x.ndim == 2:
+        return g.add("Gemm", x, weight, bias, transB=1)
+    product = g.add("MatMul", x, weight.t())
+    return product if bias is None else g.add("Add", product, bias)
+
+
+@translates("addmm")
+def _addmm(g: Graph, result: Tensor, bias: Any, a: Any, b: Any) -> str:
+    return g.add("Add", bias, g.add("MatMul", a, b))
+
+
+@translates("matmul")
+def _matmul(g: Graph, result: Tensor, a: Any, b: Any) -> str:
+    return g.add("MatMul", a, b)
+
+
+@translates("conv2d")
+def _conv(
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> str:
+    sizes = {"strides": list(stride), "pads": [*padding, *padding], "dilations": list(dilation)}
+    return g.add("Conv", x, weight, bias, group=groups, **sizes)
+
+
+@translates("conv_transpose2d")
+def _transposed_conv(
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> str:
+    sizes = {"strides": list(stride), "pads": [*padding, *padding], "dilations": list(dilation)}
+    sizes["output_padding"] = list(output_padding)
+    return g.add("ConvTranspose", x, weight, bias, group=groups, **sizes)
+
+
+@translates("max_pool2d")
+def _max_pool(
+    g: Graph, result: Tensor, x: Traced, kernel_size: Any, ceil_mode: bool = False, **_: Any
+) -> str:
+    return _pool(g, x, kernel_size, ceil_mode)[0]
+
+
+@translates("max_pool2d_with_indices")
+def _max_pool_with_places(
+    g: Graph, result: Any, x: Traced, kernel_size: Any, ceil_mode: bool = False, **_: Any
+) -> list[str]:
+    """ONNX counts places through all maps of all rows, torch through each map by itself."""
+    values, places = _pool(g, x, kernel_size, ceil_mode)
+    size = np.int64(math.prod(x.shape[2:]))
+    return [values, g.add("Mod", places, size)]
+
+
+def _pool(g: Graph, x: Traced, window: Any, ceil_mode: bool) -> list[str]:
+    window = list(window)
+    return g.add(
+        "MaxPool", x, n_outputs=2, kernel_shape=window, strides=window, ceil_mode=int(ceil_mode)
+    )
+
+
+@translates("interpolate")
+def _repeat(
+    g: Graph, result: Tensor, x: Traced, scale_factor: Any = None, mode: str = "nearest", **_: Any
+) -> str:
+    if mode != "nearest" or any(factor % 1 for factor in scale_factor):
+        raise NotImplementedError("interpolate must repeat entries a whole number of times.")
+    scales = np.array([1, 1, *scale_factor], np.float32)
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return g.add("Resize", x, None, scales, mode="nearest", **how)
+
+
+@translates("lstm")
+def _lstm(g: Graph, result: Any, x: Traced, *arguments: Any) -> list[Any]:
+    return _recurrence("LSTM", (0, 3, 1, 2), {}, g, x, *arguments)
+
+
+@translates("gru")
+def _gru(g: Graph, result: Any, x: Traced, *arguments: Any) -> list[Any]:
+    return _recurrence("GRU", (1, 0, 2), {"linear_before_reset": 1}, g, x, *arguments)
+
+
+def _recurrence(
+    kind: str,
+    gates: tuple[int, ...],
+    options: dict[str, int],
+    g: Graph,
+    x: Traced,
+    start: Any,
+    weights: list[Tensor],
+    has_biases: bool,
+    n_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> list[Any]:
+    """Write layers of a recurrent network; `gates` is ONNX's order of them in torch's terms."""
+    if bidirectional or not has_biases or not batch_first:
+        raise NotImplementedError("Of recurrent layers only one way with biases works here.")
+    states = list(start) if isinstance(start, (tuple, list)) else [start]
+    steps = g.add("Transpose", x, perm=[1, 0, 2])  # (n_steps, batch, size)
+    last: list[list[str]] = []
+    for layer in range(n_layers):
+        w, r, w_bias, r_bias = (
+            torch.cat([value.chunk(len(gates))[gate] for gate in gates])[None]
+            for value in weights[4 * layer : 4 * layer + 4]
+        )
+        bias = torch.cat([w_bias, r_bias], 1)
+        # A state that is not traced is what torch starts from by itself: zeros.
+        first = [
+            g.add("Slice", state, ints(layer), ints(layer + 1), ints(0))
+            if isinstance(state, Traced)
+            else None
+            for state in states
+        ]
+        sizes = {"hidden_size": r.shape[2], "n_outputs": 1 + len(states)}
+        out, *ends = g.add(kind, steps, w, r, bias, None, *first, **sizes, **options)
+        steps = g.add("Squeeze", out, ints(1))
+        last.append(ends)
+    ends = [g.add("Concat", *of_layers, axis=0) for of_layers in zip(*last, strict=True)]
+    return [g.add("Transpose", steps, perm=[1, 0, 2]), *ends]
