@@ -27,6 +27,11 @@ def require(name: str) -> Any:
 class Graph:
     """Nodes and constants of a model, in the order in which they were added.
 
+    Parameters
+    ----------
+    prefix : str, default=""
+        What all names begin with.
+
     Attributes
     ----------
     nodes : list of NodeProto
@@ -35,31 +40,37 @@ class Graph:
         Version of each set of operators besides ONNX's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = f"{prefix}_" if prefix else ""
         self.onnx = require("onnx")
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.domains: dict[str, int] = {}
         self._known: dict[tuple[Any, ...], str] = {}
+        self._made: dict[bytes, list[str]] = {}
         self._n_names = 0
 
-    def new_name(self, prefix: str) -> str:
+    def new_name(self, kind: str) -> str:
         """Return a name that nothing else has."""
         self._n_names += 1
-        return f"{prefix}_{self._n_names}"
+        return f"{self.prefix}{kind}_{self._n_names}"
 
     def add(
         self, kind: str, *inputs: Any, n_outputs: int = 1, domain: str = "", **attributes: Any
     ) -> Any:
-        """Add a node; return the name of its output, or a list of names.
+        """Add a node, unless there is an equal one; return the name of its output, or a list.
 
         Inputs are names, traced tensors, or what becomes a constant. None is left out.
         """
         names = ["" if value is None else self.name_of(value) for value in inputs]
-        outputs = [self.new_name(kind.lower()) for _ in range(n_outputs)]
-        node = self.onnx.helper.make_node(kind, names, outputs, domain=domain, **attributes)
-        self.nodes.append(node)
-        return outputs[0] if n_outputs == 1 else outputs
+        make_node = self.onnx.helper.make_node
+        content = make_node(kind, names, [], domain=domain, **attributes).SerializeToString()
+        outputs = self._made.get(content)
+        if outputs is None:
+            outputs = [self.new_name(kind.lower()) for _ in range(n_outputs)]
+            self.nodes.append(make_node(kind, names, outputs, domain=domain, **attributes))
+            self._made[content] = outputs
+        return outputs[0] if n_outputs == 1 else list(outputs)
 
     def name_of(self, value: Any) -> str:
         """Return the name of a value. What has none becomes a constant, once for equal ones."""
@@ -97,12 +108,13 @@ class Graph:
             The last state, and what was kept, stacked along a first axis.
         """
         helper = self.onnx.helper
-        outer, self.nodes = self.nodes, []
+        outer, self.nodes, self._made = (self.nodes, self._made), [], {}
         inputs = [self.new_name("inner") for _ in range(2 + len(state))]
         results = body(inputs[0], *inputs[2:])
         # An output of the body must be that of a node, and one output only.
         outputs = [self.add("Identity", result) for result in (inputs[1], *results)]
-        nodes, self.nodes = self.nodes, outer
+        nodes = self.nodes
+        self.nodes, self._made = outer
         types = [[torch.int64, torch.bool], [torch.bool]]
         values = [
             [
@@ -123,6 +135,12 @@ class Graph:
         names = self.add("Loop", np.int64(n_times), None, *state, n_outputs=n_outputs, body=graph)
         return [names] if n_outputs == 1 else names
 
+    def named(self, value: Any, name: str) -> str:
+        """Give a value a name of the caller's choice, and return that."""
+        node = self.onnx.helper.make_node("Identity", [self.name_of(value)], [name])
+        self.nodes.append(node)
+        return name
+
     def inline(self, model: Any, *inputs: Any) -> list[str]:
         """Add the nodes of another model, fed with values of this one; return its outputs."""
         merged = self.onnx.compose.add_prefix(model, self.new_name("part") + "_")
@@ -134,9 +152,7 @@ class Graph:
         for tensor in merged.graph.initializer:
             self.constants[tensor.name] = self.onnx.numpy_helper.to_array(tensor)
         for value, entry in zip(inputs, merged.graph.input, strict=True):
-            self.nodes.append(
-                self.onnx.helper.make_node("Identity", [self.name_of(value)], [entry.name])
-            )
+            self.named(value, entry.name)
         self.nodes.extend(merged.graph.node)
         return [entry.name for entry in merged.graph.output]
 

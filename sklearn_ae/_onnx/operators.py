@@ -125,6 +125,12 @@ def _expm1(g: Graph, result: Tensor, x: Traced) -> str:
     return g.add("Div", g.add("Add", t, t), g.add("Sub", one, t))
 
 
+@translates("log1p")
+def _log1p(g: Graph, result: Tensor, x: Traced) -> str:
+    """To the digits that the sum has, which is enough for what is added up."""
+    return g.add("Log", g.add("Add", x, torch.ones((), dtype=x.dtype)))
+
+
 @translates("clamp", "clamp_min")
 def _clamp(g: Graph, result: Tensor, x: Traced, min: Any = None, max: Any = None) -> str:
     bounds = [None if v is None else torch.tensor(v, dtype=x.dtype) for v in (min, max)]
@@ -150,7 +156,7 @@ def _where(g: Graph, result: Tensor, first: Any, second: Any, other: Any) -> str
     )
 
 
-@translates("to", "long")
+@translates("to", "long", "float", "double")
 def _to(g: Graph, result: Tensor, x: Traced, *_: Any) -> str:
     return g.name_of(as_dtype(g, x, result.dtype))
 

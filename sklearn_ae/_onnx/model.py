@@ -1,0 +1,65 @@
+"""From a fitted estimator to a whole model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_ae._members import last_step
+from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register what they write
+from sklearn_ae._onnx.graph import FIRST_OPSET, Graph
+from sklearn_ae._onnx.methods import methods_of, write
+from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
+from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, traced
+
+
+@torch.no_grad()
+def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> Any:
+    """Return a model of some methods of one estimator, or of a pipeline that ends in one.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted. Its last step has an export of its own.
+    methods : sequence of str
+        All take rows, or there is but ``"inverse_transform"``.
+    opset : int
+
+    Returns
+    -------
+    ModelProto
+        Its input is ``"X"``, or ``"Z"`` for codes; its outputs have the methods' names.
+    """
+    last, steps, graph = last_step(estimator), steps_before(estimator), Graph()
+    is_code = "inverse_transform" in methods
+    name = "Z" if is_code else "X"
+    shape = (last.n_components_,) if is_code else row_shape(estimator)
+    rows: Any = name
+    if steps is not None:
+        (rows,) = graph.inline(scikit_learn_model(steps, shape), rows)
+    elif len(shape) > 1:
+        rows = graph.add("Reshape", rows, np.array([-1, math.prod(shape)]))
+    width = last.n_components_ if is_code else last.n_features_in_
+    rows = traced(graph, rows, torch.zeros(EXAMPLE_ROWS, width))
+    outputs = []
+    for method in methods:
+        output = write(last, graph, rows, method)
+        outputs.append(output._replace(name=graph.named(output.name, method)))
+    return graph.model([(name, np.float32, (None, *shape))], outputs, opset)
+
+
+def row_shape(estimator: Any) -> tuple[int, ...]:
+    """Return the shape of a row as an estimator, or the first step of a pipeline, takes it."""
+    shape = getattr(estimator, "input_shape_", None)
+    if shape is None and steps_before(estimator) is None:
+        shape = getattr(last_step(estimator), "input_shape_", None)
+    return (estimator.n_features_in_,) if shape is None else tuple(shape)
+
+
+def is_ours(estimator: Any) -> bool:
+    """Say whether an estimator, or the last step of a pipeline, has an export of its own."""
+    return bool(methods_of(last_step(estimator)))

@@ -1,0 +1,59 @@
+"""The one gate to skl2onnx: models of scikit-learn's own estimators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+
+from sklearn_ae._members import last_step
+from sklearn_ae._onnx.graph import FIRST_OPSET, require
+
+ML_OPSET = 3
+"""Version of the operators for trees, linear models and so on."""
+
+
+def steps_before(estimator: Any) -> Pipeline | None:
+    """Return the steps of a pipeline before its last one, None if they do nothing."""
+    if not isinstance(estimator, Pipeline):
+        return None
+    steps = [step for step in estimator.steps[:-1] if step[1] not in (None, "passthrough")]
+    return Pipeline(steps) if steps else None
+
+
+def scikit_learn_model(
+    estimator: Any,
+    row_shape: tuple[int, ...],
+    options: dict[str, Any] | None = None,
+    opset: int = FIRST_OPSET,
+) -> Any:
+    """Convert a fitted estimator by skl2onnx, for rows of float32.
+
+    Parameters
+    ----------
+    estimator : object
+        It may hold estimators of this package.
+    row_shape : tuple of int
+    options : dict or None
+        Of its converter. None: a classifier's probabilities are an array.
+    opset : int
+
+    Returns
+    -------
+    ModelProto
+        Its input is ``"X"``.
+    """
+    from sklearn_ae._onnx.converters import register
+
+    register()
+    skl2onnx = require("skl2onnx")
+    if options is None and is_classifier(estimator):
+        options = {"zipmap": False}
+    rows = skl2onnx.common.data_types.FloatTensorType([None, *row_shape])
+    return skl2onnx.to_onnx(
+        estimator,
+        initial_types=[("X", rows)],
+        target_opset={"": opset, "ai.onnx.ml": ML_OPSET},
+        options={id(last_step(estimator)): options} if options else None,
+    )
