@@ -126,8 +126,7 @@ def _checked(estimator: Any, method: str | Sequence[str] | None) -> Sequence[str
     methods = [method] if isinstance(method, str) else list(method)
     if not methods or any(name not in known for name in methods):
         raise ValueError(
-            f"method={method!r}, but of {type(last).__name__} can be exported: "
-            f"{', '.join(known)}."
+            f"method={method!r}, but of {type(last).__name__} can be exported: {', '.join(known)}."
         )
     if "inverse_transform" in methods and (len(methods) > 1 or last is not estimator):
         raise ValueError(

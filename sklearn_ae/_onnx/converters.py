@@ -9,10 +9,12 @@ import torch
 
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph, dtype_number, require
 from sklearn_ae._onnx.methods import default_methods
-from sklearn_ae._onnx.model import build, row_shape
+from sklearn_ae._onnx.model import write_all
 from sklearn_ae.outlier import AutoencoderOutlierDetector
 from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
 from sklearn_ae.stacked_regressor import StackedAutoencoderRegressor
+
+FLOAT32, FLOAT64 = dtype_number(torch.float32), dtype_number(torch.float64)
 
 
 def register() -> None:
@@ -49,11 +51,12 @@ def _set_shapes(operator: Any) -> None:
         widths = [len(estimator._y_mean)]
     else:
         widths = [estimator.n_components_]
-    operator.outputs[-1].type = types.FloatTensorType([n_rows, *widths])
+    operator.outputs[-1].type.shape = [n_rows, *widths]
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of an estimator's own model to those of a pipeline."""
+    types = require("skl2onnx.common.data_types")
     estimator = operator.raw_operator
     if container.target_opset < FIRST_OPSET:
         raise ValueError(
@@ -64,24 +67,25 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     if len(methods) < len(operator.outputs):  # a head that knows no probabilities
         methods = (*methods, "decision_function")
     graph = Graph(scope.get_unique_operator_name("sklearn_ae"))
-    float32 = dtype_number(torch.float32)
-    parts = [graph.add("Cast", part.full_name, to=float32) for part in operator.inputs]
-    rows = graph.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
-    if len(shape := row_shape(estimator)) > 1:
-        rows = graph.add("Reshape", rows, np.array([-1, *shape]))
-    results = graph.inline(build(estimator, methods), rows)
-    for result, variable in zip(results, operator.outputs, strict=True):
-        width = variable.type.shape[1:]
-        result = graph.add("Reshape", result, np.array([-1, *width]))
+    columns = [graph.add("Cast", part.full_name, to=FLOAT32) for part in operator.inputs]
+    rows = graph.add("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
+    rows = graph.add("Reshape", rows, np.array([-1, estimator.n_features_in_]))
+    outputs = write_all(estimator, graph, rows, methods)
+    for output, variable in zip(outputs, operator.outputs, strict=True):
+        result = graph.add("Reshape", output.name, np.array([-1, *variable.type.shape[1:]]))
+        if isinstance(variable.type, types.DoubleTensorType):  # so is the input
+            result = graph.add("Cast", result, to=FLOAT64)
         graph.named(result, variable.full_name)
+    _hand_over(graph, scope, container)
+
+
+def _hand_over(graph: Graph, scope: Any, container: Any) -> None:
+    """Add what a graph holds to what skl2onnx collects."""
     for name, value in graph.constants.items():
         container.initializers.append(graph.onnx.numpy_helper.from_array(value, name))
     versions = {"": FIRST_OPSET, **graph.domains}
+    read = graph.onnx.helper.get_attribute_value
     for node in graph.nodes:
-        attributes = {
-            attribute.name: graph.onnx.helper.get_attribute_value(attribute)
-            for attribute in node.attribute
-        }
         container.add_node(
             node.op_type,
             list(node.input),
@@ -89,5 +93,5 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
             op_domain=node.domain,
             op_version=versions[node.domain],
             name=scope.get_unique_operator_name(node.op_type),
-            **attributes,
+            **{attribute.name: read(attribute) for attribute in node.attribute},
         )

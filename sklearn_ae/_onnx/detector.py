@@ -47,17 +47,17 @@ def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method:
 
 def _score(member: Member, graph: Graph, rows: Traced) -> Any:
     """Write down how normal a member takes rows to be, in float64."""
-    autoencoder: Any = last_step(member.estimator)
     rows = _prepared(member.estimator, graph, rows)
+    autoencoder = last_step(member.estimator)
     if member.knows_likelihood:
         bound = write(autoencoder, graph, rows, "score_samples")
         return traced(graph, bound.name, torch.zeros(len(rows))).double() - member.level
     restored = write(autoencoder, graph, rows, "reconstruct")
-    name = graph.add("Reshape", restored.name, np.array([-1, rows.shape[1]]))
-    x, restored = rows.double(), traced(graph, name, torch.zeros(rows.shape)).double()
+    flat = graph.add("Reshape", restored.name, np.array([-1, rows.shape[1]]))
+    x, y = rows.double(), traced(graph, flat, torch.zeros(rows.shape)).double()
     # Features that never change need no network to be foretold.
     expected = torch.from_numpy(member.constant)
-    error = torch.where(expected.isnan(), (restored - x).abs(), (x - expected.nan_to_num()).abs())
+    error = torch.where(expected.isnan(), y - x, x - expected.nan_to_num()).abs()
     return -(error / torch.from_numpy(member.scale)).square().log1p().mean(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -60,9 +61,12 @@ class Graph:
     ) -> Any:
         """Add a node, unless there is an equal one; return the name of its output, or a list.
 
-        Inputs are names, traced tensors, or what becomes a constant. None is left out.
+        Inputs are names, traced tensors, or what becomes a constant. None is left out; it can
+        only be at the end, as not every reader of graphs understands gaps.
         """
-        names = ["" if value is None else self.name_of(value) for value in inputs]
+        given = [value for value in inputs if value is not None]
+        assert all(value is not None for value in inputs[: len(given)])
+        names = [self.name_of(value) for value in given]
         make_node = self.onnx.helper.make_node
         content = make_node(kind, names, [], domain=domain, **attributes).SerializeToString()
         outputs = self._made.get(content)
@@ -107,33 +111,35 @@ class Graph:
         list of str
             The last state, and what was kept, stacked along a first axis.
         """
-        helper = self.onnx.helper
-        outer, self.nodes, self._made = (self.nodes, self._made), [], {}
+        outer = self.nodes, self._made
+        self.nodes, self._made = [], {}
         inputs = [self.new_name("inner") for _ in range(2 + len(state))]
         results = body(inputs[0], *inputs[2:])
         # An output of the body must be that of a node, and one output only.
-        outputs = [self.add("Identity", result) for result in (inputs[1], *results)]
+        outputs = [self.named(v, self.new_name("kept")) for v in (inputs[1], *results)]
         nodes = self.nodes
         self.nodes, self._made = outer
-        types = [[torch.int64, torch.bool], [torch.bool]]
-        values = [
-            [
-                helper.make_tensor_value_info(name, dtype_number(dtype), shape)
-                for name, dtype, shape in zip(
-                    names,
-                    [*first, *(tensor.dtype for tensor in tensors)],
-                    [[]] * len(first) + [None] * len(tensors),
-                    strict=True,
-                )
-            ]
-            for names, first, tensors in zip(
-                (inputs, outputs), types, (state, results), strict=True
-            )
-        ]
-        graph = helper.make_graph(nodes, "body", *values)
-        n_outputs = len(outputs) - 1
-        names = self.add("Loop", np.int64(n_times), None, *state, n_outputs=n_outputs, body=graph)
+        number, going = torch.tensor(0), torch.tensor(True)
+        inner = self.onnx.helper.make_graph(
+            nodes,
+            "body",
+            self._described(inputs, [number, going, *state]),
+            self._described(outputs, [going, *results]),
+        )
+        n_outputs = len(results)
+        names = self.add(
+            "Loop", np.int64(n_times), np.bool_(True), *state, n_outputs=n_outputs, body=inner
+        )
         return [names] if n_outputs == 1 else names
+
+    def _described(self, names: Sequence[str], tensors: Sequence[Tensor]) -> list[Any]:
+        """Say of what types inputs or outputs are; of shapes only that scalars are scalars."""
+        return [
+            self.onnx.helper.make_tensor_value_info(
+                name, dtype_number(tensor.dtype), None if tensor.ndim else []
+            )
+            for name, tensor in zip(names, tensors, strict=True)
+        ]
 
     def named(self, value: Any, name: str) -> str:
         """Give a value a name of the caller's choice, and return that."""
@@ -143,18 +149,17 @@ class Graph:
 
     def inline(self, model: Any, *inputs: Any) -> list[str]:
         """Add the nodes of another model, fed with values of this one; return its outputs."""
-        merged = self.onnx.compose.add_prefix(model, self.new_name("part") + "_")
-        for entry in merged.opset_import:
+        for entry in model.opset_import:
             if entry.domain:
-                self.domains[entry.domain] = max(
-                    entry.version, self.domains.get(entry.domain, 0)
-                )
-        for tensor in merged.graph.initializer:
+                self.domains[entry.domain] = max(entry.version, self.domains.get(entry.domain, 0))
+        part = copy.deepcopy(model.graph)
+        _prefix_names(part, self.new_name("part") + "_")
+        for tensor in part.initializer:
             self.constants[tensor.name] = self.onnx.numpy_helper.to_array(tensor)
-        for value, entry in zip(inputs, merged.graph.input, strict=True):
+        for value, entry in zip(inputs, part.input, strict=True):
             self.named(value, entry.name)
-        self.nodes.extend(merged.graph.node)
-        return [entry.name for entry in merged.graph.output]
+        self.nodes.extend(part.node)
+        return [entry.name for entry in part.output]
 
     def model(self, inputs: Sequence[Any], outputs: Sequence[Any], opset: int) -> Any:
         """Return the whole.
@@ -207,6 +212,19 @@ class Graph:
                 for attribute in node.attribute:
                     used.update(name for inner in attribute.g.node for name in inner.input)
         return needed[::-1], used
+
+
+def _prefix_names(graph: Any, prefix: str) -> None:
+    """Put something before all names in a graph, those in the bodies of its loops included."""
+    for entry in (*graph.input, *graph.output, *graph.initializer):
+        entry.name = prefix + entry.name
+    for node in graph.node:
+        node.name = node.name and prefix + node.name
+        for names in (node.input, node.output):
+            names[:] = [name and prefix + name for name in names]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _prefix_names(inner, prefix)
 
 
 def dtype_number(dtype: torch.dtype) -> int:

@@ -14,13 +14,13 @@ from torch import Tensor
 from sklearn_ae._backend.random import GRID, LAST_SHIFT, MIXING, STRIDE, key_factors
 from sklearn_ae._members import fingerprint_factors
 from sklearn_ae._onnx.graph import dtype_number
-from sklearn_ae._onnx.tracing import Traced, plain, traced
+from sklearn_ae._onnx.tracing import plain, written
 
 LEAST_EXPONENT = -126
 """Of float32; numbers below have fewer digits."""
 
 
-def fingerprints(x: Traced, seed: int) -> Tensor:
+def fingerprints(x: Tensor, seed: int) -> Tensor:
     """Write down ``row_fingerprints``: a number for each row of float32, ``(batch,)``.
 
     With ``2^e <= |x| < 2^(e+1)`` the bits of a number are those of
@@ -38,13 +38,13 @@ def fingerprints(x: Traced, seed: int) -> Tensor:
     place = (place + (size >= 2 * power).long() - (size < power).long()).clamp(0, 253)
     significand = size / _looked_up(powers, place)
     bits = ((significand + place.double()) * 2.0**23).long() + (x < 0).long() * 2**31
-    return (bits * _signed(fingerprint_factors(x.shape[1], seed))).sum(1)
+    return _times(bits, fingerprint_factors(x.shape[1], seed))
 
 
-def noise_of_rows(x: Traced, shape: tuple[int, int]) -> Tensor:
+def noise_of_rows(x: Tensor, shape: tuple[int, int]) -> Tensor:
     """Write down the Gaussian noise of each row, ``(shape[0], batch, shape[1])``, by content."""
     grid = (x.nan_to_num() * GRID).clamp(-(2.0**62), 2.0**62).round().long()
-    keys = _mix((grid * _signed(key_factors(x.shape[1], seed=0))).sum(1))
+    keys = _mix(_times(grid, key_factors(x.shape[1], seed=0)))
     with np.errstate(over="ignore"):
         steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(STRIDE)
     bits = _shifted(_mix(keys[:, None] + _signed(steps)), 40)
@@ -92,6 +92,14 @@ def _signed(numbers: np.ndarray) -> Tensor:
     return torch.from_numpy(numbers.view(np.int64))
 
 
+def _times(numbers: Tensor, factors: np.ndarray) -> Tensor:
+    """Multiply the numbers of each row by factors and add them up, as whole numbers.
+
+    As a product of matrices: onnxruntime takes sums over an axis in floating point.
+    """
+    return (numbers @ _signed(factors)[:, None])[:, 0]
+
+
 def _mix(keys: Tensor) -> Tensor:
     """Turn keys into numbers that look independent."""
     for shift, factor in MIXING:
@@ -99,18 +107,16 @@ def _mix(keys: Tensor) -> Tensor:
     return _xor(keys, _shifted(keys, LAST_SHIFT))
 
 
-def _shifted(keys: Traced, n_bits: int) -> Traced:
+def _shifted(keys: Tensor, n_bits: int) -> Tensor:
     """Move bits down; zeros follow."""
-    graph = keys.graph
-    unsigned = graph.add("Cast", keys, to=dtype_number(torch.uint64))
-    moved = graph.add("BitShift", unsigned, np.uint64(n_bits), direction="RIGHT")
-    return traced(graph, graph.add("Cast", moved, to=dtype_number(torch.int64)), plain(keys))
+    unsigned = written("Cast", keys, example=keys, to=dtype_number(torch.uint64))
+    moved = written("BitShift", unsigned, np.uint64(n_bits), example=keys, direction="RIGHT")
+    return written("Cast", moved, example=keys, to=dtype_number(torch.int64))
 
 
-def _xor(a: Traced, b: Traced) -> Traced:
-    return traced(a.graph, a.graph.add("BitwiseXor", a, b), plain(a))
+def _xor(a: Tensor, b: Tensor) -> Tensor:
+    return written("BitwiseXor", a, b, example=a)
 
 
-def _looked_up(table: Tensor, places: Traced) -> Traced:
-    name = places.graph.add("Gather", table, places, axis=0)
-    return traced(places.graph, name, torch.zeros(places.shape, dtype=table.dtype))
+def _looked_up(table: Tensor, places: Tensor) -> Tensor:
+    return written("Gather", table, places, example=table[plain(places)], axis=0)

@@ -9,11 +9,9 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from sklearn_ae._onnx import operators  # noqa: F401 - fills the table of translations
+from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
 from sklearn_ae._onnx.hashing import noise_of_rows
@@ -43,7 +41,7 @@ class Output(NamedTuple):
     shape: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, value: Traced) -> Output:
+    def of(cls, value: Any) -> Output:
         """Describe a traced tensor, of which the rows are the first axis."""
         dtype = torch.empty(0, dtype=value.dtype).numpy().dtype
         return cls(value.onnx_name, dtype, (None, *value.shape[1:]))

@@ -12,12 +12,11 @@ import torch
 from sklearn_ae._members import last_step
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register what they write
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph
-from sklearn_ae._onnx.methods import methods_of, write
+from sklearn_ae._onnx.methods import Output, methods_of, write
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
 from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, traced
 
 
-@torch.no_grad()
 def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> Any:
     """Return a model of some methods of one estimator, or of a pipeline that ends in one.
 
@@ -34,22 +33,27 @@ def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> A
     ModelProto
         Its input is ``"X"``, or ``"Z"`` for codes; its outputs have the methods' names.
     """
-    last, steps, graph = last_step(estimator), steps_before(estimator), Graph()
-    is_code = "inverse_transform" in methods
-    name = "Z" if is_code else "X"
-    shape = (last.n_components_,) if is_code else row_shape(estimator)
-    rows: Any = name
-    if steps is not None:
+    graph, last, is_code = Graph(), last_step(estimator), "inverse_transform" in methods
+    name, shape = ("Z", (last.n_components_,)) if is_code else ("X", row_shape(estimator))
+    rows = name
+    if (steps := steps_before(estimator)) is not None:
         (rows,) = graph.inline(scikit_learn_model(steps, shape), rows)
     elif len(shape) > 1:
         rows = graph.add("Reshape", rows, np.array([-1, math.prod(shape)]))
-    width = last.n_components_ if is_code else last.n_features_in_
-    rows = traced(graph, rows, torch.zeros(EXAMPLE_ROWS, width))
-    outputs = []
-    for method in methods:
-        output = write(last, graph, rows, method)
-        outputs.append(output._replace(name=graph.named(output.name, method)))
+    outputs = [
+        output._replace(name=graph.named(output.name, method))
+        for method, output in zip(methods, write_all(last, graph, rows, methods), strict=True)
+    ]
     return graph.model([(name, np.float32, (None, *shape))], outputs, opset)
+
+
+@torch.no_grad()
+def write_all(estimator: Any, graph: Graph, rows: str, methods: Sequence[str]) -> list[Output]:
+    """Write down methods of an estimator, for flat rows of float32 with that name."""
+    is_code = "inverse_transform" in methods
+    width = estimator.n_components_ if is_code else estimator.n_features_in_
+    source = traced(graph, rows, torch.zeros(EXAMPLE_ROWS, width))
+    return [write(estimator, graph, source, method) for method in methods]
 
 
 def row_shape(estimator: Any) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ class Traced(Tensor):
                 f"{name!r} of torch, which this network uses, cannot be written in ONNX here. "
                 f"The network itself, estimator.module_, can be given to torch.onnx.export."
             )
-        graph = next(value.graph for value in flat([args, kwargs]) if isinstance(value, Traced))
+        graph = _graph_of([args, kwargs])
         names = translation(graph, result, *args, **kwargs)
         if isinstance(names, str):
             return traced(graph, names, result)
@@ -90,7 +90,7 @@ def plain(value: Any) -> Any:
     """Replace traced tensors by their examples, also within tuples, lists and dictionaries."""
     if isinstance(value, Traced):
         return value.as_subclass(Tensor)
-    if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
+    if isinstance(value, (tuple, list)):
         return type(value)(plain(entry) for entry in value)
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
@@ -107,14 +107,20 @@ def translates(*names: str) -> Callable[[Translation], Translation]:
     return register
 
 
+def written(kind: str, *inputs: Any, example: Tensor, **attributes: Any) -> Tensor:
+    """Add a node that torch has no function for; `example` has its result's shape and type."""
+    graph = _graph_of(inputs)
+    return traced(graph, graph.add(kind, *inputs, **attributes), plain(example))
+
+
 def loop(
-    n_times: int, state: Sequence[Traced], body: Callable[..., Sequence[Traced]]
-) -> list[Traced]:
+    n_times: int, state: Sequence[Tensor], body: Callable[..., Sequence[Tensor]]
+) -> list[Tensor]:
     """Run ``body(number, *state)`` again and again; see :meth:`Graph.loop`."""
-    graph = state[0].graph
+    graph = _graph_of(state)
     examples: list[Tensor] = []
 
-    def named(number: str, *names: str) -> Sequence[Traced]:
+    def named(number: str, *names: str) -> Sequence[Tensor]:
         inner = [traced(graph, *pair) for pair in zip(names, plain(state), strict=True)]
         results = body(traced(graph, number, torch.tensor(0)), *inner)
         examples.extend(plain(results))
@@ -124,3 +130,8 @@ def loop(
     for place in range(len(state), len(names)):
         examples[place] = examples[place].expand(n_times, *examples[place].shape)
     return [traced(graph, *pair) for pair in zip(names, examples, strict=True)]
+
+
+def _graph_of(values: Any) -> Graph:
+    """Return the graph of the first traced tensor among nested values."""
+    return next(value.graph for value in flat(values) if isinstance(value, Traced))
