@@ -19,8 +19,8 @@ def to_onnx(
     Parameters
     ----------
     estimator : estimator of this package, Pipeline or other estimator
-        Fitted. Steps and estimators of scikit-learn are converted by skl2onnx, which must know
-        them.
+        Fitted. Of a search its best estimator. Steps and estimators of scikit-learn are converted
+        by skl2onnx, which must know them.
     method : str or sequence of str, default=None
         What to compute: ``"transform"``, ``"inverse_transform"``, ``"reconstruct"``,
         ``"score_samples"``, ``"predict"``, ``"predict_proba"``, ``"predict_log_proba"`` or
@@ -67,7 +67,7 @@ def to_onnx(
     """
     from sklearn_ae._onnx.graph import FIRST_OPSET
     from sklearn_ae._onnx.model import build, is_ours, row_shape
-    from sklearn_ae._onnx.steps import scikit_learn_model
+    from sklearn_ae._onnx.steps import scikit_learn_model, unwrapped
 
     check_is_fitted(estimator)
     if target_opset < FIRST_OPSET:
@@ -75,6 +75,7 @@ def to_onnx(
             f"target_opset={target_opset}, but the models need version {FIRST_OPSET} of ONNX's "
             f"operators, or a later one."
         )
+    estimator = unwrapped(estimator)
     if is_ours(estimator):
         return build(estimator, _checked(estimator, method), target_opset)
     if method is not None:

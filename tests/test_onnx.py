@@ -15,6 +15,7 @@ from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -62,11 +63,10 @@ def fitted(estimator, X, y=None):
     """A fitted copy, the same one whenever the same is asked for."""
     key = repr(estimator), id(X), id(y)
     if key not in _fitted:
-        copy = clone(estimator)
-        if "random_state" in copy.get_params():
-            copy.set_params(random_state=0)
-        _fitted[key] = copy.fit(X[:250], None if y is None else y[:250])
-    return _fitted[key]
+        copy = clone(estimator).set_params(random_state=0)
+        # The arrays are kept, so that no other one takes their ids.
+        _fitted[key] = copy.fit(X[:250], None if y is None else y[:250]), X, y
+    return _fitted[key][0]
 
 
 def run(model, X):
@@ -158,11 +158,10 @@ def test_images(estimator):
     assert_exports(fitted(estimator, images), images, METHODS)
 
 
-def test_places_of_maxima():
-    """Where two entries of a window are the same but for rounding, either may be the larger."""
-    network = ConvolutionalAutoencoder(channels=(4,), unpooling="switches", max_iter=5)
-    signals = cancer.reshape(-1, 15, 2)
-    assert_exports(fitted(network, signals), signals, METHODS)
+@pytest.mark.parametrize("X", [images, cancer.reshape(-1, 15, 2)], ids=["images", "signals"])
+def test_places_of_maxima(X):
+    network = ConvolutionalAutoencoder(channels=(4, 6), unpooling="switches", max_iter=5)
+    assert_exports(fitted(network, X), X, METHODS)
 
 
 @every(
@@ -241,8 +240,7 @@ def test_heads_without_a_method(head):
 def test_regressors(estimator, n_targets):
     X = StandardScaler().fit_transform(load_diabetes().data).astype(np.float32)
     y = progress if n_targets == 1 else np.column_stack([progress, X[:, 0]])
-    key = clone(estimator).set_params(random_state=0)
-    assert_exports(key.fit(X[:250], y[:250]), X, ["predict", "transform"])
+    assert_exports(fitted(estimator, X, y), X, ["predict", "transform"])
 
 
 @every(
@@ -356,6 +354,28 @@ def test_methods_of_a_pipeline_that_ends_in_an_autoencoder():
     assert_same(results["score_samples"], steps.score_samples(digits[-37:]))
     with pytest.raises(ValueError, match="inverse_transform takes codes"):
         to_onnx(steps, "inverse_transform")
+
+
+def test_a_supervised_stack_gives_the_steps_behind_it_codes():
+    stack = StackedAutoencoderClassifier(**FEW, random_state=0)
+    steps = make_pipeline(StandardScaler(), stack, LogisticRegression()).fit(cancer, benign)
+    assert_same(run(to_onnx(steps), cancer)["probabilities"], steps.predict_proba(cancer))
+
+
+def test_what_holds_an_estimator_is_exported_as_that_estimator(pipeline):
+    search = GridSearchCV(Autoencoder(2, random_state=0, **SMALL), {"alpha": [0.1, 0.2]}, cv=2)
+    search.fit(cancer)
+    result = run(to_onnx(search, "reconstruct"), cancer[-9:])["reconstruct"]
+    assert_same(result, search.best_estimator_.reconstruct(cancer[-9:]))
+    frozen = Pipeline([("steps", FrozenEstimator(pipeline[:2])), ("last", pipeline[2])])
+    assert_same(run(to_onnx(frozen), digits)["label"], pipeline.predict(digits))
+
+
+def test_images_in_a_pipeline():
+    convolutional = ConvolutionalAutoencoder(channels=(4,), max_iter=2, random_state=0)
+    steps = make_pipeline(convolutional, StandardScaler()).fit(images[:250])
+    model = to_onnx(steps)
+    assert_same(run(model, images[-37:])["variable"], steps.transform(images[-37:]))
 
 
 # The model

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 
 from sklearn_ae._members import last_step
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register what they write
@@ -58,10 +59,10 @@ def write_all(estimator: Any, graph: Graph, rows: str, methods: Sequence[str]) -
 
 def row_shape(estimator: Any) -> tuple[int, ...]:
     """Return the shape of a row as an estimator, or the first step of a pipeline, takes it."""
-    shape = getattr(estimator, "input_shape_", None)
-    if shape is None and steps_before(estimator) is None:
-        shape = getattr(last_step(estimator), "input_shape_", None)
-    return (estimator.n_features_in_,) if shape is None else tuple(shape)
+    if isinstance(estimator, Pipeline):
+        steps = (step for _, step in estimator.steps if step not in (None, "passthrough"))
+        return row_shape(next(steps))
+    return tuple(getattr(estimator, "input_shape_", (estimator.n_features_in_,)))
 
 
 def is_ours(estimator: Any) -> bool:

@@ -118,15 +118,13 @@ def _square(g: Graph, result: Tensor, x: Traced) -> str:
 
 @translates("expm1")
 def _expm1(g: Graph, result: Tensor, x: Traced) -> str:
-    """``2 tanh(x / 2) / (1 - tanh(x / 2))``: exact also near zero."""
-    one, half = (torch.tensor(value, dtype=x.dtype) for value in (1.0, 0.5))
-    t = g.add("Tanh", g.add("Mul", x, half))
-    return g.add("Div", g.add("Add", t, t), g.add("Sub", one, t))
+    """To the digits that one has, which is enough for what is added up."""
+    return g.add("Sub", g.add("Exp", x), torch.ones((), dtype=x.dtype))
 
 
 @translates("log1p")
 def _log1p(g: Graph, result: Tensor, x: Traced) -> str:
-    """To the digits that the sum has, which is enough for what is added up."""
+    """To the digits that one has, which is enough for what is added up."""
     return g.add("Log", g.add("Add", x, torch.ones((), dtype=x.dtype)))
 
 
