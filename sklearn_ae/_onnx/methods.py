@@ -15,7 +15,7 @@ from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
 from sklearn_ae._onnx.hashing import noise_of_rows
-from sklearn_ae._onnx.tracing import Traced
+from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.losses import get_loss
@@ -73,14 +73,31 @@ def _(estimator: BaseAutoencoder) -> tuple[str, ...]:
 @write.register
 def _(estimator: BaseAutoencoder, graph: Graph, rows: Traced, method: str) -> Output:
     module = exportable(estimator)
+    written = []
+    for n_rows in (EXAMPLE_ROWS, EXAMPLE_ROWS + 1):
+        trial = Graph()
+        _apply(estimator, module, traced(trial, "X", torch.zeros(n_rows, rows.shape[1])), method)
+        written.append([node.SerializeToString() for node in trial.nodes])
+        written[-1] += [value.tobytes() for value in trial.constants.values()]
+    if written[0] != written[1]:
+        raise NotImplementedError(
+            f"What {type(module.network).__name__} computes depends on the number of rows in "
+            f"Python, as by len(x) or x.shape[0], and a model in ONNX is for any number of them. "
+            f"Write -1 for that length where a tensor is reshaped."
+        )
+    return Output.of(_apply(estimator, module, rows, method))
+
+
+def _apply(estimator: BaseAutoencoder, module: AutoencoderModule, rows: Any, method: str) -> Any:
+    """Compute what a method does of rows, or codes, and ``module``."""
     if method == "inverse_transform":
-        return Output.of(_in_shape(estimator, estimator._to_units(module, module.decode(rows))))
+        return _in_shape(estimator, estimator._to_units(module, module.decode(rows)))
     x = (rows - module.center) / module.scale
     if method == "transform":
-        return Output.of(module.encode(x))
+        return module.encode(x)
     if method == "reconstruct":
-        return Output.of(_in_shape(estimator, estimator._to_units(module, module(x))))
-    return Output.of(score_rows(estimator, module, x))
+        return _in_shape(estimator, estimator._to_units(module, module(x)))
+    return score_rows(estimator, module, x)
 
 
 def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:

@@ -193,7 +193,7 @@ def _logsumexp(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
 @translates("reshape", "view")
 def _reshape(g: Graph, result: Tensor, x: Traced, *shape: Any) -> str:
     sizes = list(shape[0] if isinstance(shape[0], (tuple, list)) else shape)
-    if -1 not in sizes:
+    if -1 not in sizes or x.shape[0] == result.shape[0]:
         sizes[0] = _kept_rows(x, result)
     return g.add("Reshape", x, ints(*sizes))
 
