@@ -39,6 +39,9 @@ from sklearn_ae import (
     register_onnx_converters,
     to_onnx,
 )
+from sklearn_ae._onnx import layers, operators  # noqa: F401 - what can be written
+from sklearn_ae._onnx.graph import Graph
+from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, traced
 from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork, LSTMNetwork, RecursiveNetwork
 
 METHODS = ["transform", "inverse_transform", "reconstruct", "score_samples"]
@@ -429,6 +432,40 @@ def test_what_is_not_there_is_refused():
     register_onnx_converters()
     with pytest.raises(ValueError, match="give target_opset=18 or more"):
         skl2onnx.to_onnx(autoencoder, cancer[:1], target_opset=17)
+
+
+def _whole(x):
+    return (4 * x).round().long()
+
+
+FUNCTIONS = {
+    "floor": lambda x: (_whole(x) // 3).float(),
+    "remainder": lambda x: (_whole(x) % 3).float(),
+    "whole by whole": lambda x: _whole(x) / 2,
+    "mixed": lambda x: _whole(x) * 0.5 + (x > 0) - 1,
+    "reversed": lambda x: 1 - (2 * -x) / torch.arange(1, 1 + x.shape[1]),
+    "bounds": lambda x: _whole(x).clamp(-1.5, torch.tensor(2.5)),
+    "sums": lambda x: x.sum((1,), keepdim=True) + x.mean(-1, keepdim=True),
+    "chosen": lambda x: torch.where(x < 0, x.expm1(), x.log1p()).masked_fill(x == 0, 7.0),
+    "places": lambda x: x[torch.arange(len(x)), (x > 0).long().sum(1).clamp(max=3)],
+    "slices": lambda x: x[:, None, 1:-1:2].expand(-1, 2, -1)[:, -1].detach().clone().contiguous(),
+    "shapes": lambda x: (
+        x.reshape(len(x), -1, 2).permute((0, 2, 1)).flatten(1).unflatten(1, (2, -1))
+    ),
+    "pieces": lambda x: torch.stack([p.square() for p in x.split(1, 1)], 1).flatten(1),
+    "total": lambda x: torch.cat([x, _whole(x)], 1).logsumexp(1),
+    "rows": lambda x: x - x.mean(0, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_functions_of_torch(function):
+    graph, X = Graph(), cancer[-37:, :4]
+    result = function(traced(graph, "X", torch.zeros(EXAMPLE_ROWS, 4)))
+    graph.named(result, "Y")
+    shape = (None, *result.shape[1:])
+    model = graph.model([("X", np.float32, (None, 4))], [("Y", np.float32, shape)], 18)
+    assert_same(run(model, X)["Y"], function(torch.from_numpy(X)).numpy())
 
 
 class Sorting(torch.nn.Linear):

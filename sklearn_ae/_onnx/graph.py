@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -83,12 +84,15 @@ class Graph:
         if isinstance(name := getattr(value, "onnx_name", None), str):
             return name
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        content = array.tobytes() if array.dtype.kind in "biuf" else tuple(array.ravel().tolist())
-        key = (array.dtype.str, array.shape, content)
+        key = _content(array)
         if key not in self._known:
             self._known[key] = self.new_name("constant")
             self.constants[self._known[key]] = array
         return self._known[key]
+
+    def content(self) -> list[Any]:
+        """Return what tells a graph from others."""
+        return [*self._known, *(node.SerializeToString() for node in self.nodes)]
 
     def loop(
         self, n_times: int, state: Sequence[Tensor], body: Callable[..., Sequence[Tensor]]
@@ -212,6 +216,14 @@ class Graph:
                 for attribute in node.attribute:
                     used.update(name for inner in attribute.g.node for name in inner.input)
         return needed[::-1], used
+
+
+def _content(array: np.ndarray) -> tuple[Any, ...]:
+    """Return what tells an array from others: its hash, as arrays may be large."""
+    if array.dtype == object:  # texts
+        return "text", *array.tolist()
+    values = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return array.dtype.str, array.shape, hashlib.sha256(values).digest()
 
 
 def _prefix_names(graph: Any, prefix: str) -> None:

@@ -44,11 +44,7 @@ def _conv(
     dilation: Any,
     groups: int,
 ) -> str:
-    sizes: dict[str, Any] = {
-        "strides": list(stride),
-        "pads": [*padding, *padding],
-        "dilations": list(dilation),
-    }
+    sizes = _sizes(stride, padding, dilation)
     return g.add("Conv", x, weight, bias, group=groups, **sizes)
 
 
@@ -65,42 +61,60 @@ def _transposed_conv(
     groups: int,
     dilation: Any,
 ) -> str:
-    sizes: dict[str, Any] = {
-        "strides": list(stride),
-        "pads": [*padding, *padding],
-        "dilations": list(dilation),
-    }
-    sizes["output_padding"] = list(output_padding)
+    sizes = _sizes(stride, padding, dilation) | {"output_padding": list(output_padding)}
     return g.add("ConvTranspose", x, weight, bias, group=groups, **sizes)
 
 
+def _sizes(stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
+    """Say how the window of a convolution moves, pairs of numbers in ONNX's terms."""
+    if isinstance(padding, str):
+        raise NotImplementedError(f"padding={padding!r} must be numbers.")
+    pads = [*padding, *padding]
+    return {"strides": list(stride), "pads": pads, "dilations": list(dilation)}
+
+
 @translates("max_pool2d")
-def _max_pool(
-    g: Graph, result: Tensor, x: Traced, kernel_size: Any, ceil_mode: bool = False, **_: Any
-) -> str:
-    return _pool(g, x, kernel_size, ceil_mode)[0]
+def _max_pool(g: Graph, result: Tensor, x: Traced, *arguments: Any, **options: Any) -> str:
+    return _pool(g, x, *arguments, **options)[0]
 
 
 @translates("max_pool2d_with_indices")
 def _max_pool_with_places(
-    g: Graph, result: Any, x: Traced, kernel_size: Any, ceil_mode: bool = False, **_: Any
+    g: Graph, result: Any, x: Traced, *arguments: Any, **options: Any
 ) -> list[str]:
     """ONNX counts places through all maps of all rows, torch through each map by itself."""
-    values, places = _pool(g, x, kernel_size, ceil_mode)
-    size = np.int64(math.prod(x.shape[2:]))
-    return [values, g.add("Mod", places, size)]
+    values, places = _pool(g, x, *arguments, **options)
+    return [values, g.add("Mod", places, np.int64(math.prod(x.shape[2:])))]
 
 
-def _pool(g: Graph, x: Traced, window: Any, ceil_mode: bool) -> list[str]:
-    window = list(window)
-    return g.add(
-        "MaxPool", x, n_outputs=2, kernel_shape=window, strides=window, ceil_mode=int(ceil_mode)
-    )
+def _pool(
+    g: Graph,
+    x: Traced,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: int = 0,
+    dilation: int = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> list[str]:
+    if (stride or kernel_size) != kernel_size or padding != 0 or dilation != 1:
+        raise NotImplementedError("Windows of pooling must lie side by side.")
+    window = list(kernel_size)
+    sizes: dict[str, Any] = {"kernel_shape": window, "strides": window}
+    return g.add("MaxPool", x, n_outputs=2, ceil_mode=int(ceil_mode), **sizes)
 
 
 @translates("interpolate")
 def _repeat(
-    g: Graph, result: Tensor, x: Traced, scale_factor: Any = None, mode: str = "nearest", **_: Any
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: Any = None,
+    recompute_scale_factor: Any = None,
+    antialias: bool = False,
 ) -> str:
     if mode != "nearest" or any(factor % 1 for factor in scale_factor):
         raise NotImplementedError("interpolate must repeat entries a whole number of times.")

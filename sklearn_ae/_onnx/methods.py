@@ -73,13 +73,11 @@ def _(estimator: BaseAutoencoder) -> tuple[str, ...]:
 @write.register
 def _(estimator: BaseAutoencoder, graph: Graph, rows: Traced, method: str) -> Output:
     module = exportable(estimator)
-    written = []
-    for n_rows in (EXAMPLE_ROWS, EXAMPLE_ROWS + 1):
-        trial = Graph()
-        _apply(estimator, module, traced(trial, "X", torch.zeros(n_rows, rows.shape[1])), method)
-        written.append([node.SerializeToString() for node in trial.nodes])
-        written[-1] += [value.tobytes() for value in trial.constants.values()]
-    if written[0] != written[1]:
+    trials = Graph(), Graph()
+    for n_more, trial in enumerate(trials):
+        some = torch.zeros(EXAMPLE_ROWS + n_more, rows.shape[1])
+        _apply(estimator, module, traced(trial, "X", some), method)
+    if trials[0].content() != trials[1].content():
         raise NotImplementedError(
             f"What {type(module.network).__name__} computes depends on the number of rows in "
             f"Python, as by len(x) or x.shape[0], and a model in ONNX is for any number of them. "

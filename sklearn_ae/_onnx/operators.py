@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._onnx.graph import Graph, dtype_number
-from sklearn_ae._onnx.tracing import TRANSLATIONS, Traced, translates
+from sklearn_ae._onnx.tracing import TRANSLATIONS, Traced, plain, translates
 
 END = np.iinfo(np.int64).max
 """Where a slice ends that goes to the end of its axis."""
@@ -35,17 +35,15 @@ def ints(*values: int) -> np.ndarray:
 # Entry by entry
 
 
-def _unary(kind: str, g: Graph, result: Tensor, x: Traced, **_: Any) -> str:
+def _unary(kind: str, g: Graph, result: Tensor, x: Traced, inplace: bool = False) -> str:
     return g.add(kind, x)
 
 
 def _binary(kind: str, g: Graph, result: Tensor, a: Any, b: Any) -> str:
-    dtype = torch.result_type(_example(a), _example(b))
+    dtype = result.dtype
+    if dtype == torch.bool:  # of a comparison
+        dtype = torch.result_type(plain(a), plain(b))
     return g.add(kind, as_dtype(g, a, dtype), as_dtype(g, b, dtype))
-
-
-def _example(value: Any) -> Any:
-    return value.as_subclass(Tensor) if isinstance(value, Traced) else value
 
 
 UNARY = {
@@ -62,7 +60,6 @@ UNARY = {
     "softplus": "Softplus",
     "isnan": "IsNaN",
     "__invert__": "Not",
-    "contiguous": "Identity",
 }
 
 BINARY = {
@@ -70,8 +67,6 @@ BINARY = {
     "sub": "Sub",
     "mul": "Mul",
     "div": "Div",
-    "__floordiv__": "Div",
-    "remainder": "Mod",
     "maximum": "Max",
     "minimum": "Min",
     "eq": "Equal",
@@ -93,6 +88,25 @@ def _subtract_from(g: Graph, result: Tensor, a: Any, b: Any) -> str:
     return _binary("Sub", g, result, b, a)
 
 
+@translates("remainder")
+def _remainder(g: Graph, result: Tensor, a: Any, b: Any) -> str:
+    if result.is_floating_point():
+        raise NotImplementedError("Remainders must be those of whole numbers.")
+    return _binary("Mod", g, result, a, b)
+
+
+@translates("__floordiv__")
+def _floor_divide(g: Graph, result: Tensor, a: Any, b: Any) -> str:
+    rest = _remainder(g, result, a, b)  # ONNX rounds towards zero
+    whole = g.add("Sub", as_dtype(g, a, result.dtype), rest)
+    return g.add("Div", whole, as_dtype(g, b, result.dtype))
+
+
+@translates("contiguous", "detach", "clone")
+def _same(g: Graph, result: Tensor, x: Traced) -> str:
+    return g.name_of(x)
+
+
 @translates("silu")
 def _silu(g: Graph, result: Tensor, x: Traced, inplace: bool = False) -> str:
     return g.add("Mul", x, g.add("Sigmoid", x))
@@ -104,11 +118,6 @@ def _gelu(g: Graph, result: Tensor, x: Traced) -> str:
     half, root = (torch.tensor(value, dtype=x.dtype) for value in (0.5, 0.5**0.5))
     share = g.add("Erf", g.add("Mul", x, root))
     return g.add("Mul", g.add("Mul", x, half), g.add("Add", share, torch.ones((), dtype=x.dtype)))
-
-
-@translates("isfinite")
-def _isfinite(g: Graph, result: Tensor, x: Traced) -> str:
-    return g.add("Not", g.add("Or", g.add("IsInf", x), g.add("IsNaN", x)))
 
 
 @translates("square")
@@ -130,9 +139,10 @@ def _log1p(g: Graph, result: Tensor, x: Traced) -> str:
 
 @translates("clamp", "clamp_min")
 def _clamp(g: Graph, result: Tensor, x: Any, min: Any = None, max: Any = None) -> str:
+    x = as_dtype(g, x, result.dtype)
     for kind, bound in (("Max", min), ("Min", max)):
         if bound is not None:
-            x = g.add(kind, x, torch.tensor(bound, dtype=result.dtype))
+            x = g.add(kind, x, as_dtype(g, bound, result.dtype))
     return g.name_of(x)
 
 
@@ -149,14 +159,17 @@ def _masked_fill(g: Graph, result: Tensor, x: Traced, mask: Any, value: float) -
 @translates("where")
 def _where(g: Graph, result: Tensor, first: Any, second: Any, other: Any) -> str:
     # torch.where takes the condition first, the method of a tensor behind the tensor.
-    condition, value = (first, second) if first.dtype == torch.bool else (second, first)
+    is_first, is_second = (getattr(v, "dtype", None) == torch.bool for v in (first, second))
+    if is_first and is_second:
+        raise NotImplementedError("Conditions cannot be chosen from; use & and |.")
+    condition, value = (first, second) if is_first else (second, first)
     return g.add(
         "Where", condition, as_dtype(g, value, result.dtype), as_dtype(g, other, result.dtype)
     )
 
 
 @translates("to", "long", "float", "double")
-def _to(g: Graph, result: Tensor, x: Traced, *_: Any) -> str:
+def _to(g: Graph, result: Tensor, x: Traced, *_: Any, **__: Any) -> str:
     return g.name_of(as_dtype(g, x, result.dtype))
 
 
@@ -170,13 +183,17 @@ def _zeros_like(g: Graph, result: Tensor, x: Traced) -> str:
 
 
 @translates("sum")
-def _sum(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
-    return g.add("ReduceSum", as_dtype(g, x, result.dtype), ints(dim), keepdims=0)
+def _sum(g: Graph, result: Tensor, x: Traced, dim: Any, keepdim: bool = False) -> str:
+    return _reduce("ReduceSum", g, as_dtype(g, x, result.dtype), dim, keepdim)
 
 
 @translates("mean")
-def _mean(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
-    return g.add("ReduceMean", x, ints(dim), keepdims=0)
+def _mean(g: Graph, result: Tensor, x: Traced, dim: Any, keepdim: bool = False) -> str:
+    return _reduce("ReduceMean", g, x, dim, keepdim)
+
+
+def _reduce(kind: str, g: Graph, x: Any, dim: Any, keepdim: bool) -> str:
+    return g.add(kind, x, ints(*np.atleast_1d(dim)), keepdims=int(keepdim))
 
 
 @translates("logsumexp")
@@ -192,10 +209,15 @@ def _logsumexp(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
 
 @translates("reshape", "view")
 def _reshape(g: Graph, result: Tensor, x: Traced, *shape: Any) -> str:
-    sizes = list(shape[0] if isinstance(shape[0], (tuple, list)) else shape)
+    sizes = _listed(shape)
     if -1 not in sizes or x.shape[0] == result.shape[0]:
         sizes[0] = _kept_rows(x, result)
     return g.add("Reshape", x, ints(*sizes))
+
+
+def _listed(sizes: tuple[Any, ...]) -> list[int]:
+    """Return numbers that may be given one by one, or as one sequence."""
+    return list(sizes[0] if isinstance(sizes[0], (tuple, list)) else sizes)
 
 
 @translates("flatten", "unflatten")
@@ -222,12 +244,12 @@ def _kept_rows(x: Tensor, result: Tensor) -> int:
 
 @translates("permute")
 def _permute(g: Graph, result: Tensor, x: Traced, *dims: int) -> str:
-    return g.add("Transpose", x, perm=list(dims))
+    return g.add("Transpose", x, perm=_listed(dims))
 
 
 @translates("expand")
 def _expand(g: Graph, result: Tensor, x: Traced, *sizes: int) -> str:
-    return g.add("Expand", x, ints(*(1 if size == -1 else size for size in sizes)))
+    return g.add("Expand", x, ints(*(1 if size == -1 else size for size in _listed(sizes))))
 
 
 @translates("expand_as")
@@ -319,7 +341,13 @@ def _scatter(g: Graph, result: Tensor, x: Traced, dim: int, index: Any, values: 
 
 @translates("topk")
 def _topk(
-    g: Graph, result: Any, x: Traced, k: int, dim: int = -1, largest: bool = True, **_: Any
+    g: Graph,
+    result: Any,
+    x: Traced,
+    k: int,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
 ) -> list[str]:
     return g.add("TopK", x, ints(k), n_outputs=2, axis=dim, largest=int(largest))
 

@@ -27,8 +27,7 @@ TRANSLATIONS: dict[str, Translation] = {}
 It takes the graph, the function's result on the examples and its arguments, and returns the name
 of the result, or a list of them."""
 
-_ASKS = {"dim", "size", "__len__", "is_floating_point", "is_complex"}
-_ASKED = {"shape", "dtype", "device", "ndim", "requires_grad", "is_sparse", "is_nested"}
+_ASKS = {"dim", "ndim", "size", "shape", "__len__", "dtype", "is_floating_point", "device"}
 
 
 class Traced(Tensor):
@@ -50,19 +49,19 @@ class Traced(Tensor):
     ) -> Any:
         """Run a function on the examples, and write it down."""
         kwargs = kwargs or {}
-        name = func.__name__
+        name = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*plain(args), **plain(kwargs))
-        if name in _ASKS or (name == "__get__" and func.__self__.__name__ in _ASKED):
+        if name in _ASKS:
             return result
-        translation = TRANSLATIONS.get(name)
-        if translation is None:
-            raise NotImplementedError(
-                f"{name!r} of torch, which this network uses, cannot be written in ONNX here. "
-                f"The network itself, estimator.module_, can be given to torch.onnx.export."
-            )
         graph = _graph_of([args, kwargs])
-        names = translation(graph, result, *args, **kwargs)
+        try:
+            names = TRANSLATIONS[name](graph, result, *args, **kwargs)
+        except (KeyError, TypeError) as error:  # of that name, or with these arguments
+            raise NotImplementedError(
+                f"{name!r} of torch, as this network uses it, cannot be written in ONNX here. "
+                f"The network itself, estimator.module_, can be given to torch.onnx.export."
+            ) from error
         if isinstance(names, str):
             return traced(graph, names, result)
         return type(result)(
