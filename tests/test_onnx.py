@@ -341,6 +341,28 @@ def test_every_last_step_through_skl2onnx(estimator):
         assert_same(results["scores"].ravel(), estimator.decision_function(X))
 
 
+def test_head_without_probabilities_through_skl2onnx():
+    register_onnx_converters()
+    stack = StackedAutoencoderClassifier(head=RidgeClassifier(), fine_tune=False, **FEW)
+    for X, y in ((cancer, benign), (digits, number)):
+        estimator = fitted(stack, X, y)
+        results = run(skl2onnx.to_onnx(estimator, X[:1], options={"zipmap": False}), X[-37:])
+        decision = estimator.decision_function(X[-37:])
+        if decision.ndim == 1:
+            decision = np.column_stack([-decision, decision])
+        assert_same(results["label"], estimator.predict(X[-37:]))
+        assert_same(results["probabilities"], decision)
+
+
+def test_estimator_fitted_on_float64():
+    X = cancer.astype(np.float64) + 100
+    autoencoder = Autoencoder(3, random_state=0, **SMALL).fit(X)
+    assert autoencoder.module_.center.dtype == torch.float64
+    results = run(to_onnx(autoencoder, ["transform", "reconstruct"]), X.astype(np.float32))
+    assert_same(results["transform"], autoencoder.transform(X.astype(np.float32)))
+    assert_same(results["reconstruct"], autoencoder.reconstruct(X.astype(np.float32)))
+
+
 def test_regressor_through_skl2onnx():
     register_onnx_converters()
     steps = make_pipeline(StandardScaler(), fitted(REGRESSOR[1], cancer, benign))

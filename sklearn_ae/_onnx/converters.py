@@ -72,7 +72,11 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     rows = graph.add("Reshape", rows, np.array([-1, estimator.n_features_in_]))
     outputs = write_all(estimator, graph, rows, methods)
     for output, variable in zip(outputs, operator.outputs, strict=True):
-        result = graph.add("Reshape", output.name, np.array([-1, *variable.type.shape[1:]]))
+        shape, result = variable.type.shape[1:], output.name
+        if shape == [2] and len(output.shape) == 1:  # one decision stands for two classes
+            column = graph.add("Reshape", result, np.array([-1, 1]))
+            result = graph.add("Concat", graph.add("Neg", column), column, axis=1)
+        result = graph.add("Reshape", result, np.array([-1, *shape]))
         if isinstance(variable.type, types.DoubleTensorType):  # so is the input
             result = graph.add("Cast", result, to=FLOAT64)
         graph.named(result, variable.full_name)
