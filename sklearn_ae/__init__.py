@@ -9,6 +9,7 @@ from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
 from sklearn_ae.hashing import SemanticHashing
 from sklearn_ae.lstm import LSTMAutoencoder
+from sklearn_ae.onnx_export import register_onnx_converters, to_onnx
 from sklearn_ae.outlier import AutoencoderOutlierDetector
 from sklearn_ae.recursive import RecursiveAutoencoder
 from sklearn_ae.sparse import SparseAutoencoder
@@ -38,4 +39,6 @@ __all__ = [
     "StackedAutoencoderRegressor",
     "UNetAutoencoder",
     "VariationalAutoencoder",
+    "register_onnx_converters",
+    "to_onnx",
 ]

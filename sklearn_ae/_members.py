@@ -264,12 +264,18 @@ def row_fingerprints(X: Any, seed: int) -> np.ndarray:
     -------
     ndarray of shape (n_samples,), dtype uint64
     """
-    factors = np.random.default_rng(seed).integers(2**64, size=X.shape[1], dtype=np.uint64)
+    factors = fingerprint_factors(X.shape[1], seed)
     keys = []
     for part in chunks(X):
         dense = part.toarray() if sp.issparse(part) else np.asarray(part)
         with np.errstate(over="ignore"):
             # Adding zero makes one of the two zeros.
             bits = (dense.astype(np.float32) + np.float32(0)).view(np.uint32)
-        keys.append((bits.astype(np.uint64) * (factors | np.uint64(1))).sum(1, dtype=np.uint64))
+        keys.append((bits.astype(np.uint64) * factors).sum(1, dtype=np.uint64))
     return np.concatenate(keys)
+
+
+def fingerprint_factors(n_features: int, seed: int) -> np.ndarray:
+    """Draw the odd number that the bits of each feature are multiplied by, as uint64."""
+    draws = np.random.default_rng(seed).integers(2**64, size=n_features, dtype=np.uint64)
+    return draws | np.uint64(1)

@@ -375,7 +375,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             n_importance_samples = self.n_importance_samples
         decoded = min(DECODED_ROWS, 4 * module.network.rows_at_once)
         if n_importance_samples is None:
-            noise = _even_noise(self.n_components_)[:, None]
+            noise = even_noise(self.n_components_)[:, None]
             at_once = max(1, decoded // len(noise))
             bounds = by_chunks(rows, lambda x: module.bound(x, noise.to(x)), at_once)
         else:
@@ -394,7 +394,7 @@ def _own_noise(x: Tensor, shape: tuple[int, int]) -> Tensor:
     return noise.view(len(x), *shape).transpose(0, 1)
 
 
-def _even_noise(n_components: int) -> Tensor:
+def even_noise(n_components: int) -> Tensor:
     """Draw standard Gaussian noise of mean zero and unit covariance exactly, always the same.
 
     Errors that are quadratic in the code are then averaged exactly.

@@ -115,7 +115,16 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
         return drawn.index_select(-2, self.twins) if shared else drawn
 
 
-_GRID = 2.0**20
+GRID = 2.0**20
+"""Steps of the grid of the hashes in one standard deviation."""
+
+MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+"""Shifts and factors that turn sums into hashes."""
+
+LAST_SHIFT = 31
+
+STRIDE = 0x9E3779B97F4A7C15
+"""Between the numbers that are mixed into the draws of one key."""
 
 
 def row_keys(rows: np.ndarray, seed: int) -> np.ndarray:
@@ -134,19 +143,23 @@ def row_keys(rows: np.ndarray, seed: int) -> np.ndarray:
     -------
     ndarray of shape (n_samples,), dtype uint64
     """
-    factors = np.random.default_rng(seed).integers(
-        2**63, size=rows.shape[1], dtype=np.uint64
-    ) | np.uint64(1)
-    grid = np.rint(np.clip(rows * _GRID, -(2.0**62), 2.0**62)).astype(np.int64)
+    grid = np.rint(np.clip(rows * GRID, -(2.0**62), 2.0**62)).astype(np.int64)
     # The sum is linear in the row; the mixing breaks the lines up.
+    factors = key_factors(rows.shape[1], seed)
     return _mix((grid.view(np.uint64) * factors).sum(axis=1, dtype=np.uint64))
+
+
+def key_factors(n_features: int, seed: int) -> np.ndarray:
+    """Draw the odd number that each feature is multiplied by in a row's hash, as uint64."""
+    draws = np.random.default_rng(seed).integers(2**63, size=n_features, dtype=np.uint64)
+    return draws | np.uint64(1)
 
 
 def _mix(keys: np.ndarray) -> np.ndarray:
     """Turn keys into numbers that look independent: the finaliser of splitmix64."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+    for shift, factor in MIXING:
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
-    return keys ^ (keys >> np.uint64(31))
+    return keys ^ (keys >> np.uint64(LAST_SHIFT))
 
 
 def normal_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
@@ -163,7 +176,7 @@ def normal_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
     -------
     Tensor of shape (n_keys, n_draws), float32
     """
-    steps = np.arange(1, n_draws + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    steps = np.arange(1, n_draws + 1, dtype=np.uint64) * np.uint64(STRIDE)
     bits = _mix(keys[:, None] + steps) >> np.uint64(40)
     # 24 bits, shifted off the ends of the unit interval.
     uniform = torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))

@@ -97,7 +97,7 @@ class VariationalModule(AutoencoderModule):
         return errors, beta * ratio - errors
 
     def _errors(self, codes: Tensor, target: Tensor) -> Tensor:
-        output = self.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        output = self.decode(codes.flatten(0, 1)).unflatten(0, (len(codes), -1))
         seen = target
         if self.network.takes_missing:
             seen = target.nan_to_num()

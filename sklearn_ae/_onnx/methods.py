@@ -1,0 +1,134 @@
+"""What the methods of fitted estimators compute, written down from traced rows.
+
+Rows are flat and in float32, and so is all that follows but the scores of outlier detectors,
+which the estimator too computes in float64.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import torch
+
+from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
+from sklearn_ae._onnx.graph import Graph
+from sklearn_ae._onnx.greedy import in_loops
+from sklearn_ae._onnx.hashing import noise_of_rows
+from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
+from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
+from sklearn_ae.losses import get_loss
+from sklearn_ae.networks._boltzmann import BoltzmannModule
+from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
+from sklearn_ae.networks._variational import VariationalModule
+from sklearn_ae.variational import VariationalAutoencoder, even_noise
+
+
+class Output(NamedTuple):
+    """A result in a graph.
+
+    Attributes
+    ----------
+    name : str
+    dtype : dtype
+    shape : tuple
+        None stands for the number of rows.
+    """
+
+    name: str
+    dtype: Any
+    shape: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, value: Any) -> Output:
+        """Describe a traced tensor, of which the rows are the first axis."""
+        dtype = torch.empty(0, dtype=value.dtype).numpy().dtype
+        return cls(value.onnx_name, dtype, (None, *value.shape[1:]))
+
+
+@singledispatch
+def methods_of(estimator: Any) -> tuple[str, ...]:
+    """Name the methods of an estimator that can be exported, those by default first."""
+    return ()
+
+
+@singledispatch
+def default_methods(estimator: Any) -> tuple[str, ...]:
+    """Name the methods that are exported if none is asked for."""
+    return methods_of(estimator)[:1]
+
+
+@singledispatch
+def write(estimator: Any, graph: Graph, rows: Traced, method: str) -> Output:
+    """Write down what a method of an estimator makes of rows, or of codes."""
+    raise TypeError(f"{type(estimator).__name__} has no export of its own.")
+
+
+@methods_of.register
+def _(estimator: BaseAutoencoder) -> tuple[str, ...]:
+    return "transform", "inverse_transform", "reconstruct", "score_samples"
+
+
+@write.register
+def _(estimator: BaseAutoencoder, graph: Graph, rows: Traced, method: str) -> Output:
+    module = exportable(estimator)
+    trials = Graph(), Graph()
+    for n_more, trial in enumerate(trials):
+        some = torch.zeros(EXAMPLE_ROWS + n_more, rows.shape[1])
+        _apply(estimator, module, traced(trial, "X", some), method)
+    if trials[0].content() != trials[1].content():
+        raise NotImplementedError(
+            f"What {type(module.network).__name__} computes depends on the number of rows in "
+            f"Python, as by len(x) or x.shape[0], and a model in ONNX is for any number of them. "
+            f"Write -1 for that length where a tensor is reshaped."
+        )
+    return Output.of(_apply(estimator, module, rows, method))
+
+
+def _apply(estimator: BaseAutoencoder, module: AutoencoderModule, rows: Any, method: str) -> Any:
+    """Compute what a method does of rows, or codes, and ``module``."""
+    if method == "inverse_transform":
+        return _in_shape(estimator, estimator._to_units(module, module.decode(rows)))
+    x = (rows - module.center) / module.scale
+    if method == "transform":
+        return module.encode(x)
+    if method == "reconstruct":
+        return _in_shape(estimator, estimator._to_units(module, module(x)))
+    return score_rows(estimator, module, x)
+
+
+def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
+    """Copy a fitted module to the CPU, in float32, what looks at values replaced by loops."""
+    return in_loops(module_from_state(module_to_state(estimator.module_)).float())
+
+
+def _in_shape(estimator: BaseAutoencoder, rows: Any) -> Any:
+    """Give rows the shape of those of the training."""
+    shape = estimator.input_shape_
+    return rows if len(shape) == 1 else rows.reshape(-1, *shape)
+
+
+@singledispatch
+def score_rows(estimator: BaseAutoencoder, module: AutoencoderModule, x: Any) -> Any:
+    """Write down ``score_samples`` for rows in network units."""
+    restored = get_loss(estimator._fitted_loss).mean(module(x))
+    squares = (restored - x).square()
+    if not module.network.takes_missing:
+        return squares.mean(1) * -module.scale.square()
+    missing = x.isnan()
+    errors = squares.masked_fill(missing, 0.0).sum(1)
+    return errors / (~missing).sum(1) * -module.scale.square()
+
+
+@score_rows.register
+def _(estimator: VariationalAutoencoder, module: VariationalModule, x: Any) -> Any:
+    n_components, n_draws = module.n_components, estimator.n_importance_samples
+    if n_draws == 1:
+        return module.bound(x, even_noise(n_components)[:, None].float())
+    return module.tight_bound(x, noise_of_rows(x, (n_draws, n_components)))
+
+
+@score_rows.register
+def _(estimator: RestrictedBoltzmannMachine, module: BoltzmannModule, x: Any) -> Any:
+    return -module.free_energy(x) - estimator.log_partition()

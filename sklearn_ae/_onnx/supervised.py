@@ -1,0 +1,104 @@
+"""Supervised stacks: a linear layer, or an estimator of scikit-learn, on codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_ae._onnx.graph import Graph
+from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
+from sklearn_ae._onnx.steps import scikit_learn_model
+from sklearn_ae._onnx.tracing import Traced
+from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
+from sklearn_ae.stacked_regressor import StackedAutoencoderRegressor
+
+FLOAT = np.dtype(np.float32)
+
+
+@methods_of.register
+def _(estimator: StackedAutoencoderClassifier) -> tuple[str, ...]:
+    asked = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
+    return tuple(method for method in asked if hasattr(estimator, method))
+
+
+@default_methods.register
+def _(estimator: StackedAutoencoderClassifier) -> tuple[str, ...]:
+    return methods_of(estimator)[: 1 + hasattr(estimator, "predict_proba")]
+
+
+@methods_of.register
+def _(estimator: StackedAutoencoderRegressor) -> tuple[str, ...]:
+    return "predict", "transform"
+
+
+@write.register
+def _(estimator: StackedAutoencoderClassifier, graph: Graph, rows: Traced, method: str) -> Output:
+    codes = write(estimator.autoencoder_, graph, rows, "transform")
+    if method == "transform":
+        return codes
+    n_classes = len(estimator.classes_)
+    if estimator.head_ is not None:
+        return _of_head(estimator, graph, codes, method)
+    scores = _linear(estimator, graph, codes)
+    if method == "decision_function" and n_classes == 2:
+        return Output(graph.add("Squeeze", scores, np.array([1])), FLOAT, (None,))
+    if n_classes == 2:  # the logit of the second class, where that of the first is zero
+        zeros = graph.add("Sub", scores, scores)
+        scores = graph.add("Concat", zeros, scores, axis=1)
+    if method == "predict":
+        return _labels(graph, graph.add("ArgMax", scores, axis=1, keepdims=0), estimator.classes_)
+    if method != "decision_function":
+        kind = "Softmax" if method == "predict_proba" else "LogSoftmax"
+        scores = graph.add(kind, scores, axis=1)
+    return Output(scores, FLOAT, (None, n_classes))
+
+
+@write.register
+def _(estimator: StackedAutoencoderRegressor, graph: Graph, rows: Traced, method: str) -> Output:
+    codes = write(estimator.autoencoder_, graph, rows, "transform")
+    if method == "transform":
+        return codes
+    if estimator.head_ is not None:
+        model = scikit_learn_model(estimator.head_, (estimator.n_components_,))
+        (result,) = graph.inline(model, codes.name)
+    else:
+        result = _linear(estimator, graph, codes)
+    n_targets = len(estimator._y_mean)
+    shape = (-1,) if estimator._y_ndim == 1 else (-1, n_targets)
+    result = graph.add("Reshape", result, np.array(shape))
+    return Output(result, FLOAT, (None, *shape[1:]))
+
+
+def _linear(estimator: Any, graph: Graph, codes: Output) -> str:
+    """Write down the linear layer."""
+    coef, intercept = (v.astype(np.float32) for v in (estimator.coef_, estimator.intercept_))
+    return graph.add("Gemm", codes.name, coef, intercept, transB=1)
+
+
+def _labels(graph: Graph, places: str, classes: np.ndarray) -> Output:
+    """Turn places among the classes into classes."""
+    if classes.dtype.kind in "USO":
+        classes = classes.astype(object)
+    elif classes.dtype.kind != "f" or (classes == classes.astype(np.int64)).all():
+        classes = classes.astype(np.int64)
+    return Output(graph.add("Gather", classes, places), classes.dtype, (None,))
+
+
+def _of_head(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
+    """Write down a classifier of scikit-learn on the codes."""
+    raw = {"raw_scores": True} if method == "decision_function" else {}
+    options = {"zipmap": False, **raw}
+    model = scikit_learn_model(estimator.head_, (estimator.n_components_,), options)
+    label, scores = graph.inline(model, codes.name)
+    classes = estimator.head_.classes_
+    if method == "predict":
+        dtype = np.dtype(object if classes.dtype.kind in "USO" else np.int64)
+        return Output(label, dtype, (None,))
+    if method == "predict_log_proba":
+        scores = graph.add("Log", scores)
+    elif method == "decision_function" and len(classes) == 2:
+        # Both signs of the one score are given.
+        column = graph.add("Gather", scores, np.int64(1), axis=1)
+        return Output(column, FLOAT, (None,))
+    return Output(scores, FLOAT, (None, len(classes)))
