@@ -1,0 +1,68 @@
+"""The same seed gives the same bits in another process, for each number of threads by itself."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+SCRIPT = """
+import hashlib, json, sys
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn_ae import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
+X = load_digits().data[:700].astype(sys.argv[1])
+told = {"threads": torch.get_num_threads()}
+for estimator in (
+    Autoencoder(4, hidden_layer_sizes=(256,), max_iter=4, random_state=0),
+    DenoisingAutoencoder(4, noise="masking", max_iter=4, random_state=0),
+    VariationalAutoencoder(4, max_iter=4, random_state=0),
+):
+    codes = estimator.fit(X).transform(X)
+    drawn = estimator.sample(5, random_state=0)
+    hashed = hashlib.sha256(codes.tobytes() + drawn.tobytes()).hexdigest()
+    told[type(estimator).__name__] = [hashed, estimator.score(X)]
+print(json.dumps(told))
+"""
+
+
+def run(dtype, n_threads):
+    """Fit in a fresh process: hash of codes and draws, and the score, of each estimator."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(n_threads)}
+    command = [sys.executable, "-c", SCRIPT, dtype]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    told = json.loads(done.stdout)
+    assert told.pop("threads") == n_threads
+    return told
+
+
+def test_processes_agree_to_the_bit_for_each_number_of_threads():
+    one, two = run("float32", 1), run("float32", 2)
+    assert one == run("float32", 1)
+    assert two == run("float32", 2)
+    for name, (_, score) in one.items():  # sums in another order, and no more
+        assert two[name][1] == pytest.approx(score, abs=0.01)
+
+
+def test_the_order_of_the_rows_does_not_choose_those_held_out():
+    """Held-out rows go by content: shuffled rows give the same ones, whatever their units."""
+    import torch
+
+    from sklearn_ae._backend.batches import Rows
+    from sklearn_ae._fitting import split
+
+    X = load_digits().data
+    order = np.random.default_rng(0).permutation(len(X))
+    device = torch.device("cpu")
+    kept = []
+    for rows in (X, X[order], 1000 * X):
+        scale = rows.std()
+        held = split(Rows(rows, None, device, torch.float64), float(scale), 0, 0.1)[1]
+        found = held.take(slice(0, len(held))).numpy() / scale
+        kept.append(found[np.lexsort(found.T)])
+    np.testing.assert_allclose(kept[1], kept[0], rtol=1e-12)
+    np.testing.assert_allclose(kept[2], kept[0], rtol=1e-12)
