@@ -9,6 +9,7 @@ from sklearn_ae.denoising import DenoisingAutoencoder
 from sklearn_ae.hashing import SemanticHashing
 from sklearn_ae.lstm import LSTMAutoencoder
 from sklearn_ae.outlier import AutoencoderOutlierDetector
+from sklearn_ae.persistence import load, save
 from sklearn_ae.recursive import RecursiveAutoencoder
 from sklearn_ae.sparse import SparseAutoencoder
 from sklearn_ae.stacked import StackedAutoencoder
@@ -36,4 +37,6 @@ __all__ = [
     "StackedAutoencoderRegressor",
     "UNetAutoencoder",
     "VariationalAutoencoder",
+    "load",
+    "save",
 ]

@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from sklearn_ae.networks._network import Network
 
 CODE_RANK = 64
 """Rank of the description of the codes' distribution, exact for codes up to that size."""
+
+SPARE = 1_000
+"""How much larger a number of a module may be than any side of its arrays."""
+
+CALLS = 50
+"""Calls of torch that building takes for each of the arrays, at most."""
 
 
 class TrainableModule(nn.Module):
@@ -131,7 +138,7 @@ def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
     The arrays share memory with the module where it lies on the CPU.
     """
     arrays = {
-        name: np.ascontiguousarray(value.detach().cpu().numpy())
+        name: np.asarray(value.detach().cpu().numpy(), order="C")
         for name, value in module.state_dict().items()
     }
     return {"class": type(module), "config": dict(module.config), "arrays": arrays}
@@ -140,10 +147,61 @@ def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
 def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
     """Build the module that :func:`module_to_state` described, on the CPU.
 
-    The arrays are copied: they may be a read-only memory map.
+    The arrays are copied: they may be a read-only memory map. The state may come from a stranger:
+    what is built takes no more time or memory than its arrays account for.
+
+    Raises
+    ------
+    ValueError
+        If the arguments are not those of a module with such arrays.
     """
-    with torch.device("meta"):
-        module = state["class"](**state["config"])
-    arrays = {name: torch.from_numpy(np.array(a)) for name, a in state["arrays"].items()}
-    module.load_state_dict(arrays, assign=True)
+    cls, config, arrays = state["class"], state["config"], state["arrays"]
+    if not issubclass(cls, AutoencoderModule):
+        raise ValueError(f"{cls.__name__} is no module of an autoencoder")
+    sizes = [size for array in arrays.values() for size in array.shape]
+    _check_arguments(config, SPARE + max(sizes, default=0))
+    config["network"]._validate_params()
+    with torch.device("meta"), _FewCalls(SPARE + CALLS * len(arrays)):
+        module = cls(**config)
+    expected = module.state_dict()
+    if list(arrays) != list(expected):
+        raise ValueError(f"the arrays are not those of such a {cls.__name__}")
+    dtypes = {array.dtype.name for array in arrays.values()}
+    if dtypes not in ({"float32"}, {"float64"}):
+        raise ValueError(f"the arrays of a {cls.__name__} cannot be of types {sorted(dtypes)}")
+    for name, array in arrays.items():
+        if array.shape != expected[name].shape:
+            raise ValueError(
+                f"{name} has the shape {array.shape}, but in such a {cls.__name__} it is "
+                f"{tuple(expected[name].shape)}"
+            )
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    module.load_state_dict(tensors, assign=True)
     return module.requires_grad_(True).eval()
+
+
+class _FewCalls(TorchFunctionMode):
+    """Refuses to call torch more often than a module of known size needs to be built."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("the network has more parts than there are arrays for")
+        return function(*args, **(kwargs or {}))
+
+
+def _check_arguments(value: Any, largest: int) -> None:
+    """Refuse numbers that no array accounts for, in the arguments of a module or of a network."""
+    if hasattr(value, "get_params"):
+        value = value.get_params(deep=False)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            _check_arguments(entry, largest)
+    elif isinstance(value, (int, float)) and not abs(value) <= largest:
+        raise ValueError(f"{value!r} among the arguments of the network is out of range")
