@@ -63,6 +63,8 @@ class BoltzmannModule(AutoencoderModule):
         Hidden states of the persistent chains.
     """
 
+    bits: ClassVar[frozenset[str]] = frozenset({"chains"})
+
     encoder: BoltzmannLayer
     sigma: Tensor
     base: Tensor

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 CODE_RANK = 64
 """Rank of the description of the codes' distribution, exact for codes up to that size."""
+
+CODE_ENTRIES = 2**14
+"""Number of entries up to which that description has its full rank, whatever the network."""
+
+CODE_SHARE = 10
+"""Beyond, it has at most one entry for so many weights: a code may be far wider than a row."""
 
 SPARE = 1_000
 """How much larger a number of a module may be than any side of its arrays."""
@@ -76,6 +82,9 @@ class AutoencoderModule(TrainableModule):
         covariance ``L L^T + diag(s^2)``, ``L`` the factor and ``s`` the spread.
     """
 
+    bits: ClassVar[frozenset[str]] = frozenset()
+    """Names of buffers that hold zeros and ones only."""
+
     config: dict[str, Any]
     center: Tensor
     scale: Tensor
@@ -106,8 +115,14 @@ class AutoencoderModule(TrainableModule):
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("code_mean", torch.zeros(n_code))
-        self.register_buffer("code_factor", torch.zeros(n_code, min(n_code, CODE_RANK)))
+        self.register_buffer("code_factor", torch.zeros(n_code, self._code_rank(n_code)))
         self.register_buffer("code_spread", torch.zeros(n_code))
+
+    def _code_rank(self, n_code: int) -> int:
+        """Return the rank of the description of the codes."""
+        n_weights = sum(weight.numel() for weight in self.parameters())
+        entries = max(CODE_ENTRIES, n_weights // CODE_SHARE)
+        return max(1, min(n_code, CODE_RANK, entries // n_code))
 
     def n_encoded(self, n_components: int) -> int:
         """Return how many numbers the encoder gives for a code of ``n_components``."""
@@ -135,13 +150,23 @@ def inner_width(module: nn.Module) -> int:
 def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
     """Describe a module by plain values and NumPy arrays.
 
-    The arrays share memory with the module where it lies on the CPU.
+    The arrays share memory with the module where it lies on the CPU. Weights that encoder and
+    decoder share are there once, and bits take a byte.
     """
     arrays = {
-        name: np.asarray(value.detach().cpu().numpy(), order="C")
-        for name, value in module.state_dict().items()
+        name: np.asarray(
+            value.detach().cpu().numpy(), bool if name in module.bits else None, order="C"
+        )
+        for name, value in _distinct(module).items()
     }
     return {"class": type(module), "config": dict(module.config), "arrays": arrays}
+
+
+def _distinct(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's weights and buffers by name, each under its first name."""
+    values = module.state_dict(keep_vars=True)
+    first = {id(value): name for name, value in reversed(values.items())}
+    return {name: value for name, value in values.items() if first[id(value)] == name}
 
 
 def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
@@ -163,21 +188,28 @@ def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
     config["network"]._validate_params()
     with torch.device("meta"), _FewCalls(SPARE + CALLS * len(arrays)):
         module = cls(**config)
-    expected = module.state_dict()
-    if list(arrays) != list(expected):
-        raise ValueError(f"the arrays are not those of such a {cls.__name__}")
-    dtypes = {array.dtype.name for array in arrays.values()}
-    if dtypes not in ({"float32"}, {"float64"}):
-        raise ValueError(f"the arrays of a {cls.__name__} cannot be of types {sorted(dtypes)}")
-    for name, array in arrays.items():
-        if array.shape != expected[name].shape:
-            raise ValueError(
-                f"{name} has the shape {array.shape}, but in such a {cls.__name__} it is "
-                f"{tuple(expected[name].shape)}"
-            )
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-    module.load_state_dict(tensors, assign=True)
+    _check_arrays(module, arrays)
+    dtype = arrays["center"].dtype
+    tensors = {name: torch.from_numpy(np.array(array, dtype)) for name, array in arrays.items()}
+    module.load_state_dict(tensors, assign=True, strict=False)  # what is shared has a name only
     return module.requires_grad_(True).eval()
+
+
+def _check_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> None:
+    """Refuse arrays that are not those of a module, or of other shapes or types."""
+    expected, name = _distinct(module), type(module).__name__
+    if list(arrays) != list(expected):
+        raise ValueError(f"the arrays are not those of such a {name}")
+    dtypes = {array.dtype.name for key, array in arrays.items() if key not in module.bits}
+    if dtypes not in ({"float32"}, {"float64"}):
+        raise ValueError(f"the arrays of a {name} cannot be of types {sorted(dtypes)}")
+    for key, array in arrays.items():
+        shape = tuple(expected[key].shape)
+        if array.shape != shape or (key in module.bits and array.dtype != bool):
+            raise ValueError(
+                f"{key} is of shape {array.shape} and type {array.dtype}, but that of such a "
+                f"{name} has the shape {shape}"
+            )
 
 
 class _FewCalls(TorchFunctionMode):
