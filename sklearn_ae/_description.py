@@ -28,6 +28,7 @@ are listed such that each refers to earlier ones only. No two values share an ar
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ class Description:
         return described
 
     def _where(self) -> str:
-        return ".".join(self._path)
+        return ".".join(self._path).replace(".[", "[")
 
     # Values
 
@@ -129,11 +130,11 @@ class Description:
         if isinstance(value, type) and modules().get(value.__name__) is value:
             return {"$module": value.__name__}
         if records().get(kind.__name__) is kind:
-            return {"$record": kind.__name__, "values": [self._value(entry) for entry in value]}
+            return {"$record": kind.__name__, "values": self._list(value)}
         raise self._refusal(value)
 
     def _refusal(self, value: Any) -> ValueError:
-        name = self._path[-1]
+        name = [part for part in self._path if not part.startswith("[")][-1]
         remedy = "Replace it by a plain value, or use pickle."
         if name in ("callbacks", "_skl_callbacks"):
             remedy = "It has no part in a fitted model: take it away, for example by "
@@ -145,6 +146,9 @@ class Description:
             f"saved: a file holds values, and no code. {remedy}"
         )
 
+    def _list(self, values: Sequence[Any]) -> list[Any]:
+        return [self._named(f"[{place}]", value) for place, value in enumerate(values)]
+
     def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return self._items(value)
@@ -153,8 +157,7 @@ class Description:
     def _array(self, value: np.ndarray) -> dict[str, Any]:
         reference: dict[str, Any] = {"$array": str(len(self.arrays))}
         if value.dtype.kind == "O":
-            entries = [self._value(entry) for entry in value.ravel().tolist()]
-            return {"$objects": entries, "shape": list(value.shape)}
+            return {"$objects": self._list(value.ravel().tolist()), "shape": list(value.shape)}
         if value.flags.f_contiguous and not value.flags.c_contiguous:
             value, reference["order"] = value.T, "F"
         value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C", subok=False)
@@ -171,10 +174,11 @@ class Description:
         return dtype.name
 
     def _random(self, value: Any) -> dict[str, Any]:
-        name, key, *rest = value.get_state(legacy=True)
-        if name != "MT19937":
+        state = value.get_state(legacy=False)
+        if state["bit_generator"] != "MT19937":
             raise self._refusal(value)
-        return {"$random": [self._array(key), *rest]}
+        words = [state["state"]["pos"], state["has_gauss"], state["gauss"]]
+        return {"$random": [self._array(state["state"]["key"]), *words]}
 
     def _requests(self, value: MetadataRequest) -> dict[str, Any]:
         asked = {name: getattr(method, "requests", {}) for name, method in vars(value).items()}
@@ -182,8 +186,8 @@ class Description:
 
 
 _DESCRIBERS: dict[type, Any] = {
-    list: lambda self, value: [self._value(entry) for entry in value],
-    tuple: lambda self, value: {"$tuple": [self._value(entry) for entry in value]},
+    list: Description._list,
+    tuple: lambda self, value: {"$tuple": self._list(value)},
     dict: Description._dict,
     np.ndarray: Description._array,
     np.memmap: Description._array,

@@ -27,6 +27,7 @@ import sklearn_ae
 from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._description import Description
 from sklearn_ae._rebuilding import Rebuilding
+from sklearn_ae._skops import SkopsNeeded
 from sklearn_ae._state import arriving_on
 
 FORMAT = 1
@@ -81,7 +82,13 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(estimator, BaseEstimator):
         raise ValueError(f"estimator must be an instance of an estimator, got {estimator!r}.")
-    description = Description(estimator)
+    try:
+        description = Description(estimator)
+    except RecursionError as error:
+        raise ValueError(
+            f"{type(estimator).__name__} holds values inside values without end, or nearly so, "
+            f"which a file cannot hold."
+        ) from error
     text = json.dumps(
         {"format": FORMAT, "versions": _versions(), "objects": description.objects},
         allow_nan=False,
@@ -133,7 +140,7 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         objects = _objects(text, arrays)
         with arriving_on(target):
             return Rebuilding(arrays).build(objects)
-    except (OSError, ImportError):
+    except SkopsNeeded:
         raise
     except Exception as error:
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}.") from error
