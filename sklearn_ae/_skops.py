@@ -15,7 +15,7 @@ OLDEST = (0, 13)
 """The first version of skops without a known way around its list of trusted types."""
 
 
-class SkopsNeeded(ImportError):
+class SkopsError(ImportError):
     """skops is not there, or too old."""
 
 
@@ -81,8 +81,8 @@ def _skops(need: str) -> Any:
         import skops
         import skops.io
     except ImportError as error:
-        raise SkopsNeeded(f'{need} by skops; pip install "sklearn-ae[skops]"') from error
+        raise SkopsError(f'{need} by skops; pip install "sklearn-ae[skops]"') from error
     if tuple(int(part) for part in skops.__version__.split(".")[:2]) < OLDEST:
         least = ".".join(map(str, OLDEST))
-        raise SkopsNeeded(f"{need} by skops {least} or newer, but {skops.__version__} is here")
+        raise SkopsError(f"{need} by skops {least} or newer, but {skops.__version__} is here")
     return skops.io

@@ -27,7 +27,7 @@ import sklearn_ae
 from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._description import Description
 from sklearn_ae._rebuilding import Rebuilding
-from sklearn_ae._skops import SkopsNeeded
+from sklearn_ae._skops import SkopsError
 from sklearn_ae._state import arriving_on
 
 FORMAT = 1
@@ -140,7 +140,7 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         objects = _objects(text, arrays)
         with arriving_on(target):
             return Rebuilding(arrays).build(objects)
-    except SkopsNeeded:
+    except SkopsError:
         raise
     except Exception as error:
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}.") from error

@@ -10,6 +10,7 @@ import numpy as np
 import safetensors.numpy
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import sklearn_ae
 from sklearn_ae import (
@@ -51,7 +52,7 @@ MODELS = {
     "autoencoder": Autoencoder(**SMALL),
     "autoencoder-unfitted": Autoencoder(3, loss="huber", alpha=0.25, init="random"),
     "autoencoder-warm": Autoencoder(warm_start=True, **SMALL),
-    "sparse": SparseAutoencoder(sparsity="topk", n_active=1, **SMALL),
+    "sparse": SparseAutoencoder(6, sparsity="topk", n_active=1, **SMALL),
     "denoising": DenoisingAutoencoder(noise="masking", **SMALL),
     "contractive": ContractiveAutoencoder(**SMALL),
     "variational": VariationalAutoencoder(variance="per_feature", **SMALL),
@@ -66,7 +67,9 @@ MODELS = {
     "classifier": StackedAutoencoderClassifier(**LAYERS),
     "classifier-head": StackedAutoencoderClassifier(head=LogisticRegression(), **LAYERS),
     "regressor": StackedAutoencoderRegressor(early_stopping=True, **LAYERS),
-    "detector": AutoencoderOutlierDetector(n_estimators=2, random_state=0),
+    "detector": AutoencoderOutlierDetector(
+        make_pipeline(StandardScaler(), VariationalAutoencoder(1, **SMALL)), n_estimators=2
+    ),
     "pipeline": make_pipeline("passthrough", Autoencoder(**SMALL)),
 }
 """A small one of each class, and of each way to be in a file."""
@@ -93,10 +96,10 @@ def write():
     folder.mkdir(parents=True)
     X, y = rows()
     for name, model in MODELS.items():
-        expected = {"X": X}
+        expected = {"X": X[:10]}
         if not name.endswith("unfitted"):
             model.fit(X, X[:, 1] if name == "regressor" else y)
-            expected |= results(model, X)
+            expected |= results(model, X[:10])
         save(model, folder / f"{name}.safetensors")
         safetensors.numpy.save_file(expected, folder / f"{name}.expected.safetensors")
 

@@ -74,3 +74,22 @@ def test_no_module_names_the_network():
         text = path.read_text()
         for word in ("import socket", "import urllib", "import requests", "http.client"):
             assert word not in text, path
+
+
+def test_a_model_arrives_without_torch_s_compiler():
+    program = """
+import pickle, sys
+import numpy as np
+from sklearn_ae import *
+X = np.random.default_rng(0).normal(size=(12, 4))
+models = [RestrictedBoltzmannMachine(2, persistent=True, max_iter=1), Autoencoder(max_iter=1)]
+models += [LSTMAutoencoder(max_iter=1), ConvolutionalAutoencoder(max_iter=1)]
+models += [UNetAutoencoder(max_iter=1), RecursiveAutoencoder(max_iter=1)]
+for model in models:
+    pickle.loads(pickle.dumps(model.fit(X))).transform(X)
+print(*{"torch._dynamo", "sympy"} & set(sys.modules))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not result.stdout.strip()

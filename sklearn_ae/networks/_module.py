@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,14 @@ SPARE = 1_000
 
 CALLS = 50
 """Calls of torch that building takes for each of the arrays, at most."""
+
+HOLLOW: dict[str, Callable[..., Tensor]] = {
+    **dict.fromkeys(("rand", "randn"), torch.empty),
+    **dict.fromkeys(("ones_like", "zeros_like"), lambda tensor: torch.empty(tensor.shape)),
+    **dict.fromkeys(("uniform_", "normal_", "kaiming_uniform_"), lambda tensor, *_, **__: tensor),
+    **dict.fromkeys(("mul", "lt"), lambda tensor, *_: tensor),
+}
+"""What constructors of modules do with values, by name, and what does for a module without."""
 
 
 class TrainableModule(nn.Module):
@@ -186,7 +195,7 @@ def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
     sizes = [size for array in arrays.values() for size in array.shape]
     _check_arguments(config, SPARE + max(sizes, default=0))
     config["network"]._validate_params()
-    with torch.device("meta"), _FewCalls(SPARE + CALLS * len(arrays)):
+    with torch.device("meta"), _Hollow(SPARE + CALLS * len(arrays)):
         module = cls(**config)
     _check_arrays(module, arrays)
     dtype = arrays["center"].dtype
@@ -212,8 +221,12 @@ def _check_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> N
             )
 
 
-class _FewCalls(TorchFunctionMode):
-    """Refuses to call torch more often than a module of known size needs to be built."""
+class _Hollow(TorchFunctionMode):
+    """Builds modules without values, and none that takes more calls of torch than it should.
+
+    Nothing is drawn or computed: even without values torch does that by way of its compiler,
+    whose import takes seconds, makes a folder and sets an environment variable.
+    """
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -223,6 +236,7 @@ class _FewCalls(TorchFunctionMode):
         self.left -= 1
         if self.left < 0:
             raise ValueError("the network has more parts than there are arrays for")
+        function = HOLLOW.get(getattr(function, "__name__", ""), function)
         return function(*args, **(kwargs or {}))
 
 
