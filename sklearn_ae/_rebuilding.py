@@ -201,7 +201,7 @@ def check_sense(estimator: Any) -> None:
         "n_features_in_": (estimator.n_features_in_, len(module.center)),
         "n_components_": (estimator.n_components_, len(module.code_mean)),
         "_n_features_out": (estimator._n_features_out, len(module.code_mean)),
-        "input_shape_": (math.prod(estimator.input_shape_), len(module.center)),
+        "input_shape_": (estimator.input_shape_, module.config["row_shape"]),
     }
     for attribute, (size, expected) in sizes.items():
         if size != expected:

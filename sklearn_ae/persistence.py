@@ -204,8 +204,7 @@ def _versions() -> dict[str, str]:
 
 def _replace(path: str, data: bytes) -> None:
     """Put a file in the place of another, as a whole or not at all."""
-    folder, name = os.path.split(path)
-    beside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.part")
+    beside = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
     try:
         with open(beside, "xb") as file:
             file.write(data)

@@ -1,7 +1,7 @@
 """Thousands of files that were tampered with: each is a model or a ValueError, and no more.
 
-The environment variable MUTATIONS says how many. Most have a digest that is right, as an attacker's
-would: damage that the digest notices is the easy part.
+The environment variable MUTATIONS says how many. Most have a digest that is right, as those of an
+attacker would: damage that the digest notices is the easy part.
 """
 
 import contextlib

@@ -42,8 +42,9 @@ from sklearn_ae import (
     networks,
     save,
 )
-from sklearn_ae._catalogue import own_types
+from sklearn_ae._catalogue import estimators, modules, own_types
 from sklearn_ae._description import Description
+from sklearn_ae.networks._module import AutoencoderModule
 
 ALL = INSTANCES + SUPERVISED + OUTLIER_DETECTORS
 METHODS = [
@@ -311,6 +312,18 @@ def test_weights_of_a_loaded_model_are_its_own(X, path):
     one.fit(X)
     np.testing.assert_array_equal(other.transform(X), fitted.transform(X))
     assert fitted.set_params(warm_start=False).fit(X)
+
+
+def _subclasses(cls):
+    return {sub for direct in cls.__subclasses__() for sub in {direct} | _subclasses(direct)}
+
+
+def test_the_catalogue_is_complete():
+    assert _subclasses(AutoencoderModule) <= set(modules().values())
+    specifications = _subclasses(networks.Network)
+    concrete = {cls for cls in specifications if not hasattr(cls.encoder, "__isabstractmethod__")}
+    assert networks.DenseNetwork in concrete
+    assert concrete <= set(estimators().values())
 
 
 # Devices

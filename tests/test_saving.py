@@ -292,8 +292,10 @@ def _arguments(content):
         (LSTMAutoencoder(1), "hidden_size", 10**7),
         (RecursiveAutoencoder(1), "n_steps", 10**9),
         (RecursiveAutoencoder(1), "n_steps", {"$float": "inf"}),
+        (RecursiveAutoencoder(1), "n_steps", {"$scalar": 10**9, "dtype": "int64"}),
+        (Autoencoder(1), "row_shape", {"$tuple": [1] * 100_000}),
     ],
-    ids=str,
+    ids=range(11),
 )
 def test_numbers_that_no_array_accounts_for_cost_nothing(estimator, name, value, X, path):
     save(estimator.set_params(max_iter=1).fit(X), path)

@@ -32,6 +32,9 @@ CODE_SHARE = 10
 SPARE = 1_000
 """How much larger a number of a module may be than any side of its arrays."""
 
+LISTED = 100
+"""How much longer a list in its arguments may be than the list of its arrays."""
+
 CALLS = 50
 """Calls of torch that building takes for each of the arrays, at most."""
 
@@ -193,7 +196,7 @@ def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
     if not issubclass(cls, AutoencoderModule):
         raise ValueError(f"{cls.__name__} is no module of an autoencoder")
     sizes = [size for array in arrays.values() for size in array.shape]
-    _check_arguments(config, SPARE + max(sizes, default=0))
+    _check_arguments(config, SPARE + max(sizes, default=0), LISTED + len(arrays))
     config["network"]._validate_params()
     with torch.device("meta"), _Hollow(SPARE + CALLS * len(arrays)):
         module = cls(**config)
@@ -240,14 +243,27 @@ class _Hollow(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _check_arguments(value: Any, largest: int) -> None:
-    """Refuse numbers that no array accounts for, in the arguments of a module or of a network."""
+def _check_arguments(value: Any, largest: int, longest: int) -> None:
+    """Refuse what no array accounts for in the arguments of a module or of a network.
+
+    Parameters
+    ----------
+    value : object
+    largest : int
+        Bound of all numbers.
+    longest : int
+        Bound of the lengths of lists.
+    """
     if hasattr(value, "get_params"):
         value = value.get_params(deep=False)
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
+        if len(value) > longest:
+            raise ValueError(f"the network has {len(value)} parts, more than there are arrays for")
         for entry in value:
-            _check_arguments(entry, largest)
+            _check_arguments(entry, largest, longest)
     elif isinstance(value, (int, float)) and not abs(value) <= largest:
         raise ValueError(f"{value!r} among the arguments of the network is out of range")
