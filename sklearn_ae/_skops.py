@@ -15,6 +15,13 @@ OLDEST = (0, 13)
 """The first version of skops without a known way around its list of trusted types."""
 
 
+UNPACKED = 2**26
+"""Bytes that sparse matrices may take in memory, however small they are in a file."""
+
+GROWTH = 20
+"""How many times larger they may be otherwise."""
+
+
 class SkopsError(ImportError):
     """skops is not there, or too old."""
 
@@ -55,6 +62,7 @@ def dump_foreign(estimator: BaseEstimator, where: str) -> np.ndarray:
             f"{where} contains what is neither of sklearn_ae nor trusted by skops: "
             f"{', '.join(strange)}. Leave it out, or use pickle."
         )
+    _check_size(data)  # what would not be read is not written
     return np.frombuffer(data, np.uint8)
 
 
@@ -66,14 +74,25 @@ def load_foreign(data: np.ndarray) -> Any:
     """
     skops = _skops("the file contains estimators of scikit-learn, which are loaded")
     content = data.tobytes()
+    _check_size(content)
+    return skops.loads(content, trusted=own_types())
+
+
+def _check_size(content: bytes) -> None:
+    """Refuse what would be far larger in memory than it is in the file."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = archive.infolist()
-        # What is compressed could be a thousand times larger than the file.
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise ValueError("its part for skops is compressed")
-        if sum(part.file_size for part in parts) > len(content):
+        size = sum(part.file_size for part in parts)
+        if size > len(content):
             raise ValueError("its part for skops is shorter than it says")
-    return skops.loads(content, trusted=own_types())
+        for part in parts:
+            if part.filename.endswith(".npz"):  # a sparse matrix, which SciPy compresses
+                with zipfile.ZipFile(io.BytesIO(archive.read(part))) as matrix:
+                    size += sum(inner.file_size for inner in matrix.infolist())
+    if size > max(UNPACKED, GROWTH * len(content)):
+        raise ValueError(f"its part for skops would take {size:,} bytes")
 
 
 def _skops(need: str) -> Any:

@@ -1,20 +1,24 @@
 """What `save` and `load` refuse, and what is never lost."""
 
 import errno
+import io
 import os
 import pickle
 import resource
 import signal
 import stat
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.sparse as sp
 from forging import put_together, take_apart
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 from skorch.callbacks import EpochScoring
@@ -328,3 +332,40 @@ def test_a_parameter_that_is_younger_than_the_file_has_its_default(fitted, X, pa
 
     path.write_bytes(_forge(path, change))
     assert load(path).precision == "auto"
+
+
+def _zip(parts, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_zip({"schema.json": b"{}" + b" " * 10**7}, zipfile.ZIP_DEFLATED), "is compressed"),
+        (
+            _zip({"0.npz": _zip({"data.npy": bytes(10**8)}, zipfile.ZIP_DEFLATED)}),
+            "would take 100,",
+        ),
+        (_zip({"schema.json": b"{}"}).replace(b"\2\0\0\0", b"\2\0\0\7"), "cannot be loaded"),
+    ],
+    ids=["compressed", "compressed inside", "longer than it is"],
+)
+def test_a_small_part_for_skops_does_not_become_a_large_one(content, message, fitted, path):
+    save(make_pipeline(MinMaxScaler(), fitted), path)
+
+    def change(description, arrays):
+        (place,) = [d["skops"]["$array"] for d in description["objects"] if "skops" in d]
+        arrays[place] = np.frombuffer(content, np.uint8)
+
+    _refused(path, _forge(path, change), message)
+
+
+def test_sparse_matrices_of_scikit_learn_travel(fitted, X, path):
+    neighbors = KNeighborsTransformer(n_neighbors=2).fit(sp.csr_matrix(np.round(X)))
+    save(neighbors, path)
+    expected = neighbors.transform(sp.csr_matrix(X))
+    np.testing.assert_array_equal(load(path).transform(sp.csr_matrix(X)).data, expected.data)
