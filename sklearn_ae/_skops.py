@@ -15,13 +15,6 @@ OLDEST = (0, 13)
 """The first version of skops without a known way around its list of trusted types."""
 
 
-UNPACKED = 2**26
-"""Bytes that sparse matrices may take in memory, however small they are in a file."""
-
-GROWTH = 20
-"""How many times larger they may be otherwise."""
-
-
 class SkopsError(ImportError):
     """skops is not there, or too old."""
 
@@ -62,7 +55,6 @@ def dump_foreign(estimator: BaseEstimator, where: str) -> np.ndarray:
             f"{where} contains what is neither of sklearn_ae nor trusted by skops: "
             f"{', '.join(strange)}. Leave it out, or use pickle."
         )
-    _check_size(data)  # what would not be read is not written
     return np.frombuffer(data, np.uint8)
 
 
@@ -82,17 +74,10 @@ def _check_size(content: bytes) -> None:
     """Refuse what would be far larger in memory than it is in the file."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = archive.infolist()
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-            raise ValueError("its part for skops is compressed")
-        size = sum(part.file_size for part in parts)
-        if size > len(content):
-            raise ValueError("its part for skops is shorter than it says")
-        for part in parts:
-            if part.filename.endswith(".npz"):  # a sparse matrix, which SciPy compresses
-                with zipfile.ZipFile(io.BytesIO(archive.read(part))) as matrix:
-                    size += sum(inner.file_size for inner in matrix.infolist())
-    if size > max(UNPACKED, GROWTH * len(content)):
-        raise ValueError(f"its part for skops would take {size:,} bytes")
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise ValueError("its part for skops is compressed")
+    if sum(part.file_size for part in parts) > len(content):
+        raise ValueError("its part for skops is shorter than it says")
 
 
 def _skops(need: str) -> Any:

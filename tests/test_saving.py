@@ -13,12 +13,10 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
-import scipy.sparse as sp
 from forging import put_together, take_apart
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 from skorch.callbacks import EpochScoring
@@ -346,13 +344,9 @@ def _zip(parts, compression=zipfile.ZIP_STORED):
     ("content", "message"),
     [
         (_zip({"schema.json": b"{}" + b" " * 10**7}, zipfile.ZIP_DEFLATED), "is compressed"),
-        (
-            _zip({"0.npz": _zip({"data.npy": bytes(10**8)}, zipfile.ZIP_DEFLATED)}),
-            "would take 100,",
-        ),
         (_zip({"schema.json": b"{}"}).replace(b"\2\0\0\0", b"\2\0\0\7"), "cannot be loaded"),
     ],
-    ids=["compressed", "compressed inside", "longer than it is"],
+    ids=["compressed", "longer than it is"],
 )
 def test_a_small_part_for_skops_does_not_become_a_large_one(content, message, fitted, path):
     save(make_pipeline(MinMaxScaler(), fitted), path)
@@ -362,10 +356,3 @@ def test_a_small_part_for_skops_does_not_become_a_large_one(content, message, fi
         arrays[place] = np.frombuffer(content, np.uint8)
 
     _refused(path, _forge(path, change), message)
-
-
-def test_sparse_matrices_of_scikit_learn_travel(fitted, X, path):
-    neighbors = KNeighborsTransformer(n_neighbors=2).fit(sp.csr_matrix(np.round(X)))
-    save(neighbors, path)
-    expected = neighbors.transform(sp.csr_matrix(X))
-    np.testing.assert_array_equal(load(path).transform(sp.csr_matrix(X)).data, expected.data)
