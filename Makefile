@@ -15,9 +15,9 @@ demo: .venv/installed
 test: .venv/installed lint
 	$(RUN) -m pytest -n 2
 
-# Ten hours of hard questions: 50,000 estimators and data sets, and 200,000 broken files.
+# An hour or two of hard questions: 50,000 fits of anything, and as many broken files.
 fuzz: .venv/installed
-	SKLEARN_AE_FUZZ=50000 $(RUN) -m pytest -n 2 tests/test_fuzz.py tests/test_fuzz_files.py
+	SKLEARN_AE_FUZZ=50000 MUTATIONS=50000 $(RUN) -m pytest -n 2 tests/test_fuzz.py tests/test_fuzz_files.py
 
 lint: .venv/installed
 	$(RUN) -m ruff check .

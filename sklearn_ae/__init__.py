@@ -11,6 +11,7 @@ from sklearn_ae.hashing import SemanticHashing
 from sklearn_ae.lstm import LSTMAutoencoder
 from sklearn_ae.onnx_export import register_onnx_converters, to_onnx
 from sklearn_ae.outlier import AutoencoderOutlierDetector
+from sklearn_ae.persistence import load, save
 from sklearn_ae.recursive import RecursiveAutoencoder
 from sklearn_ae.sparse import SparseAutoencoder
 from sklearn_ae.stacked import StackedAutoencoder
@@ -39,6 +40,8 @@ __all__ = [
     "StackedAutoencoderRegressor",
     "UNetAutoencoder",
     "VariationalAutoencoder",
+    "load",
     "register_onnx_converters",
+    "save",
     "to_onnx",
 ]

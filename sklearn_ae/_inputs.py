@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
 from sklearn_ae._backend.checkpoint import checkpoints_among
+from sklearn_ae._backend.device import present_device
 from sklearn_ae._compat import (
     check_sample_weight,
     get_namespace_and_device,
@@ -291,7 +292,7 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
         )
 
 
-class _TensorState(NamedTuple):
+class TensorState(NamedTuple):
     """A tensor without torch."""
 
     values: np.ndarray
@@ -301,16 +302,12 @@ class _TensorState(NamedTuple):
 def array_to_state(array: Any) -> Any:
     """Describe a tensor without torch objects; leave other arrays as they are."""
     if isinstance(array, Tensor):
-        return _TensorState(array.detach().cpu().numpy(), str(array.device))
+        return TensorState(array.detach().cpu().numpy(), str(array.device))
     return array
 
 
-def array_from_state(state: Any) -> Any:
+def array_from_state(state: Any, device: str | None = None) -> Any:
     """Undo :func:`array_to_state`; on the CPU where the device is not there."""
-    if not isinstance(state, _TensorState):
+    if not isinstance(state, TensorState):
         return state
-    tensor = torch.from_numpy(np.array(state.values))
-    try:
-        return tensor.to(state.device)
-    except (RuntimeError, AssertionError):
-        return tensor
+    return torch.from_numpy(np.array(state.values)).to(present_device(device or state.device))

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from sklearn_ae._backend.device import present_device
 from sklearn_ae._inputs import array_from_state, array_to_state
 from sklearn_ae.networks._module import module_from_state, module_to_state
+
+_TARGET: ContextVar[str | None] = ContextVar("target", default=None)
+
+
+@contextmanager
+def arriving_on(device: str | None) -> Iterator[None]:
+    """Put what is restored on a device, and not where it was; None: where it was."""
+    token = _TARGET.set(device)
+    try:
+        yield
+    finally:
+        _TARGET.reset(token)
 
 
 def unchanged_on_error(method: Callable) -> Callable:
@@ -56,10 +71,8 @@ class PlainState(BaseEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         if "module_" in state:
-            module = module_from_state(state["module_"])
-            try:
-                state["module_"] = module.to(state["device_"])
-            except (RuntimeError, AssertionError):  # a device that is not here
-                state["module_"], state["device_"] = module, "cpu"
-            state |= {name: array_from_state(value) for name, value in state.items()}
+            device = present_device(_TARGET.get() or state["device_"])
+            state["module_"] = module_from_state(state["module_"]).to(device)
+            state["device_"] = str(state["module_"].center.device)
+            state |= {n: array_from_state(v, _TARGET.get()) for n, v in state.items()}
         super().__setstate__(state)

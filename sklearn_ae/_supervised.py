@@ -332,6 +332,11 @@ class SupervisedStack(
         """Return what the linear head makes of rows, in float64."""
         return self._codes(X).astype(np.float64, copy=False) @ self.coef_.T + self.intercept_
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.__sklearn_is_fitted__():  # it may be on another device than before
+            self.device_ = self.autoencoder_.device_
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "autoencoder_")
 

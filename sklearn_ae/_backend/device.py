@@ -62,6 +62,14 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
     return resolved
 
 
+def present_device(device: str) -> torch.device:
+    """Return a device where a model once was, or the CPU where that is not there."""
+    try:
+        return resolve_device(device, None)
+    except ValueError:
+        return torch.device("cpu")
+
+
 class Precision(NamedTuple):
     """Data types of a fit.
 

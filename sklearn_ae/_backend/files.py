@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
+import shutil
 from pathlib import Path
 
 
@@ -13,7 +15,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Parameters
     ----------
     path : Path
-        In a folder that exists.
+        In a folder that exists. A file that is there keeps its permissions.
     content : bytes
 
     Raises
@@ -22,13 +24,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         If the folder cannot be written to or the disk is full. What was there is then intact, and
         nothing is left beside it.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(beside, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        if path.exists():
+            shutil.copymode(path, beside)
+        os.replace(beside, path)
     except BaseException:
-        os.unlink(name)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable
@@ -61,6 +62,13 @@ class FlatOptimizer(torch.optim.Optimizer):
     def __init__(self, flat: FlatParameters, options: dict[str, Any]) -> None:
         super().__init__([flat.values], options)
         self.n_penalized = flat.n_penalized
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take the vector, without torch's wrapper around this method.
+
+        The wrapper imports torch's compiler: a second, an environment variable and a folder.
+        """
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
     def step(self, closure: Any = None) -> Any:
         """Move the parameters once, as every optimiser does: hooks and profiler included."""

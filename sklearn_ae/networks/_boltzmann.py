@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sklearn_ae._compat import StrOptions
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._boltzmann_layer import START, BoltzmannLayer
 from sklearn_ae.networks._module import AutoencoderModule
@@ -20,6 +22,10 @@ class BoltzmannNetwork(Network):
     """The specification of a restricted Boltzmann machine: one layer, used both ways."""
 
     visible: str = "gaussian"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "visible": [StrOptions({"gaussian", "bernoulli"})],
+    }
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> BoltzmannLayer:
         """Return the layer."""
@@ -56,6 +62,8 @@ class BoltzmannModule(AutoencoderModule):
     chains : Tensor of shape (n_chains, n_components)
         Hidden states of the persistent chains.
     """
+
+    bits: ClassVar[frozenset[str]] = frozenset({"chains"})
 
     encoder: BoltzmannLayer
     sigma: Tensor

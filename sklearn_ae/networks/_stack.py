@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from sklearn_ae._compat import StrOptions
 from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks._boltzmann_layer import START, BoltzmannLayer
 from sklearn_ae.networks._contractive import derivative
@@ -30,6 +31,11 @@ class StackNetwork(DenseNetwork):
     """
 
     code_activation: str = "identity"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DenseNetwork._parameter_constraints,
+        "code_activation": [StrOptions(set(ACTIVATIONS))],
+    }
 
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False

@@ -1,0 +1,197 @@
+"""Estimators as plain JSON and arrays, to be written to a file.
+
+JSON's own values mean themselves, and an object without ``$`` in its keys is a dictionary. What
+JSON does not have is an object whose first key starts with ``$``:
+
+=============  ==================================================================================
+``$tuple``     entries of a tuple
+``$dict``      pairs of key and value
+``$float``     ``"nan"``, ``"inf"`` or ``"-inf"``
+``$array``     name of an array; with ``"order": "F"`` its axes are reversed, and with
+               ``"text": true`` the last one holds the code points of strings
+``$objects``   entries of an array of Python objects; ``shape``
+``$scalar``    a NumPy number; ``dtype``
+``$dtype``     name of a NumPy type
+``$device``    name of a torch device
+``$random``    state of a ``RandomState``
+``$module``    name of the class of a torch module
+``$record``    name of a named tuple; ``values``
+``$requests``  what metadata routing was asked for: method to parameter to answer
+``$estimator`` place in the list of estimators
+=============  ==================================================================================
+
+An estimator is ``{"class", "params", "attributes"}``, or ``{"skops"}`` with the bytes that skops
+makes of one of scikit-learn's. Estimators may stand in several places and come back as one; they
+are listed such that each refers to earlier ones only. No two values share an array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from sklearn_ae._catalogue import DTYPES, estimators, modules, records
+from sklearn_ae._rebuilding import check_sense, short
+from sklearn_ae._skops import dump_foreign
+
+
+class Description:
+    """Describes an estimator and all that it holds.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+
+    Attributes
+    ----------
+    objects : list of dict
+        The estimators; the last one is the one that was given.
+    arrays : dict of str to ndarray
+        The arrays that they refer to.
+
+    Raises
+    ------
+    ValueError
+        If a value is one that a file cannot hold; the message says which.
+    """
+
+    def __init__(self, estimator: BaseEstimator) -> None:
+        self.objects: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+        self._places: dict[int, int | None] = {}
+        self._kept: list[BaseEstimator] = []  # an id is unique only while its object lives
+        self._path = [type(estimator).__name__]
+        self._estimator(estimator)
+
+    # Estimators
+
+    def _estimator(self, estimator: BaseEstimator) -> dict[str, Any]:
+        if id(estimator) not in self._places:
+            self._places[id(estimator)] = None
+            self._kept.append(estimator)
+            described = self._describe(estimator)
+            self._places[id(estimator)] = len(self.objects)
+            self.objects.append(described)
+        place = self._places[id(estimator)]
+        if place is None:
+            raise ValueError(f"{self._where()} contains itself, which a file cannot hold.")
+        return {"$estimator": place}
+
+    def _describe(self, estimator: BaseEstimator) -> dict[str, Any]:
+        cls = type(estimator)
+        if estimators().get(cls.__name__) is not cls:
+            return {"skops": self._array(dump_foreign(estimator, self._where()))}
+        check_sense(estimator)  # what would not be read is not written
+        state = dict(estimator.__getstate__())
+        params = {name: state.pop(name) for name in sorted(cls._get_param_names())}
+        return {
+            "class": cls.__name__,
+            "params": self._items(params),
+            "attributes": self._items(state),
+        }
+
+    def _items(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: self._named(name, value) for name, value in values.items()}
+
+    def _named(self, name: str, value: Any) -> Any:
+        self._path.append(name)
+        described = self._value(value)
+        self._path.pop()
+        return described
+
+    def _where(self) -> str:
+        return ".".join(self._path).replace(".[", "[")
+
+    # Values
+
+    def _value(self, value: Any) -> Any:
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"$float": repr(value)}
+        describe = _DESCRIBERS.get(kind)
+        if describe is not None:
+            return describe(self, value)
+        if kind is np.str_:
+            return {"$scalar": str(value), "dtype": "str"}
+        if isinstance(value, np.generic):
+            return {"$scalar": self._value(value.item()), "dtype": self._dtype(value.dtype)}
+        if isinstance(value, np.dtype):
+            return {"$dtype": self._dtype(value)}
+        if isinstance(value, BaseEstimator):
+            return self._estimator(value)
+        if isinstance(value, type) and modules().get(value.__name__) is value:
+            return {"$module": value.__name__}
+        if records().get(kind.__name__) is kind:
+            return {"$record": kind.__name__, "values": self._list(value)}
+        raise self._refusal(value)
+
+    def _refusal(self, value: Any) -> ValueError:
+        name = [part for part in self._path if not part.startswith("[")][-1]
+        remedy = "Replace it by a plain value, or use pickle."
+        if name in ("callbacks", "_skl_callbacks"):
+            remedy = "It has no part in a fitted model: take it away, for example by "
+            remedy += "set_params(callbacks=None), before saving."
+        elif callable(value):
+            remedy = "Choose one of the values that have a name and fit again, or use pickle."
+        return ValueError(
+            f"{self._where()} is {short(value)}, of type {type(value).__name__}, and cannot be "
+            f"saved: a file holds values, and no code. {remedy}"
+        )
+
+    def _list(self, values: Sequence[Any]) -> list[Any]:
+        return [self._named(f"[{place}]", value) for place, value in enumerate(values)]
+
+    def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+        if all(type(key) is str and not key.startswith("$") for key in value):
+            return self._items(value)
+        return {"$dict": [[self._value(k), self._named(str(k), v)] for k, v in value.items()]}
+
+    def _array(self, value: np.ndarray) -> dict[str, Any]:
+        reference: dict[str, Any] = {"$array": str(len(self.arrays))}
+        if value.dtype.kind == "O":
+            return {"$objects": self._list(value.ravel().tolist()), "shape": list(value.shape)}
+        if value.flags.f_contiguous and not value.flags.c_contiguous:
+            value, reference["order"] = value.T, "F"
+        value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C", subok=False)
+        if value.dtype.kind == "U" and value.dtype.itemsize:
+            value, reference["text"] = value[..., None].view(np.uint32), True
+        if DTYPES.get(value.dtype.name) != value.dtype:
+            raise self._refusal(value)
+        self.arrays[reference["$array"]] = value
+        return reference
+
+    def _dtype(self, dtype: np.dtype) -> str:
+        if DTYPES.get(dtype.name) != dtype:
+            raise self._refusal(dtype)
+        return dtype.name
+
+    def _random(self, value: Any) -> dict[str, Any]:
+        state = value.get_state(legacy=False)
+        if state["bit_generator"] != "MT19937":
+            raise self._refusal(value)
+        words = [state["state"]["pos"], state["has_gauss"], state["gauss"]]
+        return {"$random": [self._array(state["state"]["key"]), *words]}
+
+    def _requests(self, value: MetadataRequest) -> dict[str, Any]:
+        asked = {name: getattr(method, "requests", {}) for name, method in vars(value).items()}
+        return {"$requests": {name: dict(answers) for name, answers in asked.items() if answers}}
+
+
+_DESCRIBERS: dict[type, Any] = {
+    list: Description._list,
+    tuple: lambda self, value: {"$tuple": self._list(value)},
+    dict: Description._dict,
+    np.ndarray: Description._array,
+    np.memmap: Description._array,
+    np.random.RandomState: Description._random,
+    torch.device: lambda self, value: {"$device": str(value)},
+    MetadataRequest: Description._requests,
+}

@@ -1,0 +1,358 @@
+"""What `save` and `load` refuse, and what is never lost."""
+
+import errno
+import io
+import os
+import pickle
+import resource
+import signal
+import stat
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from forging import put_together, take_apart
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
+from skorch.callbacks import EpochScoring
+
+from sklearn_ae import (
+    Autoencoder,
+    AutoencoderOutlierDetector,
+    DenoisingAutoencoder,
+    LSTMAutoencoder,
+    RecursiveAutoencoder,
+    StackedAutoencoderClassifier,
+    load,
+    save,
+)
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(0).normal(size=(40, 4))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def fitted(X):
+    return Autoencoder(2, hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(X)
+
+
+def _distance(output, target):
+    return (output - target).square().sum(1)
+
+
+class Subclass(Autoencoder):
+    """A class that this package does not know."""
+
+
+class Foreign(TransformerMixin, BaseEstimator):
+    """An estimator of nobody's."""
+
+
+# What no file can hold
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (Autoencoder(loss=_distance), r"Autoencoder.loss is <function _distance .*fit again"),
+        (DenoisingAutoencoder(noise=np.sin), r"DenoisingAutoencoder.noise is <ufunc 'sin'>"),
+        (
+            make_pipeline(Autoencoder(callbacks=[EpochScoring("r2")])),
+            r"Pipeline.steps\[0\]\[1\].callbacks\[0\] is .*set_params\(callbacks=None\)",
+        ),
+        (
+            StackedAutoencoderClassifier(autoencoder=Autoencoder(loss=_distance)),
+            r"StackedAutoencoderClassifier.autoencoder.loss is <function",
+        ),
+        (Subclass(), "Subclass, which is neither of sklearn_ae nor of scikit-learn"),
+        (
+            make_pipeline(Foreign(), Autoencoder()),
+            r"Pipeline.steps\[0\]\[1\] is a test_saving.Foreign, which is neither",
+        ),
+        (
+            make_pipeline(FunctionTransformer(_distance), Autoencoder()),
+            r"Pipeline.steps\[0\]\[1\] contains .* trusted by skops: test_saving._distance",
+        ),
+        (make_pipeline(Autoencoder(), memory="cache"), r"memory is 'cache', .*memory=None"),
+        (Autoencoder(max_iter=0), "'max_iter' parameter of Autoencoder must be an int"),
+        (Autoencoder(random_state=np.random.RandomState(np.random.PCG64(0))), "random_state is"),
+        (Autoencoder, "must be an instance of an estimator"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_cannot_be_saved_is_named_before_a_file_is_touched(estimator, message, path):
+    with pytest.raises(ValueError, match=message):
+        save(estimator, path)
+    assert not os.listdir(path.parent)
+
+
+def test_a_trained_loss_of_ones_own_cannot_be_taken_back(X, path):
+    fitted = Autoencoder(2, loss=_distance, max_iter=2).fit(X).set_params(loss="huber")
+    with pytest.raises(ValueError, match=r"Autoencoder._fitted_loss is <function _distance"):
+        save(fitted, path)
+
+
+def test_what_skops_does_not_trust_is_named(X, path):
+    search = GridSearchCV(Autoencoder(max_iter=2), {"n_components": [1, 2]}, cv=2).fit(X)
+    with pytest.raises(ValueError, match=r"GridSearchCV contains .*_PassthroughScorer"):
+        save(search, path)
+    forest = RandomForestClassifier(2).fit(X, np.arange(40) % 2)
+    with pytest.raises(ValueError, match=r"RandomForestClassifier contains .*Tree"):
+        save(forest, path)
+
+
+@pytest.mark.parametrize("value", [1j, {1}, b"bytes", np.zeros(2, complex), np.array([_distance])])
+def test_attributes_that_are_no_values_are_named(value, fitted, path):
+    fitted.note_ = {"a": [value]}
+    with pytest.raises(ValueError, match=r"Autoencoder.note_.a\[0\]"):
+        save(fitted, path)
+
+
+def test_what_contains_itself_is_refused(fitted, path):
+    fitted.note_ = fitted
+    with pytest.raises(ValueError, match="Autoencoder.note_ contains itself"):
+        save(fitted, path)
+    fitted.note_ = []
+    fitted.note_.append(fitted.note_)
+    with pytest.raises(ValueError, match="without end"):
+        save(fitted, path)
+
+
+def test_without_skops_it_says_what_to_install(X, fitted, path, monkeypatch):
+    foreign = make_pipeline(MinMaxScaler(), fitted)
+    save(foreign, path)
+    monkeypatch.setitem(sys.modules, "skops", None)
+    for call in (lambda: load(path), lambda: save(foreign, path)):
+        with pytest.raises(ImportError, match=r'pip install "sklearn-ae\[skops\]"'):
+            call()
+    detector = AutoencoderOutlierDetector(n_estimators=2).fit(X)
+    save(detector, path)  # what the package uses by itself needs no other
+    assert load(path).offset_ == detector.offset_
+
+
+def test_an_old_skops_is_not_trusted(fitted, path, monkeypatch):
+    monkeypatch.setattr("skops.__version__", "0.12.0")
+    with pytest.raises(ImportError, match=r"skops 0\.13 or newer, but 0\.12\.0 is here"):
+        save(make_pipeline(MinMaxScaler(), fitted), path)
+
+
+# What is never lost
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_error_while_writing_leaves_the_old_file(call, fitted, X, path, monkeypatch):
+    save(fitted, path)
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(f"os.{call}", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(Autoencoder(1, max_iter=2).fit(X), path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_cannot_grow_leaves_the_old_one(fitted, X, path):
+    save(fitted, path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(fitted, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_has_the_permissions_of_any_other(fitted, path):
+    plain = path.with_name("plain")
+    plain.touch()
+    save(fitted, path)
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+    path.chmod(0o600)
+    save(fitted, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_stays_a_link(fitted, X, path):
+    link = path.with_name("link")
+    link.symlink_to(path.name)
+    save(fitted, link)
+    assert link.is_symlink()
+    np.testing.assert_array_equal(load(path).transform(X), fitted.transform(X))
+
+
+def test_paths_are_strings_too(fitted, path):
+    save(fitted, str(path))
+    assert load(str(path)).n_components_ == 2
+
+
+# What is no file of a model
+
+
+def _refused(path, content, message):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_other_files_are_refused(fitted, path):
+    _refused(path, b"", "cannot be loaded")
+    _refused(path, b"a few words", "cannot be loaded")
+    _refused(path, pickle.dumps(fitted), "cannot be loaded")
+    _refused(path, safetensors.numpy.save({"a": np.zeros(3)}), "not written by sklearn_ae.save")
+    _refused(path, safetensors.numpy.save({}, {"sklearn_ae": "{"}), "cannot be loaded")
+
+
+def test_errors_of_the_system_stay_what_they_are(path):
+    with pytest.raises(FileNotFoundError):
+        load(path)
+    with pytest.raises(IsADirectoryError):
+        load(path.parent)
+    with pytest.raises(FileNotFoundError):
+        save(Autoencoder(), path.parent / "nowhere" / "model")
+
+
+def test_every_truncation_and_every_damaged_byte_is_noticed(fitted, path):
+    save(fitted, path)
+    content = path.read_bytes()
+    for length in range(0, len(content), 97):
+        _refused(path, content[:length], "cannot be loaded")
+    _refused(path, content + b"\0", "cannot be loaded")
+    for place in range(8, len(content), 41):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        _refused(path, damaged, "cannot be loaded")
+
+
+def _forge(path, change):
+    """Let `change` edit the description and the arrays; the digest is made to fit."""
+    content, arrays = take_apart(path)
+    change(content, arrays)
+    return put_together(content, arrays)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, a: c.update(format=2), "format 2 .* reads formats up to 1; install a newer"),
+        (lambda c, a: c["objects"][-1].update({"class": "Popen"}), "'Popen' is no class"),
+        (lambda c, a: c["objects"][-1]["params"].update(color=1), "no parameter 'color'"),
+        (lambda c, a: c["objects"][-1]["params"].update(alpha=-1.0), "'alpha' parameter of"),
+        (lambda c, a: c["objects"][-1]["attributes"].update(fit=1), "no attribute 'fit'"),
+        (lambda c, a: c["objects"][-1]["attributes"].update(__class__=1), "no attribute '__cl"),
+        (
+            lambda c, a: c["objects"][-1]["attributes"].update(n_components_=3),
+            "n_components_ says 3",
+        ),
+        (lambda c, a: a.update(spare=np.zeros(3)), "1 of its arrays belong to nothing"),
+        (lambda c, a: a.popitem(), "is not there, or used twice"),
+        (lambda c, a: c["objects"].clear(), "cannot be loaded"),
+        (lambda c, a: c["objects"][-1]["params"].update(alpha={"$eval": "1"}), "'\\$eval' is no"),
+    ],
+    ids=range(11),
+)
+def test_what_is_tampered_with_is_named(change, message, fitted, path):
+    save(fitted, path)
+    _refused(path, _forge(path, change), message)
+
+
+def _arguments(content):
+    """Parameters of the network, and arguments of the module, of the last estimator."""
+    config = content["objects"][-1]["attributes"]["module_"]["config"]
+    return content["objects"][config["network"]["$estimator"]]["params"], config
+
+
+@pytest.mark.parametrize(
+    ("estimator", "name", "value"),
+    [
+        (Autoencoder(1), "hidden_layer_sizes", {"$tuple": [10**12]}),
+        (Autoencoder(1), "hidden_layer_sizes", {"$tuple": [5] * 10_000}),
+        (Autoencoder(1), "n_components", 10**15),
+        (Autoencoder(1), "row_shape", {"$tuple": [10**6] * 3}),
+        (LSTMAutoencoder(1), "n_layers", 10**9),
+        (LSTMAutoencoder(1), "n_layers", 900),
+        (LSTMAutoencoder(1), "hidden_size", 10**7),
+        (RecursiveAutoencoder(1), "n_steps", 10**9),
+        (RecursiveAutoencoder(1), "n_steps", {"$float": "inf"}),
+        (RecursiveAutoencoder(1), "n_steps", {"$scalar": 10**9, "dtype": "int64"}),
+        (Autoencoder(1), "row_shape", {"$tuple": [1] * 100_000}),
+    ],
+    ids=range(11),
+)
+def test_numbers_that_no_array_accounts_for_cost_nothing(estimator, name, value, X, path):
+    save(estimator.set_params(max_iter=1).fit(X), path)
+
+    def change(content, arrays):
+        network, config = _arguments(content)
+        target = network if name in network else config
+        target[name] = value
+
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    _refused(path, _forge(path, change), "cannot be loaded")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_utime - before.ru_utime < 1
+    assert after.ru_maxrss - before.ru_maxrss < 50_000  # kB
+
+
+def test_a_key_that_is_there_twice_is_refused(fitted, path):
+    save(fitted, path)
+    _, arrays = take_apart(path)
+    _refused(path, put_together('{"format":1,"format":1,"objects":[]}', arrays), "a key twice")
+    _refused(path, put_together('{"format":NaN,"objects":[]}', arrays), "NaN is not JSON")
+    _refused(path, put_together("[" * 100_000, arrays), "cannot be loaded")
+
+
+def test_a_parameter_that_is_younger_than_the_file_has_its_default(fitted, X, path):
+    save(fitted, path)
+
+    def change(content, arrays):
+        del content["objects"][-1]["params"]["precision"]
+
+    path.write_bytes(_forge(path, change))
+    assert load(path).precision == "auto"
+
+
+def _zip(parts, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_zip({"schema.json": b"{}" + b" " * 10**7}, zipfile.ZIP_DEFLATED), "is compressed"),
+        (_zip({"schema.json": b"{}"}).replace(b"\2\0\0\0", b"\2\0\0\7"), "cannot be loaded"),
+    ],
+    ids=["compressed", "longer than it is"],
+)
+def test_a_small_part_for_skops_does_not_become_a_large_one(content, message, fitted, path):
+    save(make_pipeline(MinMaxScaler(), fitted), path)
+
+    def change(description, arrays):
+        (place,) = [d["skops"]["$array"] for d in description["objects"] if "skops" in d]
+        arrays[place] = np.frombuffer(content, np.uint8)
+
+    _refused(path, _forge(path, change), message)
