@@ -106,7 +106,8 @@ class FlatMomentum(FlatOptimizer):
 
     def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
         velocity = state["velocity"]
-        velocity.mul_(group["momentum"]).add_(cast(Tensor, vector.grad), alpha=-group["lr"])
+        rate = min(group["lr"], torch.finfo(vector.dtype).max)  # else torch refuses, not diverges
+        velocity.mul_(group["momentum"]).add_(cast(Tensor, vector.grad), alpha=-rate)
         vector.add_(velocity)
 
 
