@@ -20,6 +20,7 @@ from sklearn_ae._backend.random import (
     held_out,
     make_generator,
 )
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._inputs import Kind, check_range, check_weight
 from sklearn_ae._parameters import TrainingParameters
@@ -38,6 +39,7 @@ CODE_SAMPLE = 2_000
 """Number of rows whose codes describe the distribution of all."""
 
 
+@heavy
 def fit_module(
     estimator: Any,
     X: Any,
@@ -330,6 +332,7 @@ def describe_codes(module: AutoencoderModule, rows: Rows) -> None:
     module.code_spread.copy_(rest.clamp_min(0).sqrt() if rank < n_code else 0 * rest)
 
 
+@heavy
 @torch.no_grad()
 def by_chunks(
     rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0

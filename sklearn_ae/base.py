@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import share_explained, spread
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
@@ -471,6 +472,7 @@ class BaseAutoencoder(
         )
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
+    @heavy
     def _squared_errors(self, rows: Rows, module: AutoencoderModule) -> tuple[Tensor, Tensor]:
         """Sum of each row's squared errors, in network units, and the number of its entries."""
         targets = rows.targets or rows

@@ -8,13 +8,10 @@ from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import clone, is_classifier, is_regressor
 
 EVERY = [*INSTANCES, *SUPERVISED, *OUTLIER_DETECTORS]
+CLASSES = [next(e for e in EVERY if type(e) is kind) for kind in dict.fromkeys(map(type, EVERY))]
 
 each_estimator = pytest.mark.parametrize("instance", EVERY, ids=name_of)
-each_class = pytest.mark.parametrize(
-    "instance",
-    [next(e for e in EVERY if type(e) is kind) for kind in dict.fromkeys(map(type, EVERY))],
-    ids=lambda instance: type(instance).__name__,
-)
+each_class = pytest.mark.parametrize("instance", CLASSES, ids=lambda e: type(e).__name__)
 
 
 def table(n_samples=40, n_features=4, dtype=np.float64):
