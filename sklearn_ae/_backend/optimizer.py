@@ -62,6 +62,13 @@ class FlatOptimizer(torch.optim.Optimizer):
         super().__init__([flat.values], options)
         self.n_penalized = flat.n_penalized
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take the one group that there is.
+
+        torch's own loads its compiler, which takes a second and sets an environment variable.
+        """
+        self.param_groups.append({**self.defaults, **param_group})
+
     def step(self, closure: Any = None) -> Any:
         """Move the parameters once, as every optimiser does: hooks and profiler included."""
         value = None if closure is None else torch.enable_grad()(closure)()
