@@ -73,7 +73,7 @@ class BoltzmannModule(AutoencoderModule):
         super().__init__(network, row_shape, n_components)
         self.register_buffer("sigma", torch.ones_like(self.center))
         self.register_buffer("base", torch.zeros_like(self.center))
-        self.register_buffer("chains", torch.rand(n_chains, n_components).lt_(0.5))
+        self.register_buffer("chains", torch.empty(n_chains, n_components).bernoulli_(0.5))
         self._log_partition: tuple[object, float] | None = None
 
     @property
