@@ -28,6 +28,8 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklearn_ae._backend.net import AutoencoderNet
+
 HUGE = {np.float32: 1e38, np.float64: 1e300}
 """Values that are held, and whose squares are not."""
 
@@ -252,3 +254,22 @@ def test_errors_of_callbacks_come_through_and_leave_the_estimator(instance, hook
     estimator.set_params(**{name: [FailingCallback(hook)]})
     assert fails(estimator, ArithmeticError, None, X) is UNFORESEEN
     np.testing.assert_array_equal(outcome(estimator, X), outcome(fresh, X))
+
+
+# Devices that are not there
+
+
+@pytest.mark.parametrize("instance", [e for e in EVERY if named(e, "device")], ids=name_of)
+def test_devices_that_are_not_there_are_refused_before_any_work(instance, monkeypatch):
+    X = table()
+    estimator, name = fitted(instance, X), named(instance, "device")
+    monkeypatch.setattr(AutoencoderNet, "train", lambda *args: pytest.fail("it was trained"))
+    absent = ["cuda:99", "xpu:7", "meta", "nonsense", "", 3, None, torch.device("meta")]
+    if not torch.cuda.is_available():
+        absent.append("cuda")
+    if not torch.backends.mps.is_available():
+        absent.append("mps")
+    for device in absent:
+        estimator.set_params(**{name: device})
+        fails(estimator, ValueError, r"'auto' or one of \['cpu'", X)
+        fails(seeded(instance, **{name: device}), ValueError, r"'auto' or one of \['cpu'", X)
