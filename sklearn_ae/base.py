@@ -402,7 +402,10 @@ class BaseAutoencoder(
         errors, _ = self._squared_errors(rows, module)
         weight = rows.take_weight(slice(0, len(rows)))
         error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
-        return share_explained(error, float(spread(rows.targets or rows)[1].sum()))
+        variance = float(spread(rows.targets or rows)[1].sum())
+        if not np.isfinite(variance):
+            raise ValueError("X has values so large that their variance is not held; rescale X.")
+        return share_explained(error, variance)
 
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows.

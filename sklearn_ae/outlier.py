@@ -204,7 +204,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         if len(distinct) < 2:
             raise ValueError(
                 f"{type(self).__name__} holds rows out and needs two that differ, but the rows "
-                f"of X are all equal, or there is 1 sample."
+                f"of X are all equal in float32, or there is 1 sample."
             )
         members: list[Member] = []
         total, count = np.zeros(len(which)), np.zeros(len(which))
