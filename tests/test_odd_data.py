@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from faults import each_class, each_estimator, fitted, holdings, outcome, seeded, table, targets
+from faults import each_class, fitted, holdings, outcome, seeded, table, targets
 from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import is_classifier
 
@@ -46,7 +46,7 @@ def _answers(estimator, X, y):
 
 
 @pytest.mark.parametrize("kind", ODD)
-@each_estimator
+@each_class
 def test_odd_data_give_finite_answers_or_a_clear_error(instance, kind):
     rows, y = ODD[kind], targets(instance, len(ODD[kind]))
     refused = None
