@@ -21,6 +21,7 @@ from sklearn_ae._backend.random import (
     held_out,
     make_generator,
 )
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._density import describe_codes
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
@@ -37,6 +38,7 @@ HANDFUL = 64
 """Number of rows up to which any network trains in float64 on float64 data."""
 
 
+@heavy
 @deleting_checkpoints()
 def fit_module(
     estimator: Any,
@@ -87,8 +89,9 @@ def fit_module(
     unit = 1.0 if loss.scaled else float(spread(rows)[1].mean()) ** 0.5 or 1.0
     training, judged = rows, None
     if X_val is not None:
-        judged = _rows(estimator, X_val, None, None, kind, device)
+        judged = _rows(estimator, X_val, None, None, kind, device, "X_val")
         judged = judged.standardized(module.center, module.scale, precision.weights)
+        _check_near(judged)
     elif estimator.early_stopping and not one_pass:
         training, judged = split(rows, unit, seeds.split, estimator.validation_fraction)
     elif not estimator._joint_epochs():
@@ -186,11 +189,17 @@ def _identity(parameters: Any) -> str:
 
 
 def _rows(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, kind: Kind, device: torch.device
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    kind: Kind,
+    device: torch.device,
+    called: str = "X",
 ) -> Rows:
     """Put data on the device, those of weight zero left out."""
     loss = get_loss(estimator.loss)
-    for name, data in (("X", X), ("y", y)):
+    for name, data in ((called, X), ("y", y)):
         if data is not None and not loss.scaled:
             check_range(data, name, loss, estimator._says_loss())
     ragged = estimator._network().takes_missing
@@ -247,13 +256,25 @@ def _new_module(
         module.center.copy_(center)
         if variance > 0:
             module.scale.copy_(variance.sqrt())
-    sizes = torch.stack([variance, module.scale.double(), module.center.double().abs().max()])
-    if not sizes.isfinite().all() or module.scale == 0:
+    sizes = torch.stack([module.scale, module.center.abs().max()])
+    # Results have a type of their own, and errors of rows come in squared units.
+    held = bool(variance <= torch.finfo(kind.dtype).max) and bool(sizes.isfinite().all())
+    if not held or module.scale == 0:
         raise ValueError(
             f"X has values so large or so small that {str(precision.weights)[6:]} cannot hold "
-            f"their mean and variance; rescale X, or try precision='float64'."
+            f"their mean and variance; rescale X, or try precision='float64' and X in float64."
         )
     return module, precision
+
+
+def _check_near(held_out: Rows) -> None:
+    """Refuse rows to validate on whose squared distance from those to train on is not held."""
+    center, variances = spread(held_out)
+    if not (center.square() + variances).sum() <= torch.finfo(held_out.dtype).max:
+        raise ValueError(
+            "X_val has values so far beyond those of X that no loss of theirs can be told; look "
+            "for outliers, or rescale."
+        )
 
 
 def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind) -> Precision:

@@ -12,6 +12,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.device import resolve_precision
 from sklearn_ae._backend.random import Seeds, drawing_from, make_generator
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.steps import weighted_means
 from sklearn_ae._backend.training import Trained, train
 from sklearn_ae._fitting import split, training_of
@@ -76,6 +77,7 @@ class HeadTraining:
         if stack.fine_tune:
             self.trains = "all" if stack.reconstruction_weight else "encoder"
 
+    @heavy
     def run(self, rows: Rows, state: dict[str, Any] | None) -> tuple[HeadedModule, Trained]:
         """Train on the labelled ones among the rows.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import share_explained, spread
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import check_same_namespace
 from sklearn_ae._density import draw_from_density, draw_from_gaussian
 from sklearn_ae._inputs import Kind, check_codes, check_count, check_rows, check_weight, kind_of
@@ -126,7 +127,10 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         errors, _ = self._squared_errors(rows, module)
         weight = rows.take_weight(slice(0, len(rows)))
         error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
-        return share_explained(error, float(spread(rows.targets or rows)[1].sum()))
+        variance = float(spread(rows.targets or rows)[1].sum())
+        if not np.isfinite(variance):
+            raise ValueError("X has values so large that their variance is not held; rescale X.")
+        return share_explained(error, variance)
 
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows.
@@ -232,6 +236,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         )
         return result.reshape(-1, *self.input_shape_)
 
+    @heavy
     def _squared_errors(self, rows: Rows, module: AutoencoderModule) -> tuple[Tensor, Tensor]:
         """Sum of each row's squared errors, in network units, and the number of its entries."""
         targets = rows.targets or rows

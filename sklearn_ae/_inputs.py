@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -126,6 +127,14 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     if ragged:
         _check_ends(X, network.step_size(estimator.input_shape_))
     return X, kind
+
+
+def check_held_out(estimator: Any, X_val: Any) -> Any:
+    """Validate rows to judge on, which must be like those to train on."""
+    try:
+        return check_rows(estimator, X_val, reset=False)[0]
+    except ValueError as error:
+        raise ValueError(re.sub(r"\bX\b", "X_val", str(error))) from error
 
 
 def _network_of(estimator: Any, reset: bool) -> Any:
@@ -254,7 +263,7 @@ def check_count(value: Any, name: str, at_least: int = 1) -> None:
 
 
 def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
-    """Validate sample weights: non-negative, finite, not all zero.
+    """Validate sample weights: non-negative, finite with their squares, not all zero.
 
     Returns
     -------
@@ -270,6 +279,13 @@ def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
     weight = check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("sample_weight is zero for every row; at least one must be positive.")
+    with np.errstate(over="ignore"):
+        squares = np.square(weight).sum()
+    if squares == 0 or not np.isfinite(squares):
+        raise ValueError(
+            f"sample_weight has values so large or so small, up to {weight.max():g}, that their "
+            f"squares are not held; divide it by its mean."
+        )
     return torch.from_numpy(np.array(weight))
 
 

@@ -32,6 +32,9 @@ NOISE_LEVELS = (1.0, 0.3, 0.1)
 HIDDEN = 32
 """Width of the layers of a small network."""
 
+FAR = 1e150
+"""Farther from the normal than this no row is said to be: squares and sums are still held."""
+
 
 class Member(NamedTuple):
     """A fitted autoencoder with what is normal for it.
@@ -71,12 +74,13 @@ class Member(NamedTuple):
     def score(self, X: Any) -> np.ndarray:
         """How normal the rows are, ``(n_samples,)``; comparable between members."""
         if self.knows_likelihood:
-            return likelihood(self.estimator, X) - self.level
+            return np.maximum(likelihood(self.estimator, X) - self.level, -FAR)
         return np.concatenate([-self._surprise(part).mean(axis=1) for part in chunks(X)])
 
     def _surprise(self, X: Any) -> np.ndarray:
         error = _foretold(*errors(self.estimator, X), self.constant)
-        return np.log1p(np.square(error / self.scale))
+        with np.errstate(over="ignore"):
+            return np.log1p(np.square(np.minimum(error / self.scale, FAR)))
 
 
 class TrainingRows(NamedTuple):

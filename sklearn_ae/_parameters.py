@@ -11,9 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._backend.device import available_devices
 from sklearn_ae._backend.optimizer import SCHEDULES
-from sklearn_ae._compat import HasMethods, Interval, StrOptions
+from sklearn_ae._compat import HasMethods, Interval, Options, StrOptions
 from sklearn_ae.losses import LOSSES
+
+
+class DeviceName(Options):
+    """A device or what may be the name of one; what may not is told which there are."""
+
+    def __init__(self) -> None:
+        super().__init__(str, {"auto"})
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it is text or a device."""
+        return isinstance(val, (str, torch.device))
+
+    def __str__(self) -> str:
+        return f"'auto' or one of {available_devices()}"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -63,7 +78,7 @@ class TrainingParameters:
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "callbacks": [list, None],
-        "device": [str, torch.device],
+        "device": [DeviceName()],
         "precision": [StrOptions({"auto", "float32", "float64", "bfloat16"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],

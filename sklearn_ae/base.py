@@ -26,6 +26,7 @@ from sklearn_ae._inference import Inference
 from sklearn_ae._inputs import (
     Kind,
     check_callbacks,
+    check_held_out,
     check_rows,
 )
 from sklearn_ae._parameters import CodeParameters, TrainingParameters
@@ -172,7 +173,7 @@ class BaseAutoencoder(
                 "X_val cannot be judged where y says what to make of the rows of X; leave X_val "
                 "out, and validation_fraction of X and y is held out."
             )
-        held_out = None if X_val is None else check_rows(self, X_val, reset=False)[0]
+        held_out = None if X_val is None else check_held_out(self, X_val)
         context = open_context(self, self.max_iter)
         if context is not None:
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)

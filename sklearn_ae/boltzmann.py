@@ -16,6 +16,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.steps import ContrastiveStep
 from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
@@ -355,6 +356,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             result = by_chunks(rows, walk, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
+    @heavy
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=500):
         """Draw new rows by Markov chains.

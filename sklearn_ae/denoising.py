@@ -15,6 +15,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import LinearStart
@@ -280,6 +281,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         result = by_chunks(rows, field, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
+    @heavy
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=300):
         """Draw new rows by a Markov chain.

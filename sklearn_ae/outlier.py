@@ -164,6 +164,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         self._validate_params()
         flat, rows = self._check_rows(X, reset=True)
+        _check_size(flat)
         templates = self._templates(flat.shape[1])
         given = check_weight(sample_weight, flat.shape[0])
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
@@ -203,7 +204,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         if len(distinct) < 2:
             raise ValueError(
                 f"{type(self).__name__} holds rows out and needs two that differ, but the rows "
-                f"of X are all equal, or there is 1 sample."
+                f"of X are all equal in float32, or there is 1 sample."
             )
         members: list[Member] = []
         total, count = np.zeros(len(which)), np.zeros(len(which))
@@ -377,6 +378,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = get_tags(given).input_tags.sparse
         tags.input_tags.three_d_array = get_tags(given).input_tags.three_d_array
         return tags
+
+
+def _check_size(X: Any) -> None:
+    """Refuse values whose squares are not held, or that float32, which tells rows apart, lacks."""
+    largest = max(float(X.max()), -float(X.min()))
+    most = float(np.finfo(np.float32).max)
+    if largest > (most**0.5 if X.dtype == np.float32 else most):
+        raise ValueError(f"X has values as large as {largest:g}; rescale X.")
 
 
 def _without_tensors(X: Any) -> Any:

@@ -217,7 +217,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         n_unlabelled = int((~known).sum())
         if weight is not None:
             known &= weight.numpy() > 0
-        check_classification_targets(y[known])
+        with np.errstate(invalid="ignore"):  # it compares with integers, which may hold less
+            check_classification_targets(y[known])
         classes, numbers = np.unique(y[known], return_inverse=True)
         if len(classes) < 2:
             raise ValueError(_too_few(classes, n_unlabelled))

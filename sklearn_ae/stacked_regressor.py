@@ -179,8 +179,11 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
             raise ValueError("y has no target that is not NaN, in a row with a weight.")
         if not resume:
             mass = None if weight is None else weight.numpy()[known]
-            self._y_mean = np.average(targets[known], axis=0, weights=mass)
-            variance = np.average((targets[known] - self._y_mean) ** 2, axis=0, weights=mass)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._y_mean = np.average(targets[known], axis=0, weights=mass)
+                variance = np.average((targets[known] - self._y_mean) ** 2, axis=0, weights=mass)
+            if not np.isfinite(variance).all():
+                raise ValueError("y has values so large that their variance is not held; rescale.")
             self._y_scale = np.where(variance > 0, np.sqrt(variance), 1.0)
             self._y_ndim = y.ndim
         elif len(self._y_mean) != targets.shape[1]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.device import holding_limit
 from sklearn_ae._backend.random import row_keys
+from sklearn_ae._backend.resources import heavy
 
 CHUNK_BYTES = 8 * 2**20
 """Size of the pieces in which larger data are read."""
@@ -315,6 +316,7 @@ class Batches:
         return distinct.normal_(std=self.noise_level, generator=self.noise)[self._twins]
 
 
+@heavy
 @torch.no_grad()
 def by_chunks(
     rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0

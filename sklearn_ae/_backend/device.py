@@ -49,15 +49,10 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
             raise RuntimeError("it holds no values")
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        available = ["cpu"]
-        if torch.cuda.is_available():
-            available += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        if torch.backends.mps.is_available():
-            available.append("mps")
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"device={str(device)!r} cannot be used here ({reason}); "
-            f"choose 'auto' or one of {available}."
+            f"choose 'auto' or one of {available_devices()}."
         ) from error
     return resolved
 
@@ -68,6 +63,16 @@ def present_device(device: str) -> torch.device:
         return resolve_device(device, None)
     except ValueError:
         return torch.device("cpu")
+
+
+def available_devices() -> list[str]:
+    """Name the devices that are here."""
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    return available
 
 
 class Precision(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from scipy.special import stdtrit
@@ -27,6 +27,9 @@ from sklearn_ae.networks._module import TrainableModule
 
 DOUBT = 0.05
 """Chance to leave a good start for nothing."""
+
+LOST = 1e15
+"""Size of a weight that leads nowhere, on numbers of the order of one; float64 holds larger."""
 
 
 class Validation(NamedTuple):
@@ -163,7 +166,7 @@ class AutoencoderNet(NeuralNet):
         Raises
         ------
         ValueError
-            If the loss stops being finite.
+            If the loss stops being finite, or the weights get lost.
         KeyboardInterrupt
             As it came, unless skorch's early stopping raised it.
         """
@@ -176,7 +179,7 @@ class AutoencoderNet(NeuralNet):
                 raise
         finally:
             self.module_.progress = 1.0
-        self._check_finite()
+        self._check_weights()
         self.notify("on_train_end", X=batches.rows, y=None)
 
     def _run_epochs(self, batches: Batches) -> None:
@@ -194,12 +197,13 @@ class AutoencoderNet(NeuralNet):
                 raise ValueError("callbacks that freeze parameters (Freezer) are not supported.")
             self.module_.train()
             self._train_epoch(batches, epoch, tell_batches, own_schedule)
+            self._check_weights()
             if self.held_out is not None:
                 self.validation = self.validate()
                 self._record("valid", {"loss": self.validation.loss}, len(self.held_out.rows))
                 self.history.record("valid_score", self.validation.score)
             self.notify("on_epoch_end", **data)
-            self._check_finite()
+            self._check_loss()
 
     def _train_epoch(
         self, batches: Batches, epoch: int, tell_batches: bool, own_schedule: bool
@@ -251,17 +255,21 @@ class AutoencoderNet(NeuralNet):
         for name, value in values.items():
             self.history.record_batch(f"{prefix}_{name}", value)
 
-    def _check_finite(self) -> None:
-        if not self.history:  # no epoch was asked for
-            return
-        last = self.history[-1]
-        moved_well = bool(self.flat.values.isfinite().all())  # the loss is that before a step
-        if not (math.isfinite(last["train_loss"]) and moved_well):
-            raise ValueError(
-                f"Training diverged: the loss is {last['train_loss']} after epoch "
-                f"{last['epoch']}. Lower learning_rate_init (now "
-                f"{self.plan.learning_rate_init})."
-            )
+    def _check_weights(self) -> None:
+        largest = float(torch.linalg.vector_norm(self.flat.values.detach(), math.inf))
+        if not largest < LOST:
+            self._raise_diverged(f"weights have grown to {largest:g}")
+
+    def _check_loss(self) -> None:
+        loss = self.history[-1]["train_loss"]
+        if not math.isfinite(loss):
+            self._raise_diverged(f"the loss is {loss}")
+
+    def _raise_diverged(self, sign: str) -> NoReturn:
+        raise ValueError(
+            f"Training diverged: {sign} after epoch {len(self.history)}. Lower "
+            f"learning_rate_init (now {self.plan.learning_rate_init})."
+        )
 
     @torch.no_grad()
     def validate(self) -> Validation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable
@@ -64,11 +63,11 @@ class FlatOptimizer(torch.optim.Optimizer):
         self.n_penalized = flat.n_penalized
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take the vector, without torch's wrapper around this method.
+        """Take the one group that there is.
 
-        The wrapper imports torch's compiler: a second, an environment variable and a folder.
+        torch's own loads its compiler, which takes a second and sets an environment variable.
         """
-        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
+        self.param_groups.append({**self.defaults, **param_group})
 
     def step(self, closure: Any = None) -> Any:
         """Move the parameters once, as every optimiser does: hooks and profiler included."""
@@ -114,7 +113,8 @@ class FlatMomentum(FlatOptimizer):
 
     def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
         velocity = state["velocity"]
-        velocity.mul_(group["momentum"]).add_(cast(Tensor, vector.grad), alpha=-group["lr"])
+        rate = min(group["lr"], torch.finfo(vector.dtype).max)  # else torch refuses, not diverges
+        velocity.mul_(group["momentum"]).add_(cast(Tensor, vector.grad), alpha=-rate)
         vector.add_(velocity)
 
 

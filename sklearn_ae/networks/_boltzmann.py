@@ -31,7 +31,8 @@ class BoltzmannNetwork(Network):
         """Return the layer."""
         n_visible = math.prod(row_shape)
         return BoltzmannLayer(
-            nn.Parameter(START * torch.randn(n_outputs, n_visible)),
+            # In place: without values, on the device "meta", other products load a compiler.
+            nn.Parameter(torch.randn(n_outputs, n_visible).mul_(START)),
             nn.Parameter(torch.zeros(n_outputs)),
             nn.Parameter(torch.zeros(n_visible)),
             self.visible,
@@ -80,8 +81,7 @@ class BoltzmannModule(AutoencoderModule):
         super().__init__(network, row_shape, n_components)
         self.register_buffer("sigma", torch.ones_like(self.center))
         self.register_buffer("base", torch.zeros_like(self.center))
-        coins = torch.rand(n_chains, n_components) < 0.5
-        self.register_buffer("chains", coins.to(self.center.dtype))
+        self.register_buffer("chains", torch.empty(n_chains, n_components).bernoulli_(0.5))
         self._log_partition: tuple[object, float] | None = None
 
     @property
