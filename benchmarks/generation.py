@@ -57,12 +57,11 @@ def models(epochs: int) -> dict[str, Autoencoder | VariationalAutoencoder]:
         "max_iter": epochs,
         "learning_rate_init": 2e-3,
         "batch_size": 128,
-        "early_stopping": False,
         "random_state": 0,
         "verbose": 1,
     }
     mixture = GaussianMixture(50, reg_covar=1e-3)
-    vae = VariationalAutoencoder(10, alpha=0.0, **shared)
+    vae = VariationalAutoencoder(10, **shared)
     return {
         "VAE, prior": vae,
         "VAE, mixture of its codes": clone(vae).set_params(density=mixture),

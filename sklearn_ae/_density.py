@@ -21,7 +21,10 @@ from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae.networks._module import AutoencoderModule
 
 CODE_SAMPLE = 2_000
-"""Number of rows whose codes describe the distribution of all."""
+"""Number of rows whose codes give mean and covariance of all."""
+
+DENSITY_SAMPLE = 10_000
+"""Number of rows whose codes a density estimator is fitted on: it has more to learn."""
 
 
 @torch.no_grad()
@@ -44,7 +47,9 @@ def describe_codes(
         What :func:`fit_density` gives, where `density` is an estimator.
     """
     n_code = len(module.code_mean)
-    n_rows = CODE_SAMPLE if n_code <= CODE_SAMPLE else CODE_SAMPLE // 8
+    n_rows = CODE_SAMPLE if isinstance(density, str) else DENSITY_SAMPLE
+    if n_code > CODE_SAMPLE:
+        n_rows = CODE_SAMPLE // 8
     rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // n_rows)))
     codes = by_chunks(rows, module.encode, module.network.rows_at_once).to(rows.precise)
     weight = rows.take_weight(slice(0, len(rows)))

@@ -48,7 +48,7 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
         as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
-        fitted on 2,000 rows at most, each component of the code standardised.
+        fitted on 10,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.

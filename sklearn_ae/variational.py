@@ -61,7 +61,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Distribution of the codes, for `sample`: :math:`p(z)`; the Gaussian that has the mean and
         the covariance of the training rows' codes; or what a clone of the given estimator makes
         of them, such as ``GaussianMixture(10)`` of scikit-learn, which is closer to where codes
-        really are. It is fitted on 2,000 rows at most, each component of the code standardised.
+        really are. It is fitted on 10,000 rows at most, each component of the code standardised.
     alpha : float, default=0.1
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
