@@ -57,11 +57,12 @@ def models(epochs: int) -> dict[str, Autoencoder | VariationalAutoencoder]:
         "max_iter": epochs,
         "learning_rate_init": 2e-3,
         "batch_size": 128,
+        "early_stopping": False,
         "random_state": 0,
         "verbose": 1,
     }
     mixture = GaussianMixture(50, reg_covar=1e-3)
-    vae = VariationalAutoencoder(10, **shared)
+    vae = VariationalAutoencoder(10, alpha=0.0, **shared)
     return {
         "VAE, prior": vae,
         "VAE, mixture of its codes": clone(vae).set_params(density=mixture),
@@ -81,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two minutes: few rows and epochs")
     parser.add_argument("--validation", action="store_true", help="judge on validation images")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     train, test, labels, _, source = mnist()
     if arguments.validation:
