@@ -117,6 +117,10 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    residual : bool, default=False
+        Whether the network says what to add to a row and not what to make of it. It then
+        starts at the identity, which suits noise that is small beside the image. The row
+        itself becomes part of the code, in columns named ``input0`` and so on.
 
     Attributes
     ----------
