@@ -6,10 +6,10 @@ judged on ``flower.jpg``. Run::
 
     python benchmarks/pictures.py [--quick] [--validate] [--only denoising compression]
 
-**Denoising.** Gaussian noise is added and not clipped; results are, to [0, 1], before PSNR and SSIM
-(Gaussian window of 1.5 pixels) are taken picture by picture and averaged. Rows: the noisy pictures;
-the median filter, its size the best of three on training pictures; the linear filter of 15 x 15
-neighbours that is best in least squares on the training pictures; and
+**Denoising.** Gaussian noise is added and not clipped; results are, to [0, 1], before PSNR and
+SSIM (Gaussian window of 1.5 pixels) are taken picture by picture and averaged. Rows: the noisy
+pictures; the median filter, its size the best of three on training pictures; the linear filter of
+15 x 15 neighbours that is best in least squares on the training pictures; and
 ``DenoisingAutoencoder(network=UNetNetwork(residual=True))``, trained on crops with fresh noise in
 every epoch, which restores overlapping squares that are averaged with a window.
 
@@ -31,7 +31,6 @@ from __future__ import annotations
 import argparse
 import io
 import time
-from collections.abc import Callable
 
 import numpy as np
 from _data import machine, pictures, write_json
@@ -130,9 +129,7 @@ def denoise(
         for way, function in ways.items():
             found = quality([function(picture) for picture in noisy], clean)
             results.append({"data": title, "sigma": 255 * sigma, "way": way, **found})
-            print(
-                f"  {title:10} {way:24} {found['psnr']:6.2f} dB  {found['ssim']:.4f}", flush=True
-            )
+            print(f"  {title:10} {way:24} {found['psnr']:6.2f} dB  {found['ssim']:.4f}")
     return results
 
 

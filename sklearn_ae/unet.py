@@ -118,9 +118,9 @@ class UNetAutoencoder(UNetNetwork, BaseAutoencoder):
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
     residual : bool, default=False
-        Whether the network says what to add to a row and not what to make of it. It then
-        starts at the identity, which suits noise that is small beside the image. The row
-        itself becomes part of the code, in columns named ``input0`` and so on.
+        Whether the network says what to add to a row and not what to make of it, so that it
+        need not learn to copy. Best where the noise is small beside the image. The row itself
+        becomes part of the code, in columns named ``input0`` and so on.
 
     Attributes
     ----------

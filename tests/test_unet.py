@@ -88,14 +88,18 @@ def test_decoding_the_code_is_the_reconstruction(digits):
 
 
 @pytest.mark.parametrize("row_shape", [(1,), (64,), (5, 7), (6, 4, 3)])
-def test_a_residual_network_starts_at_the_identity(row_shape):
+def test_a_residual_network_adds_to_the_row(row_shape):
     network = UNetNetwork(channels=(4, 8), residual=True)
     module = AutoencoderModule(network, row_shape, 2)
     x = torch.randn(3, int(np.prod(row_shape)))
-    torch.testing.assert_close(module(x), x)
+    codes = module.encode(x)
     names = network.extra_names(row_shape)
     assert names[-1] == f"input{x.shape[1] - 1}"
-    assert module.encode(x).shape[1] == 2 + len(names)
+    assert codes.shape[1] == 2 + len(names)
+    # All else equal, the output follows the row one to one.
+    moved = codes.clone()
+    moved[:, -x.shape[1] :] += 1
+    torch.testing.assert_close(module.decode(moved), module.decode(codes) + 1)
 
 
 def test_little_noise_is_taken_off_by_a_residual_network(digits):

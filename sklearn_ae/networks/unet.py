@@ -89,9 +89,6 @@ class UNetDecoder(nn.Module):
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
         self.last = Convolution(widths[0], layout.n_channels, kernel)
         self.residual = network.residual
-        if self.residual:  # the start is the identity
-            nn.init.zeros_(self.last.weight)
-            nn.init.zeros_(cast("Tensor", self.last.bias))
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
@@ -137,9 +134,9 @@ class UNetNetwork(ImageNetwork):
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
     residual : bool, default=False
-        Whether the network says what to add to a row and not what to make of it. It then
-        starts at the identity, which suits noise that is small beside the image. The row
-        itself becomes part of the code, in columns named ``input0`` and so on.
+        Whether the network says what to add to a row and not what to make of it, so that it
+        need not learn to copy. Best where the noise is small beside the image. The row itself
+        becomes part of the code, in columns named ``input0`` and so on.
 
     Examples
     --------
