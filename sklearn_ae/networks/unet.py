@@ -89,6 +89,9 @@ class UNetDecoder(nn.Module):
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
         self.last = Convolution(widths[0], layout.n_channels, kernel)
         self.residual = network.residual
+        if self.residual:  # near the identity: with large first steps all units may die
+            for parameter in self.last.parameters():
+                parameter.detach().mul_(0.1)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
