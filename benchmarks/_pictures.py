@@ -105,6 +105,13 @@ def blocks(picture: np.ndarray, side: int) -> np.ndarray:
     return cut.reshape(high, side, wide, side).swapaxes(1, 2).reshape(-1, side**2)
 
 
+def joined(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Undo :func:`blocks` for a picture whose sides are multiples of that of a block."""
+    side = int(np.sqrt(rows.shape[1]))
+    high, wide = (length // side for length in shape)
+    return rows.reshape(high, wide, side, side).swapaxes(1, 2).reshape(shape)
+
+
 class CodeLengths:
     """Bits that an entropy coder needs whose tables were made of other data.
 

@@ -13,14 +13,16 @@ pictures; the median filter, its size the best of three on training pictures; th
 ``DenoisingAutoencoder(network=UNetNetwork(residual=True))``, trained on crops with fresh noise in
 every epoch, which restores overlapping squares that are averaged with a window.
 
-**Compression.** Pictures are cut into blocks, blocks encoded, codes divided by a step and
-rounded, and decoded; pixels are rounded to bytes. The rate counts the bits that an ideal entropy
-coder needs for the rounded codes of the test pictures, a table for each component, made from the
-training pictures (see ``CodeLengths``); tables and weights are the coder's and do not count. It is
-averaged over pictures as PSNR is, step by step, and PSNR is interpolated between the rates. PCA
-keeps all components: with an entropy coder those that round to zero are free, and any smaller
-number of them was worse. Each autoencoder is trained for one step, under noise of the size of its
-rounding error. JPEG (Pillow, optimised tables) counts its files, headers included.
+**Compression.** Pictures are cut into blocks, blocks encoded, codes divided by a step and rounded,
+and decoded; pixels are rounded to bytes. The rate counts the bits that an ideal entropy coder
+needs for the rounded codes of the test pictures, a table for each component, made from the
+training pictures (see ``CodeLengths``); tables and weights are the coder's and do not count. Rates
+and PSNR are averaged over pictures, step by step, and PSNR is interpolated at the rates of the
+table. All components are kept: those that round to zero cost next to nothing. Each autoencoder is
+trained for one step, under noise on what it sees. "PCA and U-Net" has the bits of PCA, and a
+``DenoisingAutoencoder`` whose noise is that very rounding, of any step, restores whole pictures
+after it. JPEG (Pillow, optimised tables) counts its files, headers included. All see the pictures
+cut to multiples of 16 pixels.
 
 ``--validate`` trains on the first 100 pictures and judges on the other 20. All settings were
 chosen so; Set12 was looked at once.
@@ -32,13 +34,17 @@ import argparse
 import io
 import json
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from _data import machine, pictures, write_json
-from _pictures import CodeLengths, Function, best_filter, blocks, crops, psnr, restore
+from _pictures import CodeLengths, Function, best_filter, blocks, crops, joined, psnr, restore
 from scipy.ndimage import median_filter
 from skimage.metrics import structural_similarity
 from sklearn.decomposition import PCA
+from torch import Tensor
 
 from sklearn_ae import Autoencoder, DenoisingAutoencoder
 from sklearn_ae.networks import UNetNetwork
@@ -91,20 +97,20 @@ def median_of(train: Pictures, sigma: float) -> tuple[str, Function]:
     return f"median filter {best} x {best}", lambda picture: median_filter(picture, best)
 
 
-def unet_of(train: Pictures, sigma: float, megapixels: float, network: dict) -> Function:
+def unet_of(train: Pictures, megapixels: float, network: dict, **noise: Any) -> Function:
     """Train a U-Net on so many pixels, counted as often as they are seen."""
     epochs = 6
     clean = crops(train, int(megapixels * 1e6 / epochs / SIDE**2), SIDE, seed=0)
     model = DenoisingAutoencoder(
         1,
         network=UNetNetwork(**{"channels": (32, 64, 128), "residual": True} | network),
-        noise_level=sigma,
         batch_size=16,
         max_iter=epochs,
         early_stopping=False,
         precision="bfloat16",
         random_state=0,
         verbose=1,
+        **noise,
     ).fit(clean)
     return lambda picture: restore(picture.astype(np.float32), SIDE, model.reconstruct)
 
@@ -121,7 +127,7 @@ def denoise(
         "noisy": lambda picture: picture,
         name: median,
         "best linear filter": best_filter(squares + noise, squares),
-        "DenoisingAutoencoder": unet_of(train, sigma, megapixels, network),
+        "DenoisingAutoencoder": unet_of(train, megapixels, network, noise_level=sigma),
     }
     print(f"sigma {255 * sigma:.0f}, fitted in {time.process_time() - start:.0f} s of a processor")
     results = []
@@ -134,30 +140,44 @@ def denoise(
     return results
 
 
+class Coder(NamedTuple):
+    """What makes codes of blocks, blocks of codes, and something of the joined blocks."""
+
+    encode: Function
+    decode: Function
+    finish: Function = lambda picture: picture
+
+
 def point(
-    encode: Function,
-    decode: Function,
-    step: float,
-    train: np.ndarray,
-    tests: list[np.ndarray],
+    coder: Coder, step: float, side: int, train: Pictures, clean: Pictures
 ) -> tuple[float, float]:
-    """Return bits a pixel and PSNR of pictures, cut into blocks, at one step."""
-    lengths = CodeLengths(np.rint(encode(train) / step).astype(int))
+    """Return bits a pixel and PSNR of pictures, at one step."""
+
+    def rounded(picture: np.ndarray) -> np.ndarray:
+        return np.rint(coder.encode(blocks(picture, side)) / step).astype(int)
+
+    lengths = CodeLengths(np.concatenate([rounded(picture) for picture in train]))
     found = []
-    for rows in tests:
-        numbers = np.rint(encode(rows) / step).astype(int)
-        pixels = np.rint(255 * np.clip(decode((numbers * step).astype(np.float32)), 0, 1)) / 255
-        found.append((lengths.bits(numbers) / rows.size, psnr(pixels, rows)))
+    for picture in clean:
+        numbers = rounded(picture)
+        decoded = coder.decode((numbers * step).astype(np.float32))
+        pixels = coder.finish(joined(decoded, picture.shape))
+        pixels = np.rint(255 * np.clip(pixels, 0, 1)) / 255
+        found.append((lengths.bits(numbers) / picture.size, psnr(pixels, picture / 255)))
     rate, ratio = np.mean(found, axis=0).tolist()
     return rate, ratio
 
 
 def autoencoder_of(rows: np.ndarray, step: float, epochs: int) -> Autoencoder:
-    """Train an autoencoder to decode what was rounded to multiples of a step."""
+    """Train an autoencoder to decode what was rounded to multiples of a step.
+
+    The error of rounding has a standard deviation of ``step / sqrt(12)`` in the components that
+    do not all become zero, and less in the others: a fifth of the step served best.
+    """
     spread = np.sqrt(rows.var(axis=0).mean())
     return Autoencoder(
         rows.shape[1],
-        input_noise=float(step / np.sqrt(12) / spread),
+        input_noise=float(step / 5 / spread),
         hidden_layer_sizes=(512, 512),
         learning_rate_init=1e-3,  # at 0.003 a loss of layers as wide as this may explode
         max_iter=epochs,
@@ -186,28 +206,46 @@ def jpeg(clean: Pictures) -> Curve | None:
     return curve
 
 
+def rounding(pca: PCA, side: int) -> Callable[[Tensor], Tensor]:
+    """Make a noise of what rounding to any step does to the codes of squares."""
+
+    def noise(rows: Tensor) -> Tensor:
+        step = float(16 * 16 ** torch.rand(())) / 255
+        squares = 255 * rows.numpy().reshape(-1, SIDE)  # one above the other: a tall picture
+        codes = np.rint(pca.transform(blocks(squares, side)) / step) * step
+        decoded = joined(pca.inverse_transform(codes.astype(np.float32)), squares.shape)
+        return torch.from_numpy(decoded.reshape(rows.shape))
+
+    return noise
+
+
 def compress(
-    train: Pictures, tests: dict[str, Pictures], side: int, n_rows: int, epochs: int
+    train: Pictures, tests: dict[str, Pictures], side: int, quick: bool
 ) -> dict[str, dict[str, Curve]]:
     """Measure rate and distortion of PCA and of autoencoders on blocks of one size."""
-    coded = np.concatenate([blocks(picture, side) for picture in train])
-    cut = {title: [blocks(picture, side) for picture in clean] for title, clean in tests.items()}
+    n_rows, epochs, megapixels = (30_000, 5, 5) if quick else (150_000, 8, 30)
     rows = crops(train, n_rows, side, seed=2).reshape(n_rows, -1)
     pca = PCA().fit(rows)
+    linear = Coder(pca.transform, pca.inverse_transform)
     curves: dict[str, dict[str, Curve]] = {title: {} for title in tests}
 
-    def measure(name: str, encode: Function, decode: Function, step: float) -> None:
-        for title, blocks_of in cut.items():
-            found = point(encode, decode, step, coded, blocks_of)
+    def measure(name: str, coder: Coder, step: float) -> None:
+        for title, clean in tests.items():
+            found = point(coder, step, side, train, clean)
             curves[title].setdefault(f"{name}, {side} x {side}", []).append(found)
 
-    for step in (6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256):
-        measure("PCA", pca.transform, pca.inverse_transform, step / 255)
-    for step in (16, 32, 64, 128, 192):
+    steps = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+    for step in steps:
+        measure("PCA", linear, step / 255)
+    for step in (12, 24, 48, 96, 192):
         model = autoencoder_of(rows, step / 255, epochs)
-        # Its codes are in units of the spread of the rows, as PCA's would be of scaled ones.
-        unit = step / 255 / np.sqrt(rows.var(axis=0).mean())
-        measure("Autoencoder", model.transform, model.inverse_transform, float(unit))
+        # Codes are in units of the spread of the rows.
+        unit = float(step / 255 / np.sqrt(rows.var(axis=0).mean()))
+        measure("Autoencoder", Coder(model.transform, model.inverse_transform), unit)
+    if side == 8:  # squares that overlap by 24 pixels agree on the blocks
+        finish = unet_of(train, megapixels, {}, noise=rounding(pca, side))
+        for step in steps[2:]:
+            measure("PCA and U-Net", Coder(*linear[:2], finish), step / 255)
     return curves
 
 
@@ -215,6 +253,28 @@ def interpolated(curve: Curve) -> list[float]:
     """PSNR at the rates to compare at; NaN beyond the ends."""
     rates, ratios = np.array(sorted(curve)).T
     return np.interp(np.log(RATES), np.log(rates), ratios, left=np.nan, right=np.nan).tolist()
+
+
+def compression(train: Pictures, tests: dict[str, Pictures], quick: bool) -> dict:
+    """Print the table of rates and distortions; return the curves."""
+    tests = {
+        title: [
+            picture[: len(picture) // 16 * 16, : picture.shape[1] // 16 * 16] for picture in clean
+        ]
+        for title, clean in tests.items()
+    }
+    curves: dict[str, dict[str, Curve]] = {title: {} for title in tests}
+    for title, clean in tests.items():
+        if (curve := jpeg(clean)) is not None:
+            curves[title]["JPEG"] = curve
+    for side in (8, 16):
+        for title, found in compress(train, tests, side, quick).items():
+            curves[title] |= found
+    for title, found in curves.items():
+        print(f"{title:26}" + "".join(f"{rate:7.2f}" for rate in RATES) + "  bits a pixel")
+        for name, curve in found.items():
+            print(f"  {name:24}" + "".join(f"{value:7.2f}" for value in interpolated(curve)))
+    return curves
 
 
 def main() -> None:
@@ -244,23 +304,6 @@ def main() -> None:
         content["compression"] = compression(train, tests, arguments.quick)
     name = "pictures_validated" if arguments.validate else "pictures"
     write_json(name, content)
-
-
-def compression(train: Pictures, tests: dict[str, Pictures], quick: bool) -> dict:
-    """Print the table of rates and distortions; return the curves."""
-    sizes = {8: (50_000, 5), 16: (50_000, 5)} if quick else {8: (200_000, 20), 16: (200_000, 20)}
-    curves: dict[str, dict[str, Curve]] = {title: {} for title in tests}
-    for title, clean in tests.items():
-        if (curve := jpeg(clean)) is not None:
-            curves[title]["JPEG"] = curve
-    for side, (n_rows, epochs) in sizes.items():
-        for title, found in compress(train, tests, side, n_rows, epochs).items():
-            curves[title] |= found
-    for title, found in curves.items():
-        print(f"{title:26}" + "".join(f"{rate:7.2f}" for rate in RATES) + "  bits a pixel")
-        for name, curve in found.items():
-            print(f"  {name:24}" + "".join(f"{value:7.2f}" for value in interpolated(curve)))
-    return curves
 
 
 if __name__ == "__main__":
