@@ -63,7 +63,7 @@ RATES = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
 def spoil(clean: Pictures, sigma: float) -> Pictures:
     """Add noise to pictures of bytes; return pixels in units of their range."""
     return [
-        (picture / 255 + sigma * np.random.default_rng(number).standard_normal(picture.shape))
+        picture / 255 + sigma * np.random.default_rng(number).standard_normal(picture.shape)
         for number, picture in enumerate(clean)
     ]
 
@@ -210,11 +210,11 @@ def rounding(pca: PCA, side: int) -> Callable[[Tensor], Tensor]:
     """Make a noise of what rounding to any step does to the codes of squares."""
 
     def noise(rows: Tensor) -> Tensor:
-        step = float(16 * 16 ** torch.rand(())) / 255
-        squares = 255 * rows.numpy().reshape(-1, SIDE)  # one above the other: a tall picture
+        step = float(16 * 16 ** torch.rand((), device=rows.device)) / 255
+        squares = 255 * rows.cpu().numpy().reshape(-1, SIDE)  # a tall picture: one above the other
         codes = np.rint(pca.transform(blocks(squares, side)) / step) * step
         decoded = joined(pca.inverse_transform(codes.astype(np.float32)), squares.shape)
-        return torch.from_numpy(decoded.reshape(rows.shape))
+        return torch.from_numpy(decoded.reshape(rows.shape)).to(rows)
 
     return noise
 
@@ -282,28 +282,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute for each fit at most")
     parser.add_argument("--validate", action="store_true", help="judge on training pictures")
-    parser.add_argument("--only", nargs="*", default=["denoising", "compression"])
+    parts = ["denoising", "compression"]
+    parser.add_argument("--only", nargs="*", default=parts, choices=parts)
     parser.add_argument("--sigma", nargs="*", type=float, default=[15, 25, 50])
     parser.add_argument("--megapixels", type=float, help="that each U-Net sees")
     parser.add_argument("--network", type=json.loads, default={}, help="of UNetNetwork, as JSON")
     arguments = parser.parse_args()
     train, tests, source = pictures()
+    suffix = ""
     if arguments.validate:
-        train, tests = train[:100], {"held out": train[100:]}
+        if len(train) < 120:
+            parser.error("--validate needs the pictures in the folder named by SKLEARN_AE_DATA")
+        train, tests, suffix = train[:100], {"held out": train[100:]}, "_validated"
     print(machine())
     print(f"trained on {source}")
-    content: dict = {"machine": machine(), "training": source, "arguments": vars(arguments)}
+    content = {"machine": machine(), "training": source, "arguments": vars(arguments)}
     if "denoising" in arguments.only:
         megapixels = arguments.megapixels or (10 if arguments.quick else 80)
-        content["denoising"] = [
+        results = [
             result
             for sigma in arguments.sigma
             for result in denoise(train, tests, sigma / 255, megapixels, arguments.network)
         ]
+        write_json(f"pictures_denoising{suffix}", content | {"results": results})
     if "compression" in arguments.only:
-        content["compression"] = compression(train, tests, arguments.quick)
-    name = "pictures_validated" if arguments.validate else "pictures"
-    write_json(name, content)
+        curves = compression(train, tests, arguments.quick)
+        write_json(f"pictures_compression{suffix}", content | {"curves": curves})
 
 
 if __name__ == "__main__":

@@ -181,10 +181,10 @@ def n_bits(codes, counted):
 
 def rounding(rows):
     """Compress squares and restore them."""
-    step = float(0.2 * 6 ** torch.rand(()))
-    pictures = rows.numpy().reshape(-1, side, side, 3)
+    step = float(0.15 * 8 ** torch.rand((), device=rows.device))
+    pictures = rows.cpu().numpy().reshape(-1, side, side, 3)
     decoded = decode(encode(pictures, step), step, pictures.shape)
-    return torch.from_numpy(decoded.reshape(rows.shape))
+    return torch.from_numpy(decoded.reshape(rows.shape)).to(rows)
 
 
 smoother = DenoisingAutoencoder(
