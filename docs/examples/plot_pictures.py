@@ -73,7 +73,7 @@ def show(columns, file):
 
 sigma = 25 / 255
 side = 32
-squares = draw(side, 1250)
+squares = draw(side, 1000)
 training = {
     "batch_size": 8,
     "max_iter": 4,
@@ -111,7 +111,7 @@ def restore(denoiser, picture):
 
 
 # %%
-# Beside it the median of 3 x 3 pixels, and the best linear map from 7 x 7 pixels to the one in
+# Beside it the median of 5 x 5 pixels, and the best linear map from 7 x 7 pixels to the one in
 # their middle, learnt from the same halves.
 
 rng = np.random.default_rng(0)
@@ -130,7 +130,7 @@ noisy = [picture + sigma * rng.standard_normal(picture.shape) for picture in jud
 noisy = [picture.astype(np.float32) for picture in noisy]
 columns = {
     "noisy": noisy,
-    "median filter": [median_filter(picture, (3, 3, 1)) for picture in noisy],
+    "median filter": [median_filter(picture, (5, 5, 1)) for picture in noisy],
     "best linear map": [linear_map(picture) for picture in noisy],
     "autoencoder": [restore(denoiser, picture) for picture in noisy],
 }
