@@ -77,6 +77,7 @@ squares = draw(side, 1000)
 training = {
     "batch_size": 8,
     "max_iter": 4,
+    "learning_rate_init": 2e-3,
     "early_stopping": False,
     "precision": "bfloat16",
     "random_state": 0,
@@ -175,13 +176,14 @@ def n_bits(codes, counted):
 
 # %%
 # What rounding does to a picture is a kind of noise as well, and ``noise`` may be any function of
-# the rows: this one compresses them, with another step each time. One autoencoder then serves all
+# the rows: this one compresses them, each with a step of its own. One autoencoder then serves all
 # rates. It also sees across the edges of the blocks, which PCA does not.
 
 
 def rounding(rows):
     """Compress squares and restore them."""
-    step = float(0.15 * 8 ** torch.rand((), device=rows.device))
+    steps = (0.15 * 8 ** torch.rand(len(rows), device=rows.device)).cpu().numpy()
+    step = np.repeat(steps, (side // edge) ** 2)[:, None]  # the same for all blocks of a square
     pictures = rows.cpu().numpy().reshape(-1, side, side, 3)
     decoded = decode(encode(pictures, step), step, pictures.shape)
     return torch.from_numpy(decoded.reshape(rows.shape)).to(rows)
