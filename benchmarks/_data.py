@@ -74,6 +74,22 @@ def newsgroups() -> tuple[tuple[list[str], np.ndarray], tuple[list[str], np.ndar
     return read("train"), read("test"), "20 Newsgroups by date, JSON lines"
 
 
+def pictures() -> tuple[list[np.ndarray], dict[str, list[np.ndarray]], str]:
+    """Grey photographs as bytes: to train on, to test on, set by set, and the source."""
+    luminance = np.array([0.299, 0.587, 0.114])
+    bundled = [
+        np.rint(p @ luminance).astype(np.uint8) for p in datasets.load_sample_images().images
+    ]
+    folder = data_folder()
+    if folder is None:
+        return bundled[:1], {"flower.jpg": bundled[1:]}, "china.jpg of scikit-learn"
+    with np.load(folder / "images" / "bsd_train_gray.npz") as file:
+        train = list(file["images"])
+    with np.load(folder / "images" / "set12_gray.npz") as file:
+        standard = [file[name] for name in sorted(file.files)]
+    return train, {"Set12": standard, "bundled": bundled}, f"{len(train)} pictures of BSDS"
+
+
 def machine() -> str:
     """One line about where a figure was measured."""
     capabilities = torch.cpu.get_capabilities()

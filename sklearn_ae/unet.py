@@ -123,6 +123,10 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    residual : bool, default=False
+        Whether the network says what to add to a row and not what to make of it, so that it
+        need not learn to copy. Best where the noise is small beside the image. The row itself
+        becomes part of the code, in columns named ``input0`` and so on.
     code_alpha : float, default=0.0
         Strength of the L2 penalty on the code: the factor of the mean square of its components,
         in the loss. Codes then gather at the origin.

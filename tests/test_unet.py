@@ -87,6 +87,35 @@ def test_decoding_the_code_is_the_reconstruction(digits):
         assert not np.allclose(unet.inverse_transform(moved), unet.inverse_transform(codes))
 
 
+@pytest.mark.parametrize("row_shape", [(1,), (64,), (5, 7), (6, 4, 3)])
+def test_a_residual_network_adds_to_the_row(row_shape):
+    network = UNetNetwork(channels=(4, 8), residual=True)
+    module = AutoencoderModule(network, row_shape, 2)
+    x = torch.randn(3, int(np.prod(row_shape)))
+    codes = module.encode(x)
+    names = network.extra_names(row_shape)
+    assert names[-1] == f"input{x.shape[1] - 1}"
+    assert codes.shape[1] == 2 + len(names)
+    # All else equal, the output follows the row one to one.
+    moved = codes.clone()
+    moved[:, -x.shape[1] :] += 1
+    torch.testing.assert_close(module.decode(moved), module.decode(codes) + 1)
+
+
+def test_little_noise_is_taken_off_by_a_residual_network(digits):
+    clean, _, clean_test, _ = digits
+    rng = np.random.default_rng(0)
+    noisy, noisy_test = (part + 0.1 * rng.normal(size=part.shape) for part in (clean, clean_test))
+    options = {"max_iter": 10, "learning_rate_init": 0.01}
+    residual = _small(residual=True, **options).fit(noisy, clean)
+    plain = _small(**options).fit(noisy, clean)
+    restored = residual.reconstruct(noisy_test)
+    codes = residual.transform(noisy_test)
+    np.testing.assert_allclose(residual.inverse_transform(codes), restored, atol=1e-10)
+    assert _error(restored, clean_test) < 0.9 * _error(noisy_test, clean_test)
+    assert _error(restored, clean_test) < 0.9 * _error(plain.reconstruct(noisy_test), clean_test)
+
+
 def test_reconstructs_fine_detail(digits):
     clean, _, clean_test, _ = digits
     assert _small(max_iter=20, learning_rate_init=0.01).fit(clean).score(clean_test) > 0.95

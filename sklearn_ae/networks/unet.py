@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class UNetEncoder(nn.Module):
         layers = [Convolution(n_in, n_out, kernel) for n_in, n_out in pairwise(widths)]
         self.layers = nn.ModuleList(layers)
         self.head = nn.Linear(math.prod(shapes[-1]), n_outputs)
+        self.residual = network.residual
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
@@ -57,7 +58,8 @@ class UNetEncoder(nn.Module):
                 maps = max_pool(maps, self.window)
             maps = self.activation(layer(maps))
             skips.append(to_columns(maps))
-        return torch.cat([self.head(skips[-1]), *skips], 1)
+        code = [self.head(skips[-1]), *skips]
+        return torch.cat([*code, x] if self.residual else code, 1)
 
 
 class UNetDecoder(nn.Module):
@@ -86,18 +88,24 @@ class UNetDecoder(nn.Module):
         self.unpoolings = cast("Sequence[Unpooling]", nn.ModuleList(unpoolings))
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
         self.last = Convolution(widths[0], layout.n_channels, kernel)
+        self.residual = network.residual
+        if self.residual:  # near the identity: with large first steps all units may die
+            for parameter in self.last.parameters():
+                parameter.detach().mul_(0.1)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
-        parts = z[:, self.n_inputs :].split([math.prod(shape) for shape in self.shapes], 1)
+        widths = [self.n_inputs, *(math.prod(shape) for shape in self.shapes)]
+        code, *parts = z[:, : sum(widths)].split(widths, 1)
         skips = [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
         # The components see the whole image; at the bottom they reach all of it again.
-        whole = from_columns(self.head(z[:, : self.n_inputs]), self.shapes[-1])
+        whole = from_columns(self.head(code), self.shapes[-1])
         maps = self.activation(self.bottom(self.activation(whole + skips[-1])))
         for level in reversed(range(len(self.layers))):
             maps = self.unpoolings[level](maps, self.shapes[level][1:])
             maps = self.activation(self.layers[level](torch.cat([maps, skips[level]], 1)))
-        return self.layout.to_rows(self.last(maps))
+        output = self.layout.to_rows(self.last(maps))
+        return output + z[:, sum(widths) :] if self.residual else output
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -128,6 +136,10 @@ class UNetNetwork(ImageNetwork):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    residual : bool, default=False
+        Whether the network says what to add to a row and not what to make of it, so that it
+        need not learn to copy. Best where the noise is small beside the image. The row itself
+        becomes part of the code, in columns named ``input0`` and so on.
 
     Examples
     --------
@@ -139,6 +151,12 @@ class UNetNetwork(ImageNetwork):
     """
 
     channels: tuple[int, ...] = (16, 32, 64)
+    residual: bool = False
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ImageNetwork._parameter_constraints,
+        "residual": ["boolean"],
+    }
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> UNetEncoder:
         """Return the encoder."""
@@ -149,8 +167,10 @@ class UNetNetwork(ImageNetwork):
         return UNetDecoder(self, self._layout(row_shape), n_inputs)
 
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
-        """Name the numbers of the encoder's maps, level by level."""
-        return names_of("skip", self._skips(self._layout(row_shape)))
+        """Name the numbers of the encoder's maps, level by level, and of the row if it counts."""
+        names = names_of("skip", self._skips(self._layout(row_shape)))
+        n_inputs = math.prod(row_shape) if self.residual else 0
+        return names + [f"input{index}" for index in range(n_inputs)]
 
     def _skips(self, layout: Layout) -> list[Shape]:
         """Return the shapes of the maps that the decoder is handed."""
