@@ -258,7 +258,8 @@ def _new_module(
             module.scale.copy_(variance.sqrt())
     sizes = torch.stack([module.scale, module.center.abs().max()])
     # Results have a type of their own, and errors of rows come in squared units.
-    held = bool(variance <= torch.finfo(kind.dtype).max) and bool(sizes.isfinite().all())
+    squares = variances if get_loss(estimator.loss).scaled else variances + center.square()
+    held = bool(squares.max() <= torch.finfo(kind.dtype).max) and bool(sizes.isfinite().all())
     if not held or module.scale == 0:
         raise ValueError(
             f"X has values so large or so small that {str(precision.weights)[6:]} cannot hold "

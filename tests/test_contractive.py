@@ -51,6 +51,24 @@ def test_norm_equals_the_full_jacobian_of_automatic_differentiation(
     )
 
 
+@pytest.mark.parametrize("hidden", [(4,), (6, 4)])
+@pytest.mark.parametrize("activation", SMOOTH)
+def test_gradient_of_the_norm_is_that_of_finite_differences(activation, hidden):
+    module = _module(hidden, activation, "tanh")
+    x = torch.randn(6, 5, dtype=torch.float64)
+    module.encode_with_norm(x)[1].sum().backward()
+    for layer in module.encoder.layers:
+        for place in ((0, 0), (2, 1)):
+            norms = []
+            for step in (1e-5, -1e-5):
+                with torch.no_grad():
+                    layer.weight[place] += step
+                    norms.append(float(module.encode_with_norm(x)[1].sum()))
+                    layer.weight[place] -= step
+            slope = (norms[0] - norms[1]) / 2e-5
+            assert float(layer.weight.grad[place]) == pytest.approx(slope, rel=1e-6, abs=1e-9)
+
+
 def test_one_logistic_layer_has_the_closed_form():
     module = _module((), "tanh", "logistic", n_components=8)
     x = torch.randn(6, 5, dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 import itertools
 import pickle
-import signal
 
 import numpy as np
 import pytest
@@ -157,7 +156,7 @@ def _main_memory_is_full():
 
 
 def _interrupt():
-    signal.raise_signal(signal.SIGINT)
+    raise KeyboardInterrupt
 
 
 def _operations(function):

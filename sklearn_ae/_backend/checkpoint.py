@@ -49,6 +49,7 @@ class FitCheckpoint(BaseEstimator):
 
     Examples
     --------
+    >>> import os
     >>> import tempfile
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_ae import Autoencoder, FitCheckpoint
@@ -56,8 +57,8 @@ class FitCheckpoint(BaseEstimator):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     checkpoint = FitCheckpoint(folder, every=50)
     ...     autoencoder = Autoencoder(callbacks=[checkpoint], random_state=0).fit(X)
-    >>> autoencoder.n_iter_
-    200
+    ...     print("left when all is done:", os.listdir(folder))
+    left when all is done: []
     """
 
     def __init__(self, folder: str | Path, every: int = 10) -> None:

@@ -34,9 +34,17 @@ class Activation(NamedTuple):
     start: float = 1.0
 
 
+def _silu_backward(g: Tensor, pre: Tensor, post: Tensor) -> Tensor:
+    """Gradient through ``x s(x)``; torch's own kernel cannot itself be differentiated."""
+    if not (torch.is_grad_enabled() and pre.requires_grad):
+        return _aten.silu_backward(g, pre)
+    share = torch.sigmoid(pre)
+    return g * share * (1 + pre * (1 - share))
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation(functional.relu, lambda g, pre, post: _aten.threshold_backward(g, post, 0)),
-    "silu": Activation(functional.silu, lambda g, pre, post: _aten.silu_backward(g, pre)),
+    "silu": Activation(functional.silu, _silu_backward),
     "gelu": Activation(functional.gelu, lambda g, pre, post: _aten.gelu_backward(g, pre)),
     "tanh": Activation(torch.tanh, lambda g, pre, post: _aten.tanh_backward(g, post), 3**0.5),
     "logistic": Activation(
