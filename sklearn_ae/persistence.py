@@ -2,7 +2,7 @@
 
 A file is one of safetensors. Its arrays are those of the model and a digest; its metadata has one
 entry, JSON with the version of the format, those of the libraries and the description of the
-model (:mod:`sklearn_ae._description`).
+model (:mod:`sklearn_ae._files.description`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from sklearn.base import BaseEstimator
 import sklearn_ae
 from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._backend.files import write_atomically
-from sklearn_ae._description import Description
-from sklearn_ae._rebuilding import Rebuilding
-from sklearn_ae._skops import SkopsError
+from sklearn_ae._files.description import Description
+from sklearn_ae._files.rebuilding import Rebuilding
+from sklearn_ae._files.skops_gate import SkopsError
 from sklearn_ae._state import arriving_on
 
 FORMAT = 1

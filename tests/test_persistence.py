@@ -44,8 +44,8 @@ from sklearn_ae import (
     networks,
     save,
 )
-from sklearn_ae._catalogue import estimators, modules, own_types
-from sklearn_ae._description import Description
+from sklearn_ae._files.catalogue import estimators, modules, own_types
+from sklearn_ae._files.description import Description
 from sklearn_ae.networks._module import AutoencoderModule
 
 ALL = INSTANCES + SUPERVISED + OUTLIER_DETECTORS

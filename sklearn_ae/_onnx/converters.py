@@ -24,7 +24,7 @@ def register() -> None:
     skl2onnx = require("skl2onnx")
     for name in sklearn_ae.__all__:
         estimator = getattr(sklearn_ae, name)
-        if not isinstance(estimator, type):
+        if not hasattr(estimator, "fit"):
             continue
         options = None
         if issubclass(estimator, StackedAutoencoderClassifier):

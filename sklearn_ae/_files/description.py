@@ -36,9 +36,9 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_ae._catalogue import DTYPES, estimators, modules, records
-from sklearn_ae._rebuilding import check_sense, short
-from sklearn_ae._skops import dump_foreign
+from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
+from sklearn_ae._files.rebuilding import check_sense, short
+from sklearn_ae._files.skops_gate import dump_foreign
 
 
 class Description:

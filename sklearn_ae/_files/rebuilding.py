@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_ae._catalogue import DTYPES, LAST_CODE_POINT, estimators, modules, records
-from sklearn_ae._skops import load_foreign
+from sklearn_ae._files.catalogue import DTYPES, LAST_CODE_POINT, estimators, modules, records
+from sklearn_ae._files.skops_gate import load_foreign
 from sklearn_ae.losses import LOSSES
 
 STATE_WORDS = 624
@@ -21,7 +21,7 @@ STATE_WORDS = 624
 
 
 class Rebuilding:
-    """Builds estimators from what :class:`sklearn_ae._description.Description` made of them.
+    """Builds estimators from what :class:`sklearn_ae._files.description.Description` made of them.
 
     Nothing is believed: every name is looked up in the catalogue, every array is used once, so
     that a small file cannot become a large object, and what was built is checked for sense.

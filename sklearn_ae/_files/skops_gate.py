@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklearn_ae._catalogue import own_types
+from sklearn_ae._files.catalogue import own_types
 
 OLDEST = (0, 13)
 """The first version of skops without a known way around its list of trusted types."""
