@@ -165,9 +165,8 @@ def train(training: Training) -> Trained:
     net.initialize()
     if training.state is not None:
         _restore(training.state, net.optimizer_, flat, generators)
-    size = training.batch_size
-    if isinstance(size, str):
-        size = auto_batch_size(len(training.rows))
+    auto = isinstance(training.batch_size, str)
+    size = auto_batch_size(len(training.rows)) if auto else int(training.batch_size)
     held_out = training.held_out
     judged = None
     if held_out is not None:
