@@ -27,7 +27,7 @@ class CodePenalty:
     }
 
     def _has_plain_loss(self) -> bool:
-        return not self.code_alpha
+        return type(self)._loss is CodePenalty._loss and not self.code_alpha
 
     def _loss(
         self,

@@ -46,6 +46,8 @@ def describe_codes(
     Pipeline or None
         What :func:`fit_density` gives, where `density` is an estimator.
     """
+    if rows.weight is not None:
+        rows = rows.where(rows.weight.numpy() > 0)
     n_code = len(module.code_mean)
     n_rows = CODE_SAMPLE if isinstance(density, str) else DENSITY_SAMPLE
     if n_code > CODE_SAMPLE:
@@ -74,6 +76,16 @@ def _note_gaussian(module: AutoencoderModule, codes: Tensor, weight: Tensor) -> 
     module.code_factor.zero_()[:, :rank] = factor[:, :rank]
     rest = centered.square().sum(0) - factor[:, :rank].square().sum(1)
     module.code_spread.copy_(rest.clamp_min(0).sqrt() if rank < n_code else 0 * rest)
+
+
+def check_density(density: Any) -> None:
+    """Refuse before a long training what cannot be fitted after it."""
+    if isinstance(density, str):
+        return
+    if isinstance(density, type):
+        raise ValueError(f"density must be an instance, got the class {density.__name__}.")
+    if hasattr(density, "_parameter_constraints"):
+        density._validate_params()
 
 
 def fit_density(density: Any, codes: Tensor, weight: Tensor, seed: int) -> Pipeline:
@@ -117,7 +129,9 @@ def draw_from_density(
     if "random_state" in inspect.signature(density.sample).parameters:
         drawn = density.sample(n_samples, random_state=random_state)
     else:  # mixtures draw by their own parameter, one component after another
-        density = copy.copy(density).set_params(random_state=random_state)
+        density = copy.copy(density)
+        if "random_state" in density.get_params():
+            density.set_params(random_state=random_state)
         drawn = density.sample(n_samples)
     codes = drawn[0] if isinstance(drawn, tuple) else drawn
     return scaler.inverse_transform(codes[random_state.permutation(n_samples)])

@@ -144,6 +144,7 @@ class HeadTraining:
             rows_at_once=network.rows_at_once,
             products=self.products,
             seeds=self.seeds,
+            others=self.others if self.trains == "all" else None,
             callbacks=check_callbacks(stack.callbacks),
             progress=type(stack).__name__ if stack.verbose else None,
             state=None if state is None else state["training"],

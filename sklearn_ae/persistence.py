@@ -139,7 +139,7 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         objects = _objects(text, arrays)
         with arriving_on(target):
             return Rebuilding(arrays).build(objects)
-    except SkopsError:
+    except (SkopsError, MemoryError):
         raise
     except Exception as error:
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}.") from error

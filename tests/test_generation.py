@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from instances import INSTANCES, name_of
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import pairwise_distances
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
@@ -14,6 +14,7 @@ from sklearn_ae import (
     Autoencoder,
     ConvolutionalAutoencoder,
     RecursiveAutoencoder,
+    StackedAutoencoderClassifier,
     UNetAutoencoder,
     VariationalAutoencoder,
 )
@@ -227,3 +228,51 @@ def test_noisy_draws_of_bits_are_bits():
     assert bits.shape == means.shape == (4000, 8, 8)
     assert set(np.unique(bits)) == {0.0, 1.0}
     np.testing.assert_allclose(bits.mean(axis=0), means.mean(axis=0), atol=0.04)
+
+
+def test_a_loss_of_one_s_own_is_what_is_trained():
+    called = []
+
+    class Own(Autoencoder):
+        def _loss(self, module, X, y=None, sample_weight=None):
+            called.append(len(X))
+            return {"own": (module(X) - X).square().mean(1)}
+
+    model = Own(2, max_iter=2, hidden_layer_sizes=(4,)).fit(load_digits().data[:50])
+    assert called
+    assert "own" in model.history_[0]
+
+
+class Uniform(BaseEstimator):
+    """A density that draws from NumPy's own generator and has no parameters."""
+
+    def fit(self, X):
+        self.range_ = X.min(axis=0), X.max(axis=0)
+        return self
+
+    def sample(self, n_samples):
+        return np.linspace(*self.range_, n_samples)
+
+
+def test_densities_of_one_s_own_need_no_seed(blobs):
+    rows = Autoencoder(2, max_iter=2, density=Uniform()).fit(blobs).sample(7, random_state=0)
+    assert rows.shape == (7, 3)
+
+
+@pytest.mark.parametrize("density", [GaussianMixture, GaussianMixture(0)])
+def test_a_senseless_density_is_refused_before_the_training(density, blobs, monkeypatch):
+    monkeypatch.setattr("sklearn_ae._fitting.train", None)  # not reached
+    with pytest.raises(ValueError, match="density must be an instance|n_components"):
+        Autoencoder(2, density=density).fit(blobs)
+
+
+def test_rows_without_weight_do_not_describe_the_codes():
+    """Every other row counts; the rows that are looked at are not those that do not."""
+    X = np.random.default_rng(0).normal(size=(3000, 3))
+    y = np.arange(3000) % 3 % 2
+    model = StackedAutoencoderClassifier(
+        hidden_layer_sizes=(3, 2), pretraining_max_iter=1, max_iter=1, random_state=0
+    ).fit(X, y, sample_weight=np.arange(3000) % 2)
+    codes = model.transform(X[1::2])
+    drawn = model.autoencoder_.module_.code_mean.numpy()
+    np.testing.assert_allclose(drawn, codes.mean(axis=0), atol=0.1 * codes.std())

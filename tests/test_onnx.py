@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import LinearSVC
 
 from sklearn_ae import (
     Autoencoder,
@@ -225,7 +226,7 @@ def test_classifiers(estimator, labels):
     assert list(run(to_onnx(estimator), X[:2])) == ["predict", "predict_proba"]
 
 
-@pytest.mark.parametrize("head", [KNeighborsClassifier(3), RidgeClassifier()])
+@pytest.mark.parametrize("head", [KNeighborsClassifier(3), RidgeClassifier(), LinearSVC()])
 def test_heads_without_a_method(head):
     estimator = fitted(
         StackedAutoencoderClassifier(head=head, fine_tune=False, **FEW), cancer, benign

@@ -1,7 +1,9 @@
 """Files of estimators: what comes back, what is refused, and what is never lost."""
 
 import copy
+import io
 import pickle
+import zipfile
 
 import cloudpickle
 import joblib
@@ -46,6 +48,7 @@ from sklearn_ae import (
 )
 from sklearn_ae._files.catalogue import estimators, modules, own_types
 from sklearn_ae._files.description import Description
+from sklearn_ae._files.skops_gate import load_foreign
 from sklearn_ae.networks._module import AutoencoderModule
 
 ALL = INSTANCES + SUPERVISED + OUTLIER_DETECTORS
@@ -480,9 +483,77 @@ def test_densities_of_codes_travel(density, tmp_path):
     assert repr(again.density) == repr(density)
 
 
-def test_checkpoints_do_not_travel(tmp_path):
-    """A file does not say where to write others."""
-    model = Autoencoder(callbacks=[FitCheckpoint(tmp_path)])
-    with pytest.raises(ValueError, match="callbacks"):
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        Autoencoder(1, max_iter=2),
+        StackedAutoencoderClassifier(hidden_layer_sizes=(3, 2), pretraining_max_iter=1),
+        AutoencoderOutlierDetector(Autoencoder(1, max_iter=2), n_estimators=2),
+    ],
+)
+def test_checkpoints_stay_behind(estimator, tmp_path):
+    """What a long fit was given travels nowhere, and no file says where to write others."""
+    (name,) = [n for n in estimator.get_params() if n.split("__")[-1] == "callbacks"][:1]
+    X = np.random.default_rng(0).normal(size=(40, 4))
+    checkpoint = [FitCheckpoint(tmp_path / "checkpoints")]
+    model = clone(estimator).set_params(random_state=0, **{name: checkpoint})
+    if "estimator__random_state" in model.get_params():
+        model.set_params(estimator__random_state=0)
+    model.fit(X, np.arange(40) % 2)
+    save(model, tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.get_params()[name] is None
+    assert model.get_params()[name] is checkpoint
+    method = "predict" if hasattr(model, "predict") else "transform"
+    np.testing.assert_array_equal(getattr(again, method)(X), getattr(model, method)(X))
+
+
+def test_a_foreign_attribute_is_refused_before_a_file_is_written(tmp_path):
+    model = Autoencoder()
+    model.comment = "mine"
+    with pytest.raises(ValueError, match=r"Autoencoder.comment is not of Autoencoder"):
         save(model, tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+class NormalisedNetwork(networks.DenseNetwork):
+    """A network with whole numbers among its buffers."""
+
+    def encoder(self, row_shape, n_outputs, **options):
+        return torch.nn.Sequential(
+            torch.nn.Linear(row_shape[0], 6),
+            torch.nn.BatchNorm1d(6),
+            torch.nn.Linear(6, n_outputs),
+        )
+
+
+def test_whole_numbers_among_the_buffers_of_a_network_travel():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    model = Autoencoder(2, network=NormalisedNetwork(), init="random", max_iter=2, warm_start=True)
+    model.fit(X)
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(again.transform(X), model.transform(X))
+        counted = again.module_.encoder[1].num_batches_tracked
+        assert counted.dtype == torch.int64
+        assert counted == model.module_.encoder[1].num_batches_tracked > 0
+    model.fit(X).partial_fit(X)
+
+
+def test_forged_shapes_of_rows_are_refused_before_anything_is_built():
+    X = np.random.default_rng(0).normal(size=(20, 4, 4))
+    model = Autoencoder(1, network=networks.UNetNetwork(channels=(2,), residual=True), max_iter=1)
+    state = model.fit(X).__getstate__()
+    state["module_"]["config"]["row_shape"] = (1000, 1000)
+    with pytest.raises(ValueError, match=r"rows of shape \(1000, 1000\)"):
+        Autoencoder().__setstate__(state)
+
+
+def test_archives_within_archives_are_refused():
+    inner, outer = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data", bytes(10**6))
+    with zipfile.ZipFile(outer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("schema.json", "{}")
+        archive.writestr("part", inner.getvalue())
+    with pytest.raises(ValueError, match="archive inside"):
+        load_foreign(np.frombuffer(outer.getvalue(), np.uint8))

@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from instances import INSTANCES, SUPERVISED, name_of
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
-from sklearn_ae import Autoencoder, FitCheckpoint
+from sklearn_ae import Autoencoder, FitCheckpoint, StackedAutoencoderClassifier
 from sklearn_ae._backend import files
 from sklearn_ae._backend.checkpoint import read_checkpoint
 from sklearn_ae._backend.net import AutoencoderNet
@@ -141,7 +144,7 @@ def test_files_are_written_every_so_many_epochs(digits, tmp_path, epochs):
 SCRIPT = """
 import sys
 from sklearn.datasets import load_digits
-from sklearn_ae import Autoencoder, FitCheckpoint
+from sklearn_ae import Autoencoder, FitCheckpoint, StackedAutoencoderClassifier
 X = load_digits().data
 autoencoder = Autoencoder(
     5, max_iter=int(sys.argv[2]), random_state=0, callbacks=[FitCheckpoint(sys.argv[1], every=2)]
@@ -292,3 +295,78 @@ def test_files_are_old_or_new(tmp_path, monkeypatch):
         files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def _absolute(output, target, factor):
+    return factor * (output - target).abs().mean(1)
+
+
+class Damping(Callback):
+    """Changes the training, and is a part of what a fit is."""
+
+    def on_grad_computed(self, net, **kwargs):
+        net.flat.values.grad[:5] = 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"loss": partial(_absolute, factor=2.0)},
+        {"callbacks": [Damping()]},
+    ],
+)
+def test_losses_and_callbacks_belong_to_what_a_fit_is(changed, digits, tmp_path, epochs):
+    X, _ = digits
+    model = Autoencoder(
+        2, max_iter=4, random_state=0, early_stopping=False, loss=partial(_absolute, factor=1.0)
+    )
+    checkpoint = FitCheckpoint(tmp_path, every=1)
+    epochs.forget(stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(callbacks=[checkpoint]).fit(X)
+    epochs.forget()
+    callbacks = [checkpoint, *changed.get("callbacks", [])]
+    clone(model).set_params(**changed | {"callbacks": callbacks}).fit(X)
+    assert epochs.done == 4
+
+
+def test_unlabelled_rows_that_are_reconstructed_belong_to_what_a_fit_is(tmp_path, epochs):
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:100, PIXELS], y[:100] % 2
+    frozen = FrozenEstimator(Autoencoder(3, max_iter=2, random_state=0).fit(X))
+    model = StackedAutoencoderClassifier(
+        autoencoder=frozen,
+        reconstruction_weight=5.0,
+        max_iter=4,
+        random_state=0,
+        callbacks=[FitCheckpoint(tmp_path, every=1)],
+    )
+    labels = np.where(np.arange(100) < 50, y, -1)
+    epochs.forget(stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, labels)
+    epochs.forget()
+    model.fit(np.vstack([X[:50], X[50:] + 1]), labels)
+    assert epochs.done == 4
+
+
+def test_how_tensors_are_printed_does_not_matter(digits, tmp_path, epochs):
+    X, _ = digits
+    model = Autoencoder(
+        2, max_iter=4, random_state=0, callbacks=[FitCheckpoint(tmp_path, every=1)]
+    )
+    epochs.forget(stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    epochs.forget()
+    torch.set_printoptions(precision=9)
+    try:
+        model.fit(X)
+    finally:
+        torch.set_printoptions(profile="default")
+    assert epochs.done == 2
+
+
+def test_passes_need_no_seed_beside_a_checkpoint(digits, tmp_path):
+    Autoencoder(2, callbacks=[FitCheckpoint(tmp_path)]).partial_fit(digits[0])
+    assert not list(tmp_path.iterdir())

@@ -118,6 +118,7 @@ class Progress(Callback):
         from tqdm import tqdm
 
         self.bar = tqdm(
+            initial=len(net.history),
             total=self.total,
             desc=self.description,
             unit="epoch",

@@ -43,9 +43,9 @@ class FitCheckpoint(BaseEstimator):
     -----
     The estimator needs an integer `random_state`: only then does the second attempt draw what
     the first one drew. Other callbacks begin anew; skorch's ``LRScheduler`` and
-    ``EarlyStopping``, which change the training by what they remember, are refused. A custom
-    loss is known by its name: delete the folder when its code has changed. Files hold arrays and
-    JSON, and reading them executes nothing. `partial_fit` writes none.
+    ``EarlyStopping``, which change the training by what they remember, are refused. A function
+    given as a loss is known by its name and its own code, not by what that calls. Files hold
+    arrays and JSON, and reading them executes nothing. `partial_fit` writes none.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class FitCheckpoint(BaseEstimator):
                 f"attempt at the fit would draw other numbers."
             )
         for other in others:
-            if type(other).__name__ in ("LRScheduler", "EarlyStopping"):
+            if {cls.__name__ for cls in type(other).__mro__} & {"LRScheduler", "EarlyStopping"}:
                 raise ValueError(
                     f"FitCheckpoint cannot keep the state of {type(other).__name__}; use "
                     f"learning_rate and n_iter_no_change instead."

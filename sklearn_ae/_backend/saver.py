@@ -20,6 +20,16 @@ from sklearn_ae._backend.checkpoint import (
     write_checkpoint,
 )
 
+RULES = (
+    "monitor",
+    "tol",
+    "patience",
+    "demand_evidence",
+    "has_evidence",
+    "settled_from",
+)
+"""What decides when training stops and which weights are best."""
+
 
 class Saver(Callback):
     """Write the state of a run every so many epochs, or take up a run that was killed.
@@ -76,7 +86,8 @@ class Saver(Callback):
         """Hash everything that decides how the run goes."""
         hashed = hashlib.blake2b(digest_size=16)
         versions = torch.__version__, np.__version__, sklearn.__version__
-        plan, best = net.plan, self.best.get_params()
+        plan = net.plan
+        best = {name: getattr(self.best, name) for name in RULES}
         said = plan._replace(step=type(plan.step).__name__, judge=None, score=None)
         hashed.update(repr((versions, self.identity, said, best)).encode())
         for name, array in self._tensors(net).items():

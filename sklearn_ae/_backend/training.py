@@ -59,6 +59,8 @@ class Training:
         Where to keep the state between epochs.
     identity : str
         The estimator and its parameters, by which a checkpoint is known again.
+    others : Rows or None
+        Further rows that the loss looks at by itself, by which it is known as well.
     """
 
     module: TrainableModule
@@ -90,6 +92,7 @@ class Training:
     momentum: float | None = None
     checkpoint: FitCheckpoint | None = None
     identity: str = ""
+    others: Rows | None = None
 
 
 @dataclass
@@ -140,15 +143,8 @@ def train(training: Training) -> Trained:
         has_evidence=training.held_out is not training.rows,
         settled_from=training.settled_from * training.max_iter,
     )
-    listeners = [best, *training.callbacks]
-    if training.progress is not None:
-        listeners.insert(1, Progress(training.max_iter, training.progress))
     generators = {"shuffle": shuffle, "noise": noise}
-    if training.checkpoint is not None:
-        from sklearn_ae._backend.saver import Saver
-
-        shown = [training.rows, training.held_out]
-        listeners.append(Saver(training.checkpoint, training.identity, best, generators, shown))
+    listeners = _listeners(training, best, generators)
     plan = Plan(
         step=_choose_step(training, flat, noise),
         judge=training.judge and functools.partial(training.judge, training.module),
@@ -188,6 +184,21 @@ def train(training: Training) -> Trained:
         best.kept_epoch,
         _save(net.optimizer_, flat, generators),
     )
+
+
+def _listeners(training: Training, best: Any, generators: dict[str, torch.Generator]) -> list[Any]:
+    """Collect what hears of the epochs: a checkpoint after those whose state it keeps."""
+    from sklearn_ae._backend.callbacks import Progress
+
+    listeners = [best, *training.callbacks]
+    if training.checkpoint is not None:
+        from sklearn_ae._backend.saver import Saver
+
+        shown = [training.rows, training.held_out, training.others]
+        listeners.append(Saver(training.checkpoint, training.identity, best, generators, shown))
+    if training.progress is not None:
+        listeners.append(Progress(training.max_iter, training.progress))
+    return listeners
 
 
 def _monitored(training: Training) -> str:

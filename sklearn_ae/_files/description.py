@@ -36,8 +36,9 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from sklearn_ae._backend.checkpoint import FitCheckpoint
 from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
-from sklearn_ae._files.rebuilding import check_sense, short
+from sklearn_ae._files.rebuilding import check_sense, is_attribute, short
 from sklearn_ae._files.skops_gate import dump_foreign
 
 
@@ -90,6 +91,15 @@ class Description:
         check_sense(estimator)  # what would not be read is not written
         state = dict(estimator.__getstate__())
         params = {name: state.pop(name) for name in sorted(cls._get_param_names())}
+        if params.get("callbacks"):  # where a fit keeps its state is no part of what it has learnt
+            others = [each for each in params["callbacks"] if not isinstance(each, FitCheckpoint)]
+            params["callbacks"] = others or None
+        for name in state:
+            if not is_attribute(cls, name) and not hasattr(cls, name):
+                raise ValueError(
+                    f"{self._where()}.{name} is not of {cls.__name__}, whose attributes begin or "
+                    f"end in an underscore; delete it before saving."
+                )
         return {
             "class": cls.__name__,
             "params": self._items(params),
@@ -138,7 +148,10 @@ class Description:
         remedy = "Replace it by a plain value, or use pickle."
         if name in ("callbacks", "_skl_callbacks"):
             remedy = "It has no part in a fitted model: take it away, for example by "
-            remedy += "set_params(callbacks=None), before saving."
+            remedy += (
+                "set_callbacks()" if name == "_skl_callbacks" else "set_params(callbacks=None)"
+            )
+            remedy += ", before saving."
         elif callable(value):
             remedy = "Choose one of the values that have a name and fit again, or use pickle."
         return ValueError(

@@ -67,7 +67,7 @@ class Rebuilding:
         params, attributes = described["params"], described["attributes"]
         if unknown := sorted(set(params) - set(known)):
             raise ValueError(f"{cls.__name__} has no parameter {unknown[0]!r}")
-        if strange := [name for name in attributes if not _is_attribute(cls, name)]:
+        if strange := [name for name in attributes if not is_attribute(cls, name)]:
             raise ValueError(f"{cls.__name__} has no attribute {strange[0]!r}")
         # Parameters that are younger than the file have their default.
         given = {name: known[name].default for name in known} | self._items(params)
@@ -211,7 +211,7 @@ def check_sense(estimator: Any) -> None:
         raise ValueError(f"{name} was fitted with the loss {short(loss)}, which is none")
 
 
-def _is_attribute(cls: type, name: str) -> bool:
+def is_attribute(cls: type, name: str) -> bool:
     """Whether a fitted estimator may have an attribute of that name, which is nothing's yet."""
     return name.isidentifier() and "_" in (name[0], name[-1]) and not hasattr(cls, name)
 

@@ -74,10 +74,18 @@ def _check_size(content: bytes) -> None:
     """Refuse what would be far larger in memory than it is in the file."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = archive.infolist()
+        packed = [part for part in parts if _starts_archive(archive, part)]
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
         raise ValueError("its part for skops is compressed")
+    if packed:
+        raise ValueError("its part for skops has an archive inside, which may be compressed")
     if sum(part.file_size for part in parts) > len(content):
         raise ValueError("its part for skops is shorter than it says")
+
+
+def _starts_archive(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bool:
+    with archive.open(part) as file:
+        return file.read(2) == b"PK"
 
 
 def _skops(need: str) -> Any:

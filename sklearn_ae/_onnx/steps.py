@@ -73,9 +73,16 @@ def scikit_learn_model(
     if options is None and is_classifier(estimator):
         options = {"zipmap": False}
     rows = skl2onnx.common.data_types.FloatTensorType([None, *row_shape])
-    return skl2onnx.to_onnx(
-        estimator,
-        initial_types=[("X", rows)],
-        target_opset={"": opset, "ai.onnx.ml": ML_OPSET},
-        options={id(last_step(estimator)): options} if options else None,
-    )
+
+    def converted(options: dict[str, Any] | None) -> Any:
+        return skl2onnx.to_onnx(
+            estimator,
+            initial_types=[("X", rows)],
+            target_opset={"": opset, "ai.onnx.ml": ML_OPSET},
+            options={id(last_step(estimator)): options} if options else None,
+        )
+
+    try:
+        return converted(options)
+    except NameError:  # an option that its converter lacks: it has no probabilities to map
+        return converted({k: v for k, v in options.items() if k != "zipmap"} if options else None)

@@ -195,6 +195,8 @@ def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
     cls, config, arrays = state["class"], state["config"], state["arrays"]
     if not issubclass(cls, AutoencoderModule):
         raise ValueError(f"{cls.__name__} is no module of an autoencoder")
+    if math.prod(config["row_shape"]) != len(arrays["center"]):
+        raise ValueError(f"rows of shape {config['row_shape']} are not those of such arrays")
     sizes = [size for array in arrays.values() for size in array.shape]
     _check_arguments(config, SPARE + max(sizes, default=0), LISTED + len(arrays))
     config["network"]._validate_params()
@@ -202,7 +204,10 @@ def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
         module = cls(**config)
     _check_arrays(module, arrays)
     dtype = arrays["center"].dtype
-    tensors = {name: torch.from_numpy(np.array(array, dtype)) for name, array in arrays.items()}
+    tensors = {
+        name: torch.from_numpy(np.array(array, dtype if name in module.bits else None))
+        for name, array in arrays.items()
+    }
     module.load_state_dict(tensors, assign=True, strict=False)  # what is shared has a name only
     return module.requires_grad_(True).eval()
 
@@ -212,12 +217,15 @@ def _check_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> N
     expected, name = _distinct(module), type(module).__name__
     if list(arrays) != list(expected):
         raise ValueError(f"the arrays are not those of such a {name}")
-    dtypes = {array.dtype.name for key, array in arrays.items() if key not in module.bits}
+    real = {key for key in arrays if expected[key].is_floating_point() and key not in module.bits}
+    dtypes = {arrays[key].dtype.name for key in real}
     if dtypes not in ({"float32"}, {"float64"}):
         raise ValueError(f"the arrays of a {name} cannot be of types {sorted(dtypes)}")
     for key, array in arrays.items():
         shape = tuple(expected[key].shape)
-        if array.shape != shape or (key in module.bits and array.dtype != bool):
+        counts = torch.empty(0, dtype=expected[key].dtype).numpy().dtype  # of what is no number
+        wanted = bool if key in module.bits else counts
+        if array.shape != shape or (key not in real and array.dtype != wanted):
             raise ValueError(
                 f"{key} is of shape {array.shape} and type {array.dtype}, but that of such a "
                 f"{name} has the shape {shape}"
