@@ -246,7 +246,7 @@ def test_a_loss_of_one_s_own_is_what_is_trained():
 class Uniform(BaseEstimator):
     """A density that draws from NumPy's own generator and has no parameters."""
 
-    def fit(self, X):
+    def fit(self, X, y=None):
         self.range_ = X.min(axis=0), X.max(axis=0)
         return self
 
