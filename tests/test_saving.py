@@ -8,6 +8,8 @@ import resource
 import signal
 import stat
 import sys
+import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -24,10 +26,12 @@ from skorch.callbacks import EpochScoring
 from sklearn_ae import (
     Autoencoder,
     AutoencoderOutlierDetector,
+    ConvolutionalAutoencoder,
     DenoisingAutoencoder,
     LSTMAutoencoder,
     RecursiveAutoencoder,
     StackedAutoencoderClassifier,
+    UNetAutoencoder,
     load,
     save,
 )
@@ -296,8 +300,15 @@ def _arguments(content):
         (RecursiveAutoencoder(1), "n_steps", {"$float": "inf"}),
         (RecursiveAutoencoder(1), "n_steps", {"$scalar": 10**9, "dtype": "int64"}),
         (Autoencoder(1), "row_shape", {"$tuple": [1] * 100_000}),
+        (UNetAutoencoder(1, channels=(1,), residual=True), "row_shape", {"$tuple": [300] * 3}),
+        (UNetAutoencoder(1, channels=(1,)), "channels", {"$tuple": [500, 500]}),
+        (
+            ConvolutionalAutoencoder(1, channels=(1,), unpooling="switches"),
+            "channels",
+            {"$tuple": [900, 900]},
+        ),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_numbers_that_no_array_accounts_for_cost_nothing(estimator, name, value, X, path):
     save(estimator.set_params(max_iter=1).fit(X), path)
@@ -307,11 +318,16 @@ def test_numbers_that_no_array_accounts_for_cost_nothing(estimator, name, value,
         target = network if name in network else config
         target[name] = value
 
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    _refused(path, _forge(path, change), "cannot be loaded")
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    assert after.ru_utime - before.ru_utime < 1
-    assert after.ru_maxrss - before.ru_maxrss < 50_000  # kB
+    forged = _forge(path, change)
+    before = time.process_time()
+    tracemalloc.start()  # what torch allocates is not seen, but it allocates nothing: "meta"
+    try:
+        _refused(path, forged, "cannot be loaded")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - before < 2
+    assert peak < 20 * 2**20
 
 
 def test_a_key_that_is_there_twice_is_refused(fitted, path):
