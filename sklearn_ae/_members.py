@@ -65,7 +65,7 @@ class Member(NamedTuple):
 
     def is_new(self, keys: np.ndarray) -> np.ndarray:
         """Whether rows were kept from training."""
-        return ~np.isin(keys, self.seen)
+        return ~np.isin(keys, self.seen, kind="sort")  # NumPy 2.0's table fails on large keys
 
     def surprise(self, X: Any) -> np.ndarray:
         """Each feature's part in how unusual the rows are, ``(n_samples, n_features)``."""

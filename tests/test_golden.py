@@ -7,6 +7,9 @@ from golden import FOLDER, MODELS, results
 
 import sklearn_ae
 
+# A file of another version of scikit-learn makes that one warn, as its pickles do.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+
 ESTIMATORS = [name for name in sklearn_ae.__all__ if hasattr(getattr(sklearn_ae, name), "fit")]
 FILES = sorted(path for path in FOLDER.glob("*/*.safetensors") if ".expected" not in path.name)
 
@@ -19,8 +22,6 @@ def test_every_estimator_has_a_file():
         assert sum(path.stat().st_size for path in folder.iterdir()) < 250_000
 
 
-# A file of another version of scikit-learn makes that one warn, as its pickles do.
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_files_give_what_they_gave(path):
     model = sklearn_ae.load(path)
