@@ -557,3 +557,11 @@ def test_archives_within_archives_are_refused():
         archive.writestr("part", inner.getvalue())
     with pytest.raises(ValueError, match="archive inside"):
         load_foreign(np.frombuffer(outer.getvalue(), np.uint8))
+
+
+def test_windows_beyond_the_image_travel(tmp_path):
+    X = np.random.default_rng(0).normal(size=(30, 8))
+    model = ConvolutionalAutoencoder(2, channels=(2,), pool_size=5000, max_iter=1).fit(X)
+    save(model, tmp_path / "model")
+    for again in (load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.transform(X), model.transform(X))
