@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae.networks._module import AutoencoderModule
 
 CODE_SAMPLE = 2_000
@@ -30,7 +31,7 @@ DENSITY_SAMPLE = 10_000
 @torch.no_grad()
 def describe_codes(
     module: AutoencoderModule, rows: Rows, density: Any, seed: int
-) -> Pipeline | None:
+) -> Pipeline | str:
     """Describe the distribution of the training rows' codes.
 
     Parameters
@@ -43,8 +44,8 @@ def describe_codes(
 
     Returns
     -------
-    Pipeline or None
-        What :func:`fit_density` gives, where `density` is an estimator.
+    Pipeline or str
+        What :func:`fit_density` returns, where `density` is an estimator, else its name.
     """
     if rows.weight is not None:
         rows = rows.where(rows.weight.numpy() > 0)
@@ -53,11 +54,13 @@ def describe_codes(
     if n_code > CODE_SAMPLE:
         n_rows = CODE_SAMPLE // 8
     rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // n_rows)))
-    codes = by_chunks(rows, module.encode, module.network.rows_at_once).to(rows.precise)
+    with drawing_from(make_generator(seed, rows.device)):
+        codes = by_chunks(rows, module.draw_codes, module.network.rows_at_once)
+    codes = codes.to(rows.precise)
     weight = rows.take_weight(slice(0, len(rows)))
     weight = weight / weight.sum()
     _note_gaussian(module, codes, weight)
-    return None if isinstance(density, str) else fit_density(density, codes, weight, seed)
+    return density if isinstance(density, str) else fit_density(density, codes, weight, seed)
 
 
 def _note_gaussian(module: AutoencoderModule, codes: Tensor, weight: Tensor) -> None:

@@ -276,6 +276,9 @@ def _new_module(
             f"X has values so large or so small that {str(precision.weights)[6:]} cannot hold "
             f"their mean and variance; rescale X, or try precision='float64' and X in float64."
         )
+    loss = get_loss(estimator.loss)
+    if not loss.scaled:  # else the data are centred
+        module.network.start_at(module.decoder, loss.link(center.to(module.center)))
     return module, precision
 
 

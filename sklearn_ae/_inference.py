@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -157,7 +157,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
 
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
         """Draw codes like those of the training rows."""
-        if self.density_ is None:
+        if isinstance(self.density_, str):
             return draw_from_gaussian(self.module_, n_samples, random_state)
         return draw_from_density(self.density_, n_samples, random_state)
 
@@ -227,13 +227,21 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         return get_loss(self._fitted_loss).mean(output) * module.scale + module.center
 
     @torch.no_grad()
-    def _decoded(self, Z: Any, kind: Kind) -> Tensor:
-        """Map codes to rows in the units and the shape of the training data."""
+    def _decoded(self, Z: Any, kind: Kind, draws: bool = False) -> Tensor:
+        """Map codes to samples in the units and the shape of the training data.
+
+        With `draws` they are draws of the module, not its means.
+        """
         module = self._module_as(kind.dtype)
         codes = Rows(Z, None, module.center.device, module.center.dtype)
-        result = by_chunks(
-            codes, lambda z: self._to_units(module, module.decode(z)), module.network.rows_at_once
-        )
+
+        def decoded(z: Tensor) -> Tensor:
+            output = module.decode(z)
+            if draws:
+                return cast(Any, module).draw(output) * module.scale + module.center
+            return self._to_units(module, output)
+
+        result = by_chunks(codes, decoded, module.network.rows_at_once)
         return result.reshape(-1, *self.input_shape_)
 
     @heavy

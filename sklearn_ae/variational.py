@@ -1,20 +1,29 @@
-"""The variational autoencoder: a probabilistic model of how the rows arise."""
+"""The variational autoencoder: a latent-variable model trained on a bound of its likelihood."""
 
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.random import make_generator, normal_from_keys, row_keys
+from sklearn_ae._backend.random import (
+    drawing_from,
+    make_generator,
+    normal_quantile,
+    row_keys,
+    uniform_from_keys,
+)
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
@@ -24,7 +33,20 @@ from sklearn_ae.networks import Network
 from sklearn_ae.networks._variational import VariationalModule
 
 ELBO_DRAWS = 64
-"""Least number of draws that estimate the evidence lower bound."""
+"""Number of draws that estimate the evidence lower bound of a sample."""
+
+BIT_DRAWS = 8
+"""Number of times that the bits of a sample are drawn, where its values are probabilities."""
+
+COLLAPSED = 0.01
+"""Divergence from the prior, in nats, below which codes tell next to nothing."""
+
+LOSS_OF = {
+    "gaussian": "squared_error",
+    "bernoulli": "binary_crossentropy",
+    "continuous_bernoulli": "continuous_bernoulli",
+}
+"""The loss that turns outputs into means, and fixes the range of the data."""
 
 DECODED_ROWS = 2**14
 """Number of codes that are decoded at a time."""
@@ -32,11 +54,12 @@ DECODED_ROWS = 2**14
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
-    r"""Autoencoder that is a model of how the rows arise.
+    r"""Autoencoder that is a latent-variable model of the samples.
 
-    A code is drawn from :math:`p(z) = \mathcal N(0, I)` and a row from :math:`p(x | z)`, whose
-    mean is the decoder's output. The encoder gives mean and standard deviation of a Gaussian
-    :math:`q(z | x)` that stands for the posterior. Training maximises the evidence lower bound
+    The model draws a code from :math:`p(z) = \mathcal N(0, I)` and a sample from
+    :math:`p(x | z)`, whose mean is the decoder's output. The encoder returns mean and standard
+    deviation of a Gaussian :math:`q(z | x)` that approximates the posterior. Training maximises
+    the evidence lower bound
 
     .. math:: \log p(x) \ge \mathbb E_{q(z|x)} \log p(x | z)
               - \beta \, \mathrm{KL}(q(z | x) \,\|\, p(z)), \qquad \beta = 1,
@@ -44,14 +67,20 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     or, with ``n_importance_samples=k``, the tighter
     :math:`\mathbb E \log \frac1k \sum_{i=1}^k p(x | z_i) p(z_i) / q(z_i | x)`.
 
-    `transform` is the posterior's mean and `posterior` adds its standard deviation; `sample`
-    decodes draws from :math:`p(z)`; `score_samples` is the bound, in nats, of the density of a
-    row in the units of `X`. `score` is the variance explained, as for all autoencoders, so that
+    `transform` returns the mean of the posterior and `posterior` its standard deviation as well;
+    `sample` decodes draws from :math:`p(z)`; `score_samples` returns the bound, in nats, per
+    sample. Under the Gaussian likelihood it bounds the log-density in the units of `X`, under the
+    Bernoulli likelihood and data of zeros and ones the log-probability, under the continuous
+    Bernoulli likelihood the log-density of data in [0, 1]. The Bernoulli likelihood of values
+    strictly between 0 and 1 is minus a cross-entropy and no log-density: it does not integrate to
+    one. With ``binarize=True`` it is the expected log-probability of bits with these means.
+
+    `score` is the variance explained, as for all autoencoders, so that
     one search may run over several of them; to choose by likelihood give the search
     ``scoring=lambda estimator, X, y=None: estimator.score_samples(X).mean()``.
 
     The history has both terms by name, as they enter the loss: a ``"kl"`` that stays at zero is a
-    posterior that has collapsed on the prior.
+    posterior that has collapsed onto the prior. A fit that ends like that warns.
 
     Parameters
     ----------
@@ -114,11 +143,12 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
         `activation` are then not used. None: a dense network.
-    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        Distribution of a row given its code. ``"bernoulli"`` needs data in [0, 1].
+    likelihood : {"gaussian", "bernoulli", "continuous_bernoulli"}, default="gaussian"
+        Distribution of a sample given its code. The last two need data in [0, 1]:
+        ``"bernoulli"`` is for bits, ``"continuous_bernoulli"`` for grey values.
     variance : {"learned", "per_feature"} or float, default="learned"
         Variance of the Gaussian likelihood: one number that is learned, one for each feature,
-        or a given one in squared units of `X`. Not used under ``"bernoulli"``.
+        or a given one in squared units of `X`. Only for the Gaussian likelihood.
     beta : float, default=1.0
         Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
     kl_warm_up : float, default=0.1
@@ -162,11 +192,15 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Where it was trained.
     density_ : Pipeline or None
         A scaler and the fitted `density`, if that is an estimator.
+    kl_ : float
+        Mean divergence of the training samples' posteriors from the prior, in nats.
+    n_importance_samples_ : int
+        Number of codes that were drawn for each sample in a training step.
     active_units_ : int
         Number of components whose posterior mean has a variance above 0.01 over the training
         rows.
     noise_variance_ : float or ndarray of shape (n_features,)
-        Variance of the Gaussian likelihood in squared units of `X`; NaN under ``"bernoulli"``.
+        Variance of the Gaussian likelihood in squared units of `X`; NaN under the others.
 
     See Also
     --------
@@ -180,6 +214,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
     Rybkin, O., Daniilidis, K. and Levine, S. (2021). Simple and effective VAE training with
     calibrated decoders. ICML.
+
+    Loaiza-Ganem, G. and Cunningham, J. P. (2019). The continuous Bernoulli: fixing a pervasive
+    error in variational autoencoders. NeurIPS.
 
     Examples
     --------
@@ -197,7 +234,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     """
 
     loss: ClassVar[property] = property(  # type: ignore[misc]
-        lambda self: "squared_error" if self.likelihood == "gaussian" else "binary_crossentropy"
+        lambda self: LOSS_OF.get(self.likelihood, self.likelihood)
     )
     density: Any = "prior"
     likelihood: str = "gaussian"
@@ -211,7 +248,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
         **NetworkChoice._parameter_constraints,
         "density": [StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
-        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
+        "likelihood": [StrOptions(set(LOSS_OF))],
         "variance": [
             StrOptions({"learned", "per_feature"}),
             Interval(Real, 0, None, closed="neither"),
@@ -231,6 +268,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             self.n_components,
             likelihood=self.likelihood,
             variance=self.variance,
+            binarize=self.binarize,
         )
 
     def _settled_from(self) -> float:
@@ -273,19 +311,38 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         return terms
 
     def _describe(self, module: VariationalModule, X: Rows) -> dict[str, Any]:
-        codes = by_chunks(X, module.encode, module.network.rows_at_once).to(X.precise)
+        # Means beside log variances, (n_samples, 2 n_components)
+        both = by_chunks(
+            X, lambda x: torch.cat(module.posterior(x), 1), module.network.rows_at_once
+        ).to(X.precise)
+        codes, log_variances = both.chunk(2, dim=1)
         weight = X.take_weight(slice(0, len(X))) / X.total_weight
         spread_of_codes = weight @ (codes - weight @ codes).square()
         variance = module.log_variance.detach().exp() * module.scale.square()
-        if self.likelihood == "bernoulli":
+        if self.likelihood != "gaussian":
             variance = torch.full_like(variance, torch.nan)
         return {
+            "kl_": float(weight @ gaussian_divergence(codes, log_variances)),
+            "n_importance_samples_": self.n_importance_samples,
             "active_units_": int((spread_of_codes > 0.01).sum()),
             "noise_variance_": float(variance) if variance.ndim == 0 else variance,
         }
 
+    def _set_fitted(self, module, trained, kind, continues, keep_state):
+        super()._set_fitted(module, trained, kind, continues, keep_state)
+        # After a single pass a posterior may not have left the prior yet.
+        if self.beta and self.kl_ < COLLAPSED and len(trained.history) > 1:
+            warnings.warn(
+                f"The posterior has collapsed onto the prior: its divergence is {self.kl_:.2g} "
+                f"nats, so codes carry no information on the samples. Lower beta (now "
+                f"{self.beta:g}), raise kl_warm_up (now {self.kl_warm_up:g}) or max_iter, or use "
+                f"fewer hidden layers; of data without structure this is the right answer.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
-        if self.density == "prior":
+        if isinstance(self.density_, str) and self.density_ == "prior":
             return random_state.standard_normal((n_samples, self.n_components_))
         return super()._draw_codes(n_samples, random_state)
 
@@ -315,17 +372,10 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         check_count(n_samples, "n_samples")
         random_state = check_random_state(random_state)
         kind = kind_of(self._kind)
-        rows = self._decoded(self._draw_codes(n_samples, random_state), kind)
-        if noise and self.likelihood == "bernoulli":
-            uniform = torch.from_numpy(random_state.random_sample(rows.shape)).to(rows)
-            rows = (uniform < rows).to(rows.dtype)
-        elif noise:
-            module = self.module_
-            assert isinstance(module, VariationalModule)
-            std = (0.5 * module.log_variance).exp() * module.scale
-            drawn = torch.from_numpy(random_state.standard_normal(rows.shape)).to(rows)
-            rows = rows + drawn * std.to(rows).expand(rows[0].numel()).view(rows.shape[1:])
-        return kind.wrap(rows)
+        codes = self._draw_codes(n_samples, random_state)
+        generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
+        with drawing_from(generator):
+            return kind.wrap(self._decoded(codes, kind, draws=noise))
 
     def posterior(self, X):
         """Mean and standard deviation of the codes of each row.
@@ -349,61 +399,101 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         return kind.wrap(both[0]), kind.wrap((0.5 * both[1]).exp())
 
     def score_samples(self, X, n_importance_samples=None):
-        """Lower bound of the log-density of each row, in nats.
+        """Lower bound of the log-density of each sample, in nats.
 
-        The evidence lower bound is estimated from 64 even draws or more.
+        The evidence lower bound is a mean over 64 codes drawn for each sample, without bias; the
+        codes depend on the sample's values only.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Rows.
         n_importance_samples : int, default=None
-            Number of codes drawn for each row, always the same for the same row. More come
+            Number of codes drawn for each sample, always the same for the same sample. More come
             closer to the log-density, from below. None: as many as in training, where one
             stands for the evidence lower bound.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            Density per unit of `X`, or probability under ``likelihood="bernoulli"``.
+            Bound of the log-density per unit of `X`; of the log-probability of bits under
+            ``likelihood="bernoulli"``, and of its mean over bits of the means `X` if trained with
+            ``binarize=True``: what training maximises.
         """
         rows, kind, module = self._to_infer(X, "score_samples")
         assert isinstance(module, VariationalModule)
         if n_importance_samples is not None:
             check_count(n_importance_samples, "n_importance_samples")
-        elif self.n_importance_samples > 1:
-            n_importance_samples = self.n_importance_samples
+        elif self.n_importance_samples_ > 1:
+            n_importance_samples = self.n_importance_samples_
         decoded = min(DECODED_ROWS, 4 * module.network.rows_at_once)
-        if n_importance_samples is None:
-            noise = even_noise(self.n_components_)[:, None]
-            at_once = max(1, decoded // len(noise))
-            bounds = by_chunks(rows, lambda x: module.bound(x, noise.to(x)), at_once)
-        else:
-            at_once = max(1, decoded // n_importance_samples)
-            shape = (n_importance_samples, self.n_components_)
-            bounds = by_chunks(
-                rows, lambda x: module.tight_bound(x, _own_noise(x, shape)), at_once
-            )
+        at_once = max(1, decoded // (n_importance_samples or ELBO_DRAWS))
+        bounds = by_chunks(
+            rows,
+            lambda x: bound_of_samples(
+                module, x, n_importance_samples, _uniform_of_samples, normal_quantile
+            ),
+            at_once,
+        )
         return kind.wrap(bounds)
 
 
-def _own_noise(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Draw standard Gaussian noise for each row, ``(shape[0], n_rows, shape[1])``, by content."""
-    keys = row_keys(x.nan_to_num().cpu().numpy(), seed=0)
-    noise = normal_from_keys(keys, math.prod(shape)).to(x)
-    return noise.view(len(x), *shape).transpose(0, 1)
+def _uniform_of_samples(x: Tensor, shape: tuple[int, int], seed: int) -> Tensor:
+    """Draw uniform numbers for each sample, ``(shape[0], n_samples, shape[1])``, by content."""
+    keys = row_keys(x.nan_to_num().cpu().numpy(), seed)
+    uniform = uniform_from_keys(keys, shape[0] * shape[1]).to(x.device)
+    return uniform.view(len(x), *shape).transpose(0, 1)
 
 
-def even_noise(n_components: int) -> Tensor:
-    """Draw standard Gaussian noise of mean zero and unit covariance exactly, always the same.
+def bound_of_samples(
+    module: VariationalModule,
+    x: Tensor,
+    n_draws: int | None,
+    uniform: Callable[[Tensor, tuple[int, int], int], Tensor],
+    quantile: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Bound the log-density of samples in network units, in nats per unit of the data.
 
-    Errors that are quadratic in the code are then averaged exactly.
+    Parameters
+    ----------
+    module : VariationalModule
+    x : Tensor of shape (n_samples, n_features)
+    n_draws : int or None
+        Number of codes of the importance-weighted bound. None: the evidence lower bound.
+    uniform : callable
+        ``(x, shape, seed)`` to uniform numbers of shape (shape[0], n_samples, shape[1]).
+    quantile : callable
+        Uniform numbers to standard Gaussian ones.
 
     Returns
     -------
-    Tensor of shape (n_draws, n_components)
+    Tensor of shape (n_samples,)
     """
-    half = max(ELBO_DRAWS // 2, n_components)
-    draws = torch.randn(half, n_components, generator=make_generator(0), dtype=torch.float64)
-    draws = torch.linalg.qr(draws).Q * half**0.5
-    return torch.cat([draws, -draws])
+    k = module.n_components
+
+    def bound(x: Tensor, seed: int) -> Tensor:
+        if n_draws is not None:
+            return module.tight_bound(x, quantile(uniform(x, (n_draws, k), seed)).to(x.dtype))
+        # Each component's draws fill 64 strata, shifted for each sample: every draw is uniform,
+        # so the mean has no bias, and what depends on one component varies little.
+        shifted = strata(k).to(x.device)[:, None] + uniform(x, (1, k), seed)
+        return module.bound(x, quantile(shifted - shifted.floor()).to(x.dtype))
+
+    if not module.binarize:
+        return bound(x, 0)
+    bounds = []
+    for seed in range(BIT_DRAWS):
+        bits = uniform(x, (1, x.shape[1]), BIT_DRAWS + seed)[0] < x
+        bounds.append(bound(bits.to(x.dtype).where(~x.isnan(), x), seed))
+    return torch.stack(bounds).mean(0)
+
+
+def strata(n_components: int) -> Tensor:
+    """Return a Latin hypercube of ``ELBO_DRAWS`` points, always the same.
+
+    Returns
+    -------
+    Tensor of shape (ELBO_DRAWS, n_components), float32
+    """
+    places = torch.rand(ELBO_DRAWS, n_components, generator=make_generator(0)).argsort(0)
+    return places.float() / ELBO_DRAWS

@@ -53,7 +53,7 @@ def test_density_changes_nothing_but_the_draws(blobs):
     plain = Autoencoder(2, max_iter=5, random_state=0).fit(blobs)
     mixed = clone(plain).set_params(density=GaussianMixture(3)).fit(blobs)
     np.testing.assert_array_equal(plain.transform(blobs), mixed.transform(blobs))
-    assert plain.density_ is None
+    assert plain.density_ == "gaussian"
 
 
 @pytest.mark.parametrize("density", [GaussianMixture(3), KernelDensity(bandwidth=0.1)])

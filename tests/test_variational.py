@@ -6,9 +6,21 @@ import torch
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 
 from sklearn_ae import VariationalAutoencoder
-from sklearn_ae.losses import bernoulli_likelihood, gaussian_divergence, gaussian_likelihood
+from sklearn_ae.losses import (
+    bernoulli_likelihood,
+    continuous_bernoulli,
+    continuous_bernoulli_gradient,
+    continuous_bernoulli_likelihood,
+    continuous_bernoulli_mean,
+    continuous_bernoulli_quantile,
+    gaussian_divergence,
+    gaussian_likelihood,
+)
+from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork, LSTMNetwork, UNetNetwork
 
 
 def test_divergence_equals_its_closed_form_and_an_integral():
@@ -81,21 +93,44 @@ def test_bounds_rise_with_the_number_of_draws(gaussian_rows, linear):
     assert bounds[0] == pytest.approx(linear.score_samples(test).mean(), abs=0.3)
 
 
-def test_bound_equals_an_independent_computation(gaussian_rows, linear):
-    _, test = gaussian_rows
-    x = test[:50]
-    mean, std = linear.posterior(x)
-    rng = np.random.default_rng(0)
-    z = mean + std * rng.normal(size=(4000, *mean.shape))
-    variance = linear.noise_variance_
-    decoded = linear.inverse_transform(z.reshape(-1, 2)).reshape(4000, 50, 6)
-    likelihood = norm.logpdf(x, decoded, np.sqrt(variance)).sum(2)
+def nodes_of(mean, std):
+    """Codes and weights of a product rule that integrates over posteriors of two components."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(30)
+    grid = np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 1, 2)
+    return mean + std * grid, np.outer(weights, weights).ravel() / weights.sum() ** 2
+
+
+@pytest.fixture(scope="module")
+def curved(gaussian_rows):
+    """A model whose bound is not quadratic in the code."""
+    return VariationalAutoencoder(2, hidden_layer_sizes=(16,), max_iter=30, random_state=0).fit(
+        gaussian_rows[0]
+    )
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_bound_is_estimated_without_bias(gaussian_rows, curved, part):
+    x = gaussian_rows[1][200 * part : 200 * (part + 1)]
+    mean, std = curved.posterior(x)
+    codes, weights = nodes_of(mean, std)
+    decoded = curved.inverse_transform(codes.reshape(-1, 2)).reshape(len(weights), *x.shape)
+    likelihood = weights @ norm.logpdf(x, decoded, np.sqrt(curved.noise_variance_)).sum(2)
     divergence = 0.5 * (mean**2 + std**2 - 2 * np.log(std) - 1).sum(1)
-    expected = likelihood.mean(0) - divergence
-    np.testing.assert_allclose(linear.score_samples(x), expected, atol=0.05)
+    errors = curved.score_samples(x) - (likelihood - divergence)
+    # Draws are those of each sample alone, so errors average out like independent ones.
+    assert abs(errors.mean()) < 3.5 * errors.std() / np.sqrt(len(x))
+    assert errors.std() < 0.15
+
+
+def test_importance_weighted_bound_equals_an_independent_computation(gaussian_rows, curved):
+    _, test = gaussian_rows
+    mean, std = curved.posterior(test)
+    z = mean + std * np.random.default_rng(0).normal(size=(500, *mean.shape))
+    decoded = curved.inverse_transform(z.reshape(-1, 2)).reshape(500, *test.shape)
+    likelihood = norm.logpdf(test, decoded, np.sqrt(curved.noise_variance_)).sum(2)
     weights = likelihood + norm.logpdf(z).sum(2) - norm.logpdf(z, mean, std).sum(2)
-    tight = np.logaddexp.reduce(weights, axis=0) - np.log(4000)
-    np.testing.assert_allclose(linear.score_samples(x, 4000), tight, atol=0.1)
+    errors = curved.score_samples(test, 500) - (np.logaddexp.reduce(weights, axis=0) - np.log(500))
+    assert abs(errors.mean()) < 3.5 * errors.std() / np.sqrt(len(test))
 
 
 def test_posterior_is_that_of_the_linear_model(gaussian_rows, linear):
@@ -138,11 +173,13 @@ def test_collapse_shows_in_the_history_and_in_the_active_units(gaussian_rows):
     train, _ = gaussian_rows
     params = {"max_iter": 40, "early_stopping": False, "random_state": 0}
     open_ = VariationalAutoencoder(2, beta=1.0, **params).fit(train)
-    collapsed = VariationalAutoencoder(2, beta=100.0, **params).fit(train)
+    with pytest.warns(ConvergenceWarning, match=r"collapsed onto the prior.*Lower beta"):
+        collapsed = VariationalAutoencoder(2, beta=100.0, **params).fit(train)
     assert open_.history_[-1]["kl"] > 1
     assert open_.active_units_ == 2
     assert collapsed.history_[-1]["kl"] < 0.5
     assert collapsed.active_units_ == 0
+    assert collapsed.kl_ < 0.01 < 1 < open_.kl_
     assert collapsed.score(train) < 0.05
 
 
@@ -201,10 +238,139 @@ def test_scores_of_a_row_do_not_depend_on_its_company(gaussian_rows, linear):
 def test_bits_are_drawn_anew_every_time():
     X = np.full((2000, 5), 0.3)
     vae = VariationalAutoencoder(1, likelihood="bernoulli", binarize=True, max_iter=10)
-    vae.set_params(random_state=0, early_stopping=False, learning_rate_init=0.03).fit(X)
+    vae.set_params(random_state=0, early_stopping=False, learning_rate_init=0.03)
+    with pytest.warns(ConvergenceWarning, match="without structure this is the right answer"):
+        vae.fit(X)
     # The bits are independent, so no code helps: their entropy is what remains.
     entropy = -5 * (0.3 * np.log(0.3) + 0.7 * np.log(0.7))
     assert vae.loss_ == pytest.approx(entropy, rel=0.02)
     assert vae.sample(500, random_state=0).mean() == pytest.approx(0.3, abs=0.02)
     with pytest.raises(ValueError, match="binarize=True needs likelihood='bernoulli'"):
         vae.set_params(likelihood="gaussian").fit(X)
+
+
+def test_bound_of_binarized_data_is_a_mean_over_bits():
+    grey = load_digits().data / 16
+    vae = VariationalAutoencoder(
+        3, likelihood="bernoulli", binarize=True, hidden_layer_sizes=(32,), max_iter=20
+    )
+    vae.set_params(random_state=0).fit(grey[:1000])
+    rng = np.random.default_rng(0)
+    for draws in (None, 5):
+        bits = [rng.random(grey[1000:].shape) < grey[1000:] for _ in range(30)]
+        of_bits = np.mean([vae.score_samples(b.astype(float), draws) for b in bits], axis=0)
+        errors = vae.score_samples(grey[1000:], draws) - of_bits
+        assert abs(errors.mean()) < 3.5 * errors.std() / np.sqrt(len(errors))
+    # What training maximises, on training samples.
+    assert vae.score_samples(grey[:1000]).mean() == pytest.approx(-vae.loss_, rel=0.05)
+
+
+LOGITS = torch.tensor([-40, -3, -0.11, -0.09, -1e-4, 0, 1e-9, 0.09, 0.11, 0.5, 40]).double()
+
+
+def test_continuous_bernoulli_is_a_density_with_this_mean_and_these_quantiles():
+    x = torch.linspace(0, 1, 400_001).double()
+    for output in LOGITS:
+        logits = torch.full_like(x, float(output))
+        density = (-continuous_bernoulli_likelihood(logits, x)).exp().numpy()
+        assert np.trapezoid(density, x.numpy()) == pytest.approx(1, abs=1e-8)
+        mean = np.trapezoid(density * x.numpy(), x.numpy())
+        assert float(continuous_bernoulli_mean(output)) == pytest.approx(mean, abs=1e-8)
+        below = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2) / 4e5])
+        value = float(continuous_bernoulli_quantile(output, torch.tensor(0.3).double()))
+        assert np.interp(value, x.numpy(), below) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_gradient_of_the_continuous_bernoulli_likelihood():
+    output = LOGITS[None].clone().requires_grad_()
+    target = torch.rand(1, len(LOGITS), generator=torch.Generator().manual_seed(0)).double()
+    (expected,) = torch.autograd.grad(continuous_bernoulli(output, target).sum(), output)
+    gradient = continuous_bernoulli_gradient(output.detach(), target)
+    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_continuous_bernoulli_model_draws_grey_values_of_its_means():
+    X = load_digits().data / 16
+    vae = VariationalAutoencoder(
+        4, likelihood="continuous_bernoulli", hidden_layer_sizes=(64,), max_iter=40, random_state=0
+    ).fit(X)
+    means, drawn = vae.sample(3000, random_state=0), vae.sample(3000, random_state=0, noise=True)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert np.unique(drawn).size > 0.9 * drawn.size
+    errors = (drawn - means).mean(0) / ((drawn - means).std(0) / np.sqrt(3000) + 1e-9)
+    assert np.abs(errors).max() < 5
+    # A density of grey values, above that of a uniform distribution.
+    assert vae.score_samples(X).mean() > 0
+    assert np.isnan(vae.noise_variance_)
+
+
+@pytest.mark.parametrize("density", ["gaussian", GaussianMixture(1)])
+def test_density_is_that_of_the_aggregate_posterior(gaussian_rows, density):
+    train, _ = gaussian_rows
+    vae = VariationalAutoencoder(
+        2,
+        hidden_layer_sizes=(),
+        variance=2.0,
+        density=density,
+        learning_rate_init=0.02,
+        max_iter=60,
+        random_state=0,
+    ).fit(train)
+    mean, std = vae.posterior(train)
+    expected = np.cov(mean.T) + np.diag((std**2).mean(0))
+    drawn = vae._draw_codes(20_000, np.random.RandomState(0))
+    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.06)
+    assert np.abs(np.cov(mean.T) - expected).max() > 0.12  # that of the means alone
+
+
+def test_draws_are_of_the_density_of_the_fit(gaussian_rows):
+    train, _ = gaussian_rows
+    params = {"max_iter": 3, "random_state": 0}
+    for fitted, later in (("gaussian", "prior"), ("prior", "gaussian")):
+        vae = VariationalAutoencoder(2, density=fitted, **params).fit(train)
+        before = vae.sample(5, random_state=0), vae.score_samples(train[:5])
+        vae.set_params(density=later, n_importance_samples=7, likelihood="bernoulli")
+        np.testing.assert_array_equal(vae.sample(5, random_state=0), before[0])
+        np.testing.assert_array_equal(vae.score_samples(train[:5]), before[1])
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        DenseNetwork(),
+        ConvolutionalNetwork(channels=(4,)),
+        ConvolutionalNetwork(channels=(4,), channels_last=False, image_shape=(3, 4, 5)),
+        LSTMNetwork(),
+    ],
+)
+def test_training_starts_at_the_mean_of_the_data(network):
+    rng = np.random.default_rng(0)
+    shape = (3, 4, 5) if getattr(network, "image_shape", None) else (4, 5, 3)
+    shape = (12, 5) if isinstance(network, LSTMNetwork) else shape
+    X = rng.uniform(0.2, 0.6, size=(40, *shape)) * 0.3
+    X[(..., 0) if len(shape) == 2 or shape[-1] == 3 else (slice(None), 0)] += 0.6
+    vae = VariationalAutoencoder(2, likelihood="bernoulli", network=network, random_state=0)
+    vae.set_params(max_iter=1, learning_rate_init=1e-12, kl_warm_up=0.0)
+    restored = vae.fit(X).reconstruct(X)
+    # Far nearer to the mean than an output of one half, which weights of any start give.
+    assert np.abs(restored - X.mean(0)).mean() < 0.15 < np.abs(0.5 - X.mean(0)).mean()
+
+
+def test_a_residual_u_net_does_not_add_the_mean():
+    X = np.random.default_rng(0).uniform(0.2, 0.4, size=(20, 8, 8))
+    network = UNetNetwork(channels=(2, 2), residual=True)
+    module_bias = network.decoder((8, 8), 2).last.bias.detach().clone()
+    decoder = network.decoder((8, 8), 2)
+    network.start_at(decoder, torch.full((64,), 3.0))
+    assert decoder.last.bias.abs().max() <= 0.1
+    assert module_bias.shape == decoder.last.bias.shape
+    assert X.shape == (20, 8, 8)
+
+
+def test_default_model_of_grey_images_learns():
+    X = load_digits().data / 16
+    vae = VariationalAutoencoder(8, likelihood="bernoulli", max_iter=40, random_state=0)
+    vae.fit(X[:1400])
+    assert vae.active_units_ >= 4
+    assert vae.score(X[1400:]) > PCA(3).fit(X[:1400]).explained_variance_ratio_.sum()

@@ -162,10 +162,10 @@ def _mix(keys: np.ndarray) -> np.ndarray:
     return keys ^ (keys >> np.uint64(LAST_SHIFT))
 
 
-def normal_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
-    """Draw standard Gaussian numbers for each key, always the same for one key.
+def uniform_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
+    """Draw numbers of the open unit interval for each key, always the same for one key.
 
-    What a row is given then depends neither on its place nor on the rows beside it.
+    What a sample is given then depends neither on its place nor on the samples beside it.
 
     Parameters
     ----------
@@ -179,8 +179,12 @@ def normal_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
     steps = np.arange(1, n_draws + 1, dtype=np.uint64) * np.uint64(STRIDE)
     bits = _mix(keys[:, None] + steps) >> np.uint64(40)
     # 24 bits, shifted off the ends of the unit interval.
-    uniform = torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))
-    return torch.special.ndtri(uniform.clamp(2**-25, 1 - 2**-24))
+    return torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))
+
+
+def normal_quantile(probability: Tensor) -> Tensor:
+    """Turn uniform numbers, in float32, into standard Gaussian ones."""
+    return torch.special.ndtri(probability.clamp(2**-25, 1 - 2**-24))
 
 
 def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np.ndarray:

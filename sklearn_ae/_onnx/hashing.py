@@ -41,24 +41,24 @@ def fingerprints(x: Tensor, seed: int) -> Tensor:
     return _times(bits, fingerprint_factors(x.shape[1], seed))
 
 
-def noise_of_rows(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Write down the Gaussian noise of each row, ``(shape[0], batch, shape[1])``, by content."""
+def uniform_of_rows(x: Tensor, shape: tuple[int, int], seed: int) -> Tensor:
+    """Write down uniform numbers of each sample, ``(shape[0], batch, shape[1])``, by content."""
     grid = (x.nan_to_num() * GRID).clamp(-(2.0**62), 2.0**62).round().long()
-    keys = _mix(_times(grid, key_factors(x.shape[1], seed=0)))
+    keys = _mix(_times(grid, key_factors(x.shape[1], seed)))
     with np.errstate(over="ignore"):
         steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(STRIDE)
     bits = _shifted(_mix(keys[:, None] + _signed(steps)), 40)
     uniform = (bits.to(x.dtype) + 0.5) * 2.0**-24
-    noise = normal_quantile(uniform.clamp(2.0**-25, 1 - 2.0**-24))
-    return noise.unflatten(1, shape).permute(1, 0, 2)
+    return uniform.unflatten(1, shape).permute(1, 0, 2)
 
 
 def normal_quantile(p: Tensor) -> Tensor:
-    """Inverse of the normal distribution function for ``10^-11 < p < 1 - 10^-11``.
+    """Inverse of the normal distribution function for uniform numbers of float32.
 
     To seven digits: algorithm AS 241 of Wichura, M. J. (1988), The percentage points of the
     normal distribution, Applied Statistics 37, 477-484.
     """
+    p = p.clamp(2.0**-25, 1 - 2.0**-24)
     q = p - 0.5
     r = 0.180625 - q.square()
     middle = q * _ratio(

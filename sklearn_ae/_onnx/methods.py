@@ -14,7 +14,7 @@ import torch
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
-from sklearn_ae._onnx.hashing import noise_of_rows
+from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_rows
 from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
@@ -22,7 +22,7 @@ from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._boltzmann import BoltzmannModule
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
 from sklearn_ae.networks._variational import VariationalModule
-from sklearn_ae.variational import VariationalAutoencoder, even_noise
+from sklearn_ae.variational import VariationalAutoencoder, bound_of_samples
 
 
 class Output(NamedTuple):
@@ -123,10 +123,10 @@ def score_rows(estimator: BaseAutoencoder, module: AutoencoderModule, x: Any) ->
 
 @score_rows.register
 def _(estimator: VariationalAutoencoder, module: VariationalModule, x: Any) -> Any:
-    n_components, n_draws = module.n_components, estimator.n_importance_samples
-    if n_draws == 1:
-        return module.bound(x, even_noise(n_components)[:, None].float())
-    return module.tight_bound(x, noise_of_rows(x, (n_draws, n_components)))
+    n_draws = estimator.n_importance_samples_
+    return bound_of_samples(
+        module, x, None if n_draws == 1 else n_draws, uniform_of_rows, normal_quantile
+    )
 
 
 @score_rows.register

@@ -8,9 +8,10 @@ than half the time; maps are flattened in that order too, which then copies noth
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -86,6 +87,16 @@ class ImageNetwork(Network):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "pool_size": [Interval(Integral, 1, None, closed="left")],
     }
+
+    @torch.no_grad()
+    def start_at(self, decoder: nn.Module, output: Tensor) -> None:
+        """Set the last convolution's biases: the mean over the pixels of each channel."""
+        image = cast(Any, decoder).layout.to_image(output[None])
+        cast(Tensor, self._last_layer(decoder).bias).copy_(image.mean((0, 2, 3)))
+
+    @abstractmethod
+    def _last_layer(self, decoder: Any) -> Convolution:
+        """Return the convolution that gives the decoder's output."""
 
     def _widths(self) -> tuple[int, ...]:
         """Return the number of channels of each level, from the outermost inwards."""

@@ -144,6 +144,10 @@ class AutoencoderModule(TrainableModule):
         """Map rows in network units, ``(batch, n_features)``, to codes."""
         return self.encoder(x).to(x.dtype)
 
+    def draw_codes(self, x: Tensor) -> Tensor:
+        """Map samples to codes that stand for them in a density: those of :meth:`encode`."""
+        return self.encode(x)
+
     def decode(self, z: Tensor) -> Tensor:
         """Map codes, ``(batch, n_code)``, to outputs of the loss's link."""
         return self.decoder(z).to(z.dtype)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
-from torch import nn
+from torch import Tensor, nn
 
 
 class Network(BaseEstimator):
@@ -58,6 +58,19 @@ class Network(BaseEstimator):
 
     def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
         """Let encoder and decoder share weights. They share none by default."""
+
+    def start_at(self, decoder: nn.Module, output: Tensor) -> None:
+        """Set the decoder's last biases so that its outputs start near some values.
+
+        Training under a loss with a link starts at the mean of the data: from far away the first
+        steps all go the same way, and saturate what lies before. By default nothing is set.
+
+        Parameters
+        ----------
+        decoder : Module
+            As returned by :meth:`decoder`.
+        output : Tensor of shape (n_features,)
+        """
 
     @classmethod
     def of(cls, source: Any) -> Self:

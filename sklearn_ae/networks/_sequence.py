@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval
 from sklearn_ae.networks._network import Network
@@ -31,6 +32,12 @@ class SequenceNetwork(Network):
     def step_size(self, row_shape: tuple[int, ...]) -> int:
         """Number of values of one step."""
         return self._as_sequence(row_shape)[1]
+
+    @torch.no_grad()
+    def start_at(self, decoder: nn.Module, output: Tensor) -> None:
+        """Set the biases of a step: the mean over the steps."""
+        layers = cast(Any, decoder)
+        layers.step.bias.copy_(output.view(layers.sequence).mean(0))
 
     def _as_sequence(self, row_shape: tuple[int, ...]) -> tuple[int, int]:
         """Number of steps of a row, and of values of a step."""

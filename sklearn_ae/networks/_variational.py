@@ -7,7 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from sklearn_ae.losses import bernoulli_likelihood, gaussian_divergence, gaussian_likelihood
+from sklearn_ae.losses import (
+    bernoulli_likelihood,
+    continuous_bernoulli_likelihood,
+    continuous_bernoulli_quantile,
+    gaussian_divergence,
+    gaussian_likelihood,
+)
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
 
@@ -26,8 +32,10 @@ class VariationalModule(AutoencoderModule):
     network : Network
     row_shape : tuple of int
     n_components : int
-    likelihood : {"gaussian", "bernoulli"}
+    likelihood : {"gaussian", "bernoulli", "continuous_bernoulli"}
     variance : {"learned", "per_feature"} or float
+    binarize : bool
+        Whether the values are probabilities of bits, and the likelihood is that of the bits.
     """
 
     def __init__(
@@ -37,9 +45,11 @@ class VariationalModule(AutoencoderModule):
         n_components: int,
         likelihood: str,
         variance: str | float,
+        binarize: bool = False,
     ) -> None:
         super().__init__(network, row_shape, n_components)
         self.likelihood = likelihood
+        self.binarize = binarize
         start = torch.zeros_like(self.center if variance == "per_feature" else self.scale)
         self.is_learned = likelihood == "gaussian" and isinstance(variance, str)
         if self.is_learned:
@@ -65,6 +75,11 @@ class VariationalModule(AutoencoderModule):
     def encode(self, x: Tensor) -> Tensor:
         """Map rows to the means of their posteriors."""
         return self.posterior(x)[0]
+
+    def draw_codes(self, x: Tensor) -> Tensor:
+        """Draw a code of each sample from its posterior: draws from the aggregate posterior."""
+        mean, log_variance = self.posterior(x)
+        return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map rows to means and logarithms of variances, each ``(batch, n_components)``."""
@@ -101,13 +116,24 @@ class VariationalModule(AutoencoderModule):
         seen = target
         if self.network.takes_missing:
             seen = target.nan_to_num()
-        if self.likelihood == "bernoulli":
+        if self.likelihood == "gaussian":
+            entries = gaussian_likelihood(output, seen, self.log_variance)
+        elif self.likelihood == "bernoulli":
             entries = bernoulli_likelihood(output, seen)
         else:
-            entries = gaussian_likelihood(output, seen, self.log_variance)
+            entries = continuous_bernoulli_likelihood(output, seen)
         if self.network.takes_missing:
             entries = entries.where(~target.isnan(), 0.0)
         return entries.sum(2)
+
+    def draw(self, output: Tensor) -> Tensor:
+        """Draw samples, in network units, from ``p(x | z)``, given what the decoder returns."""
+        if self.likelihood == "gaussian":
+            return output + (0.5 * self.log_variance).exp() * torch.randn_like(output)
+        uniform = torch.rand_like(output)
+        if self.likelihood == "bernoulli":
+            return (uniform < output.sigmoid()).to(output.dtype)
+        return continuous_bernoulli_quantile(output, uniform)
 
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """Evidence lower bound of each row, in the units of the data."""
@@ -122,6 +148,6 @@ class VariationalModule(AutoencoderModule):
 
     def _in_units(self, x: Tensor, bound: Tensor) -> Tensor:
         """Turn a density per network unit into one per unit of the data."""
-        if self.likelihood == "bernoulli":
+        if self.likelihood != "gaussian":  # the data are used in their own units
             return bound
         return bound - (~x.isnan()).sum(1) * self.scale.log()

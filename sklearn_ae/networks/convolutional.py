@@ -191,6 +191,9 @@ class ConvolutionalNetwork(ImageNetwork):
         """Return the decoder."""
         return ConvolutionalDecoder(self, self._layout(row_shape), n_inputs)
 
+    def _last_layer(self, decoder: Any) -> Convolution:
+        return decoder.layers[0]
+
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
         """Name the places of the maxima, level by level, where the decoder is told them."""
         if self.unpooling != "switches":

@@ -144,6 +144,12 @@ class DenseNetwork(DenseParameters, Network):
         sizes = (n_inputs, *self._widths()[::-1], math.prod(row_shape))
         return DenseStack(sizes, self.activation, shortcut)
 
+    @torch.no_grad()
+    def start_at(self, decoder: nn.Module, output: Tensor) -> None:
+        """Set the decoder's last biases."""
+        assert isinstance(decoder, DenseStack)
+        decoder.layers[-1].bias.copy_(output)
+
     def _widths(self) -> tuple[int, ...]:
         sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
         if not all(isinstance(size, int) and size > 0 for size in sizes):

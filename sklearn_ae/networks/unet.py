@@ -166,6 +166,14 @@ class UNetNetwork(ImageNetwork):
         """Return the decoder."""
         return UNetDecoder(self, self._layout(row_shape), n_inputs)
 
+    def start_at(self, decoder: nn.Module, output: Tensor) -> None:
+        """Set the last biases, unless they are for what is added to the input."""
+        if not self.residual:
+            super().start_at(decoder, output)
+
+    def _last_layer(self, decoder: Any) -> Convolution:
+        return decoder.last
+
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
         """Name the numbers of the encoder's maps, level by level, and of the row if it counts."""
         names = names_of("skip", self._skips(self._layout(row_shape)))
