@@ -13,6 +13,9 @@ import sklearn
 import torch
 from sklearn import datasets
 
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts it."""
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -45,8 +48,23 @@ def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
         images, labels = (images / 255).astype(np.float32), labels.astype(int)
         return images[:60000], images[60000:], labels[:60000], labels[60000:], "OpenML mnist_784"
 
+    return *_idx(folder / "mnist"), "MNIST, IDX files"
+
+
+def fashion_mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    """Fashion-MNIST as :func:`mnist` returns its digits: Debian's package, else OpenML."""
+    if FASHION.is_dir():
+        return *_idx(FASHION), "Fashion-MNIST, Debian's dataset-fashion-mnist"
+    images, labels = datasets.fetch_openml("Fashion-MNIST", return_X_y=True, as_frame=False)
+    images, labels = (images / 255).astype(np.float32), labels.astype(int)
+    return images[:60000], images[60000:], labels[:60000], labels[60000:], "OpenML Fashion-MNIST"
+
+
+def _idx(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Read the four IDX files of MNIST or of its like."""
+
     def read(name: str, offset: int) -> np.ndarray:
-        with gzip.open(folder / "mnist" / name) as file:
+        with gzip.open(folder / name) as file:
             return np.frombuffer(file.read(), np.uint8, offset=offset)
 
     train, test = (
@@ -54,7 +72,7 @@ def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
         for part in ("train", "t10k")
     )
     labels = [read(f"{part}-labels-idx1-ubyte.gz", 8).astype(int) for part in ("train", "t10k")]
-    return train, test, *labels, "MNIST, IDX files"
+    return train, test, labels[0], labels[1]
 
 
 def newsgroups() -> tuple[tuple[list[str], np.ndarray], tuple[list[str], np.ndarray], str]:

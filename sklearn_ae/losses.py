@@ -25,6 +25,12 @@ HUBER_THRESHOLD = 1.0
 SERIES = 0.1
 """Size of an output below which series stand for differences of large numbers."""
 
+MEAN_SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
+"""Of ``(1 / (1 - e^{-o}) - 1 / o - 1 / 2) / o``, in ``o^2``."""
+
+NORMALIZER_SERIES = (1 / 12, -7 / 1440, 31 / 90720, -127 / 4838400)
+"""Of ``log(o / tanh(o / 2) / 2) / o^2``, in ``o^2``."""
+
 
 def _row_mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1)
@@ -112,22 +118,27 @@ def poisson_gradient(output: Tensor, target: Tensor) -> Tensor:
     return output.exp().sub_(target).div_(target[0].numel())
 
 
-def gaussian_likelihood(output: Tensor, target: Tensor, log_variance: Tensor) -> Tensor:
+def gaussian_likelihood(
+    output: Tensor, target: Tensor, log_variance: Tensor, log_square_unit: Tensor | float = 0.0
+) -> Tensor:
     """Negative log-likelihood of each entry under a Gaussian, in nats.
 
-    With mean ``o`` and ``v = log sigma^2``: ``[(o_j - t_j)^2 e^{-v} + v + log(2 pi)] / 2``.
+    With mean ``o`` and ``v = log sigma^2``: ``[(o_j - t_j)^2 e^{-v} + v + log(2 pi)] / 2``. If
+    both are in multiples of a unit ``s``, ``log s^2`` is added to ``v`` in the second place:
+    the density is then per unit of the data.
 
     Parameters
     ----------
     output, target : Tensor of shape (..., n_features)
     log_variance : Tensor of shape () or (n_features,)
+    log_square_unit : Tensor of shape () or float, default=0.0
 
     Returns
     -------
     Tensor of shape (..., n_features)
     """
     squares = (output - target).square() * torch.exp(-log_variance)
-    return 0.5 * (squares + log_variance + math.log(2 * math.pi))
+    return 0.5 * (squares + (log_variance + log_square_unit + math.log(2 * math.pi)))
 
 
 def bernoulli_likelihood(output: Tensor, target: Tensor) -> Tensor:
@@ -168,8 +179,7 @@ def continuous_bernoulli_mean(output: Tensor) -> Tensor:
     # Both terms are large near zero, where the series is exact to the last digit.
     near = output.abs() < SERIES
     safe = torch.where(near, 1.0, output)
-    series = 0.5 + output / 12 - output**3 / 720 + output**5 / 30240
-    series = series - output**7 / 1209600 + output**9 / 47900160
+    series = 0.5 + output * _polynomial(output.square(), MEAN_SERIES)
     return torch.where(near, series, -1 / torch.expm1(-safe) - 1 / safe)
 
 
@@ -185,6 +195,14 @@ def continuous_bernoulli_quantile(output: Tensor, probability: Tensor) -> Tensor
     return torch.where(rising, 1 - value, value).clamp(0, 1)
 
 
+def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    """Evaluate a polynomial, the constant term given first, by Horner's rule."""
+    value = x * coefficients[-1] + coefficients[-2]
+    for coefficient in coefficients[-3::-1]:
+        value = value * x + coefficient
+    return value
+
+
 def _log_normalizer(output: Tensor) -> Tensor:
     """Logarithm of ``o / tanh(o / 2)``, which is even in ``o`` and two at zero."""
     size = output.abs()
@@ -192,8 +210,7 @@ def _log_normalizer(output: Tensor) -> Tensor:
     safe = torch.where(near, 1.0, size)
     far = safe.log() + torch.log1p(torch.exp(-safe)) - torch.log(-torch.expm1(-safe))
     square = output.square()
-    series = square / 12 - 7 * square**2 / 1440 + 31 * square**3 / 90720
-    series = series - 127 * square**4 / 4838400
+    series = square * _polynomial(square, NORMALIZER_SERIES)
     return torch.where(near, math.log(2) + series, far)
 
 

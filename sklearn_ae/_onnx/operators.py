@@ -88,6 +88,11 @@ def _subtract_from(g: Graph, result: Tensor, a: Any, b: Any) -> str:
     return _binary("Sub", g, result, b, a)
 
 
+@translates("__rdiv__")
+def _divide_into(g: Graph, result: Tensor, a: Any, b: Any) -> str:
+    return _binary("Div", g, result, b, a)
+
+
 @translates("remainder")
 def _remainder(g: Graph, result: Tensor, a: Any, b: Any) -> str:
     if result.is_floating_point():

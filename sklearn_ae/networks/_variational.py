@@ -87,7 +87,13 @@ class VariationalModule(AutoencoderModule):
         return mean, log_variance.clamp(-20, 20)
 
     def importance(
-        self, mean: Tensor, log_variance: Tensor, noise: Tensor, target: Tensor, beta: float
+        self,
+        mean: Tensor,
+        log_variance: Tensor,
+        noise: Tensor,
+        target: Tensor,
+        beta: float,
+        in_units: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Decode draws from the posterior and weigh them.
 
@@ -97,6 +103,8 @@ class VariationalModule(AutoencoderModule):
         noise : Tensor of shape (n_draws, batch_size or 1, n_components)
         target : Tensor of shape (batch_size, n_features)
         beta : float
+        in_units : bool
+            Whether densities are per unit of the data, not per network unit.
 
         Returns
         -------
@@ -106,18 +114,20 @@ class VariationalModule(AutoencoderModule):
             ``log p(x | z) + beta (log p(z) - log q(z | x))``.
         """
         codes = mean + (0.5 * log_variance).exp() * noise
-        errors = self._errors(codes, target)
+        errors = self._errors(codes, target, in_units)
         # Of two Gaussian densities only these differ: z^2 / 2 and noise^2 / 2 + log std.
         ratio = 0.5 * (noise.square() + log_variance - codes.square()).sum(2)
         return errors, beta * ratio - errors
 
-    def _errors(self, codes: Tensor, target: Tensor) -> Tensor:
+    def _errors(self, codes: Tensor, target: Tensor, in_units: bool) -> Tensor:
         output = self.decode(codes.flatten(0, 1)).unflatten(0, (len(codes), -1))
         seen = target
         if self.network.takes_missing:
             seen = target.nan_to_num()
         if self.likelihood == "gaussian":
-            entries = gaussian_likelihood(output, seen, self.log_variance)
+            # The logarithms nearly cancel: they are added before they meet the squares.
+            unit = 2 * self.scale.log() if in_units else 0.0
+            entries = gaussian_likelihood(output, seen, self.log_variance, unit)
         elif self.likelihood == "bernoulli":
             entries = bernoulli_likelihood(output, seen)
         else:
@@ -138,16 +148,10 @@ class VariationalModule(AutoencoderModule):
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """Evidence lower bound of each row, in the units of the data."""
         mean, log_variance = self.posterior(x)
-        errors, _ = self.importance(mean, log_variance, noise, x, 1.0)
-        return self._in_units(x, -errors.mean(0) - gaussian_divergence(mean, log_variance))
+        errors, _ = self.importance(mean, log_variance, noise, x, 1.0, in_units=True)
+        return -errors.mean(0) - gaussian_divergence(mean, log_variance)
 
     def tight_bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """Importance-weighted bound of each row, in the units of the data."""
-        _, weights = self.importance(*self.posterior(x), noise, x, 1.0)
-        return self._in_units(x, weights.logsumexp(0) - math.log(len(noise)))
-
-    def _in_units(self, x: Tensor, bound: Tensor) -> Tensor:
-        """Turn a density per network unit into one per unit of the data."""
-        if self.likelihood != "gaussian":  # the data are used in their own units
-            return bound
-        return bound - (~x.isnan()).sum(1) * self.scale.log()
+        _, weights = self.importance(*self.posterior(x), noise, x, 1.0, in_units=True)
+        return weights.logsumexp(0) - math.log(len(noise))

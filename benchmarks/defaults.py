@@ -1,0 +1,316 @@
+"""Each estimator's default beside what one writes in fifteen lines of torch, at equal epochs.
+
+The rival of every estimator is the usual tutorial: a hidden layer of ReLU units (twice as wide as
+ours where that is customary), Adam with a step of 0.001, batches of 128, the same code size, the
+same number of epochs, data as they are or standardised. None of ours has a parameter set but the
+size of the code, what the task says (likelihood, noise) and the number of epochs.
+
+Images are 5,000 of the training images of MNIST and Fashion-MNIST, errors those of 2,000 test
+images; digits and four tables are split four to one. A line of the table has the error of both
+(lower is better), their ratio and the seconds of both fits, means over the seeds. Run::
+
+    python benchmarks/defaults.py [--quick] [--seeds 3] [--only VariationalAutoencoder ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from _data import data_folder, fashion_mnist, machine, mnist, write_json
+from sklearn import datasets
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional
+
+import sklearn_ae
+
+Loss = Callable[[Tensor], Tensor]
+
+
+class Task(NamedTuple):
+    """Data of one row of the table: samples, labels where there are any, and their kind."""
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    y_train: np.ndarray
+    y_test: np.ndarray
+    is_image: bool
+    n_components: int
+    epochs: int
+
+
+def tasks(quick: bool, seed: int) -> Iterator[Task]:
+    """Images, digits and tables, drawn and split by the seed."""
+    rng = np.random.default_rng(seed)
+    for name, load in (("MNIST", mnist), ("Fashion-MNIST", fashion_mnist)):
+        train, test, y_train, y_test, _ = load()
+        some, few = rng.permutation(len(train))[:5000], rng.permutation(len(test))[:2000]
+        epochs = 3 if quick else 30
+        yield Task(name, train[some], test[few], y_train[some], y_test[few], True, 10, epochs)
+    X, y = datasets.load_digits(return_X_y=True)
+    yield from split("digits", X.astype(np.float32) / 16, y, seed, True, 8, 5 if quick else 100)
+    for name, (X, y) in tables().items():
+        yield from split(name, X, y, seed, False, 3, 5 if quick else 100)
+
+
+def split(
+    name: str, X: np.ndarray, y: np.ndarray, seed: int, is_image: bool, size: int, epochs: int
+) -> Iterator[Task]:
+    """Hold a fifth out; tables are standardised by their training part."""
+    train, test, y_train, y_test = train_test_split(X, y, test_size=0.2, random_state=seed)
+    if not is_image:
+        scaler = StandardScaler().fit(train)
+        train, test = (scaler.transform(part).astype(np.float32) for part in (train, test))
+    yield Task(name, train, test, y_train, y_test, is_image, size, epochs)
+
+
+def tables() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Four tables: two that come with scikit-learn, two of ADBench or two more of the former."""
+    found = {
+        name: getattr(datasets, f"load_{name}")(return_X_y=True)
+        for name in ("breast_cancer", "wine", "diabetes", "iris")
+    }
+    folder = data_folder()
+    for name in ("pendigits", "satellite") if folder else ():
+        data = np.load(folder / "adbench" / f"{name}.npz")
+        found[name] = data["X"].astype(np.float64), data["y"].astype(int)
+    return dict(list(found.items())[:2] + list(found.items())[-2:])
+
+
+def minimise(loss: Loss, modules: list[nn.Module], X: Any, epochs: int) -> None:
+    """Train as every tutorial does. A further column of samples may hold labels."""
+    parameters = [p for module in modules for p in module.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    for _ in range(epochs):
+        for index in torch.randperm(len(X)).split(128):
+            optimizer.zero_grad()
+            loss(X[index]).backward()
+            optimizer.step()
+
+
+def dense(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
+    """One hidden layer."""
+    return nn.Sequential(nn.Linear(n_in, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_out))
+
+
+def squares(a: Any, b: Any) -> float:
+    """Mean over the samples of the summed squared errors."""
+    a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (a, b))
+    return float(np.square(a - b).sum(1).mean())
+
+
+# Each function returns the error of the torch version and a function that fits ours and returns
+# its error: on the same samples, by the same formula.
+
+
+def reconstruction(
+    task: Task,
+    ours: Any,
+    penalty: Callable[[Tensor, Tensor], Tensor] | None = None,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    noise: float = 0.0,
+) -> tuple[float, float, float, float]:
+    """Error of reconstruction, of corrupted test samples where there is noise in training."""
+    X, d = torch.from_numpy(task.train), task.train.shape[1]
+    encoder = encoder or dense(d, 256 if d > 100 else 64, ours.n_components)
+    decoder = decoder or dense(ours.n_components, 256 if d > 100 else 64, d)
+
+    def loss(x: Tensor) -> Tensor:
+        seen = (x + noise * torch.randn_like(x)).requires_grad_(penalty is not None)
+        code = encoder(seen)
+        error = (decoder(code) - x).square().mean()
+        return error if penalty is None else error + penalty(code, seen)
+
+    begin = time.perf_counter()
+    minimise(loss, [encoder, decoder], X, task.epochs)
+    middle = time.perf_counter()
+    ours.fit(task.train)
+    end = time.perf_counter()
+    drawn = np.random.default_rng(0).standard_normal(task.test.shape).astype(np.float32)
+    seen = task.test + noise * drawn
+    with torch.no_grad():
+        theirs = squares(decoder(encoder(torch.from_numpy(seen))), task.test)
+    return squares(ours.reconstruct(seen), task.test), theirs, end - middle, middle - begin
+
+
+def likelihood(task: Task, ours: Any) -> tuple[float, float, float, float]:
+    """Minus the evidence lower bound of the test samples."""
+    X, d, k = torch.from_numpy(task.train), task.train.shape[1], ours.n_components
+    width = 256 if d > 100 else 64
+    encoder, decoder = dense(d, width, 2 * k), dense(k, width, d)
+    log_variance = nn.Linear(1, 1)
+    is_bits = ours.likelihood == "bernoulli"
+
+    def loss(x: Tensor) -> Tensor:
+        mean, log_std = encoder(x).chunk(2, 1)
+        o = decoder(mean + log_std.exp() * torch.randn_like(mean))
+        if is_bits:
+            error = functional.binary_cross_entropy_with_logits(o, x, reduction="none")
+        else:
+            v = log_variance.bias
+            error = 0.5 * ((o - x).square() * torch.exp(-v) + v + np.log(2 * np.pi))
+        kl = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1)
+        return (error.sum(1) + kl.sum(1)).mean()
+
+    begin = time.perf_counter()
+    minimise(loss, [encoder, decoder, log_variance], X, task.epochs)
+    middle = time.perf_counter()
+    ours.fit(task.train)
+    end = time.perf_counter()
+    with torch.no_grad():
+        theirs = float(np.mean([float(loss(torch.from_numpy(task.test))) for _ in range(50)]))
+    return -float(ours.score_samples(task.test).mean()), theirs, end - middle, middle - begin
+
+
+def supervised(task: Task, ours: Any) -> tuple[float, float, float, float]:
+    """Fraction of wrong labels, or of variance that is not explained."""
+    is_classifier = isinstance(ours, sklearn_ae.StackedAutoencoderClassifier)
+    y, y_test = task.y_train.astype(np.float32), task.y_test
+    shift, scale = (0.0, 1.0) if is_classifier else (y.mean(), y.std())
+    data = torch.from_numpy(np.column_stack([task.train, (y - shift) / scale]))
+    net = dense(task.train.shape[1], 128, len(np.unique(y)) if is_classifier else 1)
+
+    def loss(batch: Tensor) -> Tensor:
+        output, target = net(batch[:, :-1]), batch[:, -1]
+        if is_classifier:
+            return functional.cross_entropy(output, target.long())
+        return (output[:, 0] - target).square().mean()
+
+    begin = time.perf_counter()
+    minimise(loss, [net], data, task.epochs)
+    middle = time.perf_counter()
+    ours.fit(task.train, task.y_train)
+    end = time.perf_counter()
+    with torch.no_grad():
+        output = net(torch.from_numpy(task.test)).numpy()
+    if is_classifier:
+        theirs = float((output.argmax(1) != y_test).mean())
+    else:
+        theirs = float(np.square(output[:, 0] * scale + shift - y_test).mean() / y_test.var())
+    return 1 - ours.score(task.test, y_test), theirs, end - middle, middle - begin
+
+
+class Recurrent(nn.Module):
+    """The last state of an LSTM, or an LSTM that repeats the code."""
+
+    def __init__(self, shape: tuple[int, int], n_components: int, decodes: bool) -> None:
+        super().__init__()
+        self.shape, self.decodes = shape, decodes
+        self.recurrence = nn.LSTM(n_components if decodes else shape[1], 64, batch_first=True)
+        self.last = nn.Linear(64, shape[1] if decodes else n_components)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map sequences to codes, or codes to sequences."""
+        if self.decodes:
+            repeated = x[:, None].expand(-1, self.shape[0], -1)
+            return self.last(self.recurrence(repeated)[0]).flatten(1)
+        return self.last(self.recurrence(x.unflatten(1, self.shape))[0][:, -1])
+
+
+def convolutions(side: int, n_components: int) -> tuple[nn.Module, nn.Module]:
+    """Two levels of 16 and 32 maps, strided down and transposed up, a dense code between."""
+    inner = -(-side // 4)
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (1, side, side)),
+        nn.Conv2d(1, 16, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * inner**2, n_components),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(n_components, 32 * inner**2),
+        nn.Unflatten(1, (32, inner, inner)),
+        nn.ConvTranspose2d(32, 16, 4, 2, 1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 1, 4, 2, 1),
+        nn.Flatten(),
+    )
+    return encoder, decoder
+
+
+def contests(task: Task, seed: int) -> dict[str, Callable[[], tuple[float, float, float, float]]]:
+    """Name each estimator and say how it is measured."""
+    k, d = task.n_components, task.train.shape[1]
+    side = round(d**0.5)
+    common = {"max_iter": task.epochs, "random_state": seed}
+    noise = 0.5 * float(task.train.std())
+
+    def l1(code: Tensor, x: Tensor) -> Tensor:
+        return 1e-3 * code.abs().mean()
+
+    def jacobian(code: Tensor, x: Tensor) -> Tensor:
+        # One projection of the Jacobian: its squared length is the norm on average.
+        direction = torch.randn_like(code)
+        (projected,) = torch.autograd.grad(code, x, direction, create_graph=True)
+        return 1e-3 * projected.square().sum(1).mean()
+
+    ae = sklearn_ae
+    denoising = ae.DenoisingAutoencoder(k, noise_level=noise, **common)
+    found: dict[str, Any] = {
+        "Autoencoder": partial(reconstruction, task, ae.Autoencoder(k, **common)),
+        "SparseAutoencoder": partial(reconstruction, task, ae.SparseAutoencoder(**common), l1),
+        "DenoisingAutoencoder": partial(reconstruction, task, denoising, noise=noise),
+        "ContractiveAutoencoder": partial(
+            reconstruction, task, ae.ContractiveAutoencoder(k, **common), jacobian
+        ),
+        "StackedAutoencoder": partial(reconstruction, task, ae.StackedAutoencoder(k, **common)),
+        "DeepBeliefNetwork": partial(reconstruction, task, ae.DeepBeliefNetwork(k, **common)),
+    }
+    for name in ("gaussian", "bernoulli") if task.is_image else ("gaussian",):
+        vae = ae.VariationalAutoencoder(k, likelihood=name, **common)
+        found[f"VariationalAutoencoder, {name}"] = partial(likelihood, task, vae)
+    is_regression = task.name == "diabetes"
+    stack = ae.StackedAutoencoderRegressor if is_regression else ae.StackedAutoencoderClassifier
+    found[stack.__name__] = partial(supervised, task, stack(**common))
+    if task.is_image:
+        images = ae.ConvolutionalAutoencoder(k, image_shape=(side, side), **common)
+        parts = convolutions(side, k)
+        found[type(images).__name__] = partial(reconstruction, task, images, None, *parts)
+        lstm = ae.LSTMAutoencoder(k, n_steps=side, **common)
+        ends = [Recurrent((side, side), k, decodes) for decodes in (False, True)]
+        found[type(lstm).__name__] = partial(reconstruction, task, lstm, None, *ends)
+    return found
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few epochs: that it runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[""], help="names of estimators, or parts")
+    parser.add_argument("--tasks", nargs="+", default=[""], help="names of data, or parts")
+    arguments = parser.parse_args()
+    print(machine())
+    results: dict[str, list[tuple[float, ...]]] = {}
+    for seed in range(arguments.seeds):
+        torch.manual_seed(seed)
+        for task in tasks(arguments.quick, seed):
+            if not any(part in task.name for part in arguments.tasks):
+                continue
+            for name, measure in contests(task, seed).items():
+                if any(part in name for part in arguments.only):
+                    results.setdefault(f"{name} | {task.name}", []).append(measure())
+    print(f"{'estimator | data':50} {'ours':>9} {'torch':>9} {'ratio':>6} {'s':>6} {'s':>6}")
+    for name, values in results.items():
+        ours, theirs, seconds, their_seconds = np.mean(values, axis=0)
+        print(
+            f"{name:50} {ours:9.4g} {theirs:9.4g} {ours / theirs:6.3f} "
+            f"{seconds:6.1f} {their_seconds:6.1f}",
+            flush=True,
+        )
+    write_json("defaults", {"machine": machine(), "results": results})
+
+
+if __name__ == "__main__":
+    main()
