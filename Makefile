@@ -7,7 +7,7 @@ INSTALL := -m pip install --disable-pip-version-check --quiet
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint fuzz test-oldest docs clean
+.PHONY: demo test lint fuzz test-oldest test-portability test-seeds docs clean
 
 demo: .venv/installed
 	$(RUN) docs/examples/plot_beside_pca.py
@@ -37,9 +37,26 @@ test-oldest:
 	.venv-oldest/bin/python $(INSTALL) --constraint constraints-oldest.txt --editable ".[plot,test]"
 	.venv-oldest/bin/python -m pytest -n 2
 
+# Other instructions, numbers of threads, orders, users, homes, locales, and pre-releases.
+test-portability: .venv/installed .venv-pre/installed
+	$(RUN) tests/portability.py
+
+.venv-pre/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-pre
+	.venv-pre/bin/python $(INSTALL) --constraint constraints.txt --editable ".[plot,test]"
+	.venv-pre/bin/python $(INSTALL) --upgrade --pre numpy scipy scikit-learn
+	touch .venv-pre/installed
+
+# Tests that draw, with twenty other draws. What is compared with files has no other draws.
+test-seeds: .venv/installed
+	for shift in $$(seq 1 20); do \
+		SKLEARN_AE_SEED_SHIFT=$$shift $(RUN) -m pytest -q -n 2 tests --ignore tests/test_golden.py \
+			|| exit 1; \
+	done
+
 docs: .venv/installed
 	$(RUN) $(INSTALL) --constraint constraints.txt --editable ".[docs]"
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv .venv-oldest demo_output docs/_build docs/auto_examples docs/generated
+	rm -rf .venv .venv-oldest .venv-pre demo_output docs/_build docs/auto_examples docs/generated
