@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_ae
+from sklearn_ae._compat import StrOptions
 from sklearn_ae._supervised import SupervisedStack
 
 ESTIMATORS = [name for name in sklearn_ae.__all__ if hasattr(getattr(sklearn_ae, name), "fit")]
@@ -110,6 +111,43 @@ def test_documented_attributes_of_supervised_estimators_are_those_of_a_fit(estim
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
     linear = {"coef_", "intercept_"}
     assert public == documented - (set() if fitted.head is None else linear)
+
+
+def _another(value, constraints):
+    """Another valid value of a parameter, or None where there is none to be found."""
+    for constraint in constraints:
+        if isinstance(constraint, StrOptions):
+            others = sorted(constraint.options - {value, "bfloat16"})
+            return others[0] if others else None
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return value / 2 + 0.01 if isinstance(value, float) else None
+
+
+@pytest.mark.parametrize("estimator", INSTANCES + OUTLIER_DETECTORS, ids=name_of)
+def test_parameters_that_are_set_after_fit_change_nothing(estimator):
+    X = np.random.default_rng(0).uniform(0.1, 0.9, size=(40, 4))
+    fitted = clone(estimator).set_params(random_state=0).fit(X)
+
+    def results():
+        methods = ("transform", "reconstruct", "score_samples", "predict")
+        found = [getattr(fitted, name)(X) for name in methods if hasattr(fitted, name)]
+        if hasattr(fitted, "sample"):
+            found += [fitted.sample(3, random_state=0), fitted.score(X)]
+        return found
+
+    before = results()
+    for name, constraints in fitted._parameter_constraints.items():
+        value = getattr(fitted, name, None)
+        other = _another(value, constraints)
+        if other is None or name not in fitted.get_params(deep=False):
+            continue
+        fitted.set_params(**{name: other})
+        for was, now in zip(before, results(), strict=True):
+            np.testing.assert_array_equal(now, was, err_msg=name)
+        fitted.set_params(**{name: value})
 
 
 @pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
