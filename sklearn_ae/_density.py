@@ -52,7 +52,7 @@ def describe_codes(
     n_rows = CODE_SAMPLE if isinstance(density, str) else DENSITY_SAMPLE
     if n_code > CODE_SAMPLE:
         n_rows = CODE_SAMPLE // 8
-    rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // n_rows)))
+    rows = rows.sample(n_rows, seed)
     codes = by_chunks(rows, module.encode, module.network.rows_at_once).to(rows.precise)
     weight = rows.take_weight(slice(0, len(rows)))
     weight = weight / weight.sum()

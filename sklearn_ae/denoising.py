@@ -214,8 +214,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         )
 
     @torch.no_grad()
-    def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:  # type: ignore[override]
-        """Note the range of the features and the noise level, before the start at PCA."""
+    def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:
+        """Note the range of the features and the noise level."""
         module.least.fill_(torch.inf)
         module.most.fill_(-torch.inf)
         for x in map(X.take, X.chunks()):
@@ -225,7 +225,6 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         if level is None and self.noise == "gaussian":
             level = 0.3 * float(spread(X)[1].mean()) ** 0.5 * float(module.scale) or 0.3
         module.level.fill_(0.25 if level is None else level)
-        super()._pretrain(module, X, seed)
 
     def _loss(
         self,

@@ -41,14 +41,19 @@ def fingerprints(x: Tensor, seed: int) -> Tensor:
     return _times(bits, fingerprint_factors(x.shape[1], seed))
 
 
-def noise_of_rows(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Write down the Gaussian noise of each row, ``(shape[0], batch, shape[1])``, by content."""
+def uniform_of_rows(x: Tensor, n_draws: int) -> Tensor:
+    """Write down the uniform numbers of each row, ``(batch, n_draws)``, by content."""
     grid = (x.nan_to_num() * GRID).clamp(-(2.0**62), 2.0**62).round().long()
     keys = _mix(_times(grid, key_factors(x.shape[1], seed=0)))
     with np.errstate(over="ignore"):
-        steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(STRIDE)
+        steps = np.arange(1, n_draws + 1, dtype=np.uint64) * np.uint64(STRIDE)
     bits = _shifted(_mix(keys[:, None] + _signed(steps)), 40)
-    uniform = (bits.to(x.dtype) + 0.5) * 2.0**-24
+    return (bits.to(x.dtype) + 0.5) * 2.0**-24
+
+
+def noise_of_rows(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Write down the Gaussian noise of each row, ``(shape[0], batch, shape[1])``, by content."""
+    uniform = uniform_of_rows(x, math.prod(shape))
     noise = normal_quantile(uniform.clamp(2.0**-25, 1 - 2.0**-24))
     return noise.unflatten(1, shape).permute(1, 0, 2)
 
