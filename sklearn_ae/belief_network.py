@@ -122,9 +122,9 @@ class DeepBeliefNetwork(Stack):
         Number of Gibbs steps of contrastive divergence.
     fine_tune : bool, default=True
         Whether to train the unrolled network in the end, for `max_iter` epochs. If False,
-        `early_stopping`, `max_iter` and what goes with them are not used, and `sample` draws from
-        the belief network itself: the topmost machine runs a Markov chain, from which the layers
-        below follow.
+        `early_stopping`, `max_iter` and what goes with them are not used, all samples are trained
+        on, and the network is a density: `sample` draws from it, and `score_samples` is a lower
+        bound of the log-likelihood.
 
     Attributes
     ----------
@@ -150,7 +150,8 @@ class DeepBeliefNetwork(Stack):
         Epoch of the last call whose weights were kept. Zero: those of its start, which under
         ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
-        Fraction of the held-out rows' variance explained after each epoch.
+        Fraction of variance explained on the held-out rows after each epoch, in units of the
+        variance of the training rows.
     history_ : list of dict
         One entry an epoch with all losses by name.
     module_ : torch.nn.Module
