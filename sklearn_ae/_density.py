@@ -53,7 +53,7 @@ def describe_codes(
     n_rows = CODE_SAMPLE if isinstance(density, str) else DENSITY_SAMPLE
     if n_code > CODE_SAMPLE:
         n_rows = CODE_SAMPLE // 8
-    rows = rows.subset(np.arange(0, len(rows), -(-len(rows) // n_rows)))
+    rows = rows.sample(n_rows, seed)
     with drawing_from(make_generator(seed, rows.device)):
         codes = by_chunks(rows, module.draw_codes, module.network.rows_at_once)
     codes = codes.to(rows.precise)

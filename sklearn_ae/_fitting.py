@@ -81,42 +81,86 @@ def fit_module(
     seeds = draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device, X)
     rows = _rows(estimator, X, y, sample_weight, kind, device)
-    start = _resumed_module if resume else _new_module
-    module, precision = start(estimator, rows, kind, seeds)
-    rows = rows.standardized(module.center, module.scale, precision.weights)
-    found = {} if resume else estimator._pretrain(module, rows, seeds.subspace)
-
-    loss = get_loss(estimator.loss)
-    # Where the data are used as they are, noise and hashes still go by their spread.
-    unit = 1.0 if loss.scaled else float(spread(rows)[1].mean()) ** 0.5 or 1.0
-    training, judged = rows, None
-    if X_val is not None:
-        judged = _rows(estimator, X_val, None, None, kind, device, "X_val")
-        judged = judged.standardized(module.center, module.scale, precision.weights)
-        _check_near(judged)
-    elif estimator.early_stopping and not one_pass:
-        training, judged = split(rows, unit, seeds.split, estimator.validation_fraction)
-    elif not estimator._joint_epochs():
+    validation = (
+        None if X_val is None else _rows(estimator, X_val, None, None, kind, device, "X_val")
+    )
+    build = _resumed_module if resume else _new_module
+    module, precision = build(estimator, rows, kind, seeds)
+    training, judged, whole = rows, validation, None
+    if not resume:  # all values must be representable, whichever of them are held out
+        whole = _units_of(estimator, rows, kind, precision.weights)
+    if validation is None and not estimator._joint_epochs():
         judged = rows
+    elif validation is None and estimator.early_stopping and not one_pass:
+        whole = whole or _units_of(estimator, rows, kind, precision.weights)
+        training, judged = _split_raw(estimator, rows, whole, seeds.split)
+    found = {}
+    if whole is not None and not resume:
+        found = _start_module(estimator, module, rows, training, whole, kind, seeds.subspace)
+
+    units = module.center, module.scale, precision.weights
+    seen = training.standardized(*units)
+    if judged is not None:
+        judged = seen if judged is training else judged.standardized(*units)
+    if judged is not None and judged is not seen:
+        _check_near(judged, "X" if validation is None else "X_val")
     trained = train(
         _plan(
             estimator,
             module,
-            training,
+            seen,
             judged,
             resume=resume,
             one_pass=one_pass,
             products=precision.products,
             seeds=seeds,
-            noise_level=estimator._noise_level() * unit,
+            noise_level=estimator._noise_level() * _deviation(estimator, seen),
             callbacks=callbacks,
         )
     )
-    density = describe_codes(module, rows, estimator.density, seeds.subspace)
+    density = describe_codes(module, seen, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
-        found = (found or {}) | estimator._describe(module, rows)
+        found |= estimator._describe(module, seen)
     trained.description = found | {"density_": density}
     return module, trained
+
+
+def _start_module(
+    estimator: Any,
+    module: AutoencoderModule,
+    rows: Rows,
+    training: Rows,
+    whole: tuple[Tensor, Tensor],
+    kind: Kind,
+    seed: int,
+) -> dict[str, Any]:
+    """Set the units of a new module and its start, and return fitted attributes.
+
+    Only a start at PCA, with its centre and scale, is that of all rows: without evidence against
+    it the fit must be scikit-learn's PCA. Whatever else is fitted does not see held-out rows.
+    """
+    center, scale = whole
+    if training is not rows and not estimator._starts_well():
+        center, scale = _units_of(estimator, training, kind, center.dtype)
+    module.center.copy_(center)
+    module.scale.copy_(scale)
+    seen = training.standardized(center, scale, center.dtype)
+    known = rows.standardized(center, scale, center.dtype) if estimator._starts_well() else seen
+    loss = get_loss(estimator.loss)
+    if not loss.scaled:  # else the data are centred
+        module.network.start_at(module.decoder, loss.link(spread(seen)[0].to(center)))
+    estimator._start(module, known, seed)
+    return estimator._pretrain(module, seen, seed) or {}
+
+
+def _deviation(estimator: Any, rows: Rows) -> float:
+    """Return the overall standard deviation of rows in network units.
+
+    Noise and hashes are relative to it. Only a loss that uses the data as they are leaves it open.
+    """
+    if get_loss(estimator.loss).scaled:
+        return 1.0
+    return float(spread(rows)[1].mean()) ** 0.5 or 1.0
 
 
 def _plan(
@@ -256,39 +300,43 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
 def _new_module(
     estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
 ) -> tuple[AutoencoderModule, Precision]:
-    """Build the module, its weights drawn, with the centre and scale of the rows."""
+    """Build the module, its weights drawn."""
     with drawing_from(make_generator(seeds.weights)):
         module = estimator._build_module(rows.n_features)
     precision = _precision(estimator, module, rows, kind)
     module.to(rows.device, precision.weights)
-    center, variances = spread(rows)
-    variance = variances.mean()
-    if get_loss(estimator.loss).scaled:
-        module.center.copy_(center)
-        if variance > 0:
-            module.scale.copy_(variance.sqrt())
-    sizes = torch.stack([module.scale, module.center.abs().max()])
-    # Results have a type of their own, and errors of rows come in squared units.
-    squares = variances if get_loss(estimator.loss).scaled else variances + center.square()
-    held = bool(squares.max() <= torch.finfo(kind.dtype).max) and bool(sizes.isfinite().all())
-    if not held or module.scale == 0:
-        raise ValueError(
-            f"X has values so large or so small that {str(precision.weights)[6:]} cannot hold "
-            f"their mean and variance; rescale X, or try precision='float64' and X in float64."
-        )
-    loss = get_loss(estimator.loss)
-    if not loss.scaled:  # else the data are centred
-        module.network.start_at(module.decoder, loss.link(center.to(module.center)))
     return module, precision
 
 
-def _check_near(held_out: Rows) -> None:
+def _units_of(estimator: Any, rows: Rows, kind: Kind, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return what the rows are to be centred by and divided by, as ``dtype``."""
+    center, variances = spread(rows)
+    variance = variances.mean()
+    # Results have a type of their own, and errors of rows come in squared units.
+    squares = variances
+    if not get_loss(estimator.loss).scaled:
+        squares = variances + center.square()
+        center, variance = torch.zeros_like(center), torch.ones_like(variance)
+    scale = variance.sqrt() if variance > 0 else torch.ones_like(variance)
+    center, scale = center.to(dtype), scale.to(dtype)
+    sizes = torch.stack([scale, center.abs().max()])
+    held = bool(squares.max() <= torch.finfo(kind.dtype).max) and bool(sizes.isfinite().all())
+    if not held or scale == 0:
+        raise ValueError(
+            f"X has values so large or so small that {str(dtype)[6:]} cannot hold "
+            f"their mean and variance; rescale X, or try precision='float64' and X in float64."
+        )
+    return center, scale
+
+
+def _check_near(held_out: Rows, called: str) -> None:
     """Refuse rows to validate on whose squared distance from those to train on is not held."""
     center, variances = spread(held_out)
     if not (center.square() + variances).sum() <= torch.finfo(held_out.dtype).max:
+        others = "those of X" if called == "X_val" else "the others"
         raise ValueError(
-            "X_val has values so far beyond those of X that no loss of theirs can be told; look "
-            "for outliers, or rescale."
+            f"{called} has values so far beyond {others} that no loss of theirs can be told; look "
+            f"for outliers, or rescale."
         )
 
 
@@ -299,6 +347,20 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
     )
 
 
+def _split_raw(
+    estimator: Any, rows: Rows, whole: tuple[Tensor, Tensor], seed: int
+) -> tuple[Rows, Rows]:
+    """Hold out a fraction of the rows, which are not centred and scaled yet.
+
+    The choice alone depends on the mean and the variance of all of them (``whole``), so that
+    neither their order nor their units change it. Where training continues, the same data thus
+    give the same choice as in the first fit.
+    """
+    known = rows.standardized(*whole, whole[0].dtype)
+    mask = _held_out_mask(known, _deviation(estimator, known), seed, estimator.validation_fraction)
+    return (rows.where(~mask), rows.where(mask)) if mask.any() else (rows, rows)
+
+
 def split(
     rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
 ) -> tuple[Rows, Rows]:
@@ -307,6 +369,14 @@ def split(
     Of classes the same fraction of each is held out, unless that is less than a row. Rows too
     few to spare one are trained and validated on alike.
     """
+    mask = _held_out_mask(rows, unit, seed, fraction, classes)
+    return (rows.where(~mask), rows.where(mask)) if mask.any() else (rows, rows)
+
+
+def _held_out_mask(
+    rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
+) -> np.ndarray:
+    """Return which rows to hold out; none where they are too few to spare one."""
     keys = np.empty(len(rows), np.uint64)
     for chunk in rows.chunks():
         keys[chunk] = rows.keys(chunk, unit, seed)
@@ -317,9 +387,7 @@ def split(
         mask[place] = held_out(keys[place], None if weight is None else weight[place], fraction)
     if not mask.any():  # no classes, or too few rows of each
         mask = held_out(keys, weight, fraction)
-    if not mask.any():
-        return rows, rows
-    return rows.where(~mask), rows.where(mask)
+    return mask
 
 
 def _judge(

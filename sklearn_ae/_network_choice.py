@@ -59,6 +59,6 @@ class LinearStart(NetworkChoice):
     def _starts_well(self) -> bool:
         return bool(self._network_options()) and get_loss(self.loss).scaled  # type: ignore[attr-defined]
 
-    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
+    def _start(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
         if self._network_options():
             start_at_pca(module, X, get_loss(self.loss), seed)  # type: ignore[attr-defined]

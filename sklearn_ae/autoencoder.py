@@ -138,7 +138,8 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         Epoch of the last call whose weights were kept. Zero: those of its start, which under
         ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
-        Fraction of the held-out rows' variance explained after each epoch.
+        Fraction of variance explained on the held-out rows after each epoch, in units of the
+        variance of the training rows.
     history_ : list of dict
         One entry an epoch with all losses by name.
     module_ : torch.nn.Module

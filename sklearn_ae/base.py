@@ -1,8 +1,8 @@
 """What all autoencoders share: parameters, the order of fit, inference and scoring.
 
 A variant declares its own hyperparameters and overrides hooks: ``_loss`` most of all, and
-``_build_module``, ``_pretrain`` or ``_describe`` where it must. Think twice before adding
-anything else to this class.
+``_build_module``, ``_start``, ``_pretrain`` or ``_describe`` where it must. Think twice before
+adding anything else to this class.
 """
 
 from __future__ import annotations
@@ -73,8 +73,11 @@ class BaseAutoencoder(
         """Return named loss terms, each of shape ``(batch_size,)`` or scalar."""
         return {"reconstruction": self._compare(module, module(X), X if y is None else y)}
 
+    def _start(self, module: Any, X: Rows, seed: int) -> None:
+        """Set the weights to a solution for `X`, which is all samples if `_starts_well`."""
+
     def _pretrain(self, module: Any, X: Rows, seed: int) -> dict[str, Any] | None:
-        """Prepare the weights before the joint training; return fitted attributes, if any."""
+        """Prepare the module on the training samples; return fitted attributes, if any."""
 
     def _joint_epochs(self) -> int:
         """Say how many epochs to train the whole network for, at most."""

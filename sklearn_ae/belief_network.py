@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._backend.batches import by_chunks
+from sklearn_ae._backend.random import (
+    drawing_from,
+    latin_grid,
+    make_generator,
+    row_keys,
+    shifted,
+    uniform_from_keys,
+)
+from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._greedy import Stack
+from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import get_loss
-from sklearn_ae.networks._stack import BoltzmannPair, LayerPair
-from sklearn_ae.networks.dense import DenseParameters, DenseStack
+from sklearn_ae.networks._belief import BeliefNetwork
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._partition import CELLS
+from sklearn_ae.networks.dense import DenseParameters
 
 CHAIN = 500
-"""Gibbs steps of the topmost machine before it gives a code."""
+"""Gibbs steps of the topmost RBM before the layers below are drawn."""
+
+DRAWS = 100
+"""Draws of the hidden units for the bound of one sample's log-likelihood."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DeepBeliefNetwork(Stack):
-    """Stack of restricted Boltzmann machines, unrolled into a deep autoencoder.
+    r"""Stack of restricted Boltzmann machines, unrolled into a deep autoencoder.
 
     Each layer is trained as a :class:`RestrictedBoltzmannMachine` on the hidden units of the one
     below, by contrastive divergence. Unrolled, the weights that went up and, transposed, those
@@ -105,9 +123,9 @@ class DeepBeliefNetwork(Stack):
         Number of Gibbs steps of contrastive divergence.
     fine_tune : bool, default=True
         Whether to train the unrolled network in the end, for `max_iter` epochs. If False,
-        `early_stopping`, `max_iter` and what goes with them are not used, and `sample` draws from
-        the belief network itself: the topmost machine runs a Markov chain, from which the layers
-        below follow.
+        `early_stopping`, `max_iter` and what goes with them are not used, all samples are trained
+        on, and the network is a density: `sample` draws from it, and `score_samples` is a lower
+        bound of the log-likelihood.
 
     Attributes
     ----------
@@ -133,7 +151,8 @@ class DeepBeliefNetwork(Stack):
         Epoch of the last call whose weights were kept. Zero: those of its start, which under
         ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
-        Fraction of the held-out rows' variance explained after each epoch.
+        Fraction of variance explained on the held-out rows after each epoch, in units of the
+        variance of the training rows.
     history_ : list of dict
         One entry an epoch with all losses by name.
     module_ : torch.nn.Module
@@ -189,17 +208,154 @@ class DeepBeliefNetwork(Stack):
         "fine_tune": ["boolean"],
     }
 
-    @torch.no_grad()
-    def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
-        codes = super()._draw_codes(n_samples, random_state)
-        if self.history_:  # what was unrolled and trained is a machine no more
-            return codes
-        stack = self.module_.encoder
-        assert isinstance(stack, DenseStack)
-        pair = LayerPair(self.module_, len(stack.layers) - 1, get_loss(self._fitted_loss))
-        machine = BoltzmannPair(pair).layer
-        h = torch.from_numpy(codes).to(pair.up.weight)
-        with drawing_from(make_generator(random_state.randint(2**31 - 1), h.device)):
-            v = machine.gibbs(machine.visible_mean(h), CHAIN)
-            h = machine.hidden_mean(v)
-        return h.cpu().double().numpy()
+    def _belief(self, module: AutoencoderModule) -> BeliefNetwork | None:
+        """Return the generative model; None if back-propagation has trained the network on."""
+        if self.history_:
+            return None
+        if self._fitted_loss == "poisson":
+            raise ValueError(
+                "loss='poisson' is no density of Boltzmann units: with fine_tune=False take "
+                "another loss, 'binary_crossentropy' for bits."
+            )
+        return BeliefNetwork(module, get_loss(self._fitted_loss))
+
+    @heavy
+    def sample(self, n_samples=1, random_state=None, noise=True):
+        """Draw new samples.
+
+        With ``fine_tune=False`` the topmost RBM runs a Markov chain of 500 Gibbs steps from a code
+        that is drawn as `density` has it, and the layers below are drawn one after another.
+        Fine-tuned, the network is an autoencoder: codes are drawn and decoded.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+        random_state : int, RandomState instance or None, default=None
+            Controls the randomness of the draws.
+        noise : bool, default=True
+            Whether the visible units are drawn as well: bits under
+            ``loss="binary_crossentropy"``, else Gaussian numbers whose standard deviation is
+            that by which the network divides the data. If False they are their means given the
+            layer above, smoother than the data. Without effect after fine-tuning, which leaves
+            no distribution around what a code is decoded to.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Samples in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If the network was fitted with ``loss="poisson"`` and ``fine_tune=False``.
+        """
+        check_is_fitted(self)
+        kind = kind_of(self._kind)
+        module = self._module_as(kind.dtype)
+        network = self._belief(module)
+        if network is None:
+            return super().sample(n_samples, random_state)
+        check_count(n_samples, "n_samples")
+        random_state = check_random_state(random_state)
+        codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
+        with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
+            parts = codes.split(module.network.rows_at_once)
+            x = torch.cat([network.sample(part, CHAIN, noise) for part in parts])
+        return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
+
+    def log_partition(self, n_temperatures=1000, n_runs=100):
+        """Logarithm of the partition function of the topmost RBM.
+
+        Exact where one of its layers has up to 20 binary units: all their states are listed; and
+        where both its layers are linear. Otherwise annealed importance sampling estimates it,
+        always with the same draws; the estimate errs on the low side, and the bound of the
+        likelihood then on the high side. A warning says when it rests on few of the runs. The last
+        result is remembered until the weights change.
+
+        Parameters
+        ----------
+        n_temperatures : int, default=1000
+            Number of RBMs that each run passes through. More come closer.
+        n_runs : int, default=100
+            Number of runs.
+
+        Returns
+        -------
+        log_partition : float
+            In the network's units.
+
+        Raises
+        ------
+        ValueError
+            If the network was fine-tuned, or is no density.
+        """
+        check_is_fitted(self)
+        check_count(n_temperatures, "n_temperatures")
+        check_count(n_runs, "n_runs")
+        network = self._belief(self.module_)
+        if network is None:
+            raise ValueError(
+                "After fine-tuning there are no RBMs and no partition function; set "
+                "fine_tune=False."
+            )
+        return network.log_partition(n_temperatures, n_runs)
+
+    def score_samples(self, X, n_draws=DRAWS):
+        r"""Score each sample: the higher, the more like the training samples.
+
+        With ``fine_tune=False`` the score is a lower bound of the log-likelihood, in nats:
+
+        .. math:: \mathbb E_q \Big[ \sum_{l < L - 1} \log p(h_l | h_{l+1})
+                  - \log q(h_{l+1} | h_l) - F(h_{L-1}) \Big] - \log Z ,
+
+        with :math:`h_0` the sample, :math:`q` the recognition pass that draws each layer given
+        the one below, and :math:`F` and :math:`Z` the free energy and the partition function
+        (`log_partition`) of the topmost RBM. Without hidden layers it is the log-likelihood
+        itself. After fine-tuning the score is minus the mean squared error of the reconstruction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Samples.
+        n_draws : int, default=100
+            Number of draws of the hidden units that the expectation is estimated from, always
+            the same for the same sample. The estimate is unbiased for any number.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Bound of the density per unit of `X`, or of the probability under
+            ``loss="binary_crossentropy"``; after fine-tuning in squared units of `X`.
+
+        Raises
+        ------
+        ValueError
+            If the network is no density: of Poisson units, or of linear ones on both sides whose
+            weights are too large.
+        """
+        check_count(n_draws, "n_draws")
+        rows, kind, module = self._to_infer(X, "score_samples")
+        if self._belief(module) is None:
+            return super().score_samples(X)
+        # Bits are drawn by thresholds, which rounding errors of float32 would cross.
+        module = module if module.center.dtype == rows.precise else self._module_as(rows.precise)
+        network = self._belief(module)
+        assert network is not None
+        grid = latin_grid(n_draws, network.n_inner).to(module.center)
+
+        def bound(x: Tensor) -> Tensor:
+            keys = row_keys(x.cpu().numpy(), seed=0)
+            shift = uniform_from_keys(keys, grid.shape[1]).to(grid)
+            return network.bound(x.to(grid), shifted(grid, shift))
+
+        widest = max(rows.n_features, *(max(layer.weight.shape) for layer in network.layers))
+        bounds = by_chunks(rows, bound, max(1, CELLS // (n_draws * widest)))
+        return kind.wrap((bounds - self._log_volume(module)).to(kind.dtype))
+
+    def _log_volume(self, module: AutoencoderModule) -> float:
+        """Return what takes the bound in network units to the log-density per unit of `X`."""
+        volume = 0.0
+        if get_loss(self._fitted_loss).scaled:
+            volume = len(module.center) * math.log(float(module.scale))
+        return self.log_partition() + volume

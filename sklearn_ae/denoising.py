@@ -149,7 +149,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         Epoch of the last call whose weights were kept. Zero: those of its start, which under
         ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
-        Fraction of the held-out rows' variance explained after each epoch.
+        Fraction of variance explained on the held-out rows after each epoch, in units of the
+        variance of the training rows.
     history_ : list of dict
         One entry an epoch with all losses by name.
     module_ : torch.nn.Module
@@ -214,8 +215,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         )
 
     @torch.no_grad()
-    def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:  # type: ignore[override]
-        """Note the range of the features and the noise level, before the start at PCA."""
+    def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:
+        """Note the range of the features and the noise level."""
         module.least.fill_(torch.inf)
         module.most.fill_(-torch.inf)
         for x in map(X.take, X.chunks()):
@@ -225,7 +226,6 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         if level is None and self.noise == "gaussian":
             level = 0.3 * float(spread(X)[1].mean()) ** 0.5 * float(module.scale) or 0.3
         module.level.fill_(0.25 if level is None else level)
-        super()._pretrain(module, X, seed)
 
     def _loss(
         self,

@@ -19,9 +19,11 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.random import (
     drawing_from,
+    latin_grid,
     make_generator,
     normal_quantile,
     row_keys,
+    shifted,
     uniform_from_keys,
 )
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
@@ -183,7 +185,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Epoch of the last call whose weights were kept. Zero: those of its start, which under
         ``init="pca"`` are PCA's.
     validation_scores_ : list of float or None
-        Fraction of the held-out rows' variance explained after each epoch.
+        Fraction of variance explained on the held-out rows after each epoch, in units of the
+        variance of the training rows.
     history_ : list of dict
         One entry an epoch with all losses by name.
     module_ : torch.nn.Module
@@ -476,8 +479,9 @@ def bound_of_samples(
             return module.tight_bound(x, quantile(uniform(x, (n_draws, k), seed)).to(x.dtype))
         # Each component's draws fill 64 strata, shifted for each sample: every draw is uniform,
         # so the mean has no bias, and what depends on one component varies little.
-        shifted = strata(k).to(x.device)[:, None] + uniform(x, (1, k), seed)
-        return module.bound(x, quantile(shifted - shifted.floor()).to(x.dtype))
+        grid = latin_grid(ELBO_DRAWS, k).float().to(x.device)
+        points = shifted(grid, uniform(x, (1, k), seed)[0]).permute(1, 0, 2)
+        return module.bound(x, quantile(points).to(x.dtype))
 
     if not module.binarize:
         return bound(x, 0)
@@ -486,14 +490,3 @@ def bound_of_samples(
         bits = uniform(x, (1, x.shape[1]), BIT_DRAWS + seed)[0] < x
         bounds.append(bound(bits.to(x.dtype).where(~x.isnan(), x), seed))
     return torch.stack(bounds).mean(0)
-
-
-def strata(n_components: int) -> Tensor:
-    """Return a Latin hypercube of ``ELBO_DRAWS`` points, always the same.
-
-    Returns
-    -------
-    Tensor of shape (ELBO_DRAWS, n_components), float32
-    """
-    places = torch.rand(ELBO_DRAWS, n_components, generator=make_generator(0)).argsort(0)
-    return places.float() / ELBO_DRAWS

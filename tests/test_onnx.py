@@ -27,6 +27,7 @@ from sklearn_ae import (
     Autoencoder,
     AutoencoderOutlierDetector,
     ConvolutionalAutoencoder,
+    DeepBeliefNetwork,
     DenoisingAutoencoder,
     LSTMAutoencoder,
     RecursiveAutoencoder,
@@ -131,6 +132,18 @@ def test_every_method_of_every_autoencoder(estimator, method, capfd):
     assert pickle.dumps(estimator) == before
     assert _global_state() == state
     assert_exports(estimator, cancer, [method])
+
+
+@every(
+    [
+        DeepBeliefNetwork(3, hidden_layer_sizes=(), code_activation="logistic"),
+        DeepBeliefNetwork(3, hidden_layer_sizes=(12, 8)),
+        DeepBeliefNetwork(3, hidden_layer_sizes=(12,), loss="binary_crossentropy"),
+    ]
+)
+def test_bounds_of_belief_networks(estimator):
+    estimator = clone(estimator).set_params(fine_tune=False, pretraining_max_iter=3)
+    assert_exports(fitted(estimator, digits), digits, ["score_samples"])
 
 
 def _global_state():

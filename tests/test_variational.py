@@ -1,5 +1,7 @@
 """What makes a variational autoencoder one: its bound on the likelihood."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -87,10 +89,14 @@ def test_linear_model_approaches_probabilistic_pca(gaussian_rows, linear):
 
 def test_bounds_rise_with_the_number_of_draws(gaussian_rows, linear):
     _, test = gaussian_rows
-    bounds = [linear.score_samples(test, k).mean() for k in (1, 5, 50, 500)]
-    assert bounds == sorted(bounds)
+    bounds = [linear.score_samples(test, k) for k in (1, 5, 50, 500)]
+    for looser, tighter in pairwise(bounds):
+        gain = tighter - looser
+        assert gain.mean() > -3 * gain.std() / np.sqrt(len(test))
+    assert bounds[-1].mean() > bounds[0].mean()
     # One draw is the evidence lower bound, up to the noise of drawing once.
-    assert bounds[0] == pytest.approx(linear.score_samples(test).mean(), abs=0.3)
+    noise = bounds[0] - linear.score_samples(test)
+    assert abs(noise.mean()) < 3.5 * noise.std() / np.sqrt(len(test))
 
 
 def nodes_of(mean, std):

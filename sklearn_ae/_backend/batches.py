@@ -129,6 +129,14 @@ class Rows:
         small = len(mask) <= np.iinfo(np.int32).max  # half the memory of the usual int64
         return self.subset(np.flatnonzero(mask).astype(np.int32 if small else np.int64))
 
+    def sample(self, n_rows: int, seed: int) -> Rows:
+        """Return ``n_rows`` of the rows, drawn without replacement, in their order; or all."""
+        if len(self) <= n_rows:
+            return self
+        # No multiple of a step: rows in turn from two sources would come from one only.
+        drawn = np.random.default_rng(seed).choice(len(self), n_rows, replace=False, shuffle=False)
+        return self.subset(np.sort(drawn))
+
     def hold(self) -> Rows:
         """Prepare all rows now if they are small enough; return ``self``."""
         size = len(self) * self.n_features * self.dtype.itemsize

@@ -163,7 +163,7 @@ def _mix(keys: np.ndarray) -> np.ndarray:
 
 
 def uniform_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
-    """Draw numbers of the open unit interval for each key, always the same for one key.
+    """Draw uniform numbers for each key, always the same for one key.
 
     What a sample is given then depends neither on its place nor on the samples beside it.
 
@@ -175,16 +175,47 @@ def uniform_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
     Returns
     -------
     Tensor of shape (n_keys, n_draws), float32
+        Multiples of 2^-24, shifted by half of that off the ends of the unit interval.
     """
     steps = np.arange(1, n_draws + 1, dtype=np.uint64) * np.uint64(STRIDE)
     bits = _mix(keys[:, None] + steps) >> np.uint64(40)
-    # 24 bits, shifted off the ends of the unit interval.
     return torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))
 
 
 def normal_quantile(probability: Tensor) -> Tensor:
     """Turn uniform numbers, in float32, into standard Gaussian ones."""
     return torch.special.ndtri(probability.clamp(2**-25, 1 - 2**-24))
+
+
+def latin_grid(n_draws: int, n_dimensions: int) -> Tensor:
+    """Return a Latin hypercube: each column has the multiples of ``1 / n_draws`` in some order.
+
+    Shifted by a uniform number for each column, modulo one, a row of it is a point uniform in the
+    unit cube, and the points of all rows are even in each column. It is always the same.
+
+    Returns
+    -------
+    Tensor of shape (n_draws, n_dimensions), float64
+    """
+    draws = torch.rand(n_draws, n_dimensions, generator=make_generator(0), dtype=torch.float64)
+    return draws.argsort(0).to(draws) / n_draws
+
+
+def shifted(grid: Tensor, shift: Tensor) -> Tensor:
+    """Move the points of a grid in the unit cube by a vector for each sample, around its edges.
+
+    Parameters
+    ----------
+    grid : Tensor of shape (n_draws, n_dimensions)
+    shift : Tensor of shape (n_samples, n_dimensions)
+        Between zero and one, as the grid.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_draws, n_dimensions)
+    """
+    points = grid + shift[:, None]
+    return points - (points >= 1).to(points.dtype)
 
 
 def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np.ndarray:

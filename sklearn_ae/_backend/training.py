@@ -133,6 +133,7 @@ def train(training: Training) -> Trained:
 
     flat = FlatParameters(training.module)
     device = flat.values.device
+    rows = training.rows.hold()
     shuffle = make_generator(training.seeds.shuffle)
     noise = make_generator(training.seeds.noise, device)
     best = BestWeights(
@@ -153,7 +154,7 @@ def train(training: Training) -> Trained:
         alpha=training.alpha,
         max_iter=training.max_iter,
         has_course=training.has_course,
-        score=training.score or _explained(training.held_out),
+        score=training.score or _explained(training),
         seed=training.seeds.split,
         momentum=training.momentum,
     )
@@ -169,7 +170,6 @@ def train(training: Training) -> Trained:
         at_once = min(held_out.chunk_size, training.rows_at_once)
         judged = Batches(held_out.hold(), at_once)
     try:
-        rows = training.rows.hold()
         net.train(Batches(rows, size, shuffle, training.noise_level, noise), judged)
     finally:
         for listener in listeners:
@@ -207,11 +207,15 @@ def _monitored(training: Training) -> str:
     return "valid_score" if training.monitor_score else "valid_loss"
 
 
-def _explained(held_out: Rows | None) -> Callable[[float], float]:
-    """Turn mean squared errors of rows into the fraction of variance explained."""
-    if held_out is None:
+def _explained(training: Training) -> Callable[[float], float]:
+    """Turn mean squared errors of held-out rows into the fraction of variance explained.
+
+    The variance is that of the training rows: that of a few held-out ones around their own mean is
+    too small, and the fraction would be too low.
+    """
+    if training.held_out is None:
         return float
-    rows = held_out.targets or held_out
+    rows = training.rows.targets or training.rows
     variance = float(spread(rows)[1].mean())
     return lambda error: share_explained(error / rows.n_features, variance)
 

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sklearn_ae._backend.random import latin_grid, shifted
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
 from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_rows
 from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
 from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae.belief_network import DRAWS, DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._boltzmann import BoltzmannModule
@@ -132,3 +134,16 @@ def _(estimator: VariationalAutoencoder, module: VariationalModule, x: Any) -> A
 @score_rows.register
 def _(estimator: RestrictedBoltzmannMachine, module: BoltzmannModule, x: Any) -> Any:
     return -module.free_energy(x) - estimator.log_partition()
+
+
+@score_rows.register
+def _(estimator: DeepBeliefNetwork, module: AutoencoderModule, x: Any) -> Any:
+    # In double precision, as in Python: rounding errors of float32 would change drawn bits.
+    precise = exportable(estimator).double()
+    network = estimator._belief(precise)
+    if network is None:
+        return score_rows.dispatch(BaseAutoencoder)(estimator, module, x)
+    grid = latin_grid(DRAWS, network.n_inner)
+    shift = uniform_of_rows(x, (1, grid.shape[1]), seed=0)[0].double()
+    bounds = network.bound(x.double(), shifted(grid, shift))
+    return (bounds - estimator._log_volume(precise)).float()

@@ -14,7 +14,7 @@ from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._boltzmann_layer import START, BoltzmannLayer
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
-from sklearn_ae.networks._partition import ENUMERATED, annealed_log_partition, exact_log_partition
+from sklearn_ae.networks._partition import log_partition
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -82,7 +82,6 @@ class BoltzmannModule(AutoencoderModule):
         self.register_buffer("sigma", torch.ones_like(self.center))
         self.register_buffer("base", torch.zeros_like(self.center))
         self.register_buffer("chains", torch.empty(n_chains, n_components).bernoulli_(0.5))
-        self._log_partition: tuple[object, float] | None = None
 
     @property
     def layer(self) -> BoltzmannLayer:
@@ -117,27 +116,8 @@ class BoltzmannModule(AutoencoderModule):
         return self.layer.gibbs(x / self.sigma, n_steps) * self.sigma
 
     def log_partition(self, n_temperatures: int, n_runs: int) -> float:
-        """Logarithm of ``sum_x e^{-F(x)}``, or of the integral in the units of the data.
-
-        The last result is remembered for as long as the parameters stay what they are. Two
-        threads may both compute it, and then agree.
-        """
-        layer = self.layer
-        exact = min(self._enumerable()) <= ENUMERATED
-        state = tuple(parameter._version for parameter in layer.parameters())
-        key = (state, None if exact else (n_temperatures, n_runs))
-        known = self._log_partition
-        if known is None or known[0] != key:
-            if exact:
-                value = exact_log_partition(layer)
-            else:
-                value = annealed_log_partition(layer, self.base, n_temperatures, n_runs)
-            known = self._log_partition = (key, value)
-        if layer.visible == "bernoulli":
-            return known[1]
-        return known[1] + float((self.sigma.double() * self.scale.double()).log().sum())
-
-    def _enumerable(self) -> tuple[int, ...]:
-        """Return the numbers of units on each side whose states can be listed."""
-        n_hidden, n_visible = self.layer.weight.shape
-        return (n_hidden, n_visible) if self.layer.visible == "bernoulli" else (n_hidden,)
+        """Logarithm of ``sum_x e^{-F(x)}``, or of the integral in the units of the data."""
+        value = log_partition(self, self.layer, self.base, n_temperatures, n_runs)
+        if self.layer.visible == "bernoulli":
+            return value
+        return value + float((self.sigma.double() * self.scale.double()).log().sum())

@@ -56,6 +56,17 @@ class BoltzmannLayer(nn.Module):
         self.visible = visible
         self.hidden = hidden
 
+    def turned(self) -> BoltzmannLayer:
+        """Return the same machine with its sides exchanged, on the same memory."""
+        weight, hidden_bias, visible_bias = (p.detach() for p in self.parameters())
+        return BoltzmannLayer(
+            nn.Parameter(weight.t()),
+            nn.Parameter(visible_bias),
+            nn.Parameter(hidden_bias),
+            visible=self.hidden,
+            hidden=self.visible,
+        )
+
     def hidden_input(self, v: Tensor) -> Tensor:
         """Return ``c + W v`` of each row, ``(n_rows, n_hidden)``."""
         return functional.linear(v, self.weight, self.hidden_bias)

@@ -1,6 +1,7 @@
 """What a restricted Boltzmann machine's likelihood needs: sums over states, exact or estimated.
 
-The notation is that of ``_boltzmann_layer.py``. Hidden units are bits throughout.
+The notation is that of ``_boltzmann_layer.py``. Hidden units are bits, unless both sides are
+Gaussian.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer
@@ -31,15 +32,52 @@ MOST_POINTS = 256
 """Number of points of such a grid, at most."""
 
 
+def log_partition(
+    owner: nn.Module, layer: BoltzmannLayer, base: Tensor, n_temperatures: int, n_runs: int
+) -> float:
+    """Logarithm of a layer's partition function, exact where that can be had, else estimated.
+
+    The last result is remembered by ``owner`` for as long as its parameters stay what they are.
+    Two threads may both compute it, and then agree.
+
+    Parameters
+    ----------
+    owner : nn.Module
+        Module that the layer is a part of.
+    layer : BoltzmannLayer
+    base, n_temperatures, n_runs
+        Of :func:`annealed_log_partition`.
+    """
+    exact = "gaussian" == layer.visible == layer.hidden or min(_enumerable(layer)) <= ENUMERATED
+    state = tuple(parameter._version for parameter in owner.parameters())
+    key = (state, None if exact else (n_temperatures, n_runs))
+    known: tuple[object, float] | None = vars(owner).get("_log_partition")
+    if known is None or known[0] != key:
+        if exact:
+            value = exact_log_partition(layer)
+        else:
+            value = annealed_log_partition(layer, base, n_temperatures, n_runs)
+        known = vars(owner)["_log_partition"] = (key, value)
+    return known[1]
+
+
+def _enumerable(layer: BoltzmannLayer) -> tuple[int, ...]:
+    """Return the numbers of units on each side whose states can be listed."""
+    n_hidden, n_visible = layer.weight.shape
+    return (n_hidden, n_visible) if layer.visible == "bernoulli" else (n_hidden,)
+
+
 @torch.no_grad()
 def exact_log_partition(layer: BoltzmannLayer) -> float:
     """Sum over all states of one side, the other side being summed in closed form.
 
     ``log Z = log sum_h e^{c^T h} prod_i (1 + e^{b_i + (W^T h)_i})``, or with the sides exchanged;
     over Gaussian visible units ``log sum_h e^{a^T h + h^T G h / 2} + n_visible log(2 pi) / 2``
-    with ``a = c + W b`` and ``G = W W^T``.
+    with ``a = c + W b`` and ``G = W W^T``. Where all units are Gaussian it is an integral.
     """
     weight, c, b = _doubles(layer)
+    if layer.hidden == "gaussian":
+        return _gaussian_log_partition(weight, c, b)
     if layer.visible == "gaussian":
         product = weight @ weight.t()
         tilt = c + weight @ b
@@ -52,6 +90,32 @@ def exact_log_partition(layer: BoltzmannLayer) -> float:
     return float(
         _sum_states(len(c), len(b), weight, lambda h: h @ c + softplus(b + h @ weight).sum(1))
     )
+
+
+def _gaussian_log_partition(weight: Tensor, c: Tensor, b: Tensor) -> float:
+    """Logarithm of the integral of ``e^{-E}`` over Gaussian units on both sides.
+
+    With ``P = I - W^T W`` and ``g = b + W^T c``:
+    ``[g^T P^{-1} g - |b|^2 - log det P + (n_hidden + n_visible) log(2 pi)] / 2``.
+
+    Raises
+    ------
+    ValueError
+        If ``P`` is not positive definite: the integral is infinite.
+    """
+    precision = torch.eye(len(b), dtype=b.dtype, device=b.device) - weight.t() @ weight
+    factor, failed = torch.linalg.cholesky_ex(precision)
+    if failed:
+        raise ValueError(
+            "The RBM of linear units is no density: a singular value of its weights has reached "
+            "1. Train it for fewer epochs (pretraining_max_iter), or set "
+            "code_activation='logistic'."
+        )
+    tilt = (b + weight.t() @ c)[:, None]
+    square = torch.linalg.solve_triangular(factor, tilt, upper=False).square().sum()
+    n_units = len(b) + len(c)
+    rest = 2 * factor.diagonal().log().sum() - n_units * math.log(2 * math.pi)
+    return 0.5 * float(square - b.square().sum() - rest)
 
 
 def _doubles(layer: BoltzmannLayer) -> tuple[Tensor, Tensor, Tensor]:

@@ -81,7 +81,7 @@ class LayerPair(TrainableModule):
         self.activation = encoder.output_activation if self.is_top else encoder.activation
         self.below = encoder.activation if depth else ACTIVATIONS["identity"]
         self.loss = loss
-        if depth and encoder.activation is ACTIVATIONS["logistic"]:
+        if depth and encoder.activation == ACTIVATIONS["logistic"]:
             self.loss, self.below = get_loss("binary_crossentropy"), ACTIVATIONS["identity"]
         elif depth:
             self.loss = get_loss("squared_error")
@@ -130,7 +130,7 @@ class BoltzmannPair(TrainableModule):
     def __init__(self, pair: LayerPair) -> None:
         super().__init__()
         self.link = pair.loss.link
-        self.is_binary = pair.activation is ACTIVATIONS["logistic"]
+        self.is_binary = pair.activation == ACTIVATIONS["logistic"]
         self.layer = BoltzmannLayer(
             cast("nn.Parameter", pair.up.weight),
             cast("nn.Parameter", pair.up.bias),
