@@ -317,7 +317,7 @@ def test_density_is_that_of_the_aggregate_posterior(gaussian_rows, density):
     vae = VariationalAutoencoder(
         2,
         hidden_layer_sizes=(),
-        variance=2.0,
+        variance=4.0,
         density=density,
         learning_rate_init=0.02,
         max_iter=60,
@@ -326,8 +326,9 @@ def test_density_is_that_of_the_aggregate_posterior(gaussian_rows, density):
     mean, std = vae.posterior(train)
     expected = np.cov(mean.T) + np.diag((std**2).mean(0))
     drawn = vae._draw_codes(20_000, np.random.RandomState(0))
-    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.06)
-    assert np.abs(np.cov(mean.T) - expected).max() > 0.12  # that of the means alone
+    # The Gaussian is that of 2,000 codes: four standard errors of a variance of one.
+    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.13)
+    assert np.abs(np.cov(mean.T) - expected).max() > 0.2  # that of the means alone
 
 
 def test_draws_are_of_the_density_of_the_fit(gaussian_rows):
