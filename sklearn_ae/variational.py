@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.random import make_generator, normal_from_keys, row_keys
+from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
@@ -313,6 +314,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         """
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
+        limit_if_forked()
         random_state = check_random_state(random_state)
         kind = kind_of(self._kind)
         rows = self._decoded(self._draw_codes(n_samples, random_state), kind)

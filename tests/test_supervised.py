@@ -81,8 +81,9 @@ def few(digits):
     return X, np.where(np.arange(len(y)) % 5 == 0, y, -1)
 
 
-def fitted(X, y, **params):
-    return StackedAutoencoderClassifier(**SMALL | {"unlabeled": -1} | params).fit(X, y)
+def fitted(X, y, sample_weight=None, **params):
+    classifier = StackedAutoencoderClassifier(**SMALL | {"unlabeled": -1} | params)
+    return classifier.fit(X, y, sample_weight)
 
 
 # scikit-learn's contract
@@ -278,8 +279,8 @@ def test_a_head_that_takes_no_weights_is_not_given_any(few):
     X, y = few
     weight = np.ones(len(y))
     with pytest.raises(ValueError, match="head=KNeighborsClassifier.* does not take weights"):
-        StackedAutoencoderClassifier(**SMALL, unlabeled=-1, head=KNeighborsClassifier()).fit(X, y, weight)
-    StackedAutoencoderClassifier(**SMALL, unlabeled=-1, head=SVC()).fit(X, y, weight)
+        fitted(X, y, head=KNeighborsClassifier(), sample_weight=weight)
+    assert fitted(X, y, head=SVC(), sample_weight=weight).head_.support_.size
 
 
 def test_units_that_hardly_vary_are_not_made_loud():
