@@ -231,7 +231,7 @@ class _LabeledScorer:
             labels, labelled = check_labels(y, len(y), self.unlabeled)
         else:  # several targets: all are there, or none
             labels = np.asarray(y)
-            labelled = is_labelled(labels, self.unlabeled).all(axis=1)
+            labelled = np.all(is_labelled(labels, self.unlabeled), axis=1)
             labels = labels[labelled]
         if not labelled.any():
             raise ValueError(
