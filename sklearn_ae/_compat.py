@@ -13,7 +13,13 @@ from sklearn.utils._array_api import (
 from sklearn.utils._array_api import (
     get_namespace_and_device,
 )
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    MissingValues,
+    Options,
+    StrOptions,
+)
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:  # experimental in scikit-learn 1.9
@@ -58,6 +64,7 @@ __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "MissingValues",
     "Options",
     "StrOptions",
     "check_same_namespace",

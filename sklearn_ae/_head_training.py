@@ -32,7 +32,7 @@ class Labels(NamedTuple):
     Attributes
     ----------
     values : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        As they were given.
+        Labels; of samples without one any value.
     targets : ndarray of shape (n_samples, n_targets), float64
         What the head's loss is told, whatever it is of rows without a label.
     known : ndarray of shape (n_samples,), dtype bool

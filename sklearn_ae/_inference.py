@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import share_explained, spread
-from sklearn_ae._backend.resources import heavy
+from sklearn_ae._backend.resources import heavy, limit_if_forked
 from sklearn_ae._compat import check_same_namespace
 from sklearn_ae._density import draw_from_density, draw_from_gaussian
 from sklearn_ae._inputs import Kind, check_codes, check_count, check_rows, check_weight, kind_of
@@ -46,24 +46,24 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         rows, kind, module = self._to_infer(X, "transform")
         return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, X):
         """Decode codes.
 
         Parameters
         ----------
-        Z : {array-like, Tensor} of shape (n_samples, n_components)
+        X : {array-like, Tensor} of shape (n_samples, n_components)
             Codes.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data, in the floating-point type of `Z`.
-            Images and sequences come back in their own shape.
+        X_original : ndarray of shape (n_samples, n_features)
+            Samples in the units of the training data, in the floating-point type of `X`.
+            Images and sequences have their own shape.
         """
         check_is_fitted(self)
-        check_same_namespace(Z, self, attribute="_kind", method="inverse_transform")
-        Z, kind = check_codes(self, Z)
-        return kind.wrap(self._decoded(Z, kind))
+        check_same_namespace(X, self, attribute="_kind", method="inverse_transform")
+        codes, kind = check_codes(self, X)
+        return kind.wrap(self._decoded(codes, kind))
 
     def reconstruct(self, X):
         """Encode and decode rows.
@@ -151,6 +151,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         """
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
+        limit_if_forked()
         codes = self._draw_codes(n_samples, check_random_state(random_state))
         kind = kind_of(self._kind)
         return kind.wrap(self._decoded(codes, kind))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.checkpoint import checkpoints_among
 from sklearn_ae._backend.device import present_device
+from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._compat import (
     check_sample_weight,
     get_namespace_and_device,
@@ -91,6 +92,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     kind : Kind
         Of the results.
     """
+    limit_if_forked()
     X = to_plain(X)
     network = _network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
@@ -220,21 +222,22 @@ def kind_of(X: Any) -> Kind:
     return Kind(namespace, device, double)
 
 
-def check_codes(estimator: Any, Z: Any) -> tuple[Any, Kind]:
+def check_codes(estimator: Any, X: Any) -> tuple[Any, Kind]:
     """Validate codes of shape (n_samples, n_components_)."""
-    Z = to_plain(Z)
-    distant = isinstance(Z, Tensor) and not get_config()["array_api_dispatch"]
+    limit_if_forked()
+    X = to_plain(X)
+    distant = isinstance(X, Tensor) and not get_config()["array_api_dispatch"]
     if distant:
-        _check_finite_tensor(Z, "Z")
+        _check_finite_tensor(X, "X")
     else:
-        Z = check_array(Z, dtype="numeric", input_name="Z")
-    if Z.shape[1] != estimator.n_components_:
+        X = check_array(X, dtype="numeric", input_name="X")
+    if X.shape[1] != estimator.n_components_:
         raise ValueError(
-            f"Z has {Z.shape[1]} columns, but {type(estimator).__name__} has "
+            f"X has {X.shape[1]} columns, but {type(estimator).__name__} has "
             f"n_components_={estimator.n_components_}."
         )
-    kind = Kind(np, "cpu", Z.dtype != torch.float32) if distant else kind_of(Z)
-    return (Z if isinstance(Z, (np.ndarray, Tensor)) else _as_known(Z)), kind
+    kind = Kind(np, "cpu", X.dtype != torch.float32) if distant else kind_of(X)
+    return (X if isinstance(X, (np.ndarray, Tensor)) else _as_known(X)), kind
 
 
 def _as_known(X: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from sklearn_ae._backend.device import present_device
+from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._inputs import array_from_state, array_to_state
 from sklearn_ae.networks._module import module_from_state, module_to_state
 
@@ -69,6 +70,7 @@ class PlainState(BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        limit_if_forked()
         state = dict(state)
         if "module_" in state:
             device = present_device(_TARGET.get() or state["device_"])

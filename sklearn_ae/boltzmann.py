@@ -16,7 +16,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import drawing_from, make_generator
-from sklearn_ae._backend.resources import heavy
+from sklearn_ae._backend.resources import heavy, limit_if_forked
 from sklearn_ae._backend.steps import ContrastiveStep
 from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
@@ -309,6 +309,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         check_is_fitted(self)
         check_count(n_temperatures, "n_temperatures")
         check_count(n_runs, "n_runs")
+        limit_if_forked()
         module: Any = self.module_
         return module.log_partition(n_temperatures, n_runs)
 

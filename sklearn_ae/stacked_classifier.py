@@ -11,25 +11,18 @@ import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sklearn_ae._compat import StrOptions
+from sklearn_ae._compat import MissingValues, StrOptions
 from sklearn_ae._head_training import Labels
 from sklearn_ae._inputs import check_weight
+from sklearn_ae._labels import check_labels, too_few, warn_of_marker
 from sklearn_ae._supervised import SupervisedStack
-
-UNLABELLED = -1
-
-_MISSING = (
-    "Input y contains NaN, None or NA. If these rows have no label, mark them by -1: "
-    "y = np.where(missing, -1, y)."
-)
 
 
 def _head_has(method: str) -> Callable[[Any], bool]:
@@ -47,8 +40,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     """Classifier on the code of a stacked autoencoder, for few labels and many rows.
 
     An autoencoder is trained on all rows, labelled or not; then a classifier on its code, or the
-    encoder together with a softmax layer, on the rows that have a label. **Rows with** ``y == -1``
-    **have none**, as everywhere in scikit-learn.
+    encoder together with a softmax layer, on the samples that have a label. By default all of them
+    have: set `unlabeled` to the value that marks samples without one.
 
     Parameters
     ----------
@@ -130,6 +123,11 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         not.
     reconstruction_weight : float, default=0.0
         Factor of the autoencoder's own loss, of labelled and unlabelled rows, in fine-tuning.
+    unlabeled : int, float, str or None, default=None
+        What stands in `y` for no label, such as -1. A missing value, such as ``np.nan``, stands
+        for all of them: NaN, None and pandas' NA. Samples without a label train the autoencoder
+        only, and `score` leaves them out. None: every sample has a label, and every value of `y`
+        is a class.
     class_weight : dict or "balanced", default=None
         Weights of the classes, ``{label: weight}``. ``"balanced"`` makes all classes weigh the
         same. They count for the head and for fine-tuning, not for the autoencoder.
@@ -140,7 +138,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, -1 apart.
+        The labels, without `unlabeled`.
     autoencoder_ : estimator
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
     head_ : estimator or None
@@ -197,53 +195,60 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     >>> from sklearn_ae import StackedAutoencoderClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> few = np.where(np.arange(len(y)) < 50, y, -1)
-    >>> classifier = StackedAutoencoderClassifier(random_state=0).fit(X, few)
+    >>> classifier = StackedAutoencoderClassifier(unlabeled=-1, random_state=0).fit(X, few)
     >>> bool(classifier.score(X[50:], y[50:]) > 0.75)
     True
     """
 
+    unlabeled: Any = None
     class_weight: dict | str | None = None
     scoring: str = "loss"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SupervisedStack._parameter_constraints,
+        "unlabeled": [MissingValues()],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "scoring": [StrOptions({"loss", "accuracy"})],
     }
 
     def _check_labels(self, y: Any, n_samples: int, weight: Tensor | None, resume: bool) -> Labels:
-        y = _checked(y, n_samples)
-        known = _is_labelled(y)
+        labels, known = check_labels(y, n_samples, self.unlabeled)
         n_unlabelled = int((~known).sum())
         if weight is not None:
-            known &= weight.numpy() > 0
+            weighted = weight.numpy() > 0
+            labels, known = labels[weighted[known]], known & weighted
         with np.errstate(invalid="ignore"):  # it compares with integers, which may hold less
-            check_classification_targets(y[known])
-        classes, numbers = np.unique(y[known], return_inverse=True)
+            check_classification_targets(labels)
+        classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if len(classes) < 2:
-            raise ValueError(_too_few(classes, n_unlabelled))
+            raise ValueError(too_few(classes, n_unlabelled, self.unlabeled))
         if resume and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"the classes were {self.classes_} and are now {classes}, so training cannot "
                 f"continue; use a new estimator, or warm_start=False."
             )
+        if self.unlabeled is None:
+            warn_of_marker(classes, counts)
         self.classes_: np.ndarray = classes
-        indices = np.zeros(n_samples, int)
+        self._unlabeled: Any = self.unlabeled
+        indices = np.zeros(n_samples, int)  # of samples without a label any
         indices[known] = numbers
         if self.class_weight is not None:
-            of_rows = torch.from_numpy(self._class_weights(y, known, weight)[indices])
+            of_rows = torch.from_numpy(self._class_weights(indices, known, weight)[indices])
             weight = of_rows if weight is None else weight * of_rows
-        return Labels(y, indices[:, None].astype(float), known, weight, indices, len(classes))
+        targets = indices[:, None].astype(float)
+        return Labels(classes[indices], targets, known, weight, indices, len(classes))
 
     def _class_weights(
-        self, y: np.ndarray, known: np.ndarray, weight: Tensor | None
+        self, indices: np.ndarray, known: np.ndarray, weight: Tensor | None
     ) -> np.ndarray:
         """Return the weight of each class."""
         if self.class_weight == "balanced" and weight is not None:
-            # scikit-learn 1.8 counts rows; a row of weight two is two rows.
-            mass = np.array([weight.numpy()[known & (y == c)].sum() for c in self.classes_])
+            # scikit-learn 1.8 counts samples; one of weight two is two samples.
+            mass = np.bincount(indices[known], weight.numpy()[known])
             return mass.sum() / (len(mass) * mass)
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y[known])
+        labels = self.classes_[indices[known]]
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
         if (weights < 0).any() or not weights.any():
             shown = dict(zip(self.classes_.tolist(), weights.tolist(), strict=True))
             raise ValueError(
@@ -278,7 +283,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Their classes; never -1.
+            Their classes; never `unlabeled`.
         """
         check_is_fitted(self)
         if self.head_ is not None:
@@ -349,14 +354,14 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
     def score(self, X, y, sample_weight=None):
-        """Share of the labelled rows whose class is predicted.
+        """Accuracy on the samples that have a label.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,)
-            Labels. Rows with -1 do not count.
+            Labels. Samples marked by `unlabeled`, as it was when `fit` was called, do not count.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 
@@ -368,48 +373,12 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Raises
         ------
         ValueError
-            If no row has a label.
+            If no sample has a label.
         """
         predicted = self.predict(X)
-        y = _checked(y, len(predicted))
-        known = _is_labelled(y)
+        labels, known = check_labels(y, len(predicted), self._unlabeled)
         if not known.any():
-            raise ValueError("y has no labelled row to score on: all are -1.")
+            raise ValueError(f"y has no labelled sample to score on: all are {self._unlabeled!r}.")
         weight = check_weight(sample_weight, len(predicted))
         weight = None if weight is None else weight.numpy()[known]
-        return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
-
-
-def _checked(y: Any, n_samples: int) -> np.ndarray:
-    """Return labels as an array of as many rows."""
-    if hasattr(y, "isna") and not np.any(y.isna()):  # pandas: Int64 and boolean stay what they are
-        y = y.to_numpy(dtype=getattr(getattr(y, "dtype", None), "numpy_dtype", None))
-    elif hasattr(y, "isna"):
-        raise ValueError(_MISSING)
-    y = check_array(y, ensure_2d=False, dtype=None, ensure_all_finite="allow-nan", input_name="y")
-    y = column_or_1d(y, warn=True)
-    if y.dtype.kind in "fO" and any(value is None or value != value for value in y.tolist()):
-        raise ValueError(_MISSING)
-    check_consistent_length(range(n_samples), y)
-    return y
-
-
-def _is_labelled(y: np.ndarray) -> np.ndarray:
-    """Say which rows have a label. Among strings NumPy makes -1 a string as well."""
-    if y.dtype.kind in "bu":
-        return np.ones(len(y), bool)
-    if y.dtype.kind in "if":
-        return y != UNLABELLED
-    return np.array([value not in (UNLABELLED, str(UNLABELLED)) for value in y.tolist()], bool)
-
-
-def _too_few(classes: np.ndarray, n_unlabelled: int) -> str:
-    """Say that there is nothing to tell apart, and why that may be."""
-    names = ", ".join(repr(name) for name in classes.tolist()) or "none"
-    message = f"The labelled rows have {len(classes)} class ({names}); at least two are needed."
-    if n_unlabelled:
-        message += (
-            f" y is -1 in {n_unlabelled} rows, which means that they have no label. If -1 is a "
-            f"class of yours, give it another name, for example y = np.where(y == -1, 0, y)."
-        )
-    return message
+        return float(accuracy_score(labels, predicted[known], sample_weight=weight))

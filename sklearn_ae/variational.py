@@ -26,6 +26,7 @@ from sklearn_ae._backend.random import (
     shifted,
     uniform_from_keys,
 )
+from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
@@ -373,6 +374,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         """
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
+        limit_if_forked()
         random_state = check_random_state(random_state)
         kind = kind_of(self._kind)
         codes = self._draw_codes(n_samples, random_state)

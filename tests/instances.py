@@ -3,6 +3,7 @@
 A new estimator is added here and nowhere else.
 """
 
+import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -80,6 +81,7 @@ SUPERVISED = [
     StackedAutoencoderClassifier(fine_tune=False, **FEW_EPOCHS),
     StackedAutoencoderClassifier(head=LogisticRegression(), fine_tune=False, **FEW_EPOCHS),
     StackedAutoencoderClassifier(reconstruction_weight=0.5, **FEW_EPOCHS),
+    StackedAutoencoderClassifier(unlabeled=np.nan, **FEW_EPOCHS),
     StackedAutoencoderRegressor(),
     StackedAutoencoderRegressor(early_stopping=True, **FEW_EPOCHS),
 ]

@@ -135,10 +135,16 @@ def test_it_is_a_start_for_the_classifier(bits):
         pretraining_max_iter=100,
         **GREEDY,
     )
-    classifier = StackedAutoencoderClassifier(autoencoder=network, random_state=0).fit(bits, few)
+    classifier = StackedAutoencoderClassifier(
+        autoencoder=network, unlabeled=-1, random_state=0
+    ).fit(bits, few)
     assert classifier.score(bits, y) > 0.85
     flat = StackedAutoencoderClassifier(
-        hidden_layer_sizes=(100, 50), activation="logistic", pretraining="rbm", random_state=0
+        hidden_layer_sizes=(100, 50),
+        activation="logistic",
+        pretraining="rbm",
+        unlabeled=-1,
+        random_state=0,
     ).fit(bits, few)
     assert flat.score(bits, y) > 0.85
 

@@ -6,9 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+import sklearn
 import sklearn.utils.estimator_checks as checks
 from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_ae
@@ -154,3 +157,27 @@ def test_parameters_that_are_set_after_fit_change_nothing(estimator):
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score", "sample"])
 def test_public_methods_are_documented(estimator, method):
     assert len(inspect.getdoc(getattr(estimator, method))) > 40
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_only_what_is_metadata_can_be_requested(name):
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator = getattr(sklearn_ae, name)()
+        requests = {method for method in dir(estimator) if re.fullmatch("set_.*_request", method)}
+        asked = {
+            f"{method}: {parameter}"
+            for method, parameters in vars(estimator.get_metadata_routing()).items()
+            for parameter in getattr(parameters, "requests", {})
+        }
+    assert "set_inverse_transform_request" not in requests
+    assert requests <= {"set_fit_request", "set_partial_fit_request", "set_score_request"}
+    assert {entry.split(": ")[1] for entry in asked} <= {"sample_weight", "X_val"}
+
+
+def test_codes_are_passed_on_to_inverse_transform_under_routing():
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    pipeline = make_pipeline(StandardScaler(), sklearn_ae.Autoencoder(2, max_iter=2))
+    with sklearn.config_context(enable_metadata_routing=True):
+        codes = pipeline.fit(X).transform(X)
+        assert pipeline.inverse_transform(X=codes).shape == X.shape
+    assert pipeline[-1].inverse_transform(X=codes).shape == X.shape

@@ -114,6 +114,7 @@ SPECIAL = {
     "callbacks": st.sampled_from([None, []]),
     "device": st.sampled_from(["auto", "cpu", "cuda:7", "mps", "nowhere"]),
     "random_state": st.integers(0, 10),
+    "unlabeled": st.sampled_from([None, -1, 0, 2.0, np.nan, "none"]),
     "verbose": st.just(False),
 }
 

@@ -181,7 +181,7 @@ def test_packed_codes_are_whole_words(n_bits, digits):
 def test_what_is_no_code_is_not_packed(hashing, digits):
     with pytest.raises(ValueError, match=r"codes of zeros and ones.*pack\(transform\(X\)\)"):
         hashing.pack(digits[0][:3])
-    with pytest.raises(ValueError, match="Z has 3 columns"):
+    with pytest.raises(ValueError, match="X has 3 columns"):
         hashing.pack(np.zeros((2, 3)))
 
 

@@ -197,7 +197,7 @@ def test_weights_are_checked(X):
 
 def test_codes_are_checked(X):
     fitted = clone(FAST).fit(X)
-    with pytest.raises(ValueError, match="Z has 3 columns.*n_components_=2"):
+    with pytest.raises(ValueError, match="X has 3 columns.*n_components_=2"):
         fitted.inverse_transform(np.zeros((4, 3)))
     with pytest.raises(ValueError, match="NaN"):
         fitted.inverse_transform([[np.nan, 0]])

@@ -1,6 +1,7 @@
 """The package as a whole: what an import costs, what the README promises, which way imports go."""
 
 import ast
+import doctest
 import re
 import subprocess
 import sys
@@ -31,6 +32,19 @@ def test_readme_example_runs():
     assert scope["codes"].shape == (1797, 8)
     assert scope["restored"].shape == (1797, 64)
     assert 0.5 < scope["share"] < 1
+
+
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.rst"))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in GUIDE if ">>>" in path.read_text()], ids=lambda path: path.stem
+)
+def test_examples_of_the_guide_run(path):
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failed, tried = doctest.testfile(str(path), module_relative=False, optionflags=flags)
+    assert tried > 0
+    assert failed == 0
 
 
 def _imports(path):

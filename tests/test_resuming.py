@@ -337,6 +337,7 @@ def test_unlabelled_rows_that_are_reconstructed_belong_to_what_a_fit_is(tmp_path
     model = StackedAutoencoderClassifier(
         autoencoder=frozen,
         reconstruction_weight=5.0,
+        unlabeled=-1,
         max_iter=4,
         random_state=0,
         callbacks=[FitCheckpoint(tmp_path, every=1)],

@@ -81,30 +81,14 @@ def few(digits):
     return X, np.where(np.arange(len(y)) % 5 == 0, y, -1)
 
 
-def fitted(X, y, **params):
-    return StackedAutoencoderClassifier(**SMALL | params).fit(X, y)
+def fitted(X, y, sample_weight=None, **params):
+    classifier = StackedAutoencoderClassifier(**SMALL | {"unlabeled": -1} | params)
+    return classifier.fit(X, y, sample_weight)
 
 
 # scikit-learn's contract
 
 
-@pytest.fixture
-def minus_one_is_unlabelled(monkeypatch):
-    """Let the check that uses -1 as a class know another semi-supervised classifier.
-
-    scikit-learn lists its own three by name and takes 0 in place of -1 for them.
-    """
-    original = checks._choose_check_classifiers_labels
-
-    def choose(name, y, y_names):
-        if name == "StackedAutoencoderClassifier" and -1 in y_names:
-            return y
-        return original(name, y, y_names)
-
-    monkeypatch.setattr(checks, "_choose_check_classifiers_labels", choose)
-
-
-@pytest.mark.usefixtures("minus_one_is_unlabelled")
 @parametrize_with_checks(SUPERVISED, xfail_strict=True)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -161,6 +145,7 @@ def test_pre_training_helps_where_labels_are_few():
                 hidden_layer_sizes=(128, 128),
                 activation="logistic",
                 pretraining=pretraining,
+                unlabeled=-1,
                 random_state=seed,
             ).fit(X, few)
             collected.append(classifier.score(X[order[50:]], y[order[50:]]))
@@ -206,9 +191,9 @@ def test_truth_values(digits):
     np.testing.assert_array_equal(classifier.decision_function(X) > 0, classifier.predict(X))
 
 
-def test_minus_one_as_a_class_is_refused_with_advice(digits):
+def test_too_few_classes_are_refused_with_advice(digits):
     X, y = digits
-    with pytest.raises(ValueError, match=r"-1 .* no label.*np.where\(y == -1, 0, y\)"):
+    with pytest.raises(ValueError, match=r"1 class .*unlabeled=-1 .*set unlabeled=None"):
         fitted(X, np.where(y > 4, 1, -1))
     with pytest.raises(ValueError, match="0 class .*at least two"):
         fitted(X, np.full(len(y), -1))
@@ -225,7 +210,7 @@ def test_scores_leave_unlabelled_rows_out(few, digits):
     weight = np.random.default_rng(0).random(len(y))
     expected = np.average((classifier.predict(X) == y)[known], weights=weight[known])
     assert classifier.score(X, y, sample_weight=weight) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="no labelled row"):
+    with pytest.raises(ValueError, match="no labelled sample"):
         classifier.score(X, np.full(len(y), -1))
 
 
@@ -294,8 +279,8 @@ def test_a_head_that_takes_no_weights_is_not_given_any(few):
     X, y = few
     weight = np.ones(len(y))
     with pytest.raises(ValueError, match="head=KNeighborsClassifier.* does not take weights"):
-        StackedAutoencoderClassifier(**SMALL, head=KNeighborsClassifier()).fit(X, y, weight)
-    StackedAutoencoderClassifier(**SMALL, head=SVC()).fit(X, y, weight)
+        fitted(X, y, head=KNeighborsClassifier(), sample_weight=weight)
+    assert fitted(X, y, head=SVC(), sample_weight=weight).head_.support_.size
 
 
 def test_units_that_hardly_vary_are_not_made_loud():
@@ -429,7 +414,8 @@ def test_training_goes_on(few, params):
     X, y = few
     params = params | {"learning_rate": "constant"}
     once = fitted(X, y, **params | {"max_iter": 12})
-    twice = StackedAutoencoderClassifier(**SMALL | params | {"warm_start": True, "max_iter": 6})
+    params = params | {"unlabeled": -1, "warm_start": True, "max_iter": 6}
+    twice = StackedAutoencoderClassifier(**SMALL | params)
     twice.fit(X, y).fit(X, y)
     np.testing.assert_allclose(twice.predict_proba(X), once.predict_proba(X), rtol=1e-6)
     assert [entry["epoch"] for entry in twice.history_] == list(range(1, 13))
@@ -462,8 +448,8 @@ def test_the_stack_is_reached_either_way(few):
         fine_tune=False,
         random_state=flat.autoencoder_.random_state,
     )
-    nested = StackedAutoencoderClassifier(autoencoder=stack, max_iter=10, random_state=0)
-    nested.set_params(autoencoder__noise_level=0.4).fit(X, y)
+    nested = StackedAutoencoderClassifier(autoencoder=stack, unlabeled=-1, max_iter=10)
+    nested.set_params(autoencoder__noise_level=0.4, random_state=0).fit(X, y)
     np.testing.assert_array_equal(flat.predict_proba(X), nested.predict_proba(X))
 
 
@@ -480,7 +466,7 @@ def test_any_autoencoder(few, autoencoder, fine_tune):
     X, y = few
     images = X.reshape(-1, 8, 8)
     classifier = StackedAutoencoderClassifier(
-        autoencoder=autoencoder, fine_tune=fine_tune, max_iter=40, random_state=0
+        autoencoder=autoencoder, fine_tune=fine_tune, unlabeled=-1, max_iter=40, random_state=0
     ).fit(images, y)
     assert classifier.transform(images).shape[0] == len(X)
     assert classifier.score(images, y) > 0.5
@@ -663,7 +649,10 @@ def test_regression_goes_on():
 def test_grid_search_in_a_pipeline(few):
     X, y = few
     pipeline = Pipeline(
-        [("scale", StandardScaler()), ("classify", StackedAutoencoderClassifier(**SMALL))]
+        [
+            ("scale", StandardScaler()),
+            ("classify", StackedAutoencoderClassifier(**SMALL, unlabeled=-1)),
+        ]
     )
     grid = {
         "classify__noise_level": [0.1, 0.3],
@@ -678,7 +667,7 @@ def test_grid_search_in_a_pipeline(few):
 def test_grid_search_over_the_nested_stack(few):
     X, y = few
     classifier = StackedAutoencoderClassifier(
-        autoencoder=StackedAutoencoder(8, **SMALL), max_iter=10, random_state=0
+        autoencoder=StackedAutoencoder(8, **SMALL), unlabeled=-1, max_iter=10, random_state=0
     )
     grid = {"autoencoder__hidden_layer_sizes": [(16,), (12, 10)], "head": [None, SVC()]}
     search = GridSearchCV(classifier, grid, cv=2, n_jobs=2, error_score="raise").fit(X, y)
@@ -779,7 +768,7 @@ def test_missing_labels_are_refused_with_advice(few, dtype):
     labels = pd.Series(y).astype(object).where(y >= 0, None)
     if dtype == "string":
         labels = labels.map(lambda label: None if label is None else f"digit {label}")
-    with pytest.raises(ValueError, match="mark them by -1"):
+    with pytest.raises(ValueError, match="unlabeled=np.nan"):
         fitted(X, y=labels.astype(dtype))
 
 

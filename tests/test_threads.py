@@ -2,15 +2,12 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-import sklearn
-import torch
 from faults import (
     each_class,
     each_estimator,
@@ -22,6 +19,7 @@ from faults import (
     targets,
 )
 from instances import OUTLIER_DETECTORS, SUPERVISED, name_of
+from surroundings import surroundings
 
 ANSWERS = {
     "transform": lambda e, X: e.transform(X),
@@ -59,52 +57,29 @@ def _at_once(*functions):
     return results
 
 
-def _surroundings():
-    """Return all that a fit could change and should not."""
-    cudnn = torch.backends.cudnn
-    return {
-        "environment": dict(os.environ),
-        "torch draws": torch.get_rng_state().tolist(),
-        "NumPy draws": repr(np.random.get_state()),  # noqa: NPY002 - the global state is the point
-        "Python draws": random.getstate(),
-        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "types": (torch.get_default_dtype(), torch.get_default_device()),
-        "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
-        "autocast": (torch.is_autocast_enabled("cpu"), torch.is_anomaly_enabled()),
-        "products": torch.get_float32_matmul_precision(),
-        "algorithms": (
-            torch.are_deterministic_algorithms_enabled(),
-            torch.backends.mkldnn.enabled,
-        ),
-        "cudnn": (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32),
-        "errors": (np.geterr(), sys.getswitchinterval(), sys.getrecursionlimit()),
-        "options": (sklearn.get_config(), np.get_printoptions(), os.getcwd()),
-    }
-
-
 @each_estimator
 def test_nothing_around_a_fit_changes_and_neither_does_it_by_failing(instance):
     X = table()
-    before = _surroundings()
+    before = surroundings()
     estimator = fitted(instance, X)
     _answers(estimator, X)
-    assert _surroundings() == before
+    assert surroundings() == before
     fails(estimator, ValueError, "NaN|infinity", np.full_like(X, np.inf))
     if hasattr(estimator, "learning_rate_init"):
         # Pre-training by contrastive divergence has a rate of its own, and none of this one.
         estimator.set_params(learning_rate_init=1e30)
         if getattr(instance, "fine_tune", True):
             fails(estimator, ValueError, "diverged", X)
-    assert _surroundings() == before
+    assert surroundings() == before
 
 
 @pytest.mark.parametrize("instance", SUPERVISED + OUTLIER_DETECTORS, ids=name_of)
 def test_fits_at_once_give_the_bits_of_one(instance):
     X = table()
-    expected, before = outcome(fitted(instance, X), X), _surroundings()
+    expected, before = outcome(fitted(instance, X), X), surroundings()
     for result in _at_once(*[lambda: outcome(fitted(instance, X), X)] * 4):
         np.testing.assert_array_equal(result, expected)
-    assert _surroundings() == before
+    assert surroundings() == before
 
 
 @each_class
@@ -178,6 +153,98 @@ print(json.dumps({"child": json.loads(os.read(reader, 100)), "parent": torch.get
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_forked_processes_do_not_wait_for_threads_of_their_parent():
     assert _run(FORKED) == {"child": [True, 1], "parent": 2}
+
+
+FIRST_CALLS = """
+import copy, json, os, pickle, signal, tempfile
+import numpy as np, torch
+import sklearn_ae
+from sklearn_ae import Autoencoder, RestrictedBoltzmannMachine, VariationalAutoencoder
+
+X = np.random.default_rng(0).normal(size=(600, 300))  # large enough for two threads everywhere
+params = {"max_iter": 1, "random_state": 0}
+dense = Autoencoder(300, hidden_layer_sizes=(300,), init="random", **params).fit(X)
+variational = VariationalAutoencoder(300, hidden_layer_sizes=(300,), **params).fit(X)
+rbm = RestrictedBoltzmannMachine(300, **params).fit(X)
+codes, dump = dense.transform(X), pickle.dumps(dense)
+file = os.path.join(tempfile.mkdtemp(), "file")
+sklearn_ae.save(dense, file)
+calls = {
+    "fit": lambda: Autoencoder(**dense.get_params()).fit(X),
+    "transform": lambda: dense.transform(X),
+    "another precision": lambda: dense.transform(X.astype(np.float32)),
+    "inverse_transform": lambda: dense.inverse_transform(codes),
+    "score": lambda: dense.score(X),
+    "sample": lambda: dense.sample(600, random_state=0),
+    "sample of a variational one": lambda: variational.sample(600, random_state=0),
+    "sample of an RBM": lambda: rbm.sample(600, random_state=0, n_steps=2),
+    "log_partition": lambda: rbm.log_partition(n_temperatures=3, n_runs=400),
+    "pickle": lambda: pickle.loads(dump).transform(X),
+    "copy": lambda: copy.deepcopy(dense).transform(X),
+    "load": lambda: sklearn_ae.load(file).transform(X),
+}
+
+def n_threads_after(call):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # what hangs is ended, and its status is not a number of threads
+        call()
+        os._exit(torch.get_num_threads())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+torch.ones(10**6).sum()
+ended = {name: n_threads_after(call) for name, call in calls.items()}
+print(json.dumps([ended, n_threads_after(lambda: None), torch.get_num_threads()]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_whatever_a_forked_process_calls_first_runs_on_one_thread():
+    ended, elsewhere, parent = _run(FIRST_CALLS)
+    assert set(ended.values()) == {1}, ended
+    assert elsewhere == parent == 2  # a fork that calls nothing of this package stays as it was
+
+
+OTHERS = """
+import json, sys
+import sklearn_ae
+ours = ("sklearn_ae", "__main__")
+print(json.dumps([name for name in sys.modules if name.split(".")[0] not in ours]))
+"""
+
+IMPORTED = """
+import atexit, contextlib, importlib, json, os, signal, sys, threading, warnings
+import sklearn.metrics
+from surroundings import surroundings
+
+def state():
+    return surroundings() | {
+        "warnings": repr(warnings.filters),
+        "signals": repr([signal.getsignal(n) for n in signal.valid_signals()]),
+        "hooks": repr([sys.excepthook, sys.displayhook, sys.meta_path, sys.path_hooks, sys.path]),
+        "threads running": threading.active_count(),
+        "calls at exit": atexit._ncallbacks(),
+        "scorers": sorted(sklearn.metrics.get_scorer_names()),
+    }
+
+for name in OTHERS:
+    with contextlib.suppress(ImportError):  # parts of packages that are no modules of their own
+        importlib.import_module(name)
+registered = []
+os.register_at_fork = lambda **hooks: registered.append(repr(hooks))
+loaded = [name for name in sys.modules if name.split(".")[0] == "sklearn_ae"]
+before = state()
+import sklearn_ae
+after = state()
+changed = [name for name in before if before[name] != after[name]]
+print(json.dumps([loaded, changed, registered]))
+"""
+
+
+def test_import_changes_nothing_global():
+    # What the packages that it needs do at their import is not this package's business.
+    others = _run(OTHERS)
+    assert _run(IMPORTED.replace("OTHERS", repr(others))) == [[], [], []]
 
 
 WORKERS = """

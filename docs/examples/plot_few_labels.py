@@ -3,7 +3,7 @@ Few labels, many rows
 =====================
 
 An autoencoder learns from all rows what digits look like; a classifier on top of it learns from
-the few that have a label. Rows without one are marked by ``y == -1``.
+the few that have a label. ``unlabeled=-1`` says that -1 marks samples without one.
 """
 
 # %%
@@ -38,7 +38,7 @@ def hide(n_labels, seed):
 
 few = hide(50, seed=0)
 classifier = StackedAutoencoderClassifier(
-    hidden_layer_sizes=(128, 128), activation="logistic", random_state=0
+    hidden_layer_sizes=(128, 128), activation="logistic", unlabeled=-1, random_state=0
 )
 classifier.fit(X, few)
 print(f"{np.sum(few != -1)} labels: accuracy {classifier.score(X_test, y_test):.3f}")
@@ -59,10 +59,14 @@ stack = StackedAutoencoder(
 
 models = {
     "pre-trained on all rows": StackedAutoencoderClassifier(
-        autoencoder=FrozenEstimator(stack), random_state=0
+        autoencoder=FrozenEstimator(stack), unlabeled=-1, random_state=0
     ),
     "the same network, random start": StackedAutoencoderClassifier(
-        hidden_layer_sizes=(128, 128), activation="logistic", pretraining=None, random_state=0
+        hidden_layer_sizes=(128, 128),
+        activation="logistic",
+        pretraining=None,
+        unlabeled=-1,
+        random_state=0,
     ),
     "support vector machine": SVC(),
 }

@@ -1,7 +1,8 @@
 """What heavy work may take of the machine: threads, and memory.
 
 A process that is forked while torch has threads inherits a pool of threads that are not there,
-and hangs at its first operation on two. Forked processes work on one thread.
+and hangs at its first operation on two. A forked process therefore sets torch to one thread when
+it first calls this package. Nothing is registered that would run in forks which never do.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
+_process = os.getpid()
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
@@ -36,6 +36,7 @@ def heavy(function: Function) -> Function:
 
     @functools.wraps(function)
     def bounded(*args: Any, **kwargs: Any) -> Any:
+        limit_if_forked()
         try:
             with share_of_threads():
                 return function(*args, **kwargs)
@@ -48,6 +49,18 @@ def heavy(function: Function) -> Function:
             ) from error
 
     return bounded  # type: ignore[return-value]
+
+
+def limit_if_forked() -> None:
+    """Set torch to one thread in a process that was forked from the one that imported this module.
+
+    Once in each process, so that a later ``torch.set_num_threads`` counts. To be called before the
+    first work on tensors, wherever a caller may enter.
+    """
+    global _process
+    if os.getpid() != _process:
+        torch.set_num_threads(1)
+        _process = os.getpid()
 
 
 def _ran_out(error: RuntimeError) -> bool:

@@ -1,0 +1,275 @@
+"""Scorers to search by, for the ``scoring`` of scikit-learn's searches and cross-validation.
+
+Each takes ``(estimator, X, y=None)``, and higher is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.metrics import get_scorer
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from sklearn_ae._compat import safe_indexing
+from sklearn_ae._inference import Inference
+from sklearn_ae._labels import check_labels, is_labelled
+
+__all__ = ["denoising_scorer", "elbo_scorer", "labeled_scorer", "reconstruction_scorer"]
+
+NOISES = ("gaussian", "masking", "salt_and_pepper")
+
+
+def reconstruction_scorer(estimator, X, y=None):
+    """Explained variance ratio of the reconstruction, in the units of `X`.
+
+    ``1 - ||X - X'||^2 / ||X - mean(X)||^2`` with ``X'`` what ``inverse_transform(transform(X))``
+    returns. For an autoencoder alone it is ``score(X)``. For a pipeline it is measured before
+    the first step, so that candidates with different scalers can be compared; and it is the same
+    for PCA and other transformers of scikit-learn, whose ``score`` means something else.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted, with `transform` and `inverse_transform`.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Samples.
+    y : array-like, default=None
+        Targets of a :class:`UNetAutoencoder`; ignored otherwise.
+
+    Returns
+    -------
+    score : float
+        At most 1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn_ae.metrics import reconstruction_scorer
+    >>> X = load_iris().data
+    >>> pca = PCA(2).fit(X)
+    >>> ratio = pca.explained_variance_ratio_.sum()
+    >>> bool(abs(reconstruction_scorer(pca, X) - ratio) < 1e-12)
+    True
+    """
+    if isinstance(estimator, Inference):
+        return estimator.score(X, y)
+    return _explained(X, estimator.inverse_transform(estimator.transform(X)))
+
+
+def elbo_scorer(estimator, X, y=None):
+    """Mean log-likelihood of the samples, or of its lower bound, in nats.
+
+    The mean of ``score_samples(X)``: the evidence lower bound for :class:`VariationalAutoencoder`,
+    the log-likelihood for :class:`RestrictedBoltzmannMachine`, and for scikit-learn's density
+    estimators. In a pipeline it is the density of what the last step receives, so that candidates
+    with different scalers cannot be compared.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted, with a likelihood.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Samples.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    score : float
+        Nats per sample.
+
+    Raises
+    ------
+    ValueError
+        If the ``score_samples`` of the estimator is no log-likelihood but a reconstruction error.
+    """
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    own = getattr(type(last), "score_samples", None)
+    if own is None or own is Inference.score_samples:
+        raise ValueError(
+            f"{type(last).__name__} has no likelihood, so elbo_scorer cannot score it; use "
+            f"reconstruction_scorer, or an estimator with one such as VariationalAutoencoder."
+        )
+    return float(np.mean(np.asarray(estimator.score_samples(X), np.float64)))
+
+
+def denoising_scorer(noise="gaussian", noise_level=0.1, random_state=0):
+    """Make a scorer of the error of reconstructing samples from corrupted ones.
+
+    The scorer returns ``1 - ||X - r(X~)||^2 / ||X - mean(X)||^2``, where ``X~`` are the samples
+    with noise of a fixed level, the same draws for every candidate, and ``r`` is
+    ``inverse_transform(transform(.))``. The level is that of the task, and not that of the
+    candidates, whose own `noise_level` may be searched.
+
+    Parameters
+    ----------
+    noise : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
+        What the samples are corrupted by, as in :class:`DenoisingAutoencoder`; salt and pepper are
+        the minimum and the maximum of each feature in `X`.
+    noise_level : float, default=0.1
+        Standard deviation of Gaussian noise in the units of `X`, or the fraction of values that
+        other noise replaces.
+    random_state : int, RandomState instance or None, default=0
+        Controls the randomness of the noise.
+
+    Returns
+    -------
+    scorer : callable
+        With the signature ``(estimator, X, y=None)``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_ae import DenoisingAutoencoder
+    >>> from sklearn_ae.metrics import denoising_scorer
+    >>> X = load_digits().data[:300]
+    >>> search = GridSearchCV(
+    ...     DenoisingAutoencoder(16, max_iter=30, random_state=0),
+    ...     {"noise_level": [1e-6, 4.0]},
+    ...     scoring=denoising_scorer(noise_level=4.0),
+    ...     cv=2,
+    ... )
+    >>> search.fit(X).best_params_
+    {'noise_level': 4.0}
+    """
+    return _DenoisingScorer(noise, noise_level, random_state)
+
+
+def labeled_scorer(scoring="accuracy", unlabeled=-1):
+    """Make a scorer that uses the samples with a label only.
+
+    For ``StackedAutoencoderClassifier(unlabeled=...)``, for ``StackedAutoencoderRegressor`` with
+    ``unlabeled=np.nan``, and for the estimators of ``sklearn.semi_supervised``. scikit-learn's own
+    scorers count every sample without a label as an error, or refuse it.
+
+    Parameters
+    ----------
+    scoring : str or callable, default="accuracy"
+        Name of a scorer of scikit-learn, or a scorer.
+    unlabeled : int, float or str, default=-1
+        What stands in `y` for no label. ``np.nan`` stands for NaN, None and pandas' NA.
+
+    Returns
+    -------
+    scorer : callable
+        With the signature ``(estimator, X, y, **params)``. Those of `params` that have a value per
+        sample, such as `sample_weight`, are reduced to the samples with a label as well. Metadata
+        routing is that of `scoring`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import StratifiedKFold, cross_val_score
+    >>> from sklearn_ae import StackedAutoencoderClassifier
+    >>> from sklearn_ae.metrics import labeled_scorer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> few = np.where(np.arange(len(y)) % 5 == 0, y, -1)
+    >>> classifier = StackedAutoencoderClassifier(unlabeled=-1, max_iter=20, random_state=0)
+    >>> scores = cross_val_score(
+    ...     classifier, X, few, scoring=labeled_scorer("f1_macro"), cv=StratifiedKFold(2)
+    ... )
+    >>> bool(scores.mean() > 0.8)
+    True
+    """
+    return _LabeledScorer(get_scorer(scoring), unlabeled)
+
+
+@dataclass(frozen=True)
+class _DenoisingScorer:
+    noise: str
+    noise_level: float
+    random_state: Any
+
+    def __post_init__(self) -> None:
+        if self.noise not in NOISES:
+            raise ValueError(f"noise must be one of {', '.join(NOISES)}, got {self.noise!r}.")
+        highest = np.inf if self.noise == "gaussian" else 1
+        if not isinstance(self.noise_level, Real) or not 0 <= self.noise_level <= highest:
+            raise ValueError(
+                f"noise_level must be from 0 to {highest} for noise={self.noise!r}, got "
+                f"{self.noise_level!r}."
+            )
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+        return _explained(X, _reconstructed(estimator, self._corrupted(X)))
+
+    def _corrupted(self, X: Any) -> Any:
+        clean = _dense(X)
+        random_state = check_random_state(self.random_state)
+        if self.noise == "gaussian":
+            noisy = clean + self.noise_level * random_state.standard_normal(clean.shape)
+        else:
+            hit = (random_state.random_sample(clean.shape) < self.noise_level) & ~np.isnan(clean)
+            other = np.zeros_like(clean)
+            if self.noise == "salt_and_pepper":
+                salt = random_state.random_sample(clean.shape) < 0.5
+                other = np.where(salt, np.nanmin(clean, axis=0), np.nanmax(clean, axis=0))
+            noisy = np.where(hit, other, clean)
+        noisy = noisy.astype(clean.dtype, copy=False)
+        if hasattr(X, "iloc"):  # a frame keeps the names of its columns
+            return type(X)(noisy, index=X.index, columns=X.columns)
+        return noisy
+
+
+@dataclass(frozen=True)
+class _LabeledScorer:
+    scorer: Callable
+    unlabeled: Any
+
+    def __call__(self, estimator: Any, X: Any, y: Any, **params: Any) -> float:
+        if np.ndim(y) == 1:
+            labels, labelled = check_labels(y, len(y), self.unlabeled)
+        else:  # several targets: all are there, or none
+            labels = np.asarray(y)
+            labelled = np.all(is_labelled(labels, self.unlabeled), axis=1)
+            labels = labels[labelled]
+        if not labelled.any():
+            raise ValueError(
+                f"y has no labelled sample to score on: all are {self.unlabeled!r}. Choose folds "
+                f"that have labels, for example those of StratifiedKFold."
+            )
+        kept = np.flatnonzero(labelled)
+        reduced = {
+            name: safe_indexing(value, kept) if np.shape(value)[:1] == labelled.shape else value
+            for name, value in params.items()
+        }
+        return self.scorer(estimator, safe_indexing(X, kept), labels, **reduced)
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """Return what the scorer within asks of metadata routing."""
+        if hasattr(self.scorer, "get_metadata_routing"):
+            return self.scorer.get_metadata_routing()
+        return MetadataRequest(owner=self)
+
+
+def _dense(X: Any) -> np.ndarray:
+    """Return samples as an array of floating-point numbers."""
+    X = X.toarray() if sp.issparse(X) else np.asarray(X)
+    return X if X.dtype.kind == "f" else X.astype(np.float64)
+
+
+def _reconstructed(estimator: Any, X: Any) -> Any:
+    if hasattr(estimator, "reconstruct"):
+        return estimator.reconstruct(X)
+    return estimator.inverse_transform(estimator.transform(X))
+
+
+def _explained(X: Any, reconstruction: Any) -> float:
+    """Return the explained variance ratio; NaN after the end of a sequence does not count."""
+    X = _dense(X).astype(np.float64, copy=False)
+    reconstruction = _dense(reconstruction).astype(np.float64, copy=False).reshape(X.shape)
+    error = np.nansum(np.square(X - reconstruction))
+    variation = np.nansum(np.square(X - np.nanmean(X, axis=0)))
+    if variation == 0:  # all samples are equal
+        return float(error <= np.finfo(np.float32).eps * np.nansum(np.square(X)))
+    return float(1 - error / variation)
