@@ -262,9 +262,11 @@ def _new_module(
     precision = _precision(estimator, module, rows, kind)
     module.to(rows.device, precision.weights)
     center, variances = spread(rows)
+    common = module.common_center(center)
+    variances = variances + (center - common).square()  # about what is subtracted
     variance = variances.mean()
     if get_loss(estimator.loss).scaled:
-        module.center.copy_(center)
+        module.center.copy_(common)
         if variance > 0:
             module.scale.copy_(variance.sqrt())
     sizes = torch.stack([module.scale, module.center.abs().max()])

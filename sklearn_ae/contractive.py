@@ -102,7 +102,8 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     contraction : float, default=0.1
         Factor :math:`\lambda` of the penalty. The Jacobian is that of codes with respect to
         centred and scaled rows.
@@ -208,7 +209,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         """As many rows as Jacobians, one number for each component and feature, allow."""
         n_features = math.prod(self.input_shape_)
         return max(
-            1, min(JACOBIAN_ENTRIES // (self.n_components * n_features), network.rows_at_once)
+            1, min(JACOBIAN_ENTRIES // (self._code_size() * n_features), network.rows_at_once)
         )
 
     def jacobian_norm(self, X):

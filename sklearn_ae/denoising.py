@@ -110,7 +110,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
         ``"random"`` leaves them out, and other networks have none. Under

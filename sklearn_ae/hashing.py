@@ -116,7 +116,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     code_noise : float, default=2.0
         Standard deviation :math:`\sigma` of the noise before the logistic function. More makes
         bits more alike: better for whole rankings, worse for the very nearest. Texts take 4.
@@ -188,7 +189,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     True
     """
 
-    n_components: int = field(default=64, kw_only=False)
+    n_components: int | None = field(default=64, kw_only=False)
     code_noise: float = 2.0
     input_masking: float = 0.2
     n_neighbors: int = 5

@@ -112,7 +112,8 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     sparsity : {"kl", "l1", "topk"}, default="kl"
         What makes codes sparse.
     sparsity_target : float, default=0.05
@@ -190,7 +191,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     np.int64(5)
     """
 
-    n_components: int = field(default=64, kw_only=False)
+    n_components: int | None = field(default=64, kw_only=False)
     sparsity: str = "kl"
     sparsity_target: float = 0.05
     sparsity_weight: float | None = None
@@ -208,9 +209,9 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     }
 
     def _build_module(self, n_features: int) -> SparseModule:
-        if self.sparsity != "kl" and (self.n_active or 0) > self.n_components:
+        if self.sparsity != "kl" and (self.n_active or 0) > self._code_size():
             raise ValueError(
-                f"n_active={self.n_active} exceeds n_components={self.n_components}; lower it."
+                f"n_active={self.n_active} exceeds n_components={self._code_size()}; lower it."
             )
         return SparseModule(
             self._compressing_network(),
@@ -266,7 +267,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
 
     @torch.no_grad()
     def _describe(self, module: SparseModule, X: Rows) -> dict[str, Any]:
-        total = torch.zeros(self.n_components, dtype=X.precise, device=X.device)
+        total = torch.zeros(module.n_components, dtype=X.precise, device=X.device)
         most = torch.zeros_like(total)
         for chunk in X.chunks(module.network.rows_at_once):
             code = module.encode(X.take(chunk)).abs().to(X.precise)

@@ -113,7 +113,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
         Distribution of a row given its code. ``"bernoulli"`` needs data in [0, 1].
     variance : {"learned", "per_feature"} or float, default="learned"

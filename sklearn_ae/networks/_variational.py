@@ -25,7 +25,7 @@ class VariationalModule(AutoencoderModule):
     ----------
     network : Network
     row_shape : tuple of int
-    n_components : int
+    n_components : int or None
     likelihood : {"gaussian", "bernoulli"}
     variance : {"learned", "per_feature"} or float
     """
@@ -34,7 +34,7 @@ class VariationalModule(AutoencoderModule):
         self,
         network: Network,
         row_shape: tuple[int, ...],
-        n_components: int,
+        n_components: int | None,
         likelihood: str,
         variance: str | float,
     ) -> None:
