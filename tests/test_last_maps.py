@@ -1,7 +1,9 @@
 """Networks without dense layers: the code is maps, and images have any size."""
 
 import pickle
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from sklearn_ae import (
     UNetAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae.networks import ConvolutionalNetwork, UNetNetwork
+from sklearn_ae.networks import ConvolutionalNetwork, Network, UNetNetwork
 from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -194,6 +196,42 @@ def test_maps_learn_digits(digits):
     flat = test.reshape(-1, 64)
     error = np.square(flat - pca.inverse_transform(pca.transform(flat))).mean()
     assert np.square(autoencoder.reconstruct(test) - test).mean() < 0.7 * error
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class _Pairs(Network):
+    """Half as many components as features."""
+
+    _parameter_constraints: ClassVar = {}
+
+    def code_size(self, row_shape):
+        return row_shape[0] // 2
+
+    def encoder(self, row_shape, n_outputs, dense=True):
+        assert not dense
+        return torch.nn.Linear(row_shape[0], n_outputs)
+
+    def decoder(self, row_shape, n_inputs, dense=True):
+        assert not dense
+        return torch.nn.Linear(n_inputs, row_shape[0])
+
+
+def test_a_network_of_ones_own_may_have_a_size_of_its_own():
+    X = np.random.default_rng(0).normal(size=(30, 6))
+    autoencoder = Autoencoder(None, network=_Pairs(), max_iter=2).fit(X)
+    assert autoencoder.transform(X).shape == (30, 3)
+    with pytest.raises(ValueError, match=r"\(4, 3\), but .* _Pairs takes samples of the shape"):
+        autoencoder.transform(np.zeros((2, 4, 3)))
+
+
+@pytest.mark.parametrize("estimator", OBJECTIVES[:3] + OBJECTIVES[6:8], ids=str)
+def test_objectives_on_other_sizes(estimator, digits):
+    estimator.fit(digits[:60])
+    X = _mosaic(digits, 2, 3)[:5]
+    assert estimator.reconstruct(X).shape == X.shape
+    inner = estimator.transform(X).shape
+    assert inner == (5, resized(estimator.module_, (16, 24)).code_mean.numel())
+    assert np.isfinite(estimator.score(X))
 
 
 # Images of another size
