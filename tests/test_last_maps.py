@@ -28,7 +28,7 @@ from sklearn_ae import (
     UNetAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae.networks import ConvolutionalNetwork, Network, UNetNetwork
+from sklearn_ae.networks import ConvolutionalNetwork, Network, RecursiveNetwork, UNetNetwork
 from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -128,6 +128,23 @@ def test_decoding_the_code_gives_images_of_any_shape(shape, unpooling):
     assert restored.shape == X.shape
     np.testing.assert_allclose(restored, autoencoder.reconstruct(X), atol=1e-10)
     assert autoencoder.sample(3, random_state=0).shape == (3, *shape)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        MAPS,
+        ConvolutionalNetwork(unpooling="switches"),
+        UNetNetwork(),
+        UNetNetwork(residual=True),
+        RecursiveNetwork(tree="greedy"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(9,), (7, 5), (6, 7, 3)])
+def test_values_past_the_components_are_counted_as_they_are_named(network, shape):
+    shape = shape[:2] if isinstance(network, RecursiveNetwork) else shape
+    assert network.n_extra(shape) == len(network.extra_names(shape))
 
 
 def test_components_are_counted_and_named(digits):

@@ -128,7 +128,7 @@ class AutoencoderModule(TrainableModule):
             options = options | {"dense": False}
         self.n_components = n_components
         n_features = math.prod(row_shape)
-        n_code = n_components + len(network.extra_names(row_shape))
+        n_code = n_components + network.n_extra(row_shape)
         self.encoder = network.encoder(row_shape, self.n_encoded(n_components), **options)
         self.decoder = network.decoder(row_shape, n_components, **options)
         network.connect(self.encoder, self.decoder)

@@ -87,6 +87,10 @@ class Network(BaseEstimator):
         """Name what the decoder needs besides the components, and so becomes code."""
         return []
 
+    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+        """Return how many values :meth:`extra_names` names."""
+        return len(self.extra_names(row_shape))
+
     def step_size(self, row_shape: tuple[int, ...]) -> int:
         """Return how many neighbouring values of a row are there or missing together."""
         return 1

@@ -230,6 +230,14 @@ class ConvolutionalNetwork(ImageNetwork):
 
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
         """Name the places of the maxima, level by level, where the decoder is told them."""
+        return names_of("switch", self._switches(row_shape))
+
+    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+        """Return how many values :meth:`extra_names` names: of a large image, millions."""
+        return sum(map(math.prod, self._switches(row_shape)))
+
+    def _switches(self, row_shape: tuple[int, ...]) -> list[Shape]:
+        """Return the shapes of the places of the maxima that the decoder is told."""
         if self.unpooling != "switches":
             return []
         if self.pooling != "max":
@@ -237,7 +245,7 @@ class ConvolutionalNetwork(ImageNetwork):
                 f"unpooling='switches' puts values back where pooling='max' found them, but "
                 f"pooling={self.pooling!r}."
             )
-        return names_of("switch", self._pooled(self._layout(row_shape)))
+        return self._pooled(self._layout(row_shape))
 
     def _pooled(self, layout: Layout) -> list[Shape]:
         """Return the shapes of the maps behind each pooling."""

@@ -187,6 +187,11 @@ class UNetNetwork(ImageNetwork):
         n_inputs = math.prod(row_shape) if self.residual else 0
         return names + [f"input{index}" for index in range(n_inputs)]
 
+    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+        """Return how many values :meth:`extra_names` names: of a large image, millions."""
+        n_inputs = math.prod(row_shape) if self.residual else 0
+        return n_inputs + sum(map(math.prod, self._skips(self._layout(row_shape))))
+
     def _skips(self, layout: Layout) -> list[Shape]:
         """Return the shapes of the maps that the decoder is handed."""
         return self._shapes(layout, n_poolings=len(self._widths()) - 1)
