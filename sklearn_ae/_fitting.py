@@ -35,8 +35,8 @@ from sklearn_ae.networks._module import (
     module_to_state,
 )
 
-HANDFUL = 64
-"""Number of rows up to which any network trains in float64 on float64 data."""
+MAX_FLOAT64_SAMPLES = 64
+"""Number of samples up to which any network trains in float64 on float64 data."""
 
 
 @heavy
@@ -292,7 +292,7 @@ def _check_near(held_out: Rows) -> None:
 
 
 def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind) -> Precision:
-    double = kind.double and (module.network.cheap_in_double or len(rows) <= HANDFUL)
+    double = kind.double and (module.network.cheap_in_double or len(rows) <= MAX_FLOAT64_SAMPLES)
     return resolve_precision(
         estimator.precision, double, len(rows), inner_width(module), rows.device
     )
