@@ -40,6 +40,11 @@ class CodePenalty:
         output, target = module.decode(code), X if y is None else y
         terms = {"reconstruction": self._compare(module, output, target)}  # type: ignore[attr-defined]
         if self.code_alpha:
+            if not module.n_components:
+                raise ValueError(
+                    f"code_alpha={self.code_alpha} shrinks components, of which "
+                    f"{type(module.network).__name__} has none with n_components=None."
+                )
             # Past the components stand places and maps, which are not the code's to shrink.
             own = code[:, : module.n_components]
             terms["code"] = self.code_alpha * own.square().mean(1)

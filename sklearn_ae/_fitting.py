@@ -35,8 +35,8 @@ from sklearn_ae.networks._module import (
     module_to_state,
 )
 
-HANDFUL = 64
-"""Number of rows up to which any network trains in float64 on float64 data."""
+MAX_FLOAT64_SAMPLES = 64
+"""Number of samples up to which any network trains in float64 on float64 data."""
 
 
 @heavy
@@ -88,11 +88,11 @@ def fit_module(
     module, precision = build(estimator, rows, kind, seeds)
     training, judged, whole = rows, validation, None
     if not resume:  # all values must be representable, whichever of them are held out
-        whole = _units_of(estimator, rows, kind, precision.weights)
+        whole = _units_of(estimator, module, rows, kind, precision.weights)
     if validation is None and not estimator._joint_epochs():
         judged = rows
     elif validation is None and estimator.early_stopping and not one_pass:
-        whole = whole or _units_of(estimator, rows, kind, precision.weights)
+        whole = whole or _units_of(estimator, module, rows, kind, precision.weights)
         training, judged = _split_raw(estimator, rows, whole, seeds.split)
     found = {}
     if whole is not None and not resume:
@@ -141,7 +141,7 @@ def _start_module(
     """
     center, scale = whole
     if training is not rows and not estimator._starts_well():
-        center, scale = _units_of(estimator, training, kind, center.dtype)
+        center, scale = _units_of(estimator, module, training, kind, center.dtype)
     module.center.copy_(center)
     module.scale.copy_(scale)
     seen = training.standardized(center, scale, center.dtype)
@@ -308,9 +308,13 @@ def _new_module(
     return module, precision
 
 
-def _units_of(estimator: Any, rows: Rows, kind: Kind, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _units_of(
+    estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Return what the rows are to be centred by and divided by, as ``dtype``."""
-    center, variances = spread(rows)
+    mean, variances = spread(rows)
+    center = module.common_center(mean)
+    variances = variances + (mean - center).square()  # about what is subtracted
     variance = variances.mean()
     # Results have a type of their own, and errors of rows come in squared units.
     squares = variances
@@ -341,7 +345,7 @@ def _check_near(held_out: Rows, called: str) -> None:
 
 
 def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind) -> Precision:
-    double = kind.double and (module.network.cheap_in_double or len(rows) <= HANDFUL)
+    double = kind.double and (module.network.cheap_in_double or len(rows) <= MAX_FLOAT64_SAMPLES)
     return resolve_precision(
         estimator.precision, double, len(rows), inner_width(module), rows.device
     )

@@ -17,16 +17,25 @@ from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.resources import heavy, limit_if_forked
 from sklearn_ae._compat import check_same_namespace
 from sklearn_ae._density import draw_from_density, draw_from_gaussian
-from sklearn_ae._inputs import Kind, check_codes, check_count, check_rows, check_weight, kind_of
+from sklearn_ae._inputs import (
+    Kind,
+    check_codes,
+    check_count,
+    check_rows,
+    check_weight,
+    kind_of,
+    shape_of_row,
+)
 from sklearn_ae._state import PlainState
 from sklearn_ae.losses import get_loss
+from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
 
 
 class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
     """The methods of a fitted autoencoder. None of them changes it."""
 
-    def _check_targets(self, y: Any, n_samples: int) -> Any:
+    def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
         """Validate what to make of the rows. None: the rows themselves, whatever y is."""
         return None
 
@@ -43,7 +52,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         Z : ndarray of shape (n_samples, n_components)
             Their codes, in the floating-point type of `X`.
         """
-        rows, kind, module = self._to_infer(X, "transform")
+        rows, kind, module = self._to_infer(X, "transform", any_size=True)
         return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
 
     def inverse_transform(self, X):
@@ -78,11 +87,11 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         X_reconstructed : ndarray of the shape of `X`
             Equal to ``inverse_transform(transform(X))``.
         """
-        rows, kind, module = self._to_infer(X, "reconstruct")
+        rows, kind, module = self._to_infer(X, "reconstruct", any_size=True)
         result = by_chunks(
             rows, lambda x: self._to_units(module, module(x)), module.network.rows_at_once
         )
-        return kind.wrap(result.reshape(-1, *self.input_shape_))
+        return kind.wrap(result.reshape(-1, *module.config["row_shape"]))
 
     def score_samples(self, X):
         """Score each row: the higher, the more like the training rows.
@@ -98,7 +107,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
             Minus the mean squared error of each row's reconstruction, in squared units of
             `X`.
         """
-        rows, kind, module = self._to_infer(X, "score_samples")
+        rows, kind, module = self._to_infer(X, "score_samples", any_size=True)
         errors, counts = self._squared_errors(rows, module)
         return kind.wrap(-errors / counts * module.scale.square())
 
@@ -123,7 +132,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
             At most 1; higher is better. Of rows that are all equal: 1 if they are
             reconstructed, else 0.
         """
-        rows, _, module = self._to_infer(X, "score", sample_weight, y)
+        rows, _, module = self._to_infer(X, "score", sample_weight, y, any_size=True)
         errors, _ = self._squared_errors(rows, module)
         weight = rows.take_weight(slice(0, len(rows)))
         error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
@@ -201,20 +210,42 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         return kind.wrap(between.reshape(len(rows), n_steps, *self.input_shape_))
 
     def _to_infer(
-        self, X: Any, method: str, sample_weight: Any = None, y: Any = None
+        self,
+        X: Any,
+        method: str,
+        sample_weight: Any = None,
+        y: Any = None,
+        any_size: bool = False,
     ) -> tuple[Rows, Kind, AutoencoderModule]:
-        """Validate rows for a method of the fitted estimator."""
+        """Validate rows for a method of the fitted estimator.
+
+        With `any_size` they may have another shape, if the network has no dense layers.
+        """
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="_kind", method=method)
-        X, kind = check_rows(self, X, reset=False)
+        any_size = any_size and self.module_.config["n_components"] is None
+        shape = shape_of_row(X) if any_size else None
+        X, kind = check_rows(self, X, reset=False, any_size=any_size)
         module = self._module_as(kind.dtype)
+        if shape is not None and shape != self.input_shape_:
+            module = self._resized(module, shape)
         weight = check_weight(sample_weight, X.shape[0])
         ragged = module.network.takes_missing
-        y = self._check_targets(y, X.shape[0])
+        y = self._check_targets(y, X.shape[0], module.config["row_shape"])
         device = module.center.device
         targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
         rows = Rows(X, weight, device, kind.dtype, ragged, targets)
         return rows.standardized(module.center, module.scale, module.center.dtype), kind, module
+
+    def _resized(self, module: AutoencoderModule, shape: tuple[int, ...]) -> AutoencoderModule:
+        """Return the module for rows of another shape."""
+        try:
+            return resized(module, shape)
+        except ValueError as error:
+            raise ValueError(
+                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
+                f"shape {self.input_shape_}. {error}"
+            ) from error
 
     def _module_as(self, dtype: torch.dtype) -> AutoencoderModule:
         """Return the module in the precision of the data, a copy where that is another."""

@@ -72,7 +72,13 @@ def to_plain(X: Any) -> Any:
     return X
 
 
-def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
+def shape_of_row(X: Any) -> tuple[int, ...] | None:
+    """Return the shape of a row of data that were not validated yet, or None where it is flat."""
+    shape = np.shape(X) if isinstance(X, (list, tuple)) else getattr(X, "shape", ())
+    return tuple(shape[1:]) if len(shape) > 2 else None
+
+
+def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -> tuple[Any, Kind]:
     """Validate rows and flatten images and sequences to rows.
 
     Nothing is converted as a whole: integers, float16, foreign byte orders, memory maps
@@ -85,6 +91,8 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
         ``reset`` and compared without.
     X : array-like, sparse matrix or Tensor of shape (n_samples, ...)
     reset : bool
+    any_size : bool
+        Whether images and sequences may have another shape than those of the training.
 
     Returns
     -------
@@ -101,26 +109,28 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Kind]:
     if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
         X = np.asarray(X)
     shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
+    is_other = shape is not None and not reset and shape != estimator.input_shape_
     if shape is not None:
         expected = shape if reset else estimator.input_shape_
-        if shape != expected:
+        if is_other and not any_size:
             raise ValueError(
                 f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted "
                 f"on rows of shape {expected}."
             )
         X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
-        X, kind = _check_distant_tensor(estimator, X, reset, ragged)
+        X, kind = _check_distant_tensor(estimator, X, reset, ragged, is_other)
     else:
-        X = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype="numeric",
-            order=None,
-            ensure_all_finite="allow-nan" if ragged else True,
-        )
+        options = {
+            "accept_sparse": "csr",
+            "dtype": "numeric",
+            "order": None,
+            "ensure_all_finite": "allow-nan" if ragged else True,
+        }
+        if is_other:  # the number of features is that of the training nowhere else
+            X = check_array(X, estimator=estimator, input_name="X", **options)
+        else:
+            X = validate_data(estimator, X, reset=reset, **options)
         kind = kind_of(X)
         if not (isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X)):
             X = _as_known(X)
@@ -198,11 +208,12 @@ def _check_ends(X: Any, step_size: int) -> None:
 
 
 def _check_distant_tensor(
-    estimator: Any, X: Tensor, reset: bool, ragged: bool
+    estimator: Any, X: Tensor, reset: bool, ragged: bool, is_other: bool
 ) -> tuple[Tensor, Kind]:
     """Validate a tensor on an accelerator without moving it."""
     _check_finite_tensor(X.nan_to_num(posinf=torch.inf, neginf=-torch.inf) if ragged else X, "X")
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if not is_other:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
     return X, Kind(np, "cpu", X.dtype != torch.float32)
 
 

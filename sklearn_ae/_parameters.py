@@ -35,12 +35,12 @@ class DeviceName(Options):
 class CodeParameters:
     """What every autoencoder is asked: size and distribution of the code, and what is good."""
 
-    n_components: int = field(default=2, kw_only=False)
+    n_components: int | None = field(default=2, kw_only=False)
     loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
     density: Any = "gaussian"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "loss": [StrOptions(set(LOSSES)), callable],
         "density": [StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
     }

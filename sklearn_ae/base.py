@@ -127,6 +127,12 @@ class BaseAutoencoder(
             target = target.masked_fill(missing, 0.0)
         return loss.value(output, target)
 
+    def _code_size(self) -> int:
+        """Return the number of components: the one asked for, or else the network's own."""
+        if self.n_components is not None:
+            return self.n_components
+        return self._network().code_size(self.input_shape_)
+
     def _compressing_network(self) -> Network:
         """Return the network, if nothing but the components reaches its decoder."""
         network = self._network()
@@ -170,7 +176,7 @@ class BaseAutoencoder(
         self._validate_params()
         resume = self.warm_start and self.__sklearn_is_fitted__()
         rows, kind = check_rows(self, X, reset=not resume)
-        targets = self._check_targets(y, rows.shape[0])
+        targets = self._check_targets(y, rows.shape[0], self.input_shape_)
         if X_val is not None and targets is not None:
             raise ValueError(
                 "X_val cannot be judged where y says what to make of the rows of X; leave X_val "
@@ -226,7 +232,7 @@ class BaseAutoencoder(
         module, trained = fit_module(
             self,
             rows,
-            self._check_targets(y, rows.shape[0]),
+            self._check_targets(y, rows.shape[0], self.input_shape_),
             kind,
             sample_weight,
             None,

@@ -87,10 +87,11 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         else the first CUDA device if there is one, else the CPU.
     precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
         Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: up to 512 rows, or weight matrices
-        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
-        bfloat16 if the hardware has instructions for it, and weights in float32. Results
-        are always computed in the floating-point type of the data.
+        trained on in float64 where it costs little: in dense networks up to 512 rows, or
+        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
+        a smaller side is 256 or more, products are in bfloat16 if the hardware has
+        instructions for it, and weights in float32. Results are always computed in the
+        floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
@@ -102,7 +103,8 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     contraction : float, default=0.1
         Factor :math:`\lambda` of the penalty. The Jacobian is that of codes with respect to
         centred and scaled rows.
@@ -209,7 +211,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         """As many rows as Jacobians, one number for each component and feature, allow."""
         n_features = math.prod(self.input_shape_)
         return max(
-            1, min(JACOBIAN_ENTRIES // (self.n_components * n_features), network.rows_at_once)
+            1, min(JACOBIAN_ENTRIES // (self._code_size() * n_features), network.rows_at_once)
         )
 
     def jacobian_norm(self, X):

@@ -36,13 +36,27 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencode
     because the code says much more, so switches are for looking at what maps have found
     and for image-to-image work rather than for compressing.
 
+    With ``n_components=None`` there are no dense layers, and the code is the last maps, before
+    their non-linearity:
+
+    .. math::
+
+        z = \mathrm{pool}(W_L * h_{L-1} + b_L), \qquad g_L = B * \phi(z) + b.
+
+    All weights are then filters, which serve images of any size: fit on small images, or on
+    pieces of large ones, and `transform`, `reconstruct`, `score_samples` and `score` take whole
+    ones, of other heights and widths than those of the training. The mean that is subtracted is
+    one number for each channel. ``channels=(16, 8)`` makes 8 x 7 x 7 numbers of an image of
+    28 x 28, with 3,217 weights.
+
     Rows are centred, and divided by one scalar, before they reach the network. Their units
     do not matter.
 
     Parameters
     ----------
-    n_components : int, default=2
-        Size of the code. It may exceed the number of features.
+    n_components : int or None, default=2
+        Size of the code. It may exceed the number of features. None: the code is the last maps,
+        without dense layers.
     loss : str or callable, default="squared_error"
         What is small when a row is reconstructed well, averaged over its entries:
         ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
@@ -91,10 +105,11 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencode
         else the first CUDA device if there is one, else the CPU.
     precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
         Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: up to 512 rows, or weight matrices
-        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
-        bfloat16 if the hardware has instructions for it, and weights in float32. Results
-        are always computed in the floating-point type of the data.
+        trained on in float64 where it costs little: in dense networks up to 512 rows, or
+        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
+        a smaller side is 256 or more, products are in bfloat16 if the hardware has
+        instructions for it, and weights in float32. Results are always computed in the
+        floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
@@ -196,6 +211,14 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencode
     >>> colour = autoencoder.set_params(image_shape=(3, 8, 8), channels_last=False)
     >>> colour.fit(rows).reconstruct(rows).shape
     (300, 192)
+
+    Without dense layers, images of other sizes than those of the training:
+
+    >>> maps = ConvolutionalAutoencoder(None, channels=(16, 8), max_iter=20, random_state=0)
+    >>> maps.fit(images).transform(images).shape  # 8 maps of 2 x 2
+    (300, 32)
+    >>> maps.reconstruct(images.reshape(15, 160, 8)).shape
+    (15, 160, 8)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

@@ -95,10 +95,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         else the first CUDA device if there is one, else the CPU.
     precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
         Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: up to 512 rows, or weight matrices
-        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
-        bfloat16 if the hardware has instructions for it, and weights in float32. Results
-        are always computed in the floating-point type of the data.
+        trained on in float64 where it costs little: in dense networks up to 512 rows, or
+        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
+        a smaller side is 256 or more, products are in bfloat16 if the hardware has
+        instructions for it, and weights in float32. Results are always computed in the
+        floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
@@ -110,7 +111,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
         ``"random"`` leaves them out, and other networks have none. Under

@@ -97,10 +97,11 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         else the first CUDA device if there is one, else the CPU.
     precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
         Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: up to 512 rows, or weight matrices
-        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
-        bfloat16 if the hardware has instructions for it, and weights in float32. Results
-        are always computed in the floating-point type of the data.
+        trained on in float64 where it costs little: in dense networks up to 512 rows, or
+        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
+        a smaller side is 256 or more, products are in bfloat16 if the hardware has
+        instructions for it, and weights in float32. Results are always computed in the
+        floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
@@ -112,7 +113,8 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         Non-linearity of the hidden layers.
     network : Network, default=None
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network.
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
     sparsity : {"kl", "l1", "topk"}, default="kl"
         What makes codes sparse.
     sparsity_target : float, default=0.05
@@ -191,7 +193,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     np.int64(5)
     """
 
-    n_components: int = field(default=64, kw_only=False)
+    n_components: int | None = field(default=64, kw_only=False)
     sparsity: str = "kl"
     sparsity_target: float = 0.05
     sparsity_weight: float | None = None
@@ -209,9 +211,9 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     }
 
     def _build_module(self, n_features: int) -> SparseModule:
-        if self.sparsity != "kl" and (self.n_active or 0) > self.n_components:
+        if self.sparsity != "kl" and (self.n_active or 0) > self._code_size():
             raise ValueError(
-                f"n_active={self.n_active} exceeds n_components={self.n_components}; lower it."
+                f"n_active={self.n_active} exceeds n_components={self._code_size()}; lower it."
             )
         return SparseModule(
             self._compressing_network(),
@@ -267,7 +269,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
 
     @torch.no_grad()
     def _describe(self, module: SparseModule, X: Rows) -> dict[str, Any]:
-        total = torch.zeros(self.n_components, dtype=X.precise, device=X.device)
+        total = torch.zeros(module.n_components, dtype=X.precise, device=X.device)
         most = torch.zeros_like(total)
         for chunk in X.chunks(module.network.rows_at_once):
             code = module.encode(X.take(chunk)).abs().to(X.precise)

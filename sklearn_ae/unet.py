@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,13 +43,20 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
     :class:`~sklearn_ae.networks.UNetNetwork`. Then `reconstruct` returns the clean images,
     and `score` and `score_samples` compare them with the images put in.
 
+    With ``n_components=None`` the linear layers :math:`A` and :math:`B` are left out, and the
+    code is the maps alone. All weights are then filters, which serve images of any size: fit on
+    small images, or on pieces of large ones, and `transform`, `reconstruct`, `score_samples` and
+    `score` take whole ones, of other heights and widths than those of the training. The mean that
+    is subtracted is one number for each channel.
+
     Rows are centred, and divided by one scalar, before they reach the network, and targets in
     the same way. Their units do not matter.
 
     Parameters
     ----------
-    n_components : int, default=2
-        Size of the code. It may exceed the number of features.
+    n_components : int or None, default=2
+        Size of the code. It may exceed the number of features. None: the code is the maps alone,
+        without dense layers.
     loss : str or callable, default="squared_error"
         What is small when a row is reconstructed well, averaged over its entries:
         ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
@@ -97,10 +105,11 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
         else the first CUDA device if there is one, else the CPU.
     precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
         Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: up to 512 rows, or weight matrices
-        whose smaller side is up to 32. Where a smaller side is 256 or more, products are in
-        bfloat16 if the hardware has instructions for it, and weights in float32. Results
-        are always computed in the floating-point type of the data.
+        trained on in float64 where it costs little: in dense networks up to 512 rows, or
+        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
+        a smaller side is 256 or more, products are in bfloat16 if the hardware has
+        instructions for it, and weights in float32. Results are always computed in the
+        floating-point type of the data.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
     verbose : int or bool, default=False
@@ -241,21 +250,22 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
         """
         return super().score(X, y, sample_weight)
 
-    def _check_targets(self, y: Any, n_samples: int) -> Any:
+    def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
         y = to_plain(y)
         y = y if hasattr(y, "shape") else np.asarray(y)
         shape = tuple(y.shape)  # () of None
-        if shape[1:] not in (self.input_shape_, (self.n_features_in_,)):
+        n_features = math.prod(row_shape)
+        if shape[1:] not in (row_shape, (n_features,)):
             if len(shape) > 2:
                 raise ValueError(
                     f"y has images of shape {shape[1:]}, but X has rows of shape "
-                    f"{self.input_shape_}; what to make of a row is of its shape."
+                    f"{row_shape}; what to make of a row is of its shape."
                 )
             return None
         if shape[0] != n_samples:
             raise ValueError(f"y has {shape[0]} rows, but X has {n_samples}.")
         if len(shape) > 2:
-            y = y.reshape(shape[0], self.n_features_in_)
+            y = y.reshape(shape[0], n_features)
         if isinstance(y, Tensor) and y.device.type != "cpu":
             _check_finite_tensor(y, "y")
             return y

@@ -213,6 +213,27 @@ def test_products_in_low_precision_train_as_well(objective, network):
     assert low.loss_ == pytest.approx(pair.fit(X).loss_, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("network", "most"),
+    [
+        (DenseNetwork(hidden_layer_sizes=(33,)), 512),
+        (DenseNetwork(hidden_layer_sizes=(32,)), None),
+        (ConvolutionalNetwork(channels=(3,)), 64),
+        (UNetNetwork(channels=(2, 3)), 64),
+        (LSTMNetwork(hidden_size=4), 64),
+        (RecursiveNetwork(hidden_size=4), 64),
+    ],
+    ids=str,
+)
+def test_few_samples_are_trained_on_in_their_own_precision(network, most):
+    rows = np.random.default_rng(0).normal(size=(513, 40))
+    pair = Autoencoder(33 if most == 512 else 2, network=network, init="random", max_iter=1)
+    for n_samples in (64, 65, 512, 513):
+        expected = torch.float64 if most is None or n_samples <= most else torch.float32
+        assert pair.fit(rows[:n_samples]).module_.center.dtype == expected
+        assert pair.fit(rows[:n_samples].astype("f4")).module_.center.dtype == torch.float32
+
+
 def test_patience_waits_until_the_objective_has_settled():
     params = {"max_iter": 60, "n_iter_no_change": 3, "early_stopping": False, "random_state": 0}
     sparse = SparseAutoencoder(20, sparsity="topk", n_active=2, **params).fit(X)

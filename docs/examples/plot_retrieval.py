@@ -68,16 +68,27 @@ figure.savefig(output / "retrieval.png", dpi=120)
 # %%
 # Neighbours
 # ----------
-# A query on the left, and the eight images whose codes are nearest to its own. The number
-# is that of differing bits.
+# A query on the left, and the eight images whose codes are nearest to its own. The number is that
+# of differing bits. Neighbours that show another digit are framed and crossed out. Of the first
+# eighty queries every tenth is drawn.
 
-distances, indices = hashing.kneighbors(queries[:6], n_neighbors=8)
-figure, axes = plt.subplots(6, 9, figsize=(8, 6), layout="constrained")
-for line, query, counts, places in zip(axes, queries, distances, indices, strict=False):
-    for cell, image in zip(line, [query, *rows[places]], strict=True):
+shown = np.arange(0, 80, 10)
+distances, indices = hashing.kneighbors(queries[shown], n_neighbors=8)
+figure, axes = plt.subplots(len(shown), 9, figsize=(7, 7.6), layout="constrained")
+for line, number, counts, places in zip(axes, shown, distances, indices, strict=True):
+    for cell, image in zip(line, [queries[number], *rows[places]], strict=True):
         cell.imshow(image.reshape(8, 8), cmap="gray_r")
         cell.set(xticks=[], yticks=[])
-    for cell, count in zip(line[1:], counts, strict=True):
-        cell.set_xlabel(f"{count:.0f}", fontsize=8)
-axes[0, 0].set_title("query", fontsize=10)
+        cell.spines[:].set_color("silver")
+    line[0].spines[:].set(color="black", linewidth=2)
+    line[0].set_ylabel(asked[number], rotation=0, labelpad=10, va="center", weight="bold")
+    for cell, count, label in zip(line[1:], counts, labels[places], strict=True):
+        cell.set_xlabel(f"{count:.0f}", fontsize=9, labelpad=2)
+        if label != asked[number]:
+            cell.set_xlabel(f"{count:.0f}, a {label}", fontsize=9, labelpad=2)
+            cell.spines[:].set(color="firebrick", linewidth=3)
+            cell.plot([-0.5, 7.5], [-0.5, 7.5], color="firebrick", linewidth=2)
+            cell.set(xlim=(-0.5, 7.5), ylim=(7.5, -0.5))
+right = np.mean(labels[indices] == asked[shown][:, None])
+figure.suptitle(f"A query, and the images with the nearest codes: {right:.0%} right", fontsize=11)
 figure.savefig(output / "neighbors.png", dpi=120)

@@ -20,13 +20,17 @@ class ContractiveModule(AutoencoderModule):
     ----------
     network : Network
     row_shape : tuple of int
-    n_components : int
+    n_components : int or None
     code_activation : str
         A key of ``ACTIVATIONS``.
     """
 
     def __init__(
-        self, network: Network, row_shape: tuple[int, ...], n_components: int, code_activation: str
+        self,
+        network: Network,
+        row_shape: tuple[int, ...],
+        n_components: int | None,
+        code_activation: str,
     ) -> None:
         super().__init__(network, row_shape, n_components)
         self.activation = ACTIVATIONS[code_activation]

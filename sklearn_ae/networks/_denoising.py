@@ -19,7 +19,7 @@ class DenoisingModule(AutoencoderModule):
     ----------
     network : Network
     row_shape : tuple of int
-    n_components : int
+    n_components : int or None
     noise : str or callable
     noise_level : float or None
         As asked for; what it comes to is noted in ``level``.
@@ -45,7 +45,7 @@ class DenoisingModule(AutoencoderModule):
         self,
         network: Network,
         row_shape: tuple[int, ...],
-        n_components: int,
+        n_components: int | None,
         noise: str | Callable[[Tensor], Tensor],
         noise_level: float | None,
         **options: Any,

@@ -16,7 +16,7 @@ class HashingModule(AutoencoderModule):
     ----------
     network : Network
     row_shape : tuple of int
-    n_components : int
+    n_components : int or None
     code_noise : float
     input_masking : float
 
@@ -35,7 +35,7 @@ class HashingModule(AutoencoderModule):
         self,
         network: Network,
         row_shape: tuple[int, ...],
-        n_components: int,
+        n_components: int | None,
         code_noise: float,
         input_masking: float,
     ) -> None:

@@ -11,10 +11,11 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -125,6 +126,30 @@ class ImageNetwork(Network):
             )
         size = (axes[0] if n_axes == 2 else 1, axes[-1])
         return Layout(n_channels, size, n_axes == 1, self.channels_last)
+
+    def resized(self, row_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
+        """Return a specification for images of another size, with as many channels."""
+        shape = self.image_shape
+        if shape is not None:
+            n_axes = len(_positive_integers(shape, "image_shape"))
+            # What was said of the shape is said of the other: (length,) of (length, n_channels).
+            shape = other[:n_axes] if self.channels_last else other[-n_axes:]
+        network = clone(self).set_params(image_shape=shape)
+        before, now = self._layout(row_shape), network._layout(other)
+        if len(row_shape) != len(other) or before.n_channels != now.n_channels:
+            raise ValueError("Images of another size must have the channels of the training.")
+        # As many pixels at a time as before.
+        n_rows = self.rows_at_once * math.prod(row_shape) // math.prod(other)
+        vars(network)["rows_at_once"] = max(1, min(self.rows_at_once, n_rows))
+        return network
+
+    def common_center(
+        self, center: Tensor, row_shape: tuple[int, ...], other: tuple[int, ...]
+    ) -> Tensor:
+        """Return the mean of each channel, at each pixel of an image of shape `other`."""
+        means = self._layout(row_shape).to_image(center[None]).mean((2, 3), keepdim=True)
+        layout = self.resized(row_shape, other)._layout(other)
+        return layout.to_rows(means.expand(-1, -1, *layout.size))[0]
 
     def _shapes(self, layout: Layout, n_poolings: int) -> list[Shape]:
         """Return the shapes of the maps of each level, the last `n_poolings` of them pooled."""

@@ -75,8 +75,9 @@ class AutoencoderModule(TrainableModule):
         Builds both. Remembered, so it must not change any more.
     row_shape : tuple of int
         Shape of a row before it was flattened.
-    n_components : int
-        Width of the code, apart from what the network adds to it.
+    n_components : int or None
+        Width of the code, apart from what the network adds to it. None: the maps of the network
+        are the code, without dense layers.
     **options
         Further arguments of the network's factories.
 
@@ -114,13 +115,20 @@ class AutoencoderModule(TrainableModule):
         return module
 
     def __init__(
-        self, network: Network, row_shape: tuple[int, ...], n_components: int, **options: Any
+        self,
+        network: Network,
+        row_shape: tuple[int, ...],
+        n_components: int | None,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.network = network
+        if n_components is None:
+            n_components = network.code_size(row_shape)
+            options = options | {"dense": False}
         self.n_components = n_components
         n_features = math.prod(row_shape)
-        n_code = n_components + len(network.extra_names(row_shape))
+        n_code = n_components + network.n_extra(row_shape)
         self.encoder = network.encoder(row_shape, self.n_encoded(n_components), **options)
         self.decoder = network.decoder(row_shape, n_components, **options)
         network.connect(self.encoder, self.decoder)
@@ -135,6 +143,17 @@ class AutoencoderModule(TrainableModule):
         n_weights = sum(weight.numel() for weight in self.parameters())
         entries = max(CODE_ENTRIES, n_weights // CODE_SHARE)
         return max(1, min(n_code, CODE_RANK, entries // n_code))
+
+    def common_center(self, center: Tensor) -> Tensor:
+        """Return what to subtract from each sample, given the mean of each feature.
+
+        Without dense layers samples may be of any size later on, and a mean of each channel is
+        all that is known of them.
+        """
+        if self.config["n_components"] is not None:
+            return center
+        shape = self.config["row_shape"]
+        return self.network.common_center(center, shape, shape)
 
     def n_encoded(self, n_components: int) -> int:
         """Return how many numbers the encoder gives for a code of ``n_components``."""

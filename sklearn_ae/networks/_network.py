@@ -48,9 +48,48 @@ class Network(BaseEstimator):
     def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
         """Return a module from ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
 
+    def code_size(self, row_shape: tuple[int, ...]) -> int:
+        """Return the number of components where ``n_components`` is None.
+
+        The factories are then also given ``dense=False``.
+
+        Raises
+        ------
+        ValueError
+            If only ``n_components`` can say it.
+        """
+        raise ValueError(
+            f"n_components=None is not possible with {type(self).__name__}; set the number of "
+            f"components. Networks whose maps can be the code, such as ConvolutionalNetwork, do "
+            f"without."
+        )
+
+    def resized(self, row_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
+        """Return a specification whose weights are the same, for samples of another shape.
+
+        Raises
+        ------
+        ValueError
+            If the weights belong to samples of one shape.
+        """
+        raise ValueError(f"{type(self).__name__} takes samples of the shape of the training.")
+
+    def common_center(
+        self, center: Tensor, row_shape: tuple[int, ...], other: tuple[int, ...]
+    ) -> Tensor:
+        """Return what to subtract from samples of shape `other`, given the mean of each feature.
+
+        Called where ``n_components`` is None, so that the mean says nothing of places.
+        """
+        return center
+
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
         """Name what the decoder needs besides the components, and so becomes code."""
         return []
+
+    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+        """Return how many values :meth:`extra_names` names."""
+        return len(self.extra_names(row_shape))
 
     def step_size(self, row_shape: tuple[int, ...]) -> int:
         """Return how many neighbouring values of a row are there or missing together."""

@@ -24,7 +24,7 @@ class SparseModule(AutoencoderModule):
     ----------
     network : Network
     row_shape : tuple of int
-    n_components : int
+    n_components : int or None
     sparsity : {"kl", "l1", "topk"}
     sparsity_target : float
     n_active : int or None
@@ -38,13 +38,14 @@ class SparseModule(AutoencoderModule):
         self,
         network: Network,
         row_shape: tuple[int, ...],
-        n_components: int,
+        n_components: int | None,
         sparsity: str,
         sparsity_target: float,
         n_active: int | None,
         encoding_factor: float,
     ) -> None:
         super().__init__(network, row_shape, n_components)
+        n_components = self.n_components
         self.sparsity = sparsity
         # The pre-activation at which a logistic unit has the activation asked for.
         self.start = math.log(sparsity_target / (1 - sparsity_target))

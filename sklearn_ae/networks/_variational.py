@@ -31,7 +31,7 @@ class VariationalModule(AutoencoderModule):
     ----------
     network : Network
     row_shape : tuple of int
-    n_components : int
+    n_components : int or None
     likelihood : {"gaussian", "bernoulli", "continuous_bernoulli"}
     variance : {"learned", "per_feature"} or float
     binarize : bool
@@ -42,7 +42,7 @@ class VariationalModule(AutoencoderModule):
         self,
         network: Network,
         row_shape: tuple[int, ...],
-        n_components: int,
+        n_components: int | None,
         likelihood: str,
         variance: str | float,
         binarize: bool = False,

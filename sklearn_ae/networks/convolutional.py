@@ -31,7 +31,7 @@ from sklearn_ae.networks.activations import ACTIVATIONS
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Convolution and pooling by turns, and a linear layer at the end.
+    """Convolution and pooling by turns, and a linear layer at the end unless left out.
 
     Parameters
     ----------
@@ -40,9 +40,14 @@ class ConvolutionalEncoder(nn.Module):
         Of a row.
     n_outputs : int
         Numbers to return for each row, beside the places of the maxima.
+    dense : bool
+        Whether a linear layer returns them. Otherwise they are the last maps, which have no
+        non-linearity then; a multiple of the code's size stands for so many groups of maps.
     """
 
-    def __init__(self, network: ConvolutionalNetwork, layout: Layout, n_outputs: int) -> None:
+    def __init__(
+        self, network: ConvolutionalNetwork, layout: Layout, n_outputs: int, dense: bool
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout = layout
@@ -52,16 +57,19 @@ class ConvolutionalEncoder(nn.Module):
         shapes = network._pooled(layout)
         kernel = layout.square(network.kernel_size)
         stride = self.window if self.is_strided else (1, 1)
-        widths = (layout.n_channels, *(shape[0] for shape in shapes))
+        widths = [layout.n_channels, *(shape[0] for shape in shapes)]
+        n_values = math.prod(shapes[-1])
+        self.n_groups = 1 if dense else n_outputs // n_values
+        widths[-1] *= self.n_groups
         self.layers = nn.ModuleList(
             Convolution(*pair, kernel, stride) for pair in pairwise(widths)
         )
-        self.head = nn.Linear(math.prod(shapes[-1]), n_outputs)
+        self.head = nn.Linear(n_values, n_outputs) if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
         maps, places = self.layout.to_image(x), []
-        for layer in self.layers:
+        for level, layer in enumerate(self.layers, start=1):
             maps = layer(maps)
             if self.has_switches:
                 maps, found = max_pool_and_locate(maps, self.window)
@@ -69,13 +77,17 @@ class ConvolutionalEncoder(nn.Module):
             elif not self.is_strided:
                 maps = max_pool(maps, self.window)
             # Behind the pooling, not before it: there are fewer values left.
-            maps = self.activation(maps)
-        code = self.head(to_columns(maps))
+            if self.head is not None or level < len(self.layers):
+                maps = self.activation(maps)
+        if self.head is not None:
+            code = self.head(to_columns(maps))
+        else:
+            code = torch.cat([to_columns(group) for group in maps.chunk(self.n_groups, 1)], 1)
         return torch.cat([code.to(x.dtype), *places], 1) if places else code
 
 
 class ConvolutionalDecoder(nn.Module):
-    """The encoder backwards: a linear layer, then unpooling and convolution by turns.
+    """The encoder backwards: a first layer, then unpooling and convolution by turns.
 
     Parameters
     ----------
@@ -84,9 +96,14 @@ class ConvolutionalDecoder(nn.Module):
         Of a row.
     n_inputs : int
         Numbers that come for each row, beside the places of the maxima.
+    dense : bool
+        Whether the first layer is linear. Otherwise they are maps, and it is their
+        non-linearity and a convolution.
     """
 
-    def __init__(self, network: ConvolutionalNetwork, layout: Layout, n_inputs: int) -> None:
+    def __init__(
+        self, network: ConvolutionalNetwork, layout: Layout, n_inputs: int, dense: bool
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout, self.n_inputs = layout, n_inputs
@@ -94,19 +111,27 @@ class ConvolutionalDecoder(nn.Module):
         self.shapes = network._pooled(layout)
         widths = [layout.n_channels] + [shape[0] for shape in self.shapes]
         self.sizes: list[Pair] = [layout.size] + [shape[1:] for shape in self.shapes]
-        self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1]))
+        kernel = layout.square(network.kernel_size)
+        self.head: nn.Linear | Convolution
+        if dense:
+            self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1]))
+        else:
+            self.head = Convolution(widths[-1], widths[-1], kernel)
         learned = nn.ModuleList()
         if network.unpooling == "transposed":
             learned.extend(Unpooling(width, width, self.window) for width in widths[1:])
         self.has_switches = network.unpooling == "switches"
         self.learned = cast("Sequence[Unpooling]", learned)
-        kernel = layout.square(network.kernel_size)
         layers = [Convolution(n_in, n_out, kernel) for n_out, n_in in pairwise(widths)]
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
-        maps = from_columns(self.head(z[:, : self.n_inputs]), self.shapes[-1])
+        code = z[:, : self.n_inputs]
+        if isinstance(self.head, nn.Linear):
+            maps = from_columns(self.head(code), self.shapes[-1])
+        else:
+            maps = self.head(self.activation(from_columns(code, self.shapes[-1])))
         places = self._places(z[:, self.n_inputs :]) if self.has_switches else []
         for level in reversed(range(len(self.layers))):
             maps = self._unpool(self.activation(maps), places, level)
@@ -137,6 +162,10 @@ class ConvolutionalNetwork(ImageNetwork):
     The encoder convolves and pools by turns and ends with a linear layer; the decoder begins
     with one, and unpools and convolves by turns. Any size of image will do, also one smaller
     than a window: windows may hang over the edge, and the decoder cuts off what lies beyond.
+
+    Under ``n_components=None`` there are no linear layers: the code is the last maps, before
+    their non-linearity, and the decoder begins with a convolution of them. Images of other
+    heights and widths than those of the training are then taken too.
 
     Parameters
     ----------
@@ -183,19 +212,35 @@ class ConvolutionalNetwork(ImageNetwork):
         "unpooling": [StrOptions({"nearest", "transposed", "switches"})],
     }
 
-    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> ConvolutionalEncoder:
-        """Return the encoder."""
-        return ConvolutionalEncoder(self, self._layout(row_shape), n_outputs)
+    def encoder(
+        self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True
+    ) -> ConvolutionalEncoder:
+        """Return the encoder, with a linear layer at the end or without."""
+        return ConvolutionalEncoder(self, self._layout(row_shape), n_outputs, dense)
 
-    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> ConvolutionalDecoder:
-        """Return the decoder."""
-        return ConvolutionalDecoder(self, self._layout(row_shape), n_inputs)
+    def decoder(
+        self, row_shape: tuple[int, ...], n_inputs: int, dense: bool = True
+    ) -> ConvolutionalDecoder:
+        """Return the decoder of such an encoder."""
+        return ConvolutionalDecoder(self, self._layout(row_shape), n_inputs, dense)
+
+    def code_size(self, row_shape: tuple[int, ...]) -> int:
+        """Return the number of values of the last maps."""
+        return math.prod(self._pooled(self._layout(row_shape))[-1])
 
     def _last_layer(self, decoder: Any) -> Convolution:
         return decoder.layers[0]
 
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
         """Name the places of the maxima, level by level, where the decoder is told them."""
+        return names_of("switch", self._switches(row_shape))
+
+    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+        """Return how many values :meth:`extra_names` names: of a large image, millions."""
+        return sum(map(math.prod, self._switches(row_shape)))
+
+    def _switches(self, row_shape: tuple[int, ...]) -> list[Shape]:
+        """Return the shapes of the places of the maxima that the decoder is told."""
         if self.unpooling != "switches":
             return []
         if self.pooling != "max":
@@ -203,7 +248,7 @@ class ConvolutionalNetwork(ImageNetwork):
                 f"unpooling='switches' puts values back where pooling='max' found them, but "
                 f"pooling={self.pooling!r}."
             )
-        return names_of("switch", self._pooled(self._layout(row_shape)))
+        return self._pooled(self._layout(row_shape))
 
     def _pooled(self, layout: Layout) -> list[Shape]:
         """Return the shapes of the maps behind each pooling."""

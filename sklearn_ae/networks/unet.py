@@ -35,9 +35,11 @@ class UNetEncoder(nn.Module):
         Of a row.
     n_outputs : int
         Numbers to return for each row, beside the maps.
+    dense : bool
+        Whether there are any, from a linear layer.
     """
 
-    def __init__(self, network: UNetNetwork, layout: Layout, n_outputs: int) -> None:
+    def __init__(self, network: UNetNetwork, layout: Layout, n_outputs: int, dense: bool) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout = layout
@@ -47,7 +49,7 @@ class UNetEncoder(nn.Module):
         widths = (layout.n_channels, *(shape[0] for shape in shapes))
         layers = [Convolution(n_in, n_out, kernel) for n_in, n_out in pairwise(widths)]
         self.layers = nn.ModuleList(layers)
-        self.head = nn.Linear(math.prod(shapes[-1]), n_outputs)
+        self.head = nn.Linear(math.prod(shapes[-1]), n_outputs) if dense else None
         self.residual = network.residual
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ class UNetEncoder(nn.Module):
                 maps = max_pool(maps, self.window)
             maps = self.activation(layer(maps))
             skips.append(to_columns(maps))
-        code = [self.head(skips[-1]), *skips]
+        code = skips if self.head is None else [self.head(skips[-1]), *skips]
         return torch.cat([*code, x] if self.residual else code, 1)
 
 
@@ -72,16 +74,18 @@ class UNetDecoder(nn.Module):
         Of a row.
     n_inputs : int
         Numbers that come for each row, beside the maps.
+    dense : bool
+        Whether there are any, for a linear layer.
     """
 
-    def __init__(self, network: UNetNetwork, layout: Layout, n_inputs: int) -> None:
+    def __init__(self, network: UNetNetwork, layout: Layout, n_inputs: int, dense: bool) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout, self.n_inputs = layout, n_inputs
         self.shapes = network._skips(layout)
         widths = [shape[0] for shape in self.shapes]
         window, kernel = layout.square(network.pool_size), layout.square(network.kernel_size)
-        self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1]))
+        self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1])) if dense else None
         self.bottom = Convolution(widths[-1], widths[-1], kernel)
         unpoolings = [Unpooling(n_in, n_out, window) for n_out, n_in in pairwise(widths)]
         layers = [Convolution(2 * width, width, kernel) for width in widths[:-1]]
@@ -98,9 +102,11 @@ class UNetDecoder(nn.Module):
         widths = [self.n_inputs, *(math.prod(shape) for shape in self.shapes)]
         code, *parts = z[:, : sum(widths)].split(widths, 1)
         skips = [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        # The components see the whole image; at the bottom they reach all of it again.
-        whole = from_columns(self.head(code), self.shapes[-1])
-        maps = self.activation(self.bottom(self.activation(whole + skips[-1])))
+        maps = skips[-1]
+        if self.head is not None:
+            # The components see the whole image; at the bottom they reach all of it again.
+            maps = self.activation(from_columns(self.head(code), self.shapes[-1]) + maps)
+        maps = self.activation(self.bottom(maps))
         for level in reversed(range(len(self.layers))):
             maps = self.unpoolings[level](maps, self.shapes[level][1:])
             maps = self.activation(self.layers[level](torch.cat([maps, skips[level]], 1)))
@@ -114,7 +120,8 @@ class UNetNetwork(ImageNetwork):
 
     A convolutional encoder and decoder with skip connections: the decoder also sees the
     encoder's maps of every size, so that nothing fine is lost on the way. Those maps are part
-    of the code.
+    of the code. Under ``n_components=None`` they are all of it, without a linear layer, and images
+    of other heights and widths than those of the training are taken too.
 
     Parameters
     ----------
@@ -158,13 +165,21 @@ class UNetNetwork(ImageNetwork):
         "residual": ["boolean"],
     }
 
-    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> UNetEncoder:
-        """Return the encoder."""
-        return UNetEncoder(self, self._layout(row_shape), n_outputs)
+    def encoder(
+        self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True
+    ) -> UNetEncoder:
+        """Return the encoder, with a linear layer beside the maps or without."""
+        return UNetEncoder(self, self._layout(row_shape), n_outputs, dense)
 
-    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> UNetDecoder:
-        """Return the decoder."""
-        return UNetDecoder(self, self._layout(row_shape), n_inputs)
+    def decoder(
+        self, row_shape: tuple[int, ...], n_inputs: int, dense: bool = True
+    ) -> UNetDecoder:
+        """Return the decoder of such an encoder."""
+        return UNetDecoder(self, self._layout(row_shape), n_inputs, dense)
+
+    def code_size(self, row_shape: tuple[int, ...]) -> int:
+        """Return the number of components beside the maps: none."""
+        return 0
 
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:
         """Set the last biases, unless they are for what is added to the input."""
@@ -179,6 +194,11 @@ class UNetNetwork(ImageNetwork):
         names = names_of("skip", self._skips(self._layout(row_shape)))
         n_inputs = math.prod(row_shape) if self.residual else 0
         return names + [f"input{index}" for index in range(n_inputs)]
+
+    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+        """Return how many values :meth:`extra_names` names: of a large image, millions."""
+        n_inputs = math.prod(row_shape) if self.residual else 0
+        return n_inputs + sum(map(math.prod, self._skips(self._layout(row_shape))))
 
     def _skips(self, layout: Layout) -> list[Shape]:
         """Return the shapes of the maps that the decoder is handed."""
