@@ -158,7 +158,8 @@ class BaseAutoencoder(
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            A row of weight two counts as two equal rows.
+            Weights of the samples. One of weight two counts as two equal ones: exactly where all
+            samples are in one batch, in the expected gradient of each step otherwise.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows to validate on. None: `validation_fraction` of `X`.
 

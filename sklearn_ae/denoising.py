@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -13,18 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.linear import spread
+from sklearn_ae._backend.linear import shrink_start, spread
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import LinearStart
+from sklearn_ae._strays import STRAYS, fraction_of_strays
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._denoising import DenoisingModule
-
-STEP = 0.2
-"""Share of the way to the mean that a step of the walk takes; large steps spread too far."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -41,7 +40,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     .. math:: \frac{r(x) - x}{\sigma^2} = \nabla_x \log (p * \mathcal N(0, \sigma^2 I))(x),
 
     the score of the data's density after the noise. `score_field` returns it and `sample`
-    walks along it.
+    walks along it. With ``init="pca"`` the start is then the best linear denoiser: PCA's
+    reconstruction, a component of variance :math:`v` shrunk by :math:`v / (v + \sigma^2)`.
 
     Parameters
     ----------
@@ -172,6 +172,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     Alain, G. and Bengio, Y. (2014). What regularized auto-encoders learn from the
     data-generating distribution. Journal of Machine Learning Research, 15, 3743-3773.
 
+    Efron, B. (2011). Tweedie's formula and selection bias. Journal of the American Statistical
+    Association, 106(496), 1602-1614.
+
     Bengio, Y., Yao, L., Alain, G. and Vincent, P. (2013). Generalized denoising auto-encoders
     as generative models. NeurIPS.
 
@@ -218,7 +221,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
     @torch.no_grad()
     def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:
-        """Note the range of the features and the noise level."""
+        """Note the range of the features and the noise level; shrink a start at linear maps."""
         module.least.fill_(torch.inf)
         module.most.fill_(-torch.inf)
         for x in map(X.take, X.chunks()):
@@ -228,6 +231,12 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         if level is None and self.noise == "gaussian":
             level = 0.3 * float(spread(X)[1].mean()) ** 0.5 * float(module.scale) or 0.3
         module.level.fill_(0.25 if level is None else level)
+        if self._starts_well() and self._trains_score(module):
+            shrink_start(module, X)
+
+    def _trains_score(self, module: DenoisingModule) -> bool:
+        """Whether the optimal reconstruction is the mean that Tweedie's formula speaks of."""
+        return module.noise == "gaussian" and self.loss == "squared_error"
 
     def _loss(
         self,
@@ -241,6 +250,16 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
     @torch.no_grad()
     def _describe(self, module: DenoisingModule, X: Rows) -> dict[str, Any]:
+        module.residual.zero_()
+        module.strays.zero_()
+        if self._trains_score(module):
+            module.strays.fill_(fraction_of_strays(module, X))
+        else:
+            self._note_residual(module, X)
+        return {"noise_level_": None if callable(self.noise) else float(module.level)}
+
+    def _note_residual(self, module: DenoisingModule, X: Rows) -> None:
+        """Write the deviations of clean samples from reconstructed ones into the module."""
         mean = get_loss(self.loss).mean
         squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
         for chunk in X.chunks(module.network.rows_at_once):
@@ -249,7 +268,6 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             squares += weight @ (restored - x).square().nan_to_num()
             seen += weight @ (~x.isnan()).to(weight)
         module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())
-        return {"noise_level_": None if callable(self.noise) else float(module.level)}
 
     def score_field(self, X):
         """Gradient of the log-density of the data after the noise, at each row.
@@ -286,26 +304,42 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     @heavy
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=300):
-        """Draw new rows by a Markov chain.
+        r"""Draw new samples by Markov chains.
 
-        A chain starts at a row decoded from a likely code, spoilt. Under Gaussian noise and
-        squared error it follows Langevin's walk along the score of the noisy density; otherwise
-        it is restored and spoilt in turn. In the end it is restored: drawn from around
-        `reconstruct`, as far off as the training rows were.
+        A chain starts at a sample decoded from a code drawn from the distribution that `density`
+        chooses, corrupted. Under Gaussian noise and squared error it follows Langevin's walk along
+        the score of the noisy density, and its end :math:`\tilde x` gives a draw from
+        :math:`\mathcal N(r(\tilde x), \sigma^2\, \partial r / \partial \tilde x)`: by Tweedie's
+        formula these are mean and covariance of the clean samples that :math:`\tilde x` may come
+        from. The derivative is made symmetric and its eigenvalues are clamped to [0, 1].
+
+        Under other noises and losses samples are reconstructed and corrupted in turn, and the
+        chain ends with a reconstruction. The draw is then Gaussian around `reconstruct` with one
+        standard deviation per feature, that of the training samples' residuals, and the samples'
+        distribution approximates that of the data only as far as this describes the clean samples
+        given a corrupted one.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows, each the end of a chain of its own.
+            Number of samples, each the end of a chain of its own.
         random_state : int, RandomState instance or None, default=None
-            Fixes the draw.
+            Controls the randomness of the draw.
         n_steps : int, default=300
             Length of the chains.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data.
+            Samples in the units of the training data.
+
+        Warns
+        -----
+        UserWarning
+            If more than 7 % of up to 512 training samples, corrupted and drawn again at the end
+            of `fit`, were farther from the data, by the fifth nearest sample, than 99 % of the
+            samples themselves. `noise_level` is then large beside the gaps in the data: the clean
+            samples given a corrupted one lie on both sides of a gap, and Gaussian draws fill it.
         """
         check_count(n_steps, "n_steps")
         random_state = check_random_state(random_state)
@@ -314,6 +348,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         kind = kind_of(self._kind)
         module = self._module_as(kind.dtype)
         assert isinstance(module, DenoisingModule)
+        self._warn_of_strays(module)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
             rows = [
@@ -326,20 +361,28 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     def _mean(self, module: DenoisingModule, codes: Tensor) -> Tensor:
         return get_loss(self._fitted_loss).mean(module.decode(codes))
 
-    def _walk(self, module: DenoisingModule, spoilt: Tensor, n_steps: int) -> Tensor:
-        """Take chains of spoilt rows further; return the rows that they were made of."""
+    def _warn_of_strays(self, module: DenoisingModule) -> None:
+        if (strays := float(module.strays)) > STRAYS:
+            warnings.warn(
+                f"{strays:.0%} of the training samples, corrupted with noise_level="
+                f"{self.noise_level_:.3g} and drawn again, lie where there are no data: the noise "
+                f"is large beside the gaps in the data, or training was too short. Lower "
+                f"noise_level, for example to {self.noise_level_ / 2:.3g}.",
+                stacklevel=5,
+            )
+
+    def _walk(self, module: DenoisingModule, corrupted: Tensor, n_steps: int) -> Tensor:
+        """Take chains of corrupted samples further; return the samples that they were made of."""
+        if self._has_score():
+            return module.draw_clean(module.langevin(corrupted, n_steps))
         loss = get_loss(self._fitted_loss)
 
         def draw() -> Tensor:
-            mean = loss.mean(module(spoilt))
+            mean = loss.mean(module(corrupted))
             return (mean + module.residual * torch.randn_like(mean)).clamp(loss.lower, loss.upper)
 
         for _ in range(n_steps):
-            if self._has_score():  # Langevin's walk along the score
-                noise = (2 * STEP) ** 0.5 * module.level / module.scale * torch.randn_like(spoilt)
-                spoilt = spoilt + STEP * (module(spoilt) - spoilt) + noise
-            else:
-                spoilt = module.corrupt(draw())
+            corrupted = module.corrupt(draw())
         return draw()
 
     def _has_score(self) -> bool:

@@ -253,14 +253,16 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         """Penalty of each row; its weight follows the number of active units if one is asked."""
         if self.n_active is None:
             return self._weight() * code.sum(1)
-        counts = (code != 0).to(code.dtype).sum(1)
+        excess = (code != 0).to(code.dtype).sum(1) / self.n_active - 1
         if sample_weight is not None:
-            counts = counts * sample_weight / sample_weight.mean()
-        excess = counts.mean() / self.n_active - 1
+            excess = excess * sample_weight
         if not module.training:  # epochs are compared by how well they keep to that number
-            return (excess - TOLERANCE).clamp_min(0)
-        module.factor.mul_(1 + CONTROL * excess.clamp(-1, 1))
-        return self._weight() * module.factor.clone() * code.sum(1)
+            part = 1.0 if sample_weight is None else sample_weight.mean()
+            return (excess.mean() / part - TOLERANCE).clamp_min(0)
+        # Before the update: the factor of a batch must not depend on the batch.
+        penalty = self._weight() * module.factor.clone() * code.sum(1)
+        module.factor.mul_(1 + CONTROL * excess.mean().clamp(-1, 1))
+        return penalty
 
     def _weight(self) -> float:
         if self.sparsity_weight is not None:

@@ -1,13 +1,20 @@
 """What makes a denoising autoencoder one: it restores, and points to where the data are."""
 
+import copy
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import DenoisingAutoencoder
+from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae.networks import ConvolutionalNetwork, LSTMNetwork
 
 CENTERS = np.array([[-1.5, 0.0], [1.5, 0.5], [0.0, -1.8]])
 STDS = np.array([0.4, 0.5, 0.3])
@@ -171,3 +178,166 @@ def test_what_is_no_score_is_refused():
         robust.score_field(X)
     with pytest.raises(ValueError, match=r"noise_level=1\.5 is a share"):
         DenoisingAutoencoder(2, noise="masking", noise_level=1.5).fit(X)
+
+
+# Draws of clean samples
+
+
+@pytest.mark.parametrize(("n_features", "rank"), [(1, 1), (4, 4), (30, 3), (40, 40)])
+def test_roots_without_the_matrix_are_those_of_its_eigenvalues(n_features, rank):
+    """Products with a Jacobian that is not symmetric, some eigenvalues below 0 and above 1."""
+    from sklearn_ae.networks._posterior import root_times, symmetric_jacobian
+
+    generator = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64)
+    jacobian = draw(6, n_features, rank) @ draw(6, rank, n_features) / n_features
+    jacobian[0] = 0  # of a constant function
+    x, noise = draw(6, n_features), draw(6, n_features)
+    values, product = symmetric_jacobian(lambda x: (jacobian @ x[..., None])[..., 0], x)
+    torch.testing.assert_close(values, (jacobian @ x[..., None])[..., 0])
+    eigenvalues, axes = torch.linalg.eigh((jacobian + jacobian.mT) / 2)
+    clamped = eigenvalues.clamp(0, 1)
+    clamped[eigenvalues.abs() < 1e-12] = 0
+    root = (axes * clamped.sqrt()[:, None]) @ axes.mT
+    found = root_times(product, noise, min(n_features, 2 * rank + 1))
+    # The root of an eigenvalue that is zero but for rounding is that of the rounding error.
+    torch.testing.assert_close(found, (root @ noise[..., None])[..., 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "network", [None, ConvolutionalNetwork(channels=(4,)), LSTMNetwork(hidden_size=4)]
+)
+def test_draws_have_the_covariance_of_tweedies_formula(network):
+    """Of any network: against the Jacobian, formed by automatic differentiation."""
+    X = np.random.default_rng(0).normal(size=(100, 4, 4)).cumsum(1)
+    denoiser = DenoisingAutoencoder(2, network=network, max_iter=3, random_state=0).fit(X)
+    module = copy.deepcopy(denoiser.module_).double()
+    x = torch.from_numpy(X[:1].reshape(1, 16)) / module.scale.item()
+    jacobian = torch.autograd.functional.jacobian(module, x)[0, :, 0]
+    eigenvalues, axes = torch.linalg.eigh((jacobian + jacobian.T) / 2)
+    variance = (module.level / module.scale).square()
+    expected = variance * (axes * eigenvalues.clamp(0, 1)) @ axes.T
+    with drawing_from(make_generator(0)):
+        drawn = module.draw_clean(x.expand(20_000, -1))
+    error = torch.cov(drawn.T) - expected
+    assert error.abs().max() < 0.05 * expected.diagonal().max()
+    assert (drawn.mean(0) - module(x)[0]).abs().max() < 0.05 * variance.sqrt()
+
+
+def test_images_take_as_many_products_as_the_code_has_components():
+    """The Jacobian has 784 x 784 entries and is never formed."""
+    X = np.random.default_rng(0).normal(size=(150, 784)).astype(np.float32)
+    denoiser = DenoisingAutoencoder(8, max_iter=1, random_state=0).fit(X)
+    widths = []
+    with torch.no_grad():
+        denoiser.module_.encoder.layers[0].register_forward_hook(
+            lambda layer, inputs, output: widths.append(len(output))
+        )
+    assert denoiser.sample(100, random_state=0, n_steps=5).shape == (100, 784)
+    assert widths == [100] * 6  # one pass for each step, and one that the draws are made from
+
+
+def test_chains_have_the_variance_of_the_noisy_density():
+    """Across data on a line the noisy density has the noise's variance, whatever the step."""
+    X = np.random.default_rng(0).normal(size=(4000, 1)) * [[3.0, 4.0]]
+    denoiser = DenoisingAutoencoder(
+        1, noise_level=2.0, hidden_layer_sizes=(), max_iter=20, random_state=0
+    ).fit(X)
+    module = denoiser.module_
+    with drawing_from(make_generator(0)):
+        ends = module.langevin(torch.zeros(40_000, 2).to(module.center), 300)
+    ends = (ends * module.scale).double() @ torch.tensor([[0.6, -0.8], [0.8, 0.6]]).double()
+    # Four standard errors of a variance of so many draws; independent noise gives a ninth more.
+    tolerance = 4 * (2 / 40_000) ** 0.5
+    assert float(ends[:, 1].var()) / 4 == pytest.approx(1, abs=tolerance)
+    assert float(ends[:, 0].var()) / 29 == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("hidden", [(), (32,)])
+@pytest.mark.parametrize("level", [0.3, 1.5])
+def test_draws_from_a_gaussian_have_its_covariance(hidden, level):
+    rng = np.random.default_rng(0)
+    factor = np.array([[2.0, 0.0, 0.0], [1.2, 0.5, 0.0], [-0.5, 0.2, 0.4]])
+    X = 3 + rng.normal(size=(4000, 3)) @ factor.T
+    denoiser = DenoisingAutoencoder(
+        3, noise_level=level, hidden_layer_sizes=hidden, max_iter=20, random_state=0
+    ).fit(X)
+    drawn = denoiser.sample(8000, random_state=0, n_steps=100)
+    whitened = np.linalg.solve(np.linalg.cholesky(np.cov(X.T)), (drawn - X.mean(0)).T)
+    np.testing.assert_allclose(np.cov(whitened), np.eye(3), atol=0.1)
+    np.testing.assert_allclose(whitened.mean(1), 0, atol=0.06)
+
+
+def _clusters(n_features, gap, seed, share=0.5, n_samples=4000):
+    """Two clusters of deviation 0.5 in every direction, `gap` to each side of the origin."""
+    rng = np.random.default_rng(seed)
+    X = 0.5 * rng.normal(size=(n_samples, n_features))
+    X[:, 0] += np.where(rng.random(n_samples) < share, gap, -gap)
+    return X
+
+
+def _denoiser(n_features, level, seed, **params):
+    settings = {"max_iter": 60, "random_state": seed} | params
+    return DenoisingAutoencoder(n_features, noise_level=level, **settings)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("n_features", [1, 2, 5])
+def test_clusters_are_drawn_as_wide_as_they_are(n_features, seed):
+    X = _clusters(n_features, 3.0, seed)
+    drawn = _denoiser(n_features, 0.5, seed).fit(X).sample(2000, seed, n_steps=100)
+    right = drawn[:, 0] > 0
+    for part in (drawn[right], drawn[~right]):
+        np.testing.assert_allclose(part.std(0), 0.5, rtol=0.1)
+        np.testing.assert_allclose(
+            np.abs(part.mean(0)), 3.0 * (np.arange(n_features) == 0), atol=0.2
+        )
+    assert right.mean() == pytest.approx((X[:, 0] > 0).mean(), abs=0.06)
+
+
+def test_a_mixture_of_the_codes_gives_distant_clusters_their_shares():
+    X = _clusters(2, 3.0, 0, share=0.8)
+    denoiser = _denoiser(2, 0.5, 0, density=GaussianMixture(2, random_state=0)).fit(X)
+    drawn = denoiser.sample(2000, random_state=0, n_steps=100)
+    assert (drawn[:, 0] > 0).mean() == pytest.approx((X[:, 0] > 0).mean(), abs=0.03)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 5])
+def test_noise_beyond_the_gaps_is_warned_of(n_features):
+    """The clean samples of a corrupted one lie in both clusters, and no Gaussian does."""
+    X = _clusters(n_features, 2.0, 0)
+    denoiser = _denoiser(n_features, 2.0, 0).fit(X)
+    with pytest.warns(
+        UserWarning, match=r"noise_level=2 .* Lower noise_level, .* to 1\."
+    ) as found:
+        denoiser.sample(2, random_state=0, n_steps=1)
+    assert found[0].filename == __file__
+    _denoiser(n_features, 0.5, 0).fit(X).sample(2, random_state=0, n_steps=1)  # no warning
+
+
+@pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer, load_digits])
+@pytest.mark.parametrize("scale", [False, True])
+def test_ordinary_tables_give_no_warning(load, scale):
+    X = load().data
+    if scale:
+        X = StandardScaler().fit_transform(X)
+    denoiser = DenoisingAutoencoder(max_iter=30, random_state=0).fit(X)
+    assert np.isfinite(denoiser.sample(2, random_state=0, n_steps=1)).all()
+
+
+def test_values_that_repeat_are_no_gaps():
+    X = np.random.default_rng(0).integers(0, 6, size=(600, 2)).astype(float)
+    DenoisingAutoencoder(max_iter=10, random_state=0).fit(X).sample(2, random_state=0, n_steps=1)
+
+
+def test_the_start_is_the_best_linear_denoiser():
+    """PCA leaves all the noise in the components: its draws are wider than the data."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4))
+    X -= X.mean(0)
+    denoiser = DenoisingAutoencoder(
+        2, noise_level=0.8, learning_rate_init=1e-12, max_iter=1, random_state=0
+    ).fit(X)
+    values, axes = np.linalg.eigh(X.T @ X / len(X))
+    gain = (axes[:, 2:] * (values[2:] / (values[2:] + 0.64))) @ axes[:, 2:].T
+    np.testing.assert_allclose(denoiser.reconstruct(X), X @ gain, atol=1e-6)

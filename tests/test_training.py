@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
@@ -23,6 +24,7 @@ from skorch.callbacks import (
 )
 
 from sklearn_ae import Autoencoder
+from sklearn_ae._backend.net import Validation
 from sklearn_ae._backend.optimizer import FlatAdam, FlatParameters, one_cycle
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._module import AutoencoderModule
@@ -76,6 +78,51 @@ def test_weights_count_as_copies(curve):
     weighted = Autoencoder(1, max_iter=50, random_state=0).fit(X, sample_weight=weight)
     repeated = Autoencoder(1, max_iter=50, random_state=0).fit(np.repeat(X, weight, axis=0))
     np.testing.assert_allclose(weighted.reconstruct(X), repeated.reconstruct(X), rtol=1e-7)
+
+
+@pytest.mark.parametrize("how", ["heavy", "light", "copied"])
+def test_weights_and_copies_add_no_evidence(how):
+    """Nothing is better than PCA on white noise; 100 seeds, with one in twenty admitted."""
+    n_left = 0
+    for seed in range(100):
+        X = np.random.default_rng(seed).normal(size=(80, 5))
+        weight = {"heavy": np.full(80, 1000.0), "light": np.full(80, 1e-3)}.get(how)
+        autoencoder = Autoencoder(
+            2, hidden_layer_sizes=(16,), batch_size=4000, max_iter=8, random_state=seed
+        )
+        X = np.repeat(X, 50, axis=0) if how == "copied" else X
+        n_left += autoencoder.fit(X, sample_weight=weight).best_epoch_ > 0
+    assert n_left <= 5
+
+
+def _validation(losses, weight, groups):
+    losses, weight = (torch.tensor(each, dtype=torch.float64) for each in (losses, weight))
+    return Validation(losses, weight, torch.tensor(groups), 0.0, torch.zeros(1))
+
+
+def test_a_weight_of_two_is_two_copies_in_the_t_test_to_the_bit():
+    """Of samples at the edge of significance, so that any other rounding would show."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        counts = rng.integers(1, 8, size=6)
+        start, fall = rng.normal(size=6), rng.normal(size=6)
+        fall -= fall @ counts / counts.sum()
+        n_eff = counts.sum() ** 2 / np.square(counts).sum()
+        deviation = np.sqrt(counts @ np.square(fall) / counts.sum())
+        edge = stats.t.ppf(0.95, n_eff - 1) * deviation / np.sqrt(n_eff - 1)
+        groups = np.repeat(np.arange(6), counts)
+        order = rng.permutation(len(groups))
+        for shift in (edge * (1 - 1e-9), edge, edge * (1 + 1e-9)):
+            end = start - fall - shift
+            weighted = [_validation(each, counts, np.arange(6)) for each in (end, start)]
+            copied = [
+                _validation(each[groups][order], np.ones(len(groups)), groups[order])
+                for each in (end, start)
+            ]
+            answer = weighted[0].is_better_than(weighted[1])
+            assert answer == copied[0].is_better_than(copied[1])
+            if shift != edge:
+                assert answer == (shift > edge)
 
 
 def test_divergence_is_an_error_and_leaves_the_estimator(curve):

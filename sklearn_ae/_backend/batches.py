@@ -283,16 +283,15 @@ class Batches:
         self.noise = noise
         self.mean_weight = rows.total_weight / max(1, len(rows))
         self._places = torch.int32 if len(rows) < 2**31 else torch.int64
-        self._twins = self._find_twins() if len(rows) <= batch_size else None
+        # In a single batch copies of a row share their noise and whatever else is drawn, which
+        # makes two copies the same as one row of weight two.
+        self._twins = self.find_groups() if len(rows) <= batch_size else None
 
-    def _find_twins(self) -> Tensor:
-        """Number the distinct rows, in an order of their own.
-
-        In a single batch copies of a row share their noise and whatever else is drawn, which
-        makes two copies the same as one row of weight two.
-        """
-        keys = self.rows.keys(slice(0, len(self.rows)), 1.0, seed=0)
-        return torch.from_numpy(np.unique(keys, return_inverse=True)[1]).to(self.rows.device)
+    def find_groups(self) -> Tensor:
+        """Number the distinct rows, in an order of their own: equal rows have equal numbers."""
+        keys = [self.rows.keys(chunk, 1.0, seed=0) for chunk in self.rows.chunks()]
+        groups = np.unique(np.concatenate(keys), return_inverse=True)[1]
+        return torch.from_numpy(groups).to(self.rows.device)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)

@@ -8,6 +8,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.random import make_generator
 from sklearn_ae.losses import Loss
+from sklearn_ae.networks._denoising import DenoisingModule
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseStack
 
@@ -155,3 +156,26 @@ def start_at_pca(module: AutoencoderModule, rows: Rows, loss: Loss, seed: int) -
     # What is linear in the data is not linear before an exponential.
     back = axes.t() * unit if loss.scaled else torch.zeros_like(axes.t())
     module.decoder.start_linear(back, loss.link(center), torch.zeros_like(code_scale), code_scale)
+
+
+@torch.no_grad()
+def shrink_start(module: DenoisingModule, rows: Rows) -> None:
+    """Turn a start at PCA into the best linear denoiser of as many components.
+
+    Of samples with Gaussian noise of variance ``s^2`` the best linear reconstruction shrinks a
+    principal component of variance ``v`` by ``v / (v + s^2)``, where PCA leaves the noise in it.
+
+    Parameters
+    ----------
+    module : DenoisingModule
+        As :func:`start_at_pca` left it, its noise level noted.
+    rows : Rows
+        Centred and scaled.
+    """
+    assert isinstance(module.decoder, DenseStack)
+    back = module.decoder.shortcut
+    assert back is not None
+    codes = rows.through(module.encode, module.n_components)
+    variances = spread(codes)[1].to(back) * back.square().sum(0)
+    noise = (module.level / module.scale).square()
+    back.mul_(variances / (variances + noise))

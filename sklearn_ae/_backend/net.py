@@ -41,6 +41,8 @@ class Validation(NamedTuple):
         Loss of each row.
     weight : Tensor of shape (n_held_out,)
         Weight of each row.
+    groups : Tensor of shape (n_held_out,)
+        Number of each row among the distinct ones.
     score : float
         What is reported beside the loss: the higher, the better.
     parameters : Tensor
@@ -49,6 +51,7 @@ class Validation(NamedTuple):
 
     losses: Tensor
     weight: Tensor
+    groups: Tensor
     score: float
     parameters: Tensor
 
@@ -60,17 +63,36 @@ class Validation(NamedTuple):
     def is_better_than(self, other: Validation) -> bool:
         """Whether the losses are lower, by a one-sided paired t-test at level ``DOUBT``.
 
-        Weights count as numbers of rows, unless they are so small that they must be shares. A
-        single row, however often it stands there, has no standard error and proves nothing.
+        Equal samples are one observation, of all their weight, and observations of unequal weight
+        count as Kish's effective number of them, ``(sum W)^2 / sum W^2``: a weight of two and two
+        copies are the same, and neither weights nor copies add evidence. One observation has no
+        standard error, and is never enough.
+
+        References
+        ----------
+        Kish, L. (1965). Survey sampling. Wiley.
         """
-        fall = other.losses - self.losses
-        total = self.weight.sum()
-        count = float(torch.maximum(total, total.square() / self.weight.square().sum()))
-        mean = (self.weight * fall).sum() / total
-        variance = (self.weight * (fall - mean).square()).sum() / total
+        fall, weight = _of_groups(other.losses - self.losses, self.weight, self.groups)
+        total = weight.sum()
+        count = float(total.square() / weight.square().sum())
+        mean = (weight * fall).sum() / total
+        variance = (weight * (fall - mean).square()).sum() / total
         if count <= 1 or variance <= 1e-12 * mean.square():
             return False
         return bool(mean > stdtrit(count - 1, 1 - DOUBT) * (variance / (count - 1)).sqrt())
+
+
+def _of_groups(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weighted mean and the total weight of each group of equal samples.
+
+    Means are taken of differences from one value of the group: of equal values they are that
+    value to the last bit, however many there are.
+    """
+    n_groups = int(groups.max()) + 1
+    some = values.new_empty(n_groups).index_copy_(0, groups, values)
+    totals = weight.new_zeros(n_groups).index_add_(0, groups, weight)
+    rest = values.new_zeros(n_groups).index_add_(0, groups, weight * (values - some[groups]))
+    return some + rest / totals, totals
 
 
 class Plan(NamedTuple):
@@ -143,6 +165,7 @@ class AutoencoderNet(NeuralNet):
         self.plan = plan
         self.stop_training = False
         self.validation: Validation | None = None
+        self.groups: Tensor | None = None
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         """Make the optimiser of the flat parameters."""
@@ -171,6 +194,7 @@ class AutoencoderNet(NeuralNet):
             As it came, unless skorch's early stopping raised it.
         """
         self.held_out = held_out
+        self.groups = None if held_out is None else held_out.find_groups()
         self.notify("on_train_begin", X=batches.rows, y=None)
         try:
             self._run_epochs(batches)
@@ -277,6 +301,7 @@ class AutoencoderNet(NeuralNet):
         self.module_.eval()
         assert self.held_out is not None
         assert self.plan.judge is not None
+        assert self.groups is not None
         rows, losses, errors = self.held_out.rows, [], []
         self.module_.progress = 1.0  # by the final objective
         draws = drawing_from(make_generator(self.plan.seed, rows.device))
@@ -290,4 +315,5 @@ class AutoencoderNet(NeuralNet):
                 errors.append(batch_errors)
         weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
         score = self.plan.score(float(weight @ torch.cat(errors)) / rows.total_weight)
-        return Validation(torch.cat(losses), weight, score, self.flat.values.detach().clone())
+        parameters = self.flat.values.detach().clone()
+        return Validation(torch.cat(losses), weight, self.groups, score, parameters)

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
+from sklearn_ae.networks._posterior import MAX_STEPS, draw_clean
+
+STEP = 0.2
+"""Fraction of the way to the mean that a step of Langevin's walk takes."""
 
 
 class DenoisingModule(AutoencoderModule):
@@ -33,13 +37,18 @@ class DenoisingModule(AutoencoderModule):
     level : Tensor of shape ()
         Noise level, in the units of the data where it is a standard deviation.
     residual : Tensor of shape (n_features,)
-        Root mean squared distance between restored and clean training rows.
+        Root mean squared difference between reconstructed and clean training samples. Zero where
+        the module has a score: draws then have a covariance of their own.
+    strays : Tensor of shape ()
+        Fraction of the training samples that, corrupted and drawn again, lie where no data are.
+        Zero where that was not tried.
     """
 
     least: Tensor
     most: Tensor
     level: Tensor
     residual: Tensor
+    strays: Tensor
 
     def __init__(
         self,
@@ -54,7 +63,8 @@ class DenoisingModule(AutoencoderModule):
         self.noise = noise
         for name in ("least", "most", "residual"):
             self.register_buffer(name, torch.zeros_like(self.center))
-        self.register_buffer("level", torch.zeros(()))
+        for name in ("level", "strays"):
+            self.register_buffer(name, torch.zeros(()))
 
     def corrupt(self, x: Tensor) -> Tensor:
         """Spoil rows in network units."""
@@ -73,3 +83,37 @@ class DenoisingModule(AutoencoderModule):
             return torch.where(hit, -self.center / self.scale, x)
         ends = torch.where(torch.rand_like(x) < 0.5, self.least, self.most)
         return torch.where(hit, ends, x)
+
+    @torch.no_grad()
+    def langevin(self, x: Tensor, n_steps: int) -> Tensor:
+        """Take samples ``n_steps`` further along the score of the noisy density.
+
+        Each step adds the mean of two successive Gaussian vectors, not one of its own. The chain
+        then has the right variance in a Gaussian at any step size, and an error of second order in
+        it elsewhere; with independent noise the variance is too large by up to a ninth.
+
+        References
+        ----------
+        Leimkuhler, B. and Matthews, C. (2013). Rational construction of stochastic numerical
+        methods for molecular sampling. Applied Mathematics Research eXpress, 2013(1), 34-56.
+        """
+        deviation = (STEP / 2) ** 0.5 * self.level / self.scale
+        noise = torch.randn_like(x)
+        for _ in range(n_steps):
+            last, noise = noise, torch.randn_like(x)
+            x = x + STEP * (self(x) - x) + deviation * (last + noise)
+        return x
+
+    @torch.no_grad()
+    def draw_clean(self, corrupted: Tensor, max_steps: int = MAX_STEPS) -> Tensor:
+        """Draw the clean samples that corrupted ones were made of, under Gaussian noise.
+
+        Parameters
+        ----------
+        corrupted : Tensor of shape (batch, n_features)
+        max_steps : int
+            Number of steps of Lanczos' method at most.
+        """
+        # The rank of the Jacobian is the code's size at most, that of its symmetric part twice it.
+        n_steps = min(2 * len(self.code_mean) + 1, max_steps)
+        return draw_clean(self, corrupted, self.level / self.scale, n_steps)

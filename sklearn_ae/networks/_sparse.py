@@ -75,15 +75,21 @@ class SparseModule(AutoencoderModule):
         return self.n_active + round(left * (self.n_components - self.n_active))
 
     def running_mean(self, values: Tensor, weight: Tensor | None) -> Tensor:
-        """Mean over many batches, with the gradient of this one's."""
+        """Mean over the batches before, with the gradient of this one's.
+
+        What is added to the mean, and the gradient, are sums over samples given those batches. A
+        batch of heavy samples moves the mean further; on average it is that over copies.
+        """
         share = torch.ones_like(values[:, 0]) if weight is None else weight
-        mean = (values * (share / share.sum())[:, None]).sum(0)  # in full precision
+        weighted = (values * share[:, None]).mean(0)  # in full precision
+        part = share.mean()
+        mean = weighted / part
         if not self.training:
             return torch.where(self.usage.isnan(), mean, self.usage)
         with torch.no_grad():
-            fresh = self.usage.isnan()
-            self.usage.lerp_(mean, 1 - MEMORY).copy_(torch.where(fresh, mean, self.usage))
-        return self.usage + mean - mean.detach()
+            known = torch.where(self.usage.isnan(), mean, self.usage)
+            self.usage.copy_(known.lerp(mean, ((1 - MEMORY) * part).clamp_max(1)))
+        return known + weighted - weighted.detach()
 
     def revival(self, raw: Tensor, code: Tensor, usage: Tensor) -> Tensor:
         """Distance of each dead unit from being active, averaged."""
