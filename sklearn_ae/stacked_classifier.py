@@ -62,7 +62,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Smallest relative fall of the loss that counts as an improvement.
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the labelled rows, judge each epoch on them
-        and keep the best weights. The autoencoder is trained on them as well, without labels.
+        and keep the best weights. The autoencoder is trained on them, too, without their labels.
     validation_fraction : float, default=0.1
         Share of the labelled rows to hold out; of classes, the same of each where that is a row
         or more. Copies of a row are held out together.

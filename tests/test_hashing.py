@@ -306,7 +306,7 @@ def test_sparse_counts_are_hashed_by_topic(loss):
 def test_small_units_do_not_matter_to_losses_without_scaling():
     """The encoder sees standardised rows whatever the loss."""
     X, _ = _documents()
-    hashing = _small(loss="poisson").fit(X / 1000)
+    hashing = _small(loss="poisson", early_stopping=False).fit(X / 1000)
     assert float(hashing.module_.input_scale) == pytest.approx(
         np.sqrt(X.var(axis=0).mean()) / 1000, rel=1e-5
     )
