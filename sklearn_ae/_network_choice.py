@@ -29,7 +29,9 @@ class NetworkChoice(DenseParameters):
 
     def _network(self) -> Network:
         if self.network is None:
-            return DenseNetwork.of(self)
+            return DenseNetwork(
+                hidden_layer_sizes=self.hidden_layer_sizes, activation=self.activation
+            )
         if isinstance(self.network, TransformerMixin):
             raise ValueError(
                 f"network must be a specification from sklearn_ae.networks, but is the estimator "
@@ -53,8 +55,9 @@ class LinearStart(NetworkChoice):
 
     def _network_options(self) -> dict[str, Any]:
         """Return what the network's factories are told beside their sizes."""
-        linear = self.init == "pca" and isinstance(self._network(), DenseNetwork)
-        return {"shortcut": True} if linear else {}
+        network = self._network()
+        can_be_linear = isinstance(network, DenseNetwork) and network.admits_shortcut()
+        return {"shortcut": True} if self.init == "pca" and can_be_linear else {}
 
     def _starts_well(self) -> bool:
         return bool(self._network_options()) and get_loss(self.loss).scaled  # type: ignore[attr-defined]

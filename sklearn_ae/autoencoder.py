@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae._compat import Interval
+from sklearn_ae._energy import Energy
 from sklearn_ae._network_choice import LinearStart
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
+class Autoencoder(Energy, CodePenalty, LinearStart, BaseAutoencoder):
     r"""Dense autoencoder: PCA plus what PCA cannot see.
 
     An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
@@ -103,9 +104,9 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         `activation` are then not used. None: a dense network.
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
-        ``"random"`` leaves them out, and other networks have none. Under
-        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link, only the
-        encoder's linear map is PCA's.
+        ``"random"`` leaves them out; other networks, those with tied weights and those with a
+        `code_activation` have none. Under ``"binary_crossentropy"`` and ``"poisson"``, which see
+        the data through a link, only the encoder's linear map is PCA's.
     code_alpha : float, default=0.0
         Strength of the L2 penalty on the code: the factor of the mean square of its components,
         in the loss. Codes then gather at the origin.

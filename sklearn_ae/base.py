@@ -133,6 +133,12 @@ class BaseAutoencoder(
                 f"hands its decoder {len(extra)} values past it (such as {extra[0]!r}). Use "
                 f"a network without, for example DenseNetwork."
             )
+        if getattr(network, "code_activation", "identity") != "identity":
+            raise ValueError(
+                f"{type(self).__name__} puts a non-linearity of its own on the code, if any; "
+                f"leave code_activation='identity' in its network, which has "
+                f"{network.code_activation!r}."
+            )
         return network
 
     # Fitting

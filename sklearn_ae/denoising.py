@@ -17,6 +17,7 @@ from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._energy import Energy
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import LinearStart
 from sklearn_ae.base import BaseAutoencoder
@@ -28,7 +29,7 @@ STEP = 0.2
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
+class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
     r"""Autoencoder that is shown spoilt rows and asked for the clean ones.
 
     With :math:`\tilde x` a corrupted copy of :math:`x`, drawn anew every time the row is
@@ -113,9 +114,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         `activation` are then not used. None: a dense network.
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
-        ``"random"`` leaves them out, and other networks have none. Under
-        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link, only the
-        encoder's linear map is PCA's.
+        ``"random"`` leaves them out; other networks, those with tied weights and those with a
+        `code_activation` have none. Under ``"binary_crossentropy"`` and ``"poisson"``, which see
+        the data through a link, only the encoder's linear map is PCA's.
     noise : {"gaussian", "masking", "salt_and_pepper"} or callable, default="gaussian"
         What spoils a row: a Gaussian added to it, entries set to zero, or entries set at random
         to the least or the greatest value of their feature. A callable takes a tensor of

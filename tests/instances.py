@@ -25,6 +25,7 @@ from sklearn_ae import (
     UNetAutoencoder,
     VariationalAutoencoder,
 )
+from sklearn_ae.networks import DenseNetwork
 
 SMALL = {"hidden_layer_sizes": (8,), "max_iter": 5}
 
@@ -70,6 +71,10 @@ INSTANCES = [
     RestrictedBoltzmannMachine(max_iter=5),
     RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=5),
     RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=5),
+    Autoencoder(
+        network=DenseNetwork(hidden_layer_sizes=(8,), tied=True, code_activation="tanh"),
+        max_iter=5,
+    ),
 ]
 
 FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}

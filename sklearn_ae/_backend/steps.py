@@ -117,7 +117,10 @@ class PlainDenseStep:
         """Whether network and loss have a backward pass written by hand."""
         if type(module) is not AutoencoderModule or loss.gradient is None:
             return False
-        return isinstance(module.encoder, DenseStack) and isinstance(module.decoder, DenseStack)
+        return all(
+            isinstance(stack, DenseStack) and stack.has_own_weights()
+            for stack in (module.encoder, module.decoder)
+        )
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its one term."""

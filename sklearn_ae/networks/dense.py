@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae.networks._layers import TiedLinear
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS
 
@@ -71,6 +72,24 @@ class DenseStack(nn.Module):
         """Whether there is nothing but the chain: no linear path, no non-linearity at its end."""
         return self.shortcut is None and self.output_activation is ACTIVATIONS["identity"]
 
+    def has_own_weights(self) -> bool:
+        """Whether every layer is an ordinary linear one, with a weight of its own."""
+        return all(type(layer) is nn.Linear for layer in self.layers)
+
+    @torch.no_grad()
+    def tie_to(self, encoder: DenseStack) -> None:
+        """Replace the layers by those of an encoder, transposed; the biases stay.
+
+        The shared weights are resized to suit both directions: a uniform draw within
+        ``+- start * sqrt(2 / (fan_in + fan_out))``, for tanh that of Glorot and Bengio (2010).
+        """
+        for layer in encoder.layers:
+            fan_in, fan_out = layer.in_features, layer.out_features
+            layer.weight.mul_(math.sqrt(2 * fan_in / (fan_in + fan_out)))
+        pairs = zip(list(encoder.layers)[::-1], self.layers, strict=True)
+        tied = nn.ModuleList(TiedLinear(up, down.bias) for up, down in pairs)
+        self.layers = cast("Sequence[nn.Linear]", tied)
+
     @torch.no_grad()
     def reset(self) -> None:
         """Draw the layers' weights uniformly, in the size that suits the activation."""
@@ -121,6 +140,19 @@ class DenseNetwork(DenseParameters, Network):
         makes a linear autoencoder.
     activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
         Non-linearity of the hidden layers.
+    code_activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, \
+            default="identity"
+        Non-linearity of the code. Sparse, contractive and variational autoencoders and semantic
+        hashing have one of their own and accept no other.
+    tied : bool, default=False
+        Whether the weights of the decoder are those of the encoder, transposed. The biases are
+        not shared. A variational autoencoder, whose encoder returns means and variances,
+        cannot be tied.
+
+    Notes
+    -----
+    Linear maps beside the network, to start at PCA, are added only if the network is not tied and
+    the code is linear.
 
     Examples
     --------
@@ -130,12 +162,21 @@ class DenseNetwork(DenseParameters, Network):
     [(64, 20), (3, 64)]
     """
 
+    code_activation: str = "identity"
+    tied: bool = False
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DenseParameters._parameter_constraints,
+        "code_activation": [StrOptions(set(ACTIVATIONS))],
+        "tied": ["boolean"],
+    }
+
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
     ) -> DenseStack:
         """Return the encoder, with a linear path beside the layers on request."""
         sizes = (math.prod(row_shape), *self._widths(), n_outputs)
-        return DenseStack(sizes, self.activation, shortcut)
+        return DenseStack(sizes, self.activation, shortcut, self.code_activation)
 
     def decoder(
         self, row_shape: tuple[int, ...], n_inputs: int, shortcut: bool = False
@@ -143,6 +184,25 @@ class DenseNetwork(DenseParameters, Network):
         """Return the decoder, with a linear path beside the layers on request."""
         sizes = (n_inputs, *self._widths()[::-1], math.prod(row_shape))
         return DenseStack(sizes, self.activation, shortcut)
+
+    def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Let the decoder use the encoder's weights, if they are tied."""
+        if not self.tied:
+            return
+        assert isinstance(encoder, DenseStack)
+        assert isinstance(decoder, DenseStack)
+        n_outputs, n_inputs = encoder.layers[-1].out_features, decoder.layers[0].in_features
+        if n_outputs != n_inputs:
+            raise ValueError(
+                f"tied=True needs an encoder that returns the code and nothing else, but this one "
+                f"returns {n_outputs} values for a code of {n_inputs}, such as the means and "
+                f"variances of a variational autoencoder; use tied=False."
+            )
+        decoder.tie_to(encoder)
+
+    def admits_shortcut(self) -> bool:
+        """Whether a linear map beside the network makes it linear at the start."""
+        return not self.tied and self.code_activation == "identity"
 
     def _widths(self) -> tuple[int, ...]:
         sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
