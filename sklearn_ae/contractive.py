@@ -180,8 +180,14 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
     }
 
     def _build_module(self, n_features: int) -> ContractiveModule:
+        network = self._compressing_network()
+        if getattr(network, "normalization", None) == "batch":
+            raise ValueError(
+                "ContractiveAutoencoder needs the Jacobian of each sample's code, but batch "
+                "normalisation makes codes depend on the other samples; use normalization='layer'."
+            )
         return ContractiveModule(
-            self._compressing_network(),
+            network,
             self.input_shape_,
             self.n_components,
             code_activation=self.code_activation,

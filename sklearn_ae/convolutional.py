@@ -116,6 +116,9 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencode
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    normalization : {"batch"} or None, default=None
+        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
+        statistics in place of those of a batch.
     pooling : {"max", "strided"}, default="max"
         Whether the largest value of each window is kept, or the convolutions themselves step
         from window to window.

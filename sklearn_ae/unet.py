@@ -123,6 +123,9 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    normalization : {"batch"} or None, default=None
+        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
+        statistics in place of those of a batch.
     residual : bool, default=False
         Whether the network says what to add to a row and not what to make of it, so that it
         need not learn to copy. Best where the noise is small beside the image. The row itself

@@ -75,6 +75,14 @@ INSTANCES = [
         network=DenseNetwork(hidden_layer_sizes=(8,), tied=True, code_activation="tanh"),
         max_iter=5,
     ),
+    Autoencoder(
+        network=DenseNetwork(hidden_layer_sizes=(8,), normalization="batch", dropout=0.1),
+        max_iter=5,
+    ),
+    DenoisingAutoencoder(
+        network=DenseNetwork(hidden_layer_sizes=(8, 4), normalization="layer"), max_iter=5
+    ),
+    ConvolutionalAutoencoder(channels=(2, 3), normalization="batch", max_iter=3),
 ]
 
 FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}

@@ -54,7 +54,8 @@ class ConvolutionalEncoder(nn.Module):
         stride = self.window if self.is_strided else (1, 1)
         widths = (layout.n_channels, *(shape[0] for shape in shapes))
         self.layers = nn.ModuleList(
-            Convolution(*pair, kernel, stride) for pair in pairwise(widths)
+            Convolution(*pair, kernel, stride, network.normalization is not None)
+            for pair in pairwise(widths)
         )
         self.head = nn.Linear(math.prod(shapes[-1]), n_outputs)
 
@@ -101,7 +102,10 @@ class ConvolutionalDecoder(nn.Module):
         self.has_switches = network.unpooling == "switches"
         self.learned = cast("Sequence[Unpooling]", learned)
         kernel = layout.square(network.kernel_size)
-        layers = [Convolution(n_in, n_out, kernel) for n_out, n_in in pairwise(widths)]
+        layers = [  # the first one, which comes last, returns the image
+            Convolution(n_in, n_out, kernel, normalized=bool(number and network.normalization))
+            for number, (n_out, n_in) in enumerate(pairwise(widths))
+        ]
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -157,6 +161,9 @@ class ConvolutionalNetwork(ImageNetwork):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    normalization : {"batch"} or None, default=None
+        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
+        statistics in place of those of a batch.
     pooling : {"max", "strided"}, default="max"
         Whether the largest value of each window is kept, or the convolutions themselves step
         from window to window.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae.networks._layers import TiedLinear
+from sklearn_ae.networks._layers import BatchNorm, LayerNorm, TiedLinear, drop
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS
 
@@ -36,6 +36,10 @@ class DenseStack(nn.Module):
         Whether to add the linear path.
     output_activation : str, default="identity"
         A key of ``ACTIVATIONS``.
+    normalization : {"batch", "layer"} or None, default=None
+        What standardises the input of each hidden layer's non-linearity.
+    dropout : float, default=0.0
+        Fraction of each hidden layer's output that is set to zero in training.
     """
 
     shortcut: Tensor | None
@@ -46,12 +50,16 @@ class DenseStack(nn.Module):
         activation: str,
         shortcut: bool,
         output_activation: str = "identity",
+        normalization: str | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.output_activation = ACTIVATIONS[output_activation]
         layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.layers = cast("Sequence[nn.Linear]", layers)
+        self.dropout = dropout
+        self.norms = None if normalization is None else _norms(normalization, sizes[1:-1])
         self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if shortcut else None)
         self.reset()
 
@@ -64,17 +72,35 @@ class DenseStack(nn.Module):
 
     def hidden(self, x: Tensor, depth: int) -> Tensor:
         """Return what the first ``depth`` hidden layers make of the rows."""
+        if not self._has_plain_hidden_layers():
+            return self._regularized(x, depth)
         for layer in self.layers[:depth]:
             x = self.activation.forward(layer(x))
         return x
 
+    def _has_plain_hidden_layers(self) -> bool:
+        return self.norms is None and not self.dropout
+
+    def _regularized(self, x: Tensor, depth: int) -> Tensor:
+        """Return what :meth:`hidden` does, with normalisation and dropout."""
+        for number, layer in enumerate(self.layers[:depth]):
+            x = layer(x)
+            if self.norms is not None:
+                x = self.norms[number](x)
+            x = self.activation.forward(x)
+            if self.dropout and self.training:
+                x = drop(x, self.dropout)
+        return x
+
     def is_plain(self) -> bool:
         """Whether there is nothing but the chain: no linear path, no non-linearity at its end."""
-        return self.shortcut is None and self.output_activation is ACTIVATIONS["identity"]
+        is_bare = self.shortcut is None and self.output_activation is ACTIVATIONS["identity"]
+        return is_bare and self.has_plain_layers()
 
-    def has_own_weights(self) -> bool:
-        """Whether every layer is an ordinary linear one, with a weight of its own."""
-        return all(type(layer) is nn.Linear for layer in self.layers)
+    def has_plain_layers(self) -> bool:
+        """Whether layers are linear with weights of their own, and only activations between."""
+        is_linear = all(type(layer) is nn.Linear for layer in self.layers)
+        return is_linear and self._has_plain_hidden_layers()
 
     @torch.no_grad()
     def tie_to(self, encoder: DenseStack) -> None:
@@ -116,6 +142,12 @@ class DenseStack(nn.Module):
         last.bias.copy_(bias)
 
 
+def _norms(normalization: str, widths: tuple[int, ...]) -> nn.ModuleList:
+    """Return the normalisation of each hidden layer."""
+    kind = BatchNorm if normalization == "batch" else LayerNorm
+    return nn.ModuleList(kind(width) for width in widths)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class DenseParameters:
     """What describes a dense network; estimators have it at their top level."""
@@ -148,6 +180,13 @@ class DenseNetwork(DenseParameters, Network):
         Whether the weights of the decoder are those of the encoder, transposed. The biases are
         not shared. A variational autoencoder, whose encoder returns means and variances,
         cannot be tied.
+    normalization : {"batch", "layer"} or None, default=None
+        What standardises the input of each hidden layer's non-linearity, before a learned scale
+        and shift: each unit over the batch, or each sample over the units. Fitted estimators
+        use running statistics in place of those of a batch.
+    dropout : float, default=0.0
+        Fraction of each hidden layer's output that is set to zero in training, drawn anew for
+        each sample and step.
 
     Notes
     -----
@@ -164,11 +203,15 @@ class DenseNetwork(DenseParameters, Network):
 
     code_activation: str = "identity"
     tied: bool = False
+    normalization: str | None = None
+    dropout: float = 0.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DenseParameters._parameter_constraints,
         "code_activation": [StrOptions(set(ACTIVATIONS))],
         "tied": ["boolean"],
+        "normalization": [StrOptions({"batch", "layer"}), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
     }
 
     def encoder(
@@ -176,14 +219,24 @@ class DenseNetwork(DenseParameters, Network):
     ) -> DenseStack:
         """Return the encoder, with a linear path beside the layers on request."""
         sizes = (math.prod(row_shape), *self._widths(), n_outputs)
-        return DenseStack(sizes, self.activation, shortcut, self.code_activation)
+        return self._stack(sizes, shortcut, self.code_activation)
 
     def decoder(
         self, row_shape: tuple[int, ...], n_inputs: int, shortcut: bool = False
     ) -> DenseStack:
         """Return the decoder, with a linear path beside the layers on request."""
         sizes = (n_inputs, *self._widths()[::-1], math.prod(row_shape))
-        return DenseStack(sizes, self.activation, shortcut)
+        return self._stack(sizes, shortcut, "identity")
+
+    def _stack(self, sizes: tuple[int, ...], shortcut: bool, output_activation: str) -> DenseStack:
+        return DenseStack(
+            sizes,
+            self.activation,
+            shortcut,
+            output_activation,
+            self.normalization,
+            self.dropout,
+        )
 
     def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
         """Let the decoder use the encoder's weights, if they are tied."""
