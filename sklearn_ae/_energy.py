@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._layers import TiedLinear
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseStack
@@ -54,10 +53,10 @@ class Energy:
         """
         estimator: Any = self
         rows, kind, module = estimator._to_infer(X, "energy")
-        if not get_loss(estimator._fitted_loss).scaled:
+        if not estimator._get_fitted_loss().scaled:
             raise ValueError(
-                f"energy needs a linear output, but loss={estimator._fitted_loss!r} puts a "
-                f"non-linearity on it; use loss='squared_error'."
+                "energy needs a linear output; use loss='squared_error' and "
+                "output_activation='identity'."
             )
         stack = _tied_layer(module)
 

@@ -27,7 +27,6 @@ from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._density import check_density, describe_codes
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
 from sklearn_ae._parameters import TrainingParameters
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import (
     AutoencoderModule,
     inner_width,
@@ -86,7 +85,7 @@ def fit_module(
     rows = rows.standardized(module.center, module.scale, precision.weights)
     found = {} if resume else estimator._pretrain(module, rows, seeds.subspace)
 
-    loss = get_loss(estimator.loss)
+    loss = estimator._get_loss()
     # Where the data are used as they are, noise and hashes still go by their spread.
     unit = 1.0 if loss.scaled else float(spread(rows)[1].mean()) ** 0.5 or 1.0
     training, judged = rows, None
@@ -138,7 +137,7 @@ def _plan(
         rows=rows,
         held_out=held_out,
         loss=estimator._loss,
-        plain=get_loss(estimator.loss) if estimator._has_plain_loss() else None,
+        plain=estimator._get_loss() if estimator._has_plain_loss() else None,
         judge=functools.partial(_judge, estimator, products=products),
         products=products,
         schedule="constant" if one_pass else estimator.learning_rate,
@@ -209,7 +208,7 @@ def _rows(
     called: str = "X",
 ) -> Rows:
     """Put data on the device, those of weight zero left out."""
-    loss = get_loss(estimator.loss)
+    loss = estimator._get_loss()
     for name, data in ((called, X), ("y", y)):
         if data is not None and not loss.scaled:
             check_range(data, name, loss, estimator._says_loss())
@@ -234,9 +233,16 @@ def _resumed_module(
 
 def check_unchanged(estimator: Any, n_features: int) -> None:
     """Refuse to continue a fit of another network or another loss."""
+    activation = vars(estimator).get("_fitted_output_activation", "identity")
     with torch.device("meta"):
-        now = _plain(estimator._build_module(n_features).config) | {"loss": estimator.loss}
-    before = _plain(estimator.module_.config) | {"loss": estimator._fitted_loss}
+        now = _plain(estimator._build_module(n_features).config) | {
+            "loss": estimator.loss,
+            "output_activation": estimator.output_activation,
+        }
+    before = _plain(estimator.module_.config) | {
+        "loss": estimator._fitted_loss,
+        "output_activation": activation,
+    }
     for name in now | before:
         old, new = before.get(name), now.get(name)
         if not np.array_equal(np.asarray(old, object), np.asarray(new, object)):
@@ -263,13 +269,13 @@ def _new_module(
     module.to(rows.device, precision.weights)
     center, variances = spread(rows)
     variance = variances.mean()
-    if get_loss(estimator.loss).scaled:
+    if estimator._get_loss().scaled:
         module.center.copy_(center)
         if variance > 0:
             module.scale.copy_(variance.sqrt())
     sizes = torch.stack([module.scale, module.center.abs().max()])
     # Results have a type of their own, and errors of rows come in squared units.
-    squares = variances if get_loss(estimator.loss).scaled else variances + center.square()
+    squares = variances if estimator._get_loss().scaled else variances + center.square()
     held = bool(squares.max() <= torch.finfo(kind.dtype).max) and bool(sizes.isfinite().all())
     if not held or module.scale == 0:
         raise ValueError(
@@ -329,7 +335,7 @@ def _judge(
     products: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and the squared error of each row."""
-    loss = get_loss(estimator.loss)
+    loss = estimator._get_loss()
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
         if estimator._has_plain_loss():

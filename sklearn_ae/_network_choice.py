@@ -10,7 +10,6 @@ from sklearn.base import TransformerMixin, clone
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import start_at_pca
 from sklearn_ae._compat import StrOptions
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import DenseNetwork, Network
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseParameters
@@ -60,8 +59,8 @@ class LinearStart(NetworkChoice):
         return {"shortcut": True} if self.init == "pca" and can_be_linear else {}
 
     def _starts_well(self) -> bool:
-        return bool(self._network_options()) and get_loss(self.loss).scaled  # type: ignore[attr-defined]
+        return bool(self._network_options()) and self._get_loss().scaled  # type: ignore[attr-defined]
 
     def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
         if self._network_options():
-            start_at_pca(module, X, get_loss(self.loss), seed)  # type: ignore[attr-defined]
+            start_at_pca(module, X, self._get_loss(), seed)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from torch import Tensor
 from sklearn_ae._backend.device import available_devices
 from sklearn_ae._backend.optimizer import SCHEDULES
 from sklearn_ae._compat import HasMethods, Interval, Options, StrOptions
-from sklearn_ae.losses import LOSSES
+from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
 
 
 class DeviceName(Options):
@@ -37,11 +37,13 @@ class CodeParameters:
 
     n_components: int = field(default=2, kw_only=False)
     loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
+    output_activation: str = "identity"
     density: Any = "gaussian"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions(set(LOSSES)), callable],
+        "output_activation": [StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
         "density": [StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
     }
 

@@ -45,6 +45,11 @@ class Autoencoder(Energy, CodePenalty, LinearStart, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -105,8 +110,9 @@ class Autoencoder(Energy, CodePenalty, LinearStart, BaseAutoencoder):
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
         ``"random"`` leaves them out; other networks, those with tied weights and those with a
-        `code_activation` have none. Under ``"binary_crossentropy"`` and ``"poisson"``, which see
-        the data through a link, only the encoder's linear map is PCA's.
+        `code_activation` have none. Under ``"binary_crossentropy"``, ``"poisson"`` or an
+        `output_activation`, which see the data through a link, only the encoder's linear map is
+        PCA's.
     code_alpha : float, default=0.0
         Strength of the L2 penalty on the code: the factor of the mean square of its components,
         in the loss. Codes then gather at the origin.

@@ -14,7 +14,6 @@ from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._greedy import Stack
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._stack import BoltzmannPair, LayerPair
 from sklearn_ae.networks.dense import DenseParameters, DenseStack
 
@@ -44,6 +43,11 @@ class DeepBeliefNetwork(Stack):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -196,7 +200,7 @@ class DeepBeliefNetwork(Stack):
             return codes
         stack = self.module_.encoder
         assert isinstance(stack, DenseStack)
-        pair = LayerPair(self.module_, len(stack.layers) - 1, get_loss(self._fitted_loss))
+        pair = LayerPair(self.module_, len(stack.layers) - 1, self._get_fitted_loss())
         machine = BoltzmannPair(pair).layer
         h = torch.from_numpy(codes).to(pair.up.weight)
         with drawing_from(make_generator(random_state.randint(2**31 - 1), h.device)):

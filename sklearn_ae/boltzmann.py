@@ -22,7 +22,6 @@ from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
 from sklearn_ae.networks._partition import CELLS, pseudo_likelihood
@@ -201,6 +200,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     loss: ClassVar[property] = property(  # type: ignore[misc]
         lambda self: "squared_error" if self.visible == "gaussian" else "binary_crossentropy"
     )
+    output_activation: ClassVar[str] = "identity"  # type: ignore[misc]
     alpha: float = 1e-4
     learning_rate_init: float = 0.03
     early_stopping: bool = False
@@ -213,7 +213,11 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     sparsity_weight: float = 3.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
+        **{
+            name: allowed
+            for name, allowed in BaseAutoencoder._parameter_constraints.items()
+            if name not in ("loss", "output_activation")
+        },
         "visible": [StrOptions({"gaussian", "bernoulli"})],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "persistent": ["boolean"],
@@ -384,7 +388,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         kind = kind_of(self._kind)
         module: Any = self._module_as(kind.dtype)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
-        link = get_loss(self._fitted_loss).mean
+        link = self._get_fitted_loss().mean
 
         def walk(codes: Tensor) -> Tensor:
             return self._walk(module, link(module.decode(codes.clamp(0, 1))), n_steps)

@@ -21,7 +21,6 @@ from sklearn_ae._energy import Energy
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import LinearStart
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._denoising import DenoisingModule
 
 STEP = 0.2
@@ -55,6 +54,11 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -115,8 +119,9 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
         ``"random"`` leaves them out; other networks, those with tied weights and those with a
-        `code_activation` have none. Under ``"binary_crossentropy"`` and ``"poisson"``, which see
-        the data through a link, only the encoder's linear map is PCA's.
+        `code_activation` have none. Under ``"binary_crossentropy"``, ``"poisson"`` or an
+        `output_activation`, which see the data through a link, only the encoder's linear map is
+        PCA's.
     noise : {"gaussian", "masking", "salt_and_pepper"} or callable, default="gaussian"
         What spoils a row: a Gaussian added to it, entries set to zero, or entries set at random
         to the least or the greatest value of their feature. A callable takes a tensor of
@@ -240,7 +245,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
 
     @torch.no_grad()
     def _describe(self, module: DenoisingModule, X: Rows) -> dict[str, Any]:
-        mean = get_loss(self.loss).mean
+        mean = self._get_loss().mean
         squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
         for chunk in X.chunks(module.network.rows_at_once):
             x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
@@ -272,8 +277,9 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         assert isinstance(module, DenoisingModule)
         if not self._has_score():
             raise ValueError(
-                f"score_field needs noise='gaussian' and loss='squared_error'; this estimator "
-                f"has noise={module.noise!r} and loss={self._fitted_loss!r}."
+                f"score_field needs noise='gaussian' and loss='squared_error', without an "
+                f"output_activation; this estimator has noise={module.noise!r} and "
+                f"loss={self._fitted_loss!r}."
             )
 
         def field(x: Tensor) -> Tensor:
@@ -323,11 +329,11 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         return kind.wrap(x.reshape(-1, *self.input_shape_))
 
     def _mean(self, module: DenoisingModule, codes: Tensor) -> Tensor:
-        return get_loss(self._fitted_loss).mean(module.decode(codes))
+        return self._get_fitted_loss().mean(module.decode(codes))
 
     def _walk(self, module: DenoisingModule, spoilt: Tensor, n_steps: int) -> Tensor:
         """Take chains of spoilt rows further; return the rows that they were made of."""
-        loss = get_loss(self._fitted_loss)
+        loss = self._get_fitted_loss()
 
         def draw() -> Tensor:
             mean = loss.mean(module(spoilt))
@@ -342,4 +348,6 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         return draw()
 
     def _has_score(self) -> bool:
-        return self.module_.noise == "gaussian" and self._fitted_loss == "squared_error"
+        is_linear = self._get_fitted_loss().scaled
+        is_squared = self._fitted_loss == "squared_error"
+        return self.module_.noise == "gaussian" and is_squared and is_linear

@@ -56,6 +56,11 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such

@@ -199,6 +199,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     loss: ClassVar[property] = property(  # type: ignore[misc]
         lambda self: "squared_error" if self.likelihood == "gaussian" else "binary_crossentropy"
     )
+    output_activation: ClassVar[str] = "identity"  # type: ignore[misc]
     density: Any = "prior"
     likelihood: str = "gaussian"
     variance: str | float = "learned"
@@ -208,7 +209,11 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     binarize: bool = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
+        **{
+            name: allowed
+            for name, allowed in BaseAutoencoder._parameter_constraints.items()
+            if name not in ("loss", "output_activation")
+        },
         **NetworkChoice._parameter_constraints,
         "density": [StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
         "likelihood": [StrOptions({"gaussian", "bernoulli"})],
