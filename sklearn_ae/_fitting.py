@@ -163,6 +163,7 @@ def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
     said = {
         "batch_size": parameters.batch_size,
         "learning_rate_init": parameters.learning_rate_init,
+        "momentum": parameters.momentum if parameters.solver == "sgd" else None,
         "schedule": parameters.learning_rate,
         "alpha": parameters.alpha,
         "max_iter": parameters.max_iter,

@@ -56,6 +56,8 @@ class TrainingParameters:
     batch_size: int | str = "auto"
     learning_rate: str = "one_cycle"
     learning_rate_init: float = 0.003
+    solver: str = "adam"
+    momentum: float = 0.9
     max_iter: int = 200
     tol: float = 1e-4
     early_stopping: bool = True
@@ -73,6 +75,8 @@ class TrainingParameters:
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES))],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "solver": [StrOptions({"adam", "sgd"})],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean"],

@@ -77,6 +77,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.03
         Step size of the optimiser, the largest one of the schedule.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -122,8 +124,6 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         `n_steps` is larger.
     n_chains : int, default=100
         Number of persistent chains. Not used unless `persistent`.
-    momentum : float, default=0.9
-        Share of each step that is added to the next.
     sparsity_target : float, default=None
         Mean activation that each hidden unit is drawn to. None: no such pull.
     sparsity_weight : float, default=3.0
@@ -201,6 +201,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         lambda self: "squared_error" if self.visible == "gaussian" else "binary_crossentropy"
     )
     output_activation: ClassVar[str] = "identity"  # type: ignore[misc]
+    solver: ClassVar[str] = "sgd"  # type: ignore[misc]
     alpha: float = 1e-4
     learning_rate_init: float = 0.03
     early_stopping: bool = False
@@ -208,7 +209,6 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     n_steps: int = 1
     persistent: bool = False
     n_chains: int = 100
-    momentum: float = 0.9
     sparsity_target: float | None = None
     sparsity_weight: float = 3.0
 
@@ -216,13 +216,12 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         **{
             name: allowed
             for name, allowed in BaseAutoencoder._parameter_constraints.items()
-            if name not in ("loss", "output_activation")
+            if name not in ("loss", "output_activation", "solver")
         },
         "visible": [StrOptions({"gaussian", "bernoulli"})],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "persistent": ["boolean"],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
         "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
         "sparsity_weight": [Interval(Real, 0, None, closed="left")],
     }
@@ -248,7 +247,6 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         training.make_step = functools.partial(
             ContrastiveStep, training.module, self.n_steps, sparsity, training.products
         )
-        training.momentum = self.momentum
         if training.held_out is None:  # the training loss tells nothing
             training.patience = math.inf
         return training

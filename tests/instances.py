@@ -83,6 +83,7 @@ INSTANCES = [
         network=DenseNetwork(hidden_layer_sizes=(8, 4), normalization="layer"), max_iter=5
     ),
     ConvolutionalAutoencoder(channels=(2, 3), normalization="batch", max_iter=3),
+    Autoencoder(solver="sgd", momentum=0.5, learning_rate_init=0.02, alpha=1e-4, **SMALL),
 ]
 
 FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}
