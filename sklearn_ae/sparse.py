@@ -14,7 +14,9 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import bernoulli_divergence
+from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._sparse import SparseModule
+from sklearn_ae.networks.dense import DenseStack
 
 CONTROL = 0.03
 """Relative change of the penalty's weight in a step, for an excess of one."""
@@ -140,6 +142,10 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         Under ``"topk"``, and there only, a fitted estimator keeps the
         ``encoding_factor * n_active`` largest units. More than in training often makes better
         features for a classifier.
+    hidden_sparsity_weight : float, default=0.0
+        Factor :math:`\mu` of an L1 penalty on the encoder's hidden layers,
+        :math:`\mu \sum_l \sum_j |h^{(l)}_j|`, beside whatever makes the code sparse. It needs a
+        dense network.
 
     Attributes
     ----------
@@ -207,6 +213,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     sparsity_weight: float | None = None
     n_active: int | None = None
     encoding_factor: float = 1.0
+    hidden_sparsity_weight: float = 0.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
@@ -216,6 +223,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         "sparsity_weight": [Interval(Real, 0, None, closed="left"), None],
         "n_active": [Interval(Integral, 1, None, closed="left"), None],
         "encoding_factor": [Interval(Real, 0, None, closed="neither")],
+        "hidden_sparsity_weight": [Interval(Real, 0, None, closed="left")],
     }
 
     def _build_module(self, n_features: int) -> SparseModule:
@@ -223,8 +231,14 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
             raise ValueError(
                 f"n_active={self.n_active} exceeds n_components={self.n_components}; lower it."
             )
+        network = self._compressing_network()
+        if self.hidden_sparsity_weight and not isinstance(network, DenseNetwork):
+            raise ValueError(
+                f"hidden_sparsity_weight={self.hidden_sparsity_weight} needs a dense network, not "
+                f"{type(network).__name__}."
+            )
         return SparseModule(
-            self._compressing_network(),
+            network,
             self.input_shape_,
             self.n_components,
             sparsity=self.sparsity,
@@ -243,11 +257,14 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         y: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        raw = module.encoder(X).to(X.dtype)
+        raw, hidden = self._encode(module, X)
         code = module.sparsify(raw, module.n_scheduled())
         terms = {
             "reconstruction": self._compare(module, module.decode(code), X if y is None else y)
         }
+        if hidden:
+            sizes = torch.stack([layer.to(X.dtype).abs().sum(1) for layer in hidden])
+            terms["hidden_sparsity"] = self.hidden_sparsity_weight * sizes.sum(0)
         if self.sparsity == "kl":
             mean = module.running_mean(code, sample_weight)
             divergence = bernoulli_divergence(self.sparsity_target, mean).sum()
@@ -256,6 +273,14 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         if self.sparsity == "l1":
             terms["sparsity"] = self._l1(module, code, sample_weight)
         return terms | {"revival": module.revival(raw, code, usage)} if module.training else terms
+
+    def _encode(self, module: SparseModule, X: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return what the encoder gives, and its hidden layers if they are penalised."""
+        if not self.hidden_sparsity_weight:
+            return module.encoder(X).to(X.dtype), []
+        assert isinstance(module.encoder, DenseStack)
+        raw, hidden = module.encoder.forward_with_hidden(X)
+        return raw.to(X.dtype), hidden
 
     def _l1(self, module: SparseModule, code: Tensor, sample_weight: Tensor | None) -> Tensor:
         """Penalty of each row; its weight follows the number of active units if one is asked."""

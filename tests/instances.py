@@ -36,6 +36,7 @@ INSTANCES = [
     SparseAutoencoder(6, **SMALL),
     SparseAutoencoder(6, sparsity="l1", n_active=1, **SMALL),
     SparseAutoencoder(6, sparsity="topk", sparsity_target=0.3, **SMALL),
+    SparseAutoencoder(6, sparsity="l1", hidden_sparsity_weight=0.01, **SMALL),
     DenoisingAutoencoder(**SMALL),
     DenoisingAutoencoder(noise="masking", init="random", **SMALL),
     DenoisingAutoencoder(noise="salt_and_pepper", **SMALL),

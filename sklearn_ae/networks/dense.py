@@ -65,7 +65,17 @@ class DenseStack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, sizes[0])`` to ``(batch, sizes[-1])``."""
-        output = self.layers[-1](self.hidden(x, len(self.layers) - 1))
+        return self._last(x, self.hidden(x, len(self.layers) - 1))
+
+    def forward_with_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return also the activations of each hidden layer, before dropout."""
+        activations: list[Tensor] = []
+        last = self._recorded(x, len(self.layers) - 1, activations)
+        return self._last(x, last), activations
+
+    def _last(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Return the output for an input and what the hidden layers make of it."""
+        output = self.layers[-1](hidden)
         if self.shortcut is not None:
             output = torch.addmm(output, x, self.shortcut.t())
         return self.output_activation.forward(output)
@@ -73,7 +83,7 @@ class DenseStack(nn.Module):
     def hidden(self, x: Tensor, depth: int) -> Tensor:
         """Return what the first ``depth`` hidden layers make of the rows."""
         if not self._has_plain_hidden_layers():
-            return self._regularized(x, depth)
+            return self._recorded(x, depth, [])
         for layer in self.layers[:depth]:
             x = self.activation.forward(layer(x))
         return x
@@ -81,13 +91,14 @@ class DenseStack(nn.Module):
     def _has_plain_hidden_layers(self) -> bool:
         return self.norms is None and not self.dropout
 
-    def _regularized(self, x: Tensor, depth: int) -> Tensor:
-        """Return what :meth:`hidden` does, with normalisation and dropout."""
+    def _recorded(self, x: Tensor, depth: int, activations: list[Tensor]) -> Tensor:
+        """Return what :meth:`hidden` does, with normalisation and dropout; list activations."""
         for number, layer in enumerate(self.layers[:depth]):
             x = layer(x)
             if self.norms is not None:
                 x = self.norms[number](x)
             x = self.activation.forward(x)
+            activations.append(x)
             if self.dropout and self.training:
                 x = drop(x, self.dropout)
         return x
