@@ -193,7 +193,8 @@ def test_a_penalty_on_hidden_layers_makes_all_of_them_sparse(digits):
     for weight in (0.0, 0.001):
         sparse = SparseAutoencoder(
             32, sparsity="l1", sparsity_weight=0.003, activation="relu",
-            hidden_layer_sizes=(64, 48), hidden_sparsity_weight=weight, max_iter=30, random_state=0,
+            hidden_layer_sizes=(64, 48), hidden_sparsity_weight=weight,
+            max_iter=30, random_state=0,
         ).fit(train)  # fmt: skip
         module = sparse.module_
         x = (torch.from_numpy(test).to(module.center) - module.center) / module.scale
