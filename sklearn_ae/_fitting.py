@@ -27,7 +27,6 @@ from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._density import check_density, describe_codes
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
 from sklearn_ae._parameters import TrainingParameters
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import (
     AutoencoderModule,
     inner_width,
@@ -146,7 +145,7 @@ def _start_module(
     module.scale.copy_(scale)
     seen = training.standardized(center, scale, center.dtype)
     known = rows.standardized(center, scale, center.dtype) if estimator._starts_well() else seen
-    loss = get_loss(estimator.loss)
+    loss = estimator._get_loss()
     if not loss.scaled:  # else the data are centred
         module.network.start_at(module.decoder, loss.link(spread(seen)[0].to(center)))
     estimator._start(module, known, seed)
@@ -158,7 +157,7 @@ def _deviation(estimator: Any, rows: Rows) -> float:
 
     Noise and hashes are relative to it. Only a loss that uses the data as they are leaves it open.
     """
-    if get_loss(estimator.loss).scaled:
+    if estimator._get_loss().scaled:
         return 1.0
     return float(spread(rows)[1].mean()) ** 0.5 or 1.0
 
@@ -182,7 +181,7 @@ def _plan(
         rows=rows,
         held_out=held_out,
         loss=estimator._loss,
-        plain=get_loss(estimator.loss) if estimator._has_plain_loss() else None,
+        plain=estimator._get_loss() if estimator._has_plain_loss() else None,
         judge=functools.partial(_judge, estimator, products=products),
         products=products,
         schedule="constant" if one_pass else estimator.learning_rate,
@@ -208,6 +207,7 @@ def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
     said = {
         "batch_size": parameters.batch_size,
         "learning_rate_init": parameters.learning_rate_init,
+        "momentum": parameters.momentum if parameters.solver == "sgd" else None,
         "schedule": parameters.learning_rate,
         "alpha": parameters.alpha,
         "max_iter": parameters.max_iter,
@@ -253,7 +253,7 @@ def _rows(
     called: str = "X",
 ) -> Rows:
     """Put data on the device, those of weight zero left out."""
-    loss = get_loss(estimator.loss)
+    loss = estimator._get_loss()
     for name, data in ((called, X), ("y", y)):
         if data is not None and not loss.scaled:
             check_range(data, name, loss, estimator._says_loss())
@@ -278,9 +278,16 @@ def _resumed_module(
 
 def check_unchanged(estimator: Any, n_features: int) -> None:
     """Refuse to continue a fit of another network or another loss."""
+    activation = vars(estimator).get("_fitted_output_activation", "identity")
     with torch.device("meta"):
-        now = _plain(estimator._build_module(n_features).config) | {"loss": estimator.loss}
-    before = _plain(estimator.module_.config) | {"loss": estimator._fitted_loss}
+        now = _plain(estimator._build_module(n_features).config) | {
+            "loss": estimator.loss,
+            "output_activation": estimator.output_activation,
+        }
+    before = _plain(estimator.module_.config) | {
+        "loss": estimator._fitted_loss,
+        "output_activation": activation,
+    }
     for name in now | before:
         old, new = before.get(name), now.get(name)
         if not np.array_equal(np.asarray(old, object), np.asarray(new, object)):
@@ -318,7 +325,7 @@ def _units_of(
     variance = variances.mean()
     # Results have a type of their own, and errors of rows come in squared units.
     squares = variances
-    if not get_loss(estimator.loss).scaled:
+    if not estimator._get_loss().scaled:
         squares = variances + center.square()
         center, variance = torch.zeros_like(center), torch.ones_like(variance)
     scale = variance.sqrt() if variance > 0 else torch.ones_like(variance)
@@ -404,7 +411,7 @@ def _judge(
     products: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and the squared error of each row."""
-    loss = get_loss(estimator.loss)
+    loss = estimator._get_loss()
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
         if estimator._has_plain_loss():

@@ -23,7 +23,6 @@ from sklearn_ae._fitting import training_of
 from sklearn_ae._inputs import check_count
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, inner_width
 from sklearn_ae.networks._stack import BoltzmannPair, LayerPair, StackNetwork
@@ -175,6 +174,11 @@ def _layers(stack: Any, n_layers: int) -> list[Layer]:
             "pretraining='rbm' trains logistic units; set activation='logistic', and a "
             "code_activation, where there is one, of 'logistic' or 'identity'."
         )
+    if stack.pretraining == "rbm" and stack.output_activation not in ("identity", "logistic"):
+        raise ValueError(
+            f"pretraining='rbm' has visible units that are Gaussian or logistic; set "
+            f"output_activation='identity' or 'logistic', not {stack.output_activation!r}."
+        )
     return [
         Layer(max_iter, **{name: values[depth] for name, values in strengths.items()})
         for depth, max_iter in enumerate(epochs)
@@ -267,7 +271,7 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
         stack.precision, rows.dtype == torch.float64, len(rows), inner_width(module), rows.device
     ).products
     for depth, layer in enumerate(layers):
-        pair = LayerPair(module, depth, get_loss(stack.loss))
+        pair = LayerPair(module, depth, stack._get_loss())
         undoes = _boltzmann if stack.pretraining == "rbm" else _autoencoder
         seeds = draw_seeds(seed + depth)
         with drawing_from(make_generator(seeds.weights, rows.device)):

@@ -18,7 +18,6 @@ from sklearn_ae._backend.training import Trained, train
 from sklearn_ae._fitting import split, training_of
 from sklearn_ae._inputs import check_callbacks, check_range
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._head import HeadedModule
 from sklearn_ae.networks._module import inner_width
 
@@ -93,7 +92,7 @@ class HeadTraining:
         module : HeadedModule
         trained : Trained
         """
-        loss = get_loss(self.autoencoder.loss)
+        loss = self.autoencoder._get_loss()
         if self.trains == "all" and not loss.scaled:
             check_range(rows.X, "X", loss, self.autoencoder._says_loss())
         with drawing_from(make_generator(self.seeds.subspace, rows.device)):

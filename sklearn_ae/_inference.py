@@ -27,7 +27,7 @@ from sklearn_ae._inputs import (
     shape_of_row,
 )
 from sklearn_ae._state import PlainState
-from sklearn_ae.losses import get_loss
+from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -254,9 +254,14 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
             return module
         return copy.deepcopy(module).to(dtype)
 
+    def _get_fitted_loss(self) -> Loss:
+        """Return the loss that the module was trained for, whatever the parameters are now."""
+        # Files of estimators without such a parameter lack the attribute.
+        return get_loss(self._fitted_loss, vars(self).get("_fitted_output_activation", "identity"))
+
     def _to_units(self, module: AutoencoderModule, output: Tensor) -> Tensor:
         """Turn outputs of the decoder into rows in the units of the training data."""
-        return get_loss(self._fitted_loss).mean(output) * module.scale + module.center
+        return self._get_fitted_loss().mean(output) * module.scale + module.center
 
     @torch.no_grad()
     def _decoded(self, Z: Any, kind: Kind, draws: bool = False) -> Tensor:
@@ -284,7 +289,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         with torch.no_grad():
             for chunk in rows.chunks(module.network.rows_at_once):
                 target = targets.take(chunk)
-                restored = get_loss(self._fitted_loss).mean(module(rows.take(chunk)))
+                restored = self._get_fitted_loss().mean(module(rows.take(chunk)))
                 squares = (restored - target).square()
                 if rows.ragged:
                     squares = squares.masked_fill(target.isnan(), 0.0)

@@ -10,7 +10,6 @@ from sklearn.base import TransformerMixin, clone
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import start_at_pca
 from sklearn_ae._compat import StrOptions
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import DenseNetwork, Network
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseParameters
@@ -29,7 +28,9 @@ class NetworkChoice(DenseParameters):
 
     def _network(self) -> Network:
         if self.network is None:
-            return DenseNetwork.of(self)
+            return DenseNetwork(
+                hidden_layer_sizes=self.hidden_layer_sizes, activation=self.activation
+            )
         if isinstance(self.network, TransformerMixin):
             raise ValueError(
                 f"network must be a specification from sklearn_ae.networks, but is the estimator "
@@ -53,12 +54,13 @@ class LinearStart(NetworkChoice):
 
     def _network_options(self) -> dict[str, Any]:
         """Return what the network's factories are told beside their sizes."""
-        linear = self.init == "pca" and isinstance(self._network(), DenseNetwork)
-        return {"shortcut": True} if linear else {}
+        network = self._network()
+        can_be_linear = isinstance(network, DenseNetwork) and network.admits_shortcut()
+        return {"shortcut": True} if self.init == "pca" and can_be_linear else {}
 
     def _starts_well(self) -> bool:
-        return bool(self._network_options()) and get_loss(self.loss).scaled  # type: ignore[attr-defined]
+        return bool(self._network_options()) and self._get_loss().scaled  # type: ignore[attr-defined]
 
     def _start(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
         if self._network_options():
-            start_at_pca(module, X, get_loss(self.loss), seed)  # type: ignore[attr-defined]
+            start_at_pca(module, X, self._get_loss(), seed)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from torch import Tensor
 from sklearn_ae._backend.device import available_devices
 from sklearn_ae._backend.optimizer import SCHEDULES
 from sklearn_ae._compat import HasMethods, Interval, Options, StrOptions
-from sklearn_ae.losses import LOSSES
+from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
 
 
 class DeviceName(Options):
@@ -37,11 +37,13 @@ class CodeParameters:
 
     n_components: int | None = field(default=2, kw_only=False)
     loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
+    output_activation: str = "identity"
     density: Any = "gaussian"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "loss": [StrOptions(set(LOSSES)), callable],
+        "output_activation": [StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
         "density": [StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
     }
 
@@ -54,6 +56,8 @@ class TrainingParameters:
     batch_size: int | str = "auto"
     learning_rate: str = "one_cycle"
     learning_rate_init: float = 0.003
+    solver: str = "adam"
+    momentum: float = 0.9
     max_iter: int = 200
     tol: float = 1e-4
     early_stopping: bool = True
@@ -71,6 +75,8 @@ class TrainingParameters:
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES))],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "solver": [StrOptions({"adam", "sgd"})],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean"],

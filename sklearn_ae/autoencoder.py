@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae._compat import Interval
+from sklearn_ae._energy import Energy
 from sklearn_ae._network_choice import LinearStart
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
+class Autoencoder(Energy, CodePenalty, LinearStart, BaseAutoencoder):
     r"""Dense autoencoder: PCA plus what PCA cannot see.
 
     An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
@@ -44,6 +45,11 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -60,6 +66,12 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
+    solver : {"adam", "sgd"}, default="adam"
+        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
+        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
+        more with many features, over which losses are means, much less under a likelihood.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -105,9 +117,10 @@ class Autoencoder(CodePenalty, LinearStart, BaseAutoencoder):
         ``n_components=None``: their maps are then the code.
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
-        ``"random"`` leaves them out, and other networks have none. Under
-        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link, only the
-        encoder's linear map is PCA's.
+        ``"random"`` leaves them out; other networks, those with tied weights and those with a
+        `code_activation` have none. Under ``"binary_crossentropy"``, ``"poisson"`` or an
+        `output_activation`, which see the data through a link, only the encoder's linear map is
+        PCA's.
     code_alpha : float, default=0.0
         Strength of the L2 penalty on the code: the factor of the mean square of its components,
         in the loss. Codes then gather at the origin.

@@ -31,12 +31,9 @@ from sklearn_ae._inputs import (
 )
 from sklearn_ae._parameters import CodeParameters, TrainingParameters
 from sklearn_ae._state import unchanged_on_error
-from sklearn_ae.losses import get_loss
+from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
-
-LOG_ZERO = -30.0
-"""Output whose mean is as good as zero, logistic or exponential."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -85,6 +82,8 @@ class BaseAutoencoder(
 
     def _says_loss(self) -> str:
         """Name the parameter that chooses the loss, and its value, for error messages."""
+        if self.output_activation != "identity":
+            return f"output_activation={self.output_activation!r}"
         return f"loss={self.loss!r}"
 
     def _noise_level(self) -> float:
@@ -117,13 +116,17 @@ class BaseAutoencoder(
 
     # What hooks may use
 
+    def _get_loss(self) -> Loss:
+        """Return the loss of the reconstruction, that of the parameters."""
+        return get_loss(self.loss, self.output_activation)
+
     def _compare(self, module: AutoencoderModule, output: Tensor, target: Tensor) -> Tensor:
         """Return the reconstruction loss of each row."""
-        loss = get_loss(self.loss)
+        loss = self._get_loss()
         if module.network.takes_missing:
             # What is not there is zero, and so is its prediction: no error under any loss.
             missing = target.isnan()
-            output = output.masked_fill(missing, 0.0 if loss.scaled else LOG_ZERO)
+            output = output.masked_fill(missing, loss.zero)
             target = target.masked_fill(missing, 0.0)
         return loss.value(output, target)
 
@@ -141,6 +144,12 @@ class BaseAutoencoder(
                 f"{type(self).__name__} constrains the code, but {type(network).__name__} "
                 f"hands its decoder {len(extra)} values past it (such as {extra[0]!r}). Use "
                 f"a network without, for example DenseNetwork."
+            )
+        if getattr(network, "code_activation", "identity") != "identity":
+            raise ValueError(
+                f"{type(self).__name__} puts a non-linearity of its own on the code, if any; "
+                f"leave code_activation='identity' in its network, which has "
+                f"{network.code_activation!r}."
             )
         return network
 
@@ -269,6 +278,7 @@ class BaseAutoencoder(
         self.device_ = str(module.center.device)
         self.module_ = module
         self._fitted_loss = self.loss
+        self._fitted_output_activation = self.output_activation
         self._kind = kind.empty()
         for name, value in trained.description.items():
             setattr(self, name, kind.wrap(value) if isinstance(value, Tensor) else value)
@@ -292,5 +302,6 @@ class BaseAutoencoder(
             "n_components_": len(module.code_mean),
             "_n_features_out": len(module.code_mean),
             "_fitted_loss": self.loss,
+            "_fitted_output_activation": self.output_activation,
             "_kind": kind.empty(),
         }

@@ -27,7 +27,6 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._greedy import Stack
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._belief import BeliefNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._partition import CELLS
@@ -62,6 +61,11 @@ class DeepBeliefNetwork(Stack):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -78,6 +82,12 @@ class DeepBeliefNetwork(Stack):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
+    solver : {"adam", "sgd"}, default="adam"
+        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
+        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
+        more with many features, over which losses are means, much less under a likelihood.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -218,7 +228,7 @@ class DeepBeliefNetwork(Stack):
                 "loss='poisson' is no density of Boltzmann units: with fine_tune=False take "
                 "another loss, 'binary_crossentropy' for bits."
             )
-        return BeliefNetwork(module, get_loss(self._fitted_loss))
+        return BeliefNetwork(module, self._get_fitted_loss())
 
     @heavy
     def sample(self, n_samples=1, random_state=None, noise=True):
@@ -357,6 +367,6 @@ class DeepBeliefNetwork(Stack):
     def _log_volume(self, module: AutoencoderModule) -> float:
         """Return what takes the bound in network units to the log-density per unit of `X`."""
         volume = 0.0
-        if get_loss(self._fitted_loss).scaled:
+        if self._get_fitted_loss().scaled:
             volume = len(module.center) * math.log(float(module.scale))
         return self.log_partition() + volume

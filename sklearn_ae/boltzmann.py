@@ -22,7 +22,6 @@ from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
 from sklearn_ae.networks._partition import CELLS, pseudo_likelihood
@@ -78,6 +77,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.03
         Step size of the optimiser, the largest one of the schedule.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -124,8 +125,6 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         `n_steps` is larger.
     n_chains : int, default=100
         Number of persistent chains. Not used unless `persistent`.
-    momentum : float, default=0.9
-        Share of each step that is added to the next.
     sparsity_target : float, default=None
         Mean activation that each hidden unit is drawn to. None: no such pull.
     sparsity_weight : float, default=3.0
@@ -203,6 +202,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     loss: ClassVar[property] = property(  # type: ignore[misc]
         lambda self: "squared_error" if self.visible == "gaussian" else "binary_crossentropy"
     )
+    output_activation: ClassVar[str] = "identity"  # type: ignore[misc]
+    solver: ClassVar[str] = "sgd"  # type: ignore[misc]
     alpha: float = 1e-4
     learning_rate_init: float = 0.03
     early_stopping: bool = False
@@ -210,17 +211,19 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     n_steps: int = 1
     persistent: bool = False
     n_chains: int = 100
-    momentum: float = 0.9
     sparsity_target: float | None = None
     sparsity_weight: float = 3.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
+        **{
+            name: allowed
+            for name, allowed in BaseAutoencoder._parameter_constraints.items()
+            if name not in ("loss", "output_activation", "solver")
+        },
         "visible": [StrOptions({"gaussian", "bernoulli"})],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "persistent": ["boolean"],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
         "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
         "sparsity_weight": [Interval(Real, 0, None, closed="left")],
     }
@@ -246,7 +249,6 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         training.make_step = functools.partial(
             ContrastiveStep, training.module, self.n_steps, sparsity, training.products
         )
-        training.momentum = self.momentum
         if training.held_out is None:  # the training loss tells nothing
             training.patience = math.inf
         return training
@@ -387,7 +389,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         kind = kind_of(self._kind)
         module: Any = self._module_as(kind.dtype)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
-        link = get_loss(self._fitted_loss).mean
+        link = self._get_fitted_loss().mean
 
         def walk(codes: Tensor) -> Tensor:
             return self._walk(module, link(module.decode(codes.clamp(0, 1))), n_steps)

@@ -18,16 +18,16 @@ from sklearn_ae._backend.linear import shrink_start, spread
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._energy import Energy
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import LinearStart
 from sklearn_ae._strays import STRAYS, fraction_of_strays
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._denoising import DenoisingModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
+class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
     r"""Autoencoder that is shown spoilt rows and asked for the clean ones.
 
     With :math:`\tilde x` a corrupted copy of :math:`x`, drawn anew every time the row is
@@ -54,6 +54,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -70,6 +75,12 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
+    solver : {"adam", "sgd"}, default="adam"
+        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
+        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
+        more with many features, over which losses are means, much less under a likelihood.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -115,9 +126,10 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         ``n_components=None``: their maps are then the code.
     init : {"pca", "random"}, default="pca"
         Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
-        ``"random"`` leaves them out, and other networks have none. Under
-        ``"binary_crossentropy"`` and ``"poisson"``, which see the data through a link, only the
-        encoder's linear map is PCA's.
+        ``"random"`` leaves them out; other networks, those with tied weights and those with a
+        `code_activation` have none. Under ``"binary_crossentropy"``, ``"poisson"`` or an
+        `output_activation`, which see the data through a link, only the encoder's linear map is
+        PCA's.
     noise : {"gaussian", "masking", "salt_and_pepper"} or callable, default="gaussian"
         What spoils a row: a Gaussian added to it, entries set to zero, or entries set at random
         to the least or the greatest value of their feature. A callable takes a tensor of
@@ -260,7 +272,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
     def _note_residual(self, module: DenoisingModule, X: Rows) -> None:
         """Write the deviations of clean samples from reconstructed ones into the module."""
-        mean = get_loss(self.loss).mean
+        mean = self._get_loss().mean
         squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
         for chunk in X.chunks(module.network.rows_at_once):
             x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
@@ -291,8 +303,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         assert isinstance(module, DenoisingModule)
         if not self._has_score():
             raise ValueError(
-                f"score_field needs noise='gaussian' and loss='squared_error'; this estimator "
-                f"has noise={module.noise!r} and loss={self._fitted_loss!r}."
+                f"score_field needs noise='gaussian' and loss='squared_error', without an "
+                f"output_activation; this estimator has noise={module.noise!r} and "
+                f"loss={self._fitted_loss!r}."
             )
 
         def field(x: Tensor) -> Tensor:
@@ -359,7 +372,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         return kind.wrap(x.reshape(-1, *self.input_shape_))
 
     def _mean(self, module: DenoisingModule, codes: Tensor) -> Tensor:
-        return get_loss(self._fitted_loss).mean(module.decode(codes))
+        return self._get_fitted_loss().mean(module.decode(codes))
 
     def _warn_of_strays(self, module: DenoisingModule) -> None:
         if (strays := float(module.strays)) > STRAYS:
@@ -375,7 +388,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         """Take chains of corrupted samples further; return the samples that they were made of."""
         if self._has_score():
             return module.draw_clean(module.langevin(corrupted, n_steps))
-        loss = get_loss(self._fitted_loss)
+        loss = self._get_fitted_loss()
 
         def draw() -> Tensor:
             mean = loss.mean(module(corrupted))
@@ -386,4 +399,6 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         return draw()
 
     def _has_score(self) -> bool:
-        return self.module_.noise == "gaussian" and self._fitted_loss == "squared_error"
+        is_linear = self._get_fitted_loss().scaled
+        is_squared = self._fitted_loss == "squared_error"
+        return self.module_.noise == "gaussian" and is_squared and is_linear

@@ -20,7 +20,6 @@ from sklearn_ae._inputs import Kind, _as_known, check_codes, check_count, kind_o
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.base import BaseAutoencoder
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._hashing import HashingModule
 from sklearn_ae.networks.dense import DenseStack
 
@@ -60,6 +59,11 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -76,6 +80,12 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
+    solver : {"adam", "sgd"}, default="adam"
+        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
+        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
+        more with many features, over which losses are means, much less under a likelihood.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -217,7 +227,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     def _pretrain(self, module: HashingModule, X: Rows, seed: int) -> None:
         center, variances = spread(X)
         module.standardize_input(center, variances)
-        loss = get_loss(self.loss)
+        loss = self._get_loss()
         if not loss.scaled and isinstance(module.decoder, DenseStack):
             # Means of words span decades: far for a bias that starts at zero.
             module.decoder.layers[-1].bias.copy_(loss.link(center))

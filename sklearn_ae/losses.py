@@ -31,6 +31,9 @@ MEAN_SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
 NORMALIZER_SERIES = (1 / 12, -7 / 1440, 31 / 90720, -127 / 4838400)
 """Of ``log(o / tanh(o / 2) / 2) / o^2``, in ``o^2``."""
 
+FAR = -30.0
+"""Output whose logistic function or exponential is as good as zero."""
+
 
 def _row_mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1)
@@ -294,6 +297,8 @@ class Loss(NamedTuple):
         data use them as they are.
     lower, upper : float
         The range of data that the loss is defined on.
+    zero : float
+        An output whose reconstruction is as good as zero.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -303,6 +308,7 @@ class Loss(NamedTuple):
     scaled: bool = True
     lower: float = float("-inf")
     upper: float = float("inf")
+    zero: float = 0.0
 
 
 LOSSES: dict[str, Loss] = {
@@ -317,6 +323,7 @@ LOSSES: dict[str, Loss] = {
         scaled=False,
         lower=0.0,
         upper=1.0,
+        zero=FAR,
     ),
     "continuous_bernoulli": Loss(
         continuous_bernoulli,
@@ -334,11 +341,83 @@ LOSSES: dict[str, Loss] = {
         link=_log,
         scaled=False,
         lower=0.0,
+        zero=FAR,
     ),
 }
 
 
-def get_loss(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Loss:
+class OutputActivation(NamedTuple):
+    """A non-linearity between the decoder's output and the loss, and the range of its values.
+
+    Attributes
+    ----------
+    forward : callable
+        Output to reconstruction.
+    backward : callable
+        ``(gradient, output, reconstruction)``: the gradient with respect to the reconstruction to
+        that with respect to the output.
+    inverse : callable
+        Reconstruction to output, kept away from the ends of the range.
+    lower, upper : float
+        The range.
+    zero : float
+        An output that it maps to zero, or nearly.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    inverse: Callable[[Tensor], Tensor]
+    lower: float = 0.0
+    upper: float = float("inf")
+    zero: float = 0.0
+
+
+OUTPUT_ACTIVATIONS: dict[str, OutputActivation] = {
+    "logistic": OutputActivation(
+        torch.sigmoid, lambda g, pre, post: g * post * (1 - post), _logit, upper=1.0, zero=FAR
+    ),
+    "tanh": OutputActivation(
+        torch.tanh,
+        lambda g, pre, post: g * (1 - post.square()),
+        lambda mean: torch.atanh(mean.clamp(-1 + 1e-3, 1 - 1e-3)),
+        lower=-1.0,
+        upper=1.0,
+    ),
+    "relu": OutputActivation(functional.relu, lambda g, pre, post: g * (post > 0), _identity),
+    "softplus": OutputActivation(
+        functional.softplus,
+        lambda g, pre, post: g * torch.sigmoid(pre),
+        lambda mean: mean + torch.log(-torch.expm1(-mean.clamp_min(1e-3))),
+        zero=FAR,
+    ),
+}
+"""What the output may go through before the loss, besides ``"identity"``."""
+
+
+def _behind(loss: Loss, activation: OutputActivation) -> Loss:
+    """Return the loss of outputs that go through an activation first."""
+    gradient = loss.gradient
+
+    def chained(output: Tensor, target: Tensor) -> Tensor:
+        assert gradient is not None
+        mean = activation.forward(output)
+        return activation.backward(gradient(mean, target), output, mean)
+
+    return Loss(
+        value=lambda output, target: loss.value(activation.forward(output), target),
+        gradient=None if gradient is None else chained,
+        mean=activation.forward,
+        link=activation.inverse,
+        scaled=False,
+        lower=activation.lower,
+        upper=activation.upper,
+        zero=activation.zero,
+    )
+
+
+def get_loss(
+    loss: str | Callable[[Tensor, Tensor], Tensor], output_activation: str = "identity"
+) -> Loss:
     """Look a loss up by its name, or wrap a callable.
 
     Parameters
@@ -346,13 +425,32 @@ def get_loss(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Loss:
     loss : str or callable
         A key of ``LOSSES``, or ``loss(output, target)`` that returns one value a row,
         shape ``(batch_size,)``, on centred and scaled data.
+    output_activation : str, default="identity"
+        What the output goes through before the loss: ``"identity"`` or a key of
+        ``OUTPUT_ACTIVATIONS``.
 
     Returns
     -------
     Loss
+
+    Raises
+    ------
+    ValueError
+        If the loss has an activation of its own and another one is asked for.
     """
-    if isinstance(loss, str):
-        return LOSSES[loss]
+    chosen = LOSSES[loss] if isinstance(loss, str) else Loss(_checked(loss))
+    if output_activation == "identity":
+        return chosen
+    if not chosen.scaled:
+        raise ValueError(
+            f"loss={loss!r} has an output activation of its own; leave "
+            f"output_activation='identity', not {output_activation!r}, or choose another loss."
+        )
+    return _behind(chosen, OUTPUT_ACTIVATIONS[output_activation])
+
+
+def _checked(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Wrap a user's loss: it must return one value for each sample."""
 
     def checked(output: Tensor, target: Tensor) -> Tensor:
         value = loss(output, target)
@@ -363,4 +461,4 @@ def get_loss(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Loss:
             )
         return value
 
-    return Loss(checked)
+    return checked

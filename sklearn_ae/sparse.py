@@ -14,7 +14,9 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import bernoulli_divergence
+from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._sparse import SparseModule
+from sklearn_ae.networks.dense import DenseStack
 
 CONTROL = 0.03
 """Relative change of the penalty's weight in a step, for an excess of one."""
@@ -56,6 +58,11 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         [0, 1] or data that are not negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
+    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
     density : "gaussian" or density estimator, default="gaussian"
         Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
         of the training rows' codes, or what a clone of the given estimator makes of them, such
@@ -72,6 +79,12 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
+    solver : {"adam", "sgd"}, default="adam"
+        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
+        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
+        more with many features, over which losses are means, much less under a likelihood.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -131,6 +144,10 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         Under ``"topk"``, and there only, a fitted estimator keeps the
         ``encoding_factor * n_active`` largest units. More than in training often makes better
         features for a classifier.
+    hidden_sparsity_weight : float, default=0.0
+        Factor :math:`\mu` of an L1 penalty on the encoder's hidden layers,
+        :math:`\mu \sum_l \sum_j |h^{(l)}_j|`, beside whatever makes the code sparse. It needs a
+        dense network.
 
     Attributes
     ----------
@@ -199,6 +216,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     sparsity_weight: float | None = None
     n_active: int | None = None
     encoding_factor: float = 1.0
+    hidden_sparsity_weight: float = 0.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
@@ -208,6 +226,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         "sparsity_weight": [Interval(Real, 0, None, closed="left"), None],
         "n_active": [Interval(Integral, 1, None, closed="left"), None],
         "encoding_factor": [Interval(Real, 0, None, closed="neither")],
+        "hidden_sparsity_weight": [Interval(Real, 0, None, closed="left")],
     }
 
     def _build_module(self, n_features: int) -> SparseModule:
@@ -215,8 +234,14 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
             raise ValueError(
                 f"n_active={self.n_active} exceeds n_components={self._code_size()}; lower it."
             )
+        network = self._compressing_network()
+        if self.hidden_sparsity_weight and not isinstance(network, DenseNetwork):
+            raise ValueError(
+                f"hidden_sparsity_weight={self.hidden_sparsity_weight} needs a dense network, not "
+                f"{type(network).__name__}."
+            )
         return SparseModule(
-            self._compressing_network(),
+            network,
             self.input_shape_,
             self.n_components,
             sparsity=self.sparsity,
@@ -235,11 +260,14 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         y: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        raw = module.encoder(X).to(X.dtype)
+        raw, hidden = self._encode(module, X)
         code = module.sparsify(raw, module.n_scheduled())
         terms = {
             "reconstruction": self._compare(module, module.decode(code), X if y is None else y)
         }
+        if hidden:
+            sizes = torch.stack([layer.to(X.dtype).abs().sum(1) for layer in hidden])
+            terms["hidden_sparsity"] = self.hidden_sparsity_weight * sizes.sum(0)
         if self.sparsity == "kl":
             mean = module.running_mean(code, sample_weight)
             divergence = bernoulli_divergence(self.sparsity_target, mean).sum()
@@ -248,6 +276,14 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         if self.sparsity == "l1":
             terms["sparsity"] = self._l1(module, code, sample_weight)
         return terms | {"revival": module.revival(raw, code, usage)} if module.training else terms
+
+    def _encode(self, module: SparseModule, X: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return what the encoder gives, and its hidden layers if they are penalised."""
+        if not self.hidden_sparsity_weight:
+            return module.encoder(X).to(X.dtype), []
+        assert isinstance(module.encoder, DenseStack)
+        raw, hidden = module.encoder.forward_with_hidden(X)
+        return raw.to(X.dtype), hidden
 
     def _l1(self, module: SparseModule, code: Tensor, sample_weight: Tensor | None) -> Tensor:
         """Penalty of each row; its weight follows the number of active units if one is asked."""

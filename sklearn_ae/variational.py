@@ -105,6 +105,12 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         first tenth of `max_iter` and then falls to zero along half a cosine.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
+    solver : {"adam", "sgd"}, default="adam"
+        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
+        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
+        more with many features, over which losses are means, much less under a likelihood.
+    momentum : float, default=0.9
+        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
     max_iter : int, default=200
         Number of epochs, at most.
     tol : float, default=0.0001
@@ -242,6 +248,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     loss: ClassVar[property] = property(  # type: ignore[misc]
         lambda self: LOSS_OF.get(self.likelihood, self.likelihood)
     )
+    output_activation: ClassVar[str] = "identity"  # type: ignore[misc]
     density: Any = "prior"
     likelihood: str = "gaussian"
     variance: str | float = "learned"
@@ -251,7 +258,11 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     binarize: bool = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{k: v for k, v in BaseAutoencoder._parameter_constraints.items() if k != "loss"},
+        **{
+            name: allowed
+            for name, allowed in BaseAutoencoder._parameter_constraints.items()
+            if name not in ("loss", "output_activation")
+        },
         **NetworkChoice._parameter_constraints,
         "density": [StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
         "likelihood": [StrOptions(set(LOSS_OF))],

@@ -26,6 +26,7 @@ from sklearn_ae import (
     UNetAutoencoder,
     VariationalAutoencoder,
 )
+from sklearn_ae.networks import DenseNetwork
 
 SMALL = {"hidden_layer_sizes": (8,), "max_iter": 5}
 
@@ -36,6 +37,7 @@ INSTANCES = [
     SparseAutoencoder(6, **SMALL),
     SparseAutoencoder(6, sparsity="l1", n_active=1, **SMALL),
     SparseAutoencoder(6, sparsity="topk", sparsity_target=0.3, **SMALL),
+    SparseAutoencoder(6, sparsity="l1", hidden_sparsity_weight=0.01, **SMALL),
     DenoisingAutoencoder(**SMALL),
     DenoisingAutoencoder(noise="masking", init="random", **SMALL),
     DenoisingAutoencoder(noise="salt_and_pepper", **SMALL),
@@ -73,6 +75,19 @@ INSTANCES = [
     RestrictedBoltzmannMachine(max_iter=5),
     RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=5),
     RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=5),
+    Autoencoder(
+        network=DenseNetwork(hidden_layer_sizes=(8,), tied=True, code_activation="tanh"),
+        max_iter=5,
+    ),
+    Autoencoder(
+        network=DenseNetwork(hidden_layer_sizes=(8,), normalization="batch", dropout=0.1),
+        max_iter=5,
+    ),
+    DenoisingAutoencoder(
+        network=DenseNetwork(hidden_layer_sizes=(8, 4), normalization="layer"), max_iter=5
+    ),
+    ConvolutionalAutoencoder(channels=(2, 3), normalization="batch", max_iter=3),
+    Autoencoder(solver="sgd", momentum=0.5, learning_rate_init=0.02, alpha=1e-4, **SMALL),
 ]
 
 FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}

@@ -78,6 +78,14 @@ def test_nothing_global_changes(instance, X):
     assert state() == before
 
 
+def _plain_params(estimator):
+    """Parameters, of a network its class: those of its own are there by name."""
+    return {
+        name: type(value) if hasattr(value, "get_params") else value
+        for name, value in estimator.get_params().items()
+    }
+
+
 @each_instance
 @pytest.mark.parametrize(
     "travel",
@@ -95,7 +103,7 @@ def test_files_give_the_same_bits(instance, X, travel, tmp_path):
     again = travel(fitted, tmp_path)
     np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
     np.testing.assert_array_equal(again.sample(3, 0), fitted.sample(3, 0))
-    assert again.get_params() == fitted.get_params()
+    assert _plain_params(again) == _plain_params(fitted)
     again.set_params(warm_start=True).fit(X)  # its weights are its own, and may be trained
 
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from sklearn_ae import SparseAutoencoder
 from sklearn_ae.losses import bernoulli_divergence
+from sklearn_ae.networks import ConvolutionalNetwork
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +164,50 @@ def test_over_complete_codes_and_impossible_numbers(digits):
     assert SparseAutoencoder(300, max_iter=2).fit(train).transform(train[:3]).shape == (3, 300)
     with pytest.raises(ValueError, match="n_active=9 exceeds n_components=4"):
         SparseAutoencoder(4, sparsity="topk", n_active=9).fit(train)
+
+
+@pytest.mark.parametrize("sparsity", ["kl", "l1", "topk"])
+def test_hidden_layers_are_penalised_by_the_sum_of_their_activations(digits, sparsity):
+    X = digits[0][:50]
+    sparse = SparseAutoencoder(
+        20, sparsity=sparsity, hidden_layer_sizes=(12, 9), hidden_sparsity_weight=0.25,
+        max_iter=1, learning_rate_init=1e-30, early_stopping=False, random_state=0,
+    ).fit(X)  # fmt: skip
+    module = sparse.module_
+    x = (X - module.center.numpy()) / module.scale.numpy()
+    total = np.zeros(len(X))
+    for layer in module.encoder.layers[:2]:
+        x = np.tanh(x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy())
+        total += np.abs(x).sum(axis=1)
+    assert sparse.history_[0]["hidden_sparsity"] == pytest.approx(0.25 * total.mean(), rel=1e-5)
+    free = clone(sparse).set_params(hidden_sparsity_weight=0.0).fit(X)
+    assert "hidden_sparsity" not in free.history_[0]
+    for name, value in free.history_[0].items():
+        if name != "train_loss":
+            assert sparse.history_[0][name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_a_penalty_on_hidden_layers_makes_all_of_them_sparse(digits):
+    train, test = digits
+    active = []
+    for weight in (0.0, 0.001):
+        sparse = SparseAutoencoder(
+            32, sparsity="l1", sparsity_weight=0.003, activation="relu",
+            hidden_layer_sizes=(64, 48), hidden_sparsity_weight=weight,
+            max_iter=30, random_state=0,
+        ).fit(train)  # fmt: skip
+        module = sparse.module_
+        x = (torch.from_numpy(test).to(module.center) - module.center) / module.scale
+        with torch.no_grad():
+            hidden = [module.encoder.hidden(x, depth) for depth in (1, 2)]
+        active.append([(layer > 0).double().mean().item() for layer in hidden])
+        assert sparse.score(test) > 0.4
+    for free, penalised in zip(*active, strict=True):
+        assert penalised < 0.85 * free
+
+
+def test_hidden_layers_of_other_networks_are_not_penalised(digits):
+    network = ConvolutionalNetwork(channels=(2,))
+    sparse = SparseAutoencoder(8, network=network, hidden_sparsity_weight=0.1, max_iter=1)
+    with pytest.raises(ValueError, match="needs a dense network, not ConvolutionalNetwork"):
+        sparse.fit(digits[0])

@@ -92,7 +92,7 @@ class BestWeights(Callback):
         if self.demand_evidence and not is_proved:
             self.best, self.kept_epoch = self.start, 0
         self.best_loss = self.best.loss
-        net.flat.values.data.copy_(self.best.parameters)
+        net.put_back(self.best.parameters)
 
 
 def _shortfall(validation: Any) -> float:

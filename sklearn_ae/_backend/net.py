@@ -23,6 +23,7 @@ from sklearn_ae._backend.callbacks import overrides_batches, stopped_by_patience
 from sklearn_ae._backend.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.steps import Step, Terms
+from sklearn_ae.networks._layers import batch_norms
 from sklearn_ae.networks._module import TrainableModule
 
 DOUBT = 0.05
@@ -46,7 +47,7 @@ class Validation(NamedTuple):
     score : float
         What is reported beside the loss: the higher, the better.
     parameters : Tensor
-        Copy of the parameters that were judged.
+        Copy of the parameters that were judged, and of the running statistics.
     """
 
     losses: Tensor
@@ -162,6 +163,7 @@ class AutoencoderNet(NeuralNet):
             device=None,
         )
         self.flat = flat
+        self.statistics = [value for norm in batch_norms(module) for value in norm.buffers()]
         self.plan = plan
         self.stop_training = False
         self.validation: Validation | None = None
@@ -315,5 +317,17 @@ class AutoencoderNet(NeuralNet):
                 errors.append(batch_errors)
         weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
         score = self.plan.score(float(weight @ torch.cat(errors)) / rows.total_weight)
-        parameters = self.flat.values.detach().clone()
-        return Validation(torch.cat(losses), weight, self.groups, score, parameters)
+        return Validation(torch.cat(losses), weight, self.groups, score, self._snapshot())
+
+    def _snapshot(self) -> Tensor:
+        """Copy the parameters, and the running statistics behind them."""
+        values = [self.flat.values.detach(), *self.statistics]
+        return torch.cat([value.reshape(-1) for value in values])
+
+    @torch.no_grad()
+    def put_back(self, snapshot: Tensor) -> None:
+        """Set parameters and running statistics to those of an earlier validation."""
+        values = [self.flat.values, *self.statistics]
+        parts = snapshot.split([value.numel() for value in values])
+        for value, part in zip(values, parts, strict=True):
+            value.copy_(part.view(value.shape))

@@ -13,6 +13,7 @@ from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import drawing_from
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._boltzmann import BoltzmannModule
+from sklearn_ae.networks._layers import batch_norms
 from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
 from sklearn_ae.networks.boltzmann_gradient import ContrastiveGradient, Sparsity
 from sklearn_ae.networks.dense import DenseStack
@@ -74,13 +75,18 @@ class AutogradStep:
             flat.values.device.type, products, enabled=products == torch.bfloat16
         )
         self.draws = drawing_from(generator)
+        self.norms = batch_norms(module)
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its terms."""
         self.flat.gradient.zero_()
         self.draws.twins = batch.twins
+        for norm in self.norms:
+            norm.sample_weight = batch.weight
         with self.draws, self.cast:
             terms = self.loss(self.module, batch.rows, batch.target, batch.weight)
+        for norm in self.norms:
+            norm.sample_weight = None
         terms = weighted_means(terms, batch.weight)
         torch.stack(list(terms.values())).sum().backward()
         return {name: term.detach() for name, term in terms.items()}
@@ -117,7 +123,10 @@ class PlainDenseStep:
         """Whether network and loss have a backward pass written by hand."""
         if type(module) is not AutoencoderModule or loss.gradient is None:
             return False
-        return isinstance(module.encoder, DenseStack) and isinstance(module.decoder, DenseStack)
+        return all(
+            isinstance(stack, DenseStack) and stack.has_plain_layers()
+            for stack in (module.encoder, module.decoder)
+        )
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its one term."""

@@ -258,7 +258,13 @@ def _restore(
     flat: FlatParameters,
     generators: dict[str, torch.Generator],
 ) -> None:
-    for name, value in optimizer.state[flat.values].items():
+    moments = optimizer.state[flat.values]
+    if not set(moments) <= set(state):
+        raise ValueError(
+            "solver was changed since the last fit, so training cannot continue; use a new "
+            "estimator, or warm_start=False."
+        )
+    for name, value in moments.items():
         value.copy_(torch.from_numpy(np.array(state[name])))
     for name, generator in generators.items():
         if len(state[name]) == len(generator.get_state()):  # another device has another format

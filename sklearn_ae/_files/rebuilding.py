@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._files.catalogue import DTYPES, LAST_CODE_POINT, estimators, modules, records
 from sklearn_ae._files.skops_gate import load_foreign
-from sklearn_ae.losses import LOSSES
+from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
 
 STATE_WORDS = 624
 """Number of words in the state of a Mersenne twister."""
@@ -209,6 +209,10 @@ def check_sense(estimator: Any) -> None:
     loss = estimator._fitted_loss
     if isinstance(loss, str) and loss not in LOSSES:
         raise ValueError(f"{name} was fitted with the loss {short(loss)}, which is none")
+    activation = vars(estimator).get("_fitted_output_activation", "identity")
+    if activation not in ("identity", *OUTPUT_ACTIVATIONS):
+        raise ValueError(f"{name} was fitted with the output activation {short(activation)}")
+    estimator._get_fitted_loss()
 
 
 def is_attribute(cls: type, name: str) -> bool:

@@ -27,6 +27,13 @@ def _addmm(g: Graph, result: Tensor, bias: Any, a: Any, b: Any) -> str:
     return g.add("Add", bias, g.add("MatMul", a, b))
 
 
+@translates("layer_norm")
+def _layer_norm(
+    g: Graph, result: Tensor, x: Traced, shape: Any, weight: Tensor, bias: Tensor, eps: float
+) -> str:
+    return g.add("LayerNormalization", x, weight, bias, axis=-len(shape), epsilon=eps)
+
+
 @translates("matmul")
 def _matmul(g: Graph, result: Tensor, a: Any, b: Any) -> str:
     return g.add("MatMul", a, b)

@@ -20,7 +20,6 @@ from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.belief_network import DRAWS, DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
-from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._boltzmann import BoltzmannModule
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
 from sklearn_ae.networks._variational import VariationalModule
@@ -114,7 +113,7 @@ def _in_shape(estimator: BaseAutoencoder, rows: Any) -> Any:
 @singledispatch
 def score_rows(estimator: BaseAutoencoder, module: AutoencoderModule, x: Any) -> Any:
     """Write down ``score_samples`` for rows in network units."""
-    restored = get_loss(estimator._fitted_loss).mean(module(x))
+    restored = estimator._get_fitted_loss().mean(module(x))
     squares = (restored - x).square()
     if not module.network.takes_missing:
         return squares.mean(1) * -module.scale.square()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae.networks._layers import BatchNorm
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS
 
@@ -75,6 +76,7 @@ class ImageNetwork(Network):
     kernel_size: int = 3
     activation: str = "silu"
     pool_size: int = 2
+    normalization: str | None = None
 
     # The layers inside hold many numbers for each of a row.
     rows_at_once: ClassVar[int] = 256
@@ -87,6 +89,7 @@ class ImageNetwork(Network):
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "pool_size": [Interval(Integral, 1, None, closed="left")],
+        "normalization": [StrOptions({"batch"}), None],
     }
 
     @torch.no_grad()
@@ -254,19 +257,30 @@ class Convolution(nn.Conv2d):
         Channels.
     kernel, stride : tuple of int
         The kernel is made as large as the stride at least, so that no pixel is skipped.
+    normalized : bool, default=False
+        Whether batch normalisation follows.
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: Pair, stride: Pair = (1, 1)) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: Pair,
+        stride: Pair = (1, 1),
+        normalized: bool = False,
+    ) -> None:
         high, wide = (max(pair) for pair in zip(kernel, stride, strict=True))
         odd = high % 2 == 1 and wide % 2 == 1
         padding = (high // 2, wide // 2) if odd else (0, 0)
         super().__init__(n_in, n_out, (high, wide), stride, padding)
         # Half of an even kernel lies one pixel further beyond the end than beyond the start.
         self.beyond = () if odd else ((wide - 1) // 2, wide // 2, (high - 1) // 2, high // 2)
+        self.norm = BatchNorm(n_out) if normalized else None
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map ``(batch, n_in, height, width)`` to ``(batch, n_out, ...)``."""
-        return super().forward(functional.pad(maps, self.beyond) if self.beyond else maps)
+        maps = super().forward(functional.pad(maps, self.beyond) if self.beyond else maps)
+        return maps if self.norm is None else self.norm(maps)
 
 
 class Unpooling(nn.ConvTranspose2d):

@@ -113,5 +113,6 @@ class Network(BaseEstimator):
 
     @classmethod
     def of(cls, source: Any) -> Self:
-        """Take the parameters from an object that has attributes of their names."""
-        return cls(**{field.name: getattr(source, field.name) for field in fields(cls)})  # type: ignore[arg-type]
+        """Take the parameters from an object's attributes of their names, those that it has."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: getattr(source, name) for name in names if hasattr(source, name)})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from sklearn_ae._compat import StrOptions
 from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks._boltzmann_layer import START, BoltzmannLayer
 from sklearn_ae.networks._contractive import derivative
@@ -20,29 +18,10 @@ from sklearn_ae.networks.dense import DenseNetwork, DenseStack
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class StackNetwork(DenseNetwork):
-    """A dense network whose code goes through a non-linearity, as every layer below it does.
+    """The dense network of a stack.
 
-    Parameters
-    ----------
-    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
-    activation : str, default="tanh"
-    code_activation : str, default="identity"
-        A key of ``ACTIVATIONS``.
+    Its code may go through a non-linearity, as every layer below it does.
     """
-
-    code_activation: str = "identity"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DenseNetwork._parameter_constraints,
-        "code_activation": [StrOptions(set(ACTIVATIONS))],
-    }
-
-    def encoder(
-        self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
-    ) -> DenseStack:
-        """Return the encoder."""
-        sizes = (math.prod(row_shape), *self._widths(), n_outputs)
-        return DenseStack(sizes, self.activation, shortcut, self.code_activation)
 
 
 class LayerPair(TrainableModule):

@@ -61,8 +61,11 @@ class ConvolutionalEncoder(nn.Module):
         n_values = math.prod(shapes[-1])
         self.n_groups = 1 if dense else n_outputs // n_values
         widths[-1] *= self.n_groups
+        n_normalized = len(shapes) - (not dense) if network.normalization else 0
         self.layers = nn.ModuleList(
-            Convolution(*pair, kernel, stride) for pair in pairwise(widths)
+            # Without a linear layer the last maps are the code, which is not normalised.
+            Convolution(*pair, kernel, stride, level < n_normalized)
+            for level, pair in enumerate(pairwise(widths))
         )
         self.head = nn.Linear(n_values, n_outputs) if dense else None
 
@@ -122,7 +125,10 @@ class ConvolutionalDecoder(nn.Module):
             learned.extend(Unpooling(width, width, self.window) for width in widths[1:])
         self.has_switches = network.unpooling == "switches"
         self.learned = cast("Sequence[Unpooling]", learned)
-        layers = [Convolution(n_in, n_out, kernel) for n_out, n_in in pairwise(widths)]
+        layers = [  # the first one, which comes last, returns the image
+            Convolution(n_in, n_out, kernel, normalized=bool(number and network.normalization))
+            for number, (n_out, n_in) in enumerate(pairwise(widths))
+        ]
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -186,6 +192,9 @@ class ConvolutionalNetwork(ImageNetwork):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    normalization : {"batch"} or None, default=None
+        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
+        statistics in place of those of a batch.
     pooling : {"max", "strided"}, default="max"
         Whether the largest value of each window is kept, or the convolutions themselves step
         from window to window.

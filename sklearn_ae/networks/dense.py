@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae.networks._layers import BatchNorm, LayerNorm, TiedLinear, drop
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS
 
@@ -35,6 +36,10 @@ class DenseStack(nn.Module):
         Whether to add the linear path.
     output_activation : str, default="identity"
         A key of ``ACTIVATIONS``.
+    normalization : {"batch", "layer"} or None, default=None
+        What standardises the input of each hidden layer's non-linearity.
+    dropout : float, default=0.0
+        Fraction of each hidden layer's output that is set to zero in training.
     """
 
     shortcut: Tensor | None
@@ -45,31 +50,82 @@ class DenseStack(nn.Module):
         activation: str,
         shortcut: bool,
         output_activation: str = "identity",
+        normalization: str | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.output_activation = ACTIVATIONS[output_activation]
         layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.layers = cast("Sequence[nn.Linear]", layers)
+        self.dropout = dropout
+        self.norms = None if normalization is None else _norms(normalization, sizes[1:-1])
         self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if shortcut else None)
         self.reset()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, sizes[0])`` to ``(batch, sizes[-1])``."""
-        output = self.layers[-1](self.hidden(x, len(self.layers) - 1))
+        return self._last(x, self.hidden(x, len(self.layers) - 1))
+
+    def forward_with_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return also the activations of each hidden layer, before dropout."""
+        activations: list[Tensor] = []
+        last = self._recorded(x, len(self.layers) - 1, activations)
+        return self._last(x, last), activations
+
+    def _last(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Return the output for an input and what the hidden layers make of it."""
+        output = self.layers[-1](hidden)
         if self.shortcut is not None:
             output = torch.addmm(output, x, self.shortcut.t())
         return self.output_activation.forward(output)
 
     def hidden(self, x: Tensor, depth: int) -> Tensor:
         """Return what the first ``depth`` hidden layers make of the rows."""
+        if not self._has_plain_hidden_layers():
+            return self._recorded(x, depth, [])
         for layer in self.layers[:depth]:
             x = self.activation.forward(layer(x))
         return x
 
+    def _has_plain_hidden_layers(self) -> bool:
+        return self.norms is None and not self.dropout
+
+    def _recorded(self, x: Tensor, depth: int, activations: list[Tensor]) -> Tensor:
+        """Return what :meth:`hidden` does, with normalisation and dropout; list activations."""
+        for number, layer in enumerate(self.layers[:depth]):
+            x = layer(x)
+            if self.norms is not None:
+                x = self.norms[number](x)
+            x = self.activation.forward(x)
+            activations.append(x)
+            if self.dropout and self.training:
+                x = drop(x, self.dropout)
+        return x
+
     def is_plain(self) -> bool:
         """Whether there is nothing but the chain: no linear path, no non-linearity at its end."""
-        return self.shortcut is None and self.output_activation is ACTIVATIONS["identity"]
+        is_bare = self.shortcut is None and self.output_activation is ACTIVATIONS["identity"]
+        return is_bare and self.has_plain_layers()
+
+    def has_plain_layers(self) -> bool:
+        """Whether layers are linear with weights of their own, and only activations between."""
+        is_linear = all(type(layer) is nn.Linear for layer in self.layers)
+        return is_linear and self._has_plain_hidden_layers()
+
+    @torch.no_grad()
+    def tie_to(self, encoder: DenseStack) -> None:
+        """Replace the layers by those of an encoder, transposed; the biases stay.
+
+        The shared weights are resized to suit both directions: a uniform draw within
+        ``+- start * sqrt(2 / (fan_in + fan_out))``, for tanh that of Glorot and Bengio (2010).
+        """
+        for layer in encoder.layers:
+            fan_in, fan_out = layer.in_features, layer.out_features
+            layer.weight.mul_(math.sqrt(2 * fan_in / (fan_in + fan_out)))
+        pairs = zip(list(encoder.layers)[::-1], self.layers, strict=True)
+        tied = nn.ModuleList(TiedLinear(up, down.bias) for up, down in pairs)
+        self.layers = cast("Sequence[nn.Linear]", tied)
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -97,6 +153,12 @@ class DenseStack(nn.Module):
         last.bias.copy_(bias)
 
 
+def _norms(normalization: str, widths: tuple[int, ...]) -> nn.ModuleList:
+    """Return the normalisation of each hidden layer."""
+    kind = BatchNorm if normalization == "batch" else LayerNorm
+    return nn.ModuleList(kind(width) for width in widths)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class DenseParameters:
     """What describes a dense network; estimators have it at their top level."""
@@ -121,6 +183,26 @@ class DenseNetwork(DenseParameters, Network):
         makes a linear autoencoder.
     activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
         Non-linearity of the hidden layers.
+    code_activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, \
+            default="identity"
+        Non-linearity of the code. Sparse, contractive and variational autoencoders and semantic
+        hashing have one of their own and accept no other.
+    tied : bool, default=False
+        Whether the weights of the decoder are those of the encoder, transposed. The biases are
+        not shared. A variational autoencoder, whose encoder returns means and variances,
+        cannot be tied.
+    normalization : {"batch", "layer"} or None, default=None
+        What standardises the input of each hidden layer's non-linearity, before a learned scale
+        and shift: each unit over the batch, or each sample over the units. Fitted estimators
+        use running statistics in place of those of a batch.
+    dropout : float, default=0.0
+        Fraction of each hidden layer's output that is set to zero in training, drawn anew for
+        each sample and step.
+
+    Notes
+    -----
+    Linear maps beside the network, to start at PCA, are added only if the network is not tied and
+    the code is linear.
 
     Examples
     --------
@@ -130,19 +212,61 @@ class DenseNetwork(DenseParameters, Network):
     [(64, 20), (3, 64)]
     """
 
+    code_activation: str = "identity"
+    tied: bool = False
+    normalization: str | None = None
+    dropout: float = 0.0
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DenseParameters._parameter_constraints,
+        "code_activation": [StrOptions(set(ACTIVATIONS))],
+        "tied": ["boolean"],
+        "normalization": [StrOptions({"batch", "layer"}), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
     ) -> DenseStack:
         """Return the encoder, with a linear path beside the layers on request."""
         sizes = (math.prod(row_shape), *self._widths(), n_outputs)
-        return DenseStack(sizes, self.activation, shortcut)
+        return self._stack(sizes, shortcut, self.code_activation)
 
     def decoder(
         self, row_shape: tuple[int, ...], n_inputs: int, shortcut: bool = False
     ) -> DenseStack:
         """Return the decoder, with a linear path beside the layers on request."""
         sizes = (n_inputs, *self._widths()[::-1], math.prod(row_shape))
-        return DenseStack(sizes, self.activation, shortcut)
+        return self._stack(sizes, shortcut, "identity")
+
+    def _stack(self, sizes: tuple[int, ...], shortcut: bool, output_activation: str) -> DenseStack:
+        return DenseStack(
+            sizes,
+            self.activation,
+            shortcut,
+            output_activation,
+            self.normalization,
+            self.dropout,
+        )
+
+    def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Let the decoder use the encoder's weights, if they are tied."""
+        if not self.tied:
+            return
+        assert isinstance(encoder, DenseStack)
+        assert isinstance(decoder, DenseStack)
+        n_outputs, n_inputs = encoder.layers[-1].out_features, decoder.layers[0].in_features
+        if n_outputs != n_inputs:
+            raise ValueError(
+                f"tied=True needs an encoder that returns the code and nothing else, but this one "
+                f"returns {n_outputs} values for a code of {n_inputs}, such as the means and "
+                f"variances of a variational autoencoder; use tied=False."
+            )
+        decoder.tie_to(encoder)
+
+    def admits_shortcut(self) -> bool:
+        """Whether a linear map beside the network makes it linear at the start."""
+        return not self.tied and self.code_activation == "identity"
 
     @torch.no_grad()
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:

@@ -47,7 +47,11 @@ class UNetEncoder(nn.Module):
         shapes = network._skips(layout)
         kernel = layout.square(network.kernel_size)
         widths = (layout.n_channels, *(shape[0] for shape in shapes))
-        layers = [Convolution(n_in, n_out, kernel) for n_in, n_out in pairwise(widths)]
+        normalized = network.normalization is not None
+        layers = [
+            Convolution(n_in, n_out, kernel, normalized=normalized)
+            for n_in, n_out in pairwise(widths)
+        ]
         self.layers = nn.ModuleList(layers)
         self.head = nn.Linear(math.prod(shapes[-1]), n_outputs) if dense else None
         self.residual = network.residual
@@ -86,9 +90,12 @@ class UNetDecoder(nn.Module):
         widths = [shape[0] for shape in self.shapes]
         window, kernel = layout.square(network.pool_size), layout.square(network.kernel_size)
         self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1])) if dense else None
-        self.bottom = Convolution(widths[-1], widths[-1], kernel)
+        normalized = network.normalization is not None
+        self.bottom = Convolution(widths[-1], widths[-1], kernel, normalized=normalized)
         unpoolings = [Unpooling(n_in, n_out, window) for n_out, n_in in pairwise(widths)]
-        layers = [Convolution(2 * width, width, kernel) for width in widths[:-1]]
+        layers = [
+            Convolution(2 * width, width, kernel, normalized=normalized) for width in widths[:-1]
+        ]
         self.unpoolings = cast("Sequence[Unpooling]", nn.ModuleList(unpoolings))
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
         self.last = Convolution(widths[0], layout.n_channels, kernel)
@@ -143,6 +150,9 @@ class UNetNetwork(ImageNetwork):
     pool_size : int, default=2
         Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
         than the one before by this factor.
+    normalization : {"batch"} or None, default=None
+        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
+        statistics in place of those of a batch.
     residual : bool, default=False
         Whether the network says what to add to a row and not what to make of it, so that it
         need not learn to copy. Best where the noise is small beside the image. The row itself
