@@ -55,10 +55,11 @@ class DeepBeliefNetwork(Stack):
     n_components : int, default=2
         Size of the code. It may exceed the number of features.
     loss : str or callable, default="squared_error"
-        What is small when a row is reconstructed well, averaged over its entries:
-        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
-        ``"poisson"``. The last two use the data without centring and scaling and need data in
-        [0, 1] or data that are not negative. A callable
+        Loss that training minimises, averaged over the values of a sample:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"``,
+        ``"continuous_bernoulli"`` or ``"poisson"``. The last three use the data without centring
+        and scaling; the first two of them need data in [0, 1], the last one data that are not
+        negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
     output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
@@ -75,8 +76,8 @@ class DeepBeliefNetwork(Stack):
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
-        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
-        and 256 from there.
+        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
+        16,384 and 256 from there.
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.
@@ -170,8 +171,9 @@ class DeepBeliefNetwork(Stack):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
-    density_ : Pipeline or None
-        A scaler and the fitted `density`, if that is an estimator.
+    density_ : Pipeline or str
+        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
+        estimator.
     layer_histories_ : list of list of dict
         For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
         free energies, which should stay near zero.
@@ -223,10 +225,10 @@ class DeepBeliefNetwork(Stack):
         """Return the generative model; None if back-propagation has trained the network on."""
         if self.history_:
             return None
-        if self._fitted_loss == "poisson":
+        if self._fitted_loss in ("poisson", "continuous_bernoulli"):
             raise ValueError(
-                "loss='poisson' is no density of Boltzmann units: with fine_tune=False take "
-                "another loss, 'binary_crossentropy' for bits."
+                f"loss={self._fitted_loss!r} is no density of Boltzmann units: with "
+                f"fine_tune=False use another loss, 'binary_crossentropy' for bits."
             )
         return BeliefNetwork(module, self._get_fitted_loss())
 
@@ -259,7 +261,8 @@ class DeepBeliefNetwork(Stack):
         Raises
         ------
         ValueError
-            If the network was fitted with ``loss="poisson"`` and ``fine_tune=False``.
+            If the network was fitted with ``fine_tune=False`` and a loss that belongs to no
+            Boltzmann units, ``"poisson"`` or ``"continuous_bernoulli"``.
         """
         check_is_fitted(self)
         kind = kind_of(self._kind)

@@ -70,8 +70,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
-        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
-        and 256 from there.
+        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
+        16,384 and 256 from there.
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.
@@ -163,8 +163,9 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
-    density_ : Pipeline or None
-        A scaler and the fitted `density`, if that is an estimator.
+    density_ : Pipeline or str
+        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
+        estimator.
 
     See Also
     --------

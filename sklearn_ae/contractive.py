@@ -40,10 +40,11 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
     n_components : int, default=2
         Size of the code. It may exceed the number of features.
     loss : str or callable, default="squared_error"
-        What is small when a row is reconstructed well, averaged over its entries:
-        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"`` or
-        ``"poisson"``. The last two use the data without centring and scaling and need data in
-        [0, 1] or data that are not negative. A callable
+        Loss that training minimises, averaged over the values of a sample:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"``,
+        ``"continuous_bernoulli"`` or ``"poisson"``. The last three use the data without centring
+        and scaling; the first two of them need data in [0, 1], the last one data that are not
+        negative. A callable
         ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
         the network's units and returns one value a row, shape (batch_size,).
     output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
@@ -60,8 +61,8 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
-        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
-        and 256 from there.
+        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
+        16,384 and 256 from there.
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.
@@ -159,8 +160,9 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         The network. Its ``encode`` and ``decode`` take centred and scaled rows.
     device_ : str
         Where it was trained.
-    density_ : Pipeline or None
-        A scaler and the fitted `density`, if that is an estimator.
+    density_ : Pipeline or str
+        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
+        estimator.
 
     References
     ----------

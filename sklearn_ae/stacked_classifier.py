@@ -49,8 +49,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Weight decay: each step shrinks the weights, not the biases, by the factor
         ``1 - learning_rate * alpha``.
     batch_size : int or "auto", default="auto"
-        Rows in a training step. ``"auto"`` is 64 below 1,024 training rows, 128 below 4,096
-        and 256 from there.
+        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
+        16,384 and 256 from there.
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.

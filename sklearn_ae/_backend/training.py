@@ -122,7 +122,7 @@ class Trained:
 
 def auto_batch_size(n_rows: int) -> int:
     """Batch size that gives small tables enough steps and large ones enough arithmetic."""
-    return 64 if n_rows < 1024 else 128 if n_rows < 4096 else 256
+    return 64 if n_rows < 1024 else 128 if n_rows < 16384 else 256
 
 
 def train(training: Training) -> Trained:
