@@ -17,13 +17,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, safe_indexing
+from sklearn_ae._error_statistics import lower_threshold
 from sklearn_ae._inputs import check_weight
 from sklearn_ae._members import (
     Member,
     TrainingRows,
     check_template,
-    lower_threshold,
+    pair_average,
     row_fingerprints,
+    scores_jointly,
     small_autoencoder,
     train_member,
 )
@@ -187,13 +189,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return self
 
     def _templates(self, n_features: int) -> list[Any]:
-        """Return what each member is a copy of."""
+        """Return what each member is a copy of; members come in whole pairs."""
+        n_members = self.n_estimators + self.n_estimators % 2
         if self.estimator is None:
-            return [
-                small_autoencoder(n_features, number // 2) for number in range(self.n_estimators)
-            ]
+            return [small_autoencoder(n_features, number // 2) for number in range(n_members)]
         check_template(self.estimator)
-        return [self.estimator] * self.n_estimators
+        return [self.estimator] * n_members
 
     def _train(
         self, templates: list[Any], training: TrainingRows, random_state: np.random.RandomState
@@ -207,22 +208,25 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 f"of X are all equal in float32, or there is 1 sample."
             )
         members: list[Member] = []
-        total, count = np.zeros(len(which)), np.zeros(len(which))
+        scores = np.zeros((len(templates), len(which)))
+        new = np.zeros(scores.shape, dtype=bool)
         for number, template in enumerate(templates):
             if number % 2 == 0:
                 half = random_state.permutation(len(distinct)) % 2
+                clean = np.ones(len(distinct), dtype=bool)
+                if number >= 2:
+                    so_far = pair_average(scores[:number], new[:number])
+                    clean = self._looks_clean(so_far, training.weight)[first]
             eligible = half == number % 2
-            if number >= 2:
-                clean = self._looks_clean(total / count, training.weight)[first]
-                eligible &= clean if (eligible & clean).any() else True
+            eligible &= clean if (eligible & clean).any() else True
             chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
             inside = np.isin(which, chosen)
+            new[number] = ~inside
             seed = random_state.randint(2**31 - 1)
-            member, scores = train_member(template, training, inside, seed)
-            total[~inside] += scores
-            count += ~inside
+            joint = self.estimator is None and scores_jointly(number // 2)
+            member, scores[number, ~inside] = train_member(template, training, inside, seed, joint)
             members.append(member)
-        return members, total / count
+        return members, pair_average(scores, new)
 
     def _looks_clean(self, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return scores >= lower_threshold(scores, weight, self.trim)
@@ -245,12 +249,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)
         keys = row_fingerprints(flat, self._key_seed)
-        total, count = np.zeros(len(keys)), np.zeros(len(keys))
-        for member in self._members:
-            new = member.is_new(keys)
-            total += np.where(new, member.score(rows), 0.0)
-            count += new
-        return total / count
+        new = np.array([member.is_new(keys) for member in self._members])
+        return pair_average(np.array([m.score(rows, keys) for m in self._members]), new)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.
@@ -327,9 +327,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)
         keys = row_fingerprints(flat, self._key_seed)
-        total = np.zeros((len(keys), len(self._members[0].scale)))
+        total = np.zeros((len(keys), len(self._members[0].constant)))
         for member in self._members:
-            total += np.where(member.is_new(keys)[:, None], member.surprise(rows), 0.0)
+            total += np.where(member.is_new(keys)[:, None], member.explain(rows), 0.0)
         whole = total.sum(axis=1, keepdims=True)
         shares = np.where(whole > 0, total / np.where(whole > 0, whole, 1), 1 / total.shape[1])
         return self._dress(shares, X)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from sklearn_ae._members import lower_threshold, row_fingerprints, weighted_median
+from sklearn_ae._error_statistics import lower_threshold, weighted_median
+from sklearn_ae._members import row_fingerprints
 
 
 def test_weighted_median_is_that_of_repeated_values():
