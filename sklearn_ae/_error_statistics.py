@@ -27,11 +27,14 @@ def squared_ratio(error: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return np.square(np.minimum(error / scale, FAR))
 
 
-def error_covariance(error: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def error_covariance(
+    error: np.ndarray, weight: np.ndarray, trim: float
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Learn from errors what they have in common.
 
     With :math:`C` the correlations (about zero) of the errors, :math:`(C + \lambda I)^{-1}` is,
-    up to a factor, :math:`I - B^T B`.
+    up to a factor, :math:`I - B^T B`. The share ``trim`` of the samples, those with the worst
+    errors, is left out: a group of outliers would make its own direction look normal.
 
     Returns
     -------
@@ -40,7 +43,9 @@ def error_covariance(error: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray,
     common : ndarray of shape (min(n_samples, n_features), n_features), dtype float32
         The matrix :math:`B`.
     """
-    weight = weight / weight.sum()
+    score = -np.log1p(squared_ratio(np.abs(error), normal_error(error, weight)[0])).mean(axis=1)
+    usual = score >= lower_threshold(score, weight, trim)
+    error, weight = error[usual], weight[usual] / weight[usual].sum()
     spread = np.sqrt(weight @ np.square(error))
     spread = np.maximum(spread, LEAST_SCALE * np.sqrt(np.square(spread).mean()) + 1e-12)
     A = np.sqrt(weight)[:, None] * (error / spread)

@@ -155,12 +155,15 @@ class TrainingRows(NamedTuple):
         Whether the weights were given.
     keys : ndarray of shape (n_samples,)
         Fingerprints of the rows.
+    trim : float
+        Share of the samples that the covariance of errors leaves out.
     """
 
     rows: Any
     weight: np.ndarray
     weighted: bool
     keys: np.ndarray
+    trim: float
 
 
 def last_step(estimator: Any) -> Any:
@@ -279,7 +282,7 @@ def _describe(
     # Held-out samples that shaped the covariance would look more normal than fresh ones.
     own_error, _ = _all_errors(estimator, safe_indexing(training.rows, own))
     own_error = np.where(np.isnan(constant), own_error, 0.0)
-    spread, common = error_covariance(own_error, own_weight)
+    spread, common = error_covariance(own_error, own_weight, training.trim)
     decorrelated = normal_error(decorrelate(error, spread, common), weight)
     member = Member(
         estimator=estimator,

@@ -178,6 +178,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             weight[counted],
             given is not None,
             row_fingerprints(safe_indexing(flat, counted), self._key_seed),
+            self.trim,
         )
         self._members, scores = self._train(templates, training, random_state)
         self.estimators_ = [member.estimator for member in self._members]
@@ -213,12 +214,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         for number, template in enumerate(templates):
             if number % 2 == 0:
                 half = random_state.permutation(len(distinct)) % 2
-                clean = np.ones(len(distinct), dtype=bool)
-                if number >= 2:
-                    so_far = pair_average(scores[:number], new[:number])
-                    clean = self._looks_clean(so_far, training.weight)[first]
             eligible = half == number % 2
-            eligible &= clean if (eligible & clean).any() else True
+            if number >= 2:
+                so_far = pair_average(scores[:number], new[:number])
+                clean = self._looks_clean(so_far, training.weight)[first]
+                eligible &= clean if (eligible & clean).any() else True
             chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
             inside = np.isin(which, chosen)
             new[number] = ~inside
