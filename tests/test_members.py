@@ -138,7 +138,5 @@ def test_normal_errors_do_not_depend_on_the_order_of_samples():
     member, _ = train_member(linear, training, inside, seed=0)
     assert len(member.measured) == 2_000
     error = np.abs(member.estimator.reconstruct(X[:4_000]) - X[:4_000])
-    large = (error > np.median(error, axis=0)).mean(axis=0)
-    np.testing.assert_allclose(large, 0.5)
     share_below = (error < member.scale[0]).mean(axis=0)
     assert np.abs(share_below - 0.5).max() < 5 * 0.5 / np.sqrt(2_000)

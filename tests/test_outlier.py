@@ -30,6 +30,7 @@ from sklearn_ae import (
     ConvolutionalAutoencoder,
     VariationalAutoencoder,
 )
+from sklearn_ae._error_statistics import median_with
 from sklearn_ae._members import row_fingerprints
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
@@ -111,7 +112,8 @@ def test_false_alarms_on_fresh_rows_are_as_many_as_asked_for():
     alarms = (detector.predict(fresh) == -1).mean()
     assert 0.05 < alarms < 0.15
     # What the threshold would be if members judged the rows that they were trained on.
-    in_sample = np.mean([member.score(X) for member in detector._members], axis=0)
+    keys = row_fingerprints(X, detector._key_seed)
+    in_sample = np.mean([member.score(X, keys) for member in detector._members], axis=0)
     threshold = np.quantile(in_sample, 0.1)
     assert (detector.score_samples(fresh) < threshold).mean() > 0.2
 
@@ -134,6 +136,15 @@ def test_p_values_of_members_that_overfit_are_not_too_small():
     p = overfitting_detector(trim=0.0).fit(X).p_values(fresh)
     for level in (0.05, 0.1, 0.2, 0.5):
         assert (p <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / 150)
+
+
+def test_members_come_in_pairs():
+    X = rows_on_a_curve(60, 0)
+    odd, even = (
+        AutoencoderOutlierDetector(LINEAR, n_estimators=n, random_state=0).fit(X) for n in (3, 4)
+    )
+    assert len(odd.estimators_) == 4
+    np.testing.assert_array_equal(odd.held_out_scores_, even.held_out_scores_)
 
 
 def test_p_values_follow_the_scores_and_reach_the_ends(detector):
@@ -180,11 +191,34 @@ def test_explain_points_at_the_feature_that_is_off(detector):
         assert (shares.argmax(axis=1) == feature).mean() > 0.8
 
 
-def test_shares_are_the_terms_of_the_score(detector):
+def terms_of(member, X, keys, conditional):
+    """Squares of errors in units of their medians, without the functions that are tested."""
+    error = member.estimator.inverse_transform(member.estimator.transform(X)) - X
+    error = error / member.estimator[0].scale_
+    if conditional:
+        error = error / member.spread
+        error = error - error @ member.common.T.astype(float) @ member.common
+    measured = np.isin(keys, member.measured)
+    return error, measured
+
+
+def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
     X = rows_on_a_curve(20, 7)
-    terms = np.mean([member.surprise(X) for member in detector._members], axis=0)
-    np.testing.assert_allclose(detector.score_samples(X), -terms.mean(axis=1))
-    np.testing.assert_allclose(detector.explain(X), terms / terms.sum(axis=1, keepdims=True))
+    keys = row_fingerprints(X, detector._key_seed)
+    scores, shares = [], []
+    for number, member in enumerate(detector._members):
+        assert member.joint == (number >= 2)
+        error, measured = terms_of(member, X, keys, member.joint)
+        assert not measured.any()
+        square = (np.abs(error) / median_with(np.abs(error), member.scale, measured)) ** 2
+        joint, single = np.log1p(square.mean(axis=1)), np.log1p(square).mean(axis=1)
+        scores.append(-joint if member.joint else -single)
+        error, _ = terms_of(member, X, keys, conditional=True)
+        shares.append(np.log1p((error / member.conditional_scale) ** 2))
+    np.testing.assert_allclose(detector.score_samples(X), np.mean(scores, axis=0), rtol=1e-4)
+    expected = np.mean(shares, axis=0)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(detector.explain(X), expected, atol=1e-4)
 
 
 def test_a_row_restored_without_error_has_even_shares():
@@ -270,8 +304,16 @@ def test_a_row_that_was_trained_on_is_judged_by_the_other_members(detector):
     new = np.array([member.is_new(keys) for member in detector._members])
     assert (new.sum(axis=0) >= 3).all()
     assert not new.all()
-    scores = np.array([member.score(X) for member in detector._members])
-    np.testing.assert_allclose(detector.score_samples(X), (scores * new).sum(0) / new.sum(0))
+    scores = np.array([member.score(X, keys) for member in detector._members])
+    pairs = [
+        [np.mean(score[i][known[i]]) for i in range(600)]
+        for score, known in zip(
+            scores.reshape(3, 2, 600).swapaxes(1, 2),
+            new.reshape(3, 2, 600).swapaxes(1, 2),
+            strict=True,
+        )
+    ]
+    np.testing.assert_allclose(detector.score_samples(X), np.mean(pairs, axis=0))
 
 
 def test_sparse_rows_tensors_and_arrays_give_the_same_scores():
@@ -304,9 +346,9 @@ def test_same_seed_same_scores_and_another_seed_others():
 def test_random_state_reaches_every_step_and_members_differ():
     X = rows_on_a_curve(100, 0)
     pipeline = make_pipeline(PCA(3, svd_solver="randomized"), LINEAR)
-    detector = AutoencoderOutlierDetector(pipeline, n_estimators=3, random_state=0).fit(X)
+    detector = AutoencoderOutlierDetector(pipeline, n_estimators=4, random_state=0).fit(X)
     seeds = [step.random_state for member in detector.estimators_ for _, step in member.steps]
-    assert len(set(seeds)) == 6
+    assert len(set(seeds)) == 8
     assert pipeline[-1].random_state is None
 
 
