@@ -48,13 +48,21 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     feature is judged by its own standard and none, however wrong, drowns the others. A
     :class:`VariationalAutoencoder` scores rows by its bound of the log-likelihood instead.
 
+    Of the default members all but the first pair (of each three) subtract from the error of
+    a feature what the errors of the others predict (the errors are multiplied by the inverse
+    of their covariance), and average within the logarithm,
+    :math:`\log(1 + \frac1d \sum_j (e'_{mj} / s'_{mj})^2)`: one broken relation
+    among many features is then enough.
+
     The training rows may contain outliers. The first two members only find the `trim` worst
     rows; each later one leaves out those that look worst so far.
 
-    Rows that members were trained on are known again by their content and judged by the
-    others, so ``fit(X).predict(X)``, the threshold and the p-values rest on held-out scores
-    alone: about a share `contamination` of fresh rows like the training rows is called an
-    outlier, and exactly that share of the training rows.
+    Members come in pairs, each of which parts the samples into halves. Training samples are
+    recognised by a hash of their values and scored by the members that were not trained on
+    them; scores are averaged within each pair first, then over pairs. ``fit(X).predict(X)``, the
+    threshold and the p-values rest on held-out scores alone: about a share `contamination` of
+    fresh samples like the training samples is called an outlier, and exactly that share of
+    the training samples.
 
     Parameters
     ----------
@@ -64,7 +72,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         away: strong noise in the first pair of members, weaker noise in the next ones.
     n_estimators : int, default=6
         Number of members. They come in pairs, each of which parts the rows into halves at
-        random; each member is trained on rows of its half.
+        random; each member is trained on rows of its half. An odd number is rounded up. With
+        the default `estimator`, two find no broken fine relations: four are needed.
     contamination : float, default=0.1
         Share of outliers among the training rows, in (0, 0.5]. It moves the threshold
         `offset_`, not the scores.
@@ -73,7 +82,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     trim : float, default=0.3
         Share of the rows, those with the lowest scores so far, that later members are not
         trained on. Should be above the share of outliers; 0 where the training rows are known
-        to be clean.
+        to be clean. The same share is left out of the covariance of the errors.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
 
@@ -82,7 +91,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     estimators_ : list of object
         The fitted members.
     offset_ : float
-        Threshold of the scores: the quantile `contamination` of `held_out_scores_`.
+        Threshold of the scores: the quantile `contamination` of the n `held_out_scores_`, at
+        place ``contamination * (n + 1)`` in their order, so that this share of fresh samples
+        scores less. It lies between the scores that part the training samples in this
+        proportion, and just below the least score where ``contamination < 1 / n``: then
+        1 in n + 1 fresh samples scores less.
     held_out_scores_ : ndarray of shape (n_samples,)
         Score of each training row by the members that were not trained on it; NaN for rows of
         weight zero.
@@ -286,9 +299,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """How often a row like the training rows would look at least as unusual.
 
         The score of a row takes its place among the held-out scores of the training rows
-        (cross-conformal). If row and training rows are exchangeable, the p-value is below any
-        level :math:`u` about a share :math:`u` of the time. Outliers among the training rows
-        make p-values larger.
+        (cross-conformal). If row and training rows are exchangeable, the p-value is at most
+        :math:`u` about a share :math:`u` of the time, over training sets and fresh samples
+        both. Outliers among the training rows make p-values larger.
 
         Parameters
         ----------
@@ -308,7 +321,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return (1 + below) / (1 + weight[-1])
 
     def explain(self, X):
-        """Share of each feature in how unusual a row is.
+        r"""Share of each feature, given the others, in how unusual a sample is.
 
         Parameters
         ----------
@@ -318,10 +331,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         shares : ndarray or DataFrame of shape (n_samples, n_features)
-            Not negative; those of a row sum to one. They are the terms of the sum that
-            `score_samples` is, in the features that the autoencoder sees, or for a
-            :class:`VariationalAutoencoder`, whose score is no such sum, the same terms
-            of its reconstruction. Images keep their shape. A DataFrame
+            Not negative; those of a sample sum to one. Proportional to the mean over members
+            of :math:`\log(1 + (e'_{mj} / s'_{mj})^2)`, with :math:`e'_{mj}` what the errors of
+            the other features do not predict of the error of feature :math:`j` and
+            :math:`s'_{mj}` the median of its size, for every estimator, in the features that
+            the autoencoder receives. Images keep their shape. A DataFrame
             with the names of the features if `X` was one.
         """
         check_is_fitted(self)
