@@ -13,7 +13,7 @@ The heartbeats are ECG5000 as in ``ecg5000.py``, everything fitted on normal tra
 
     python benchmarks/outliers.py [--quick] [--seeds 3]
 
-With ``--calibration 200`` only the promises of the default detector are checked, on that many drawn
+With ``--calibration 200`` only what the default detector promises is checked, on that many drawn
 data sets: the share of fresh samples with a p-value up to a level, and the share flagged at a
 contamination; and how many samples are found that break a fine relation, one feature of 4 or of
 20 put off it::
