@@ -47,8 +47,10 @@ class Member(NamedTuple):
     estimator : BaseAutoencoder or Pipeline
     joint : bool
         Whether the score is that of all decorrelated errors together, not of each error.
-    seen : ndarray of shape (n_trained,)
-        Keys of the samples that it was trained on.
+    split : ndarray of shape (2,), dtype int64
+        How its pair parts the samples into halves, see `second_half`.
+    second : bool
+        Whether it was trained on samples of the second half.
     measured : ndarray of shape (n_measured,)
         Keys of the held-out samples whose errors `scale` is the median of.
     constant : ndarray of shape (n_features,)
@@ -67,7 +69,8 @@ class Member(NamedTuple):
 
     estimator: Any
     joint: bool
-    seen: np.ndarray
+    split: np.ndarray
+    second: bool
     measured: np.ndarray
     constant: np.ndarray
     spread: np.ndarray
@@ -82,8 +85,8 @@ class Member(NamedTuple):
         return isinstance(last_step(self.estimator), VariationalAutoencoder)
 
     def is_new(self, keys: np.ndarray) -> np.ndarray:
-        """Whether samples were kept from training."""
-        return ~contained(keys, self.seen)
+        """Whether samples are of the half that was kept from training."""
+        return second_half(keys, self.split) != self.second
 
     def explain(self, X: Any) -> np.ndarray:
         """Anomaly of each feature given the others, ``(n_samples, n_features)``."""
@@ -120,11 +123,10 @@ class Member(NamedTuple):
         return np.log1p(square).mean(axis=1)
 
 
-def pair_average(scores: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Average scores over the members of each pair that a sample is new to, then over pairs.
+def average_over_pairs(scores: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Average the score of a sample by the one member of each pair that it is new to.
 
-    Every pair thus has the same weight for training samples, of which one member of a pair
-    has seen half and the other the rest, and for fresh ones.
+    Of an unfinished pair there may be the first member only.
 
     Parameters
     ----------
@@ -136,12 +138,36 @@ def pair_average(scores: np.ndarray, new: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (n_samples,)
     """
-    total, n_pairs = np.zeros(scores.shape[1]), np.zeros(scores.shape[1])
-    for start in range(0, len(scores), 2):
-        pair, count = slice(start, start + 2), new[start : start + 2].sum(axis=0)
-        mean = np.where(new[pair], scores[pair], 0.0).sum(axis=0) / np.maximum(count, 1)
-        total, n_pairs = total + mean, n_pairs + (count > 0)
-    return total / n_pairs
+    return np.where(new, scores, 0.0).sum(axis=0) / new.sum(axis=0)
+
+
+def draw_split(keys: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    """Draw how to part samples into halves; see `second_half`.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n_distinct,), dtype uint64
+        Keys of the distinct training samples.
+
+    Returns
+    -------
+    ndarray of shape (2,), dtype int64
+    """
+    limits = np.iinfo(np.int64)
+    factor = random_state.randint(limits.min, limits.max, dtype=np.int64) | 1
+    hashes = keys.view(np.int64) * factor  # an odd factor keeps them distinct
+    return np.array([factor, np.sort(hashes)[(len(keys) - 1) // 2]])
+
+
+def second_half(keys: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Tell from their keys which samples are of the second half.
+
+    The hash of a sample decides, of training samples and of fresh ones alike. A fresh sample
+    is therefore scored by one member of each pair, as a training sample is: the score of both
+    would vary less.
+    """
+    factor, median = split
+    return keys.view(np.int64) * factor > median
 
 
 class TrainingRows(NamedTuple):
@@ -207,13 +233,21 @@ def check_template(estimator: Any) -> None:
 
 
 def train_member(
-    template: Any, training: TrainingRows, inside: np.ndarray, seed: int, joint: bool = False
+    template: Any,
+    training: TrainingRows,
+    inside: np.ndarray,
+    seed: int,
+    *,
+    joint: bool = False,
+    split: np.ndarray,
+    second: bool,
 ) -> tuple[Member, np.ndarray]:
     """Train on some of the samples; learn from all others what is normal, and score them."""
     part = safe_indexing(training.rows, np.flatnonzero(inside))
     weight = training.weight[inside] if training.weighted else None
     estimator = _fit_copy(template, part, weight, seed)
     member = _describe(estimator, joint, training, inside, np.random.RandomState(seed))
+    member = member._replace(split=split, second=second)
     rest = np.flatnonzero(~inside)
     return member, member.score(safe_indexing(training.rows, rest), training.keys[rest])
 
@@ -287,7 +321,8 @@ def _describe(
     member = Member(
         estimator=estimator,
         joint=joint,
-        seen=np.unique(training.keys[inside]),
+        split=np.zeros(2, np.int64),
+        second=False,
         measured=np.unique(training.keys[some]),
         constant=constant,
         spread=spread,

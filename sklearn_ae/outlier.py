@@ -22,10 +22,12 @@ from sklearn_ae._inputs import check_weight
 from sklearn_ae._members import (
     Member,
     TrainingRows,
+    average_over_pairs,
     check_template,
-    pair_average,
+    draw_split,
     row_fingerprints,
     scores_jointly,
+    second_half,
     small_autoencoder,
     train_member,
 )
@@ -226,20 +228,23 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         new = np.zeros(scores.shape, dtype=bool)
         for number, template in enumerate(templates):
             if number % 2 == 0:
-                half = random_state.permutation(len(distinct)) % 2
-            eligible = half == number % 2
+                split = draw_split(distinct, random_state)
+                half = second_half(training.keys, split)
+            eligible = half[first] == number % 2
             if number >= 2:
-                so_far = pair_average(scores[:number], new[:number])
+                so_far = average_over_pairs(scores[:number], new[:number])
                 clean = self._looks_clean(so_far, training.weight)[first]
                 eligible &= clean if (eligible & clean).any() else True
             chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
             inside = np.isin(which, chosen)
-            new[number] = ~inside
+            new[number] = half != number % 2
             seed = random_state.randint(2**31 - 1)
             joint = self.estimator is None and scores_jointly(number // 2)
-            member, scores[number, ~inside] = train_member(template, training, inside, seed, joint)
+            member, scores[number, ~inside] = train_member(
+                template, training, inside, seed, joint=joint, split=split, second=number % 2 == 1
+            )
             members.append(member)
-        return members, pair_average(scores, new)
+        return members, average_over_pairs(scores, new)
 
     def _looks_clean(self, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return scores >= lower_threshold(scores, weight, self.trim)
@@ -263,7 +268,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         flat, rows = self._check_rows(X, reset=False)
         keys = row_fingerprints(flat, self._key_seed)
         new = np.array([member.is_new(keys) for member in self._members])
-        return pair_average(np.array([m.score(rows, keys) for m in self._members]), new)
+        scores = np.zeros(new.shape)
+        for member, score, chosen in zip(self._members, scores, new, strict=True):
+            if chosen.any():
+                score[chosen] = member.score(
+                    safe_indexing(rows, np.flatnonzero(chosen)), keys[chosen]
+                )
+        return average_over_pairs(scores, new)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.

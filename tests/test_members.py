@@ -13,7 +13,14 @@ from sklearn_ae._error_statistics import (
     medians,
     weighted_median,
 )
-from sklearn_ae._members import TrainingRows, pair_average, row_fingerprints, train_member
+from sklearn_ae._members import (
+    TrainingRows,
+    average_over_pairs,
+    draw_split,
+    row_fingerprints,
+    second_half,
+    train_member,
+)
 
 
 def test_weighted_median_is_that_of_repeated_values():
@@ -117,14 +124,31 @@ def test_a_group_of_outliers_does_not_shape_the_covariance():
         assert least < size[90:].mean() / np.median(size[:90]) < most
 
 
-def test_scores_are_averaged_within_pairs_first():
-    scores = np.array([[1.0, 1.0, 9.0], [3.0, 9.0, 3.0], [5.0, 5.0, 5.0], [7.0, 7.0, 9.0]])
-    new = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 1], [1, 1, 0]], dtype=bool)
-    np.testing.assert_allclose(pair_average(scores, new), [4.0, 3.5, 4.0])
-    # Of a pair that is not finished, a training sample may have no score yet.
-    np.testing.assert_allclose(pair_average(scores[:3], new[:3]), [3.5, 3.0, 4.0])
-    new[2] = [1, 1, 0]
-    np.testing.assert_allclose(pair_average(scores[:3], new[:3]), [3.5, 3.0, 3.0])
+def test_samples_are_parted_into_halves_by_their_keys():
+    rng = np.random.default_rng(0)
+    keys, fresh = (rng.integers(2**64, size=n, dtype=np.uint64) for n in (1001, 20_000))
+    random_state, halves = np.random.RandomState(0), []
+    for _ in range(3):
+        split = draw_split(keys, random_state)
+        assert second_half(keys, split).sum() == 500
+        np.testing.assert_array_equal(second_half(keys[:7], split), second_half(keys, split)[:7])
+        halves.append(second_half(fresh, split))
+    assert np.abs(np.mean(halves, axis=1) - 0.5).max() < 5 * 0.5 / np.sqrt(1001)
+    assert np.abs(np.corrcoef(halves) - np.eye(3)).max() < 5 / np.sqrt(20_000)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_neither_half_is_empty(n):
+    keys = np.arange(n, dtype=np.uint64)
+    for seed in range(20):
+        half = second_half(keys, draw_split(keys, np.random.RandomState(seed)))
+        assert 0 < half.sum() < n
+
+
+def test_scores_are_averaged_over_the_members_that_did_not_train_on_a_sample():
+    scores = np.array([[1.0, 2.0], [3.0, 9.0], [5.0, 5.0], [7.0, 7.0]])
+    new = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], dtype=bool)
+    np.testing.assert_allclose(average_over_pairs(scores, new), [3.0, 7.0])
 
 
 def test_normal_errors_do_not_depend_on_the_order_of_samples():
@@ -135,7 +159,9 @@ def test_normal_errors_do_not_depend_on_the_order_of_samples():
     inside = np.arange(len(X)) >= 4_000
     training = TrainingRows(X, np.ones(len(X)), False, row_fingerprints(X, 0), 0.0)
     linear = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
-    member, _ = train_member(linear, training, inside, seed=0)
+    member, _ = train_member(
+        linear, training, inside, seed=0, split=np.array([1, 0]), second=False
+    )
     assert len(member.measured) == 2_000
     error = np.abs(member.estimator.reconstruct(X[:4_000]) - X[:4_000])
     share_below = (error < member.scale[0]).mean(axis=0)

@@ -31,7 +31,7 @@ from sklearn_ae import (
     VariationalAutoencoder,
 )
 from sklearn_ae._error_statistics import median_with
-from sklearn_ae._members import row_fingerprints
+from sklearn_ae._members import row_fingerprints, train_member
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
 
@@ -166,18 +166,27 @@ def test_outliers_among_the_training_rows_are_found(share):
     assert roc_auc_score(odd, -detector.held_out_scores_) > 0.97
 
 
-def test_trimming_keeps_the_odd_rows_from_later_members():
-    rng = np.random.default_rng(0)
-    odd = rows_on_a_curve(60, 3) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
-    X = rng.permutation(np.concatenate([rows_on_a_curve(540, 0), odd]))
-    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
-    keys = row_fingerprints(odd, detector._key_seed)
-    early, late = (
-        np.mean([1 - member.is_new(keys).mean() for member in members])
-        for members in (detector._members[:2], detector._members[2:])
-    )
-    assert early > 0.4
-    assert late < 0.2
+@pytest.fixture
+def trained_on(monkeypatch):
+    """Collect which samples each member is trained on."""
+    collected = []
+
+    def recording(template, training, inside, seed, **options):
+        collected.append(inside)
+        return train_member(template, training, inside, seed, **options)
+
+    monkeypatch.setattr("sklearn_ae.outlier.train_member", recording)
+    return collected
+
+
+def test_trimming_keeps_the_odd_rows_from_later_members(trained_on):
+    odd = np.random.default_rng(0).permutation(600) < 60
+    X = rows_on_a_curve(600, 0)
+    X[odd] = rows_on_a_curve(60, 3) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
+    AutoencoderOutlierDetector(random_state=0).fit(X)
+    share = [inside[odd].mean() for inside in trained_on]
+    assert np.mean(share[:2]) > 0.4
+    assert np.mean(share[2:]) < 0.2
 
 
 def test_explain_points_at_the_feature_that_is_off(detector):
@@ -205,6 +214,7 @@ def terms_of(member, X, keys, conditional):
 def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
     X = rows_on_a_curve(20, 7)
     keys = row_fingerprints(X, detector._key_seed)
+    new = np.array([member.is_new(keys) for member in detector._members])
     scores, shares = [], []
     for number, member in enumerate(detector._members):
         assert member.joint == (number >= 2)
@@ -215,8 +225,9 @@ def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
         scores.append(-joint if member.joint else -single)
         error, _ = terms_of(member, X, keys, conditional=True)
         shares.append(np.log1p((error / member.conditional_scale) ** 2))
-    np.testing.assert_allclose(detector.score_samples(X), np.mean(scores, axis=0), rtol=1e-4)
-    expected = np.mean(shares, axis=0)
+    expected = (np.array(scores) * new).sum(axis=0) / 3
+    np.testing.assert_allclose(detector.score_samples(X), expected, rtol=1e-4)
+    expected = (np.array(shares) * new[:, :, None]).sum(axis=0)
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(detector.explain(X), expected, atol=1e-4)
 
@@ -254,8 +265,10 @@ def test_a_variational_autoencoder_is_judged_by_its_likelihood():
     vae = VariationalAutoencoder(1, hidden_layer_sizes=(16,), max_iter=30)
     detector = AutoencoderOutlierDetector(vae, n_estimators=2, random_state=0).fit(X)
     fresh = rows_on_a_curve(50, 1)
-    bounds = np.mean([member.score_samples(fresh) for member in detector.estimators_], axis=0)
-    assert np.ptp(detector.score_samples(fresh) - bounds) < 1e-9
+    keys, scores = row_fingerprints(fresh, detector._key_seed), detector.score_samples(fresh)
+    for member in detector._members:
+        new = member.is_new(keys)
+        assert np.ptp((scores - member.estimator.score_samples(fresh))[new]) < 1e-9
     seen = np.concatenate([m.score_samples(X) for m in detector.estimators_])
     assert abs(np.median(detector.held_out_scores_)) < np.ptp(seen) / 10
     np.testing.assert_allclose(detector.explain(fresh).sum(axis=1), 1)
@@ -292,28 +305,24 @@ def test_rows_in_pieces_have_the_same_scores(monkeypatch):
             np.testing.assert_allclose(detector.explain(rows), whole[1])
 
 
-def test_a_member_sees_no_more_rows_than_it_may():
+def test_a_member_sees_no_more_rows_than_it_may(trained_on):
     detector = AutoencoderOutlierDetector(LINEAR, max_samples=20, random_state=0)
     detector.fit(rows_on_a_curve(200, 0))
-    assert [len(member.seen) for member in detector._members] == [20] * 6
+    assert [inside.sum() for inside in trained_on] == [20] * 6
 
 
-def test_a_row_that_was_trained_on_is_judged_by_the_other_members(detector):
-    X = rows_on_a_curve(600, 0)
-    keys = row_fingerprints(X, detector._key_seed)
-    new = np.array([member.is_new(keys) for member in detector._members])
-    assert (new.sum(axis=0) >= 3).all()
-    assert not new.all()
-    scores = np.array([member.score(X, keys) for member in detector._members])
-    pairs = [
-        [np.mean(score[i][known[i]]) for i in range(600)]
-        for score, known in zip(
-            scores.reshape(3, 2, 600).swapaxes(1, 2),
-            new.reshape(3, 2, 600).swapaxes(1, 2),
-            strict=True,
-        )
-    ]
-    np.testing.assert_allclose(detector.score_samples(X), np.mean(pairs, axis=0))
+def test_a_sample_is_scored_by_the_member_of_each_pair_that_has_not_seen_it(trained_on):
+    X, fresh = rows_on_a_curve(200, 0), rows_on_a_curve(200, 1)
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    for rows in (X, fresh):
+        keys = row_fingerprints(rows, detector._key_seed)
+        new = np.array([member.is_new(keys) for member in detector._members])
+        assert (new[::2] != new[1::2]).all()
+        if rows is X:
+            assert not (new & trained_on).any()
+        scores = np.array([member.score(rows, keys) for member in detector._members])
+        expected = [scores[new[:, i], i].mean() for i in range(200)]
+        np.testing.assert_allclose(detector.score_samples(rows), expected)
 
 
 def test_sparse_rows_tensors_and_arrays_give_the_same_scores():

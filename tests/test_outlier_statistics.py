@@ -36,7 +36,9 @@ def test_p_values_of_fresh_samples_are_uniform_and_as_many_are_flagged_as_asked_
     for seed in range(200):
         rng = np.random.default_rng([seed, n_samples])
         X, fresh = heavy_tailed_rows(rng, n_samples), heavy_tailed_rows(rng, 100)
-        detector = AutoencoderOutlierDetector(Linear(2), trim=trim, random_state=seed).fit(X)
+        detector = AutoencoderOutlierDetector(
+            Linear(2), n_estimators=4, max_samples=100, trim=trim, random_state=seed
+        ).fit(X)
         p, scores = detector.p_values(fresh), detector.score_samples(fresh)
         for place, level in enumerate(levels):
             below[seed, place] = (p <= level).mean()

@@ -31,16 +31,12 @@ def _(estimator: AutoencoderOutlierDetector) -> tuple[str, ...]:
 def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method: str) -> Output:
     keys = fingerprints(rows, estimator._key_seed)
     total: Any = 0.0
-    members = estimator._members
-    for pair in zip(members[::2], members[1::2], strict=True):
-        sums: Any = 0.0
-        count: Any = 0.0
-        for member in pair:
-            is_new = ~_contained(keys, member.seen)
-            sums = sums + _score(member, graph, rows, keys).masked_fill(~is_new, 0.0)
-            count = count + is_new.double()
-        total = total + sums / count
-    scores = total / (len(members) // 2)
+    for member in estimator._members:
+        factor, median = (int(number) for number in member.split)
+second_half = keys * torch.tensor(factor) > torch.tensor(median)
+        is_new = ~second_half if member.second else second_half
+        total = total + _score(member, graph, rows, keys).masked_fill(~is_new, 0.0)
+    scores = total / (len(estimator._members) // 2)
     if method == "score_samples":
         return Output.of(scores.float())
     decision = scores - estimator.offset_
