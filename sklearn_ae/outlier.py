@@ -41,30 +41,29 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     Several autoencoders are trained, each on a part of the rows, so that every training row is
     held out by some of them. A row is unusual if its features are restored worse than is normal
-    on held-out rows. With :math:`e_{mj}` the error of member :math:`m` at feature :math:`j` and
-    :math:`s_{mj}` the median of its size on rows that the member was not trained on, the score is
+    on held-out rows. With :math:`M` one member of each pair, :math:`e_{mj}` the error of member
+    :math:`m` at feature :math:`j` and :math:`s_{mj}` the median of its size on rows that the
+    member was not trained on, the score is
 
-    .. math:: -\frac1M \sum_m \frac1d \sum_j \log\left(1 + (e_{mj} / s_{mj})^2\right),
+    .. math:: -\frac1{|M|} \sum_{m \in M} \frac1d \sum_j \log\left(1 + (e_{mj} / s_{mj})^2\right),
 
     up to a constant the log-likelihood of Cauchy distributions with these quartiles. Every
     feature is judged by its own standard and none, however wrong, drowns the others. A
     :class:`VariationalAutoencoder` scores rows by its bound of the log-likelihood instead.
 
-    Of the default members all but the first pair (of each three) subtract from the error of
-    a feature what the errors of the others predict (the errors are multiplied by the inverse
-    of their covariance), and average within the logarithm,
-    :math:`\log(1 + \frac1d \sum_j (e'_{mj} / s'_{mj})^2)`: one broken relation
-    among many features is then enough.
+    Of the default members all but the first pair of each three subtract from the error of a
+    feature what the errors of the others predict, and average within the logarithm:
+    one broken relation among many features is then enough.
 
     The training rows may contain outliers. The first two members only find the `trim` worst
     rows; each later one leaves out those that look worst so far.
 
-    Members come in pairs, each of which parts the samples into halves. Training samples are
-    recognised by a hash of their values and scored by the members that were not trained on
-    them; scores are averaged within each pair first, then over pairs. ``fit(X).predict(X)``, the
-    threshold and the p-values rest on held-out scores alone: about a share `contamination` of
-    fresh samples like the training samples is called an outlier, and exactly that share of
-    the training samples.
+    Members come in pairs, each of which parts all samples into halves by a hash of their
+    values. The one member scores the half that the other is trained on, of training samples and of
+    fresh ones alike. ``fit(X).predict(X)``, the threshold and the p-values rest on
+    held-out scores alone: about a share `contamination` of fresh samples like the training samples
+    is called an outlier, and exactly that share of the training samples. A score is an average
+    over half of the members, and which half can change with the last digit of a value.
 
     Parameters
     ----------

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from sklearn import datasets
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import Autoencoder, AutoencoderOutlierDetector
 from sklearn_ae._error_statistics import lower_threshold
+from sklearn_ae._members import row_fingerprints
 
 
 class Linear(Autoencoder):
@@ -51,6 +54,37 @@ def test_p_values_of_fresh_samples_are_uniform_and_as_many_are_flagged_as_asked_
     for shares, expected in ((below, attained), (flagged, asked)):
         error = shares.std(axis=0) / np.sqrt(200)
         assert (np.abs(shares.mean(axis=0) - expected) <= 5 * error).all()
+
+
+def overfitting_detector(**params):
+    """Members that restore what they have seen much better than what they have not."""
+    network = Autoencoder(
+        2, init="random", max_iter=150, early_stopping=False, alpha=0.0, input_noise=0.0
+    )
+    return AutoencoderOutlierDetector(
+        make_pipeline(StandardScaler(), network), n_estimators=4, random_state=0, **params
+    )
+
+
+def test_false_alarms_on_fresh_rows_are_as_many_as_asked_for():
+    rng = np.random.default_rng(0)
+    X, fresh = rng.standard_normal((150, 12)), rng.standard_normal((4000, 12))
+    detector = overfitting_detector(contamination=0.1, trim=0.0).fit(X)
+    alarms = (detector.predict(fresh) == -1).mean()
+    assert 0.05 < alarms < 0.15
+    # What the threshold would be if members judged the rows that they were trained on.
+    keys = row_fingerprints(X, detector._key_seed)
+    in_sample = np.mean([member.score(X, keys) for member in detector._members], axis=0)
+    threshold = np.quantile(in_sample, 0.1)
+    assert (detector.score_samples(fresh) < threshold).mean() > 0.2
+
+
+def test_p_values_of_members_that_overfit_are_not_too_small():
+    rng = np.random.default_rng(1)
+    X, fresh = rng.standard_normal((150, 12)), rng.standard_normal((4000, 12))
+    p = overfitting_detector(trim=0.0).fit(X).p_values(fresh)
+    for level in (0.05, 0.1, 0.2, 0.5):
+        assert (p <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / 150)
 
 
 @pytest.mark.parametrize("n_features", [4, 20])

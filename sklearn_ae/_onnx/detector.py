@@ -33,7 +33,7 @@ def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method:
     total: Any = 0.0
     for member in estimator._members:
         factor, median = (int(number) for number in member.split)
-second_half = keys * torch.tensor(factor) > torch.tensor(median)
+        second_half = keys * torch.tensor(factor) > torch.tensor(median)
         is_new = ~second_half if member.second else second_half
         total = total + _score(member, graph, rows, keys).masked_fill(~is_new, 0.0)
     scores = total / (len(estimator._members) // 2)
