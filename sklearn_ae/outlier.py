@@ -53,17 +53,16 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     Of the default members all but the first pair of each three subtract from the error of a
     feature what the errors of the others predict, and average within the logarithm:
-    one broken relation among many features is then enough.
-
-    The training rows may contain outliers. The first two members only find the `trim` worst
-    rows; each later one leaves out those that look worst so far.
+    one broken relation among many features is then enough. The training rows may contain
+    outliers. The first two members only find the `trim` worst rows; each later one leaves out
+    those that look worst so far.
 
     Members come in pairs, each of which parts all samples into halves by a hash of their
     values. The one member scores the half that the other is trained on, of training samples and of
     fresh ones alike. ``fit(X).predict(X)``, the threshold and the p-values rest on
     held-out scores alone: about a share `contamination` of fresh samples like the training samples
-    is called an outlier, and exactly that share of the training samples. A score is an average
-    over half of the members, and which half can change with the last digit of a value.
+    is called an outlier, and exactly that share of the training samples. Which members score a
+    sample can change with the last digit of a value.
 
     Parameters
     ----------
@@ -349,11 +348,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             with the names of the features if `X` was one.
         """
         check_is_fitted(self)
-        flat, rows = self._check_rows(X, reset=False)
-        keys = row_fingerprints(flat, self._key_seed)
-        total = np.zeros((len(keys), len(self._members[0].constant)))
-        for member in self._members:
-            total += np.where(member.is_new(keys)[:, None], member.explain(rows), 0.0)
+        _, rows = self._check_rows(X, reset=False)
+        # By all members: nothing is compared with held-out samples.
+        total = np.sum([member.explain(rows) for member in self._members], axis=0)
         whole = total.sum(axis=1, keepdims=True)
         shares = np.where(whole > 0, total / np.where(whole > 0, whole, 1), 1 / total.shape[1])
         return self._dress(shares, X)

@@ -196,7 +196,7 @@ def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
         shares.append(np.log1p((error / member.conditional_scale) ** 2))
     expected = (np.array(scores) * new).sum(axis=0) / 3
     np.testing.assert_allclose(detector.score_samples(X), expected, rtol=1e-4)
-    expected = (np.array(shares) * new[:, :, None]).sum(axis=0)
+    expected = np.sum(shares, axis=0)
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(detector.explain(X), expected, atol=1e-4)
 
