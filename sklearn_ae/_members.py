@@ -89,8 +89,13 @@ class Member(NamedTuple):
         return second_half(keys, self.split) != self.second
 
     def explain(self, X: Any) -> np.ndarray:
-        """Anomaly of each feature given the others, ``(n_samples, n_features)``."""
-        return np.concatenate([self._conditional_terms(part) for part in chunks(X)])
+        """Anomaly of each feature, ``(n_samples, n_features)``.
+
+        Of its decorrelated error, unless `joint` averaged with that of the error itself: related
+        features then count less than the one that is wrong, and features at odds with all
+        samples count where relations leave open which one is wrong.
+        """
+        return np.concatenate([self._feature_terms(part) for part in chunks(X)])
 
     def score(self, X: Any, keys: np.ndarray) -> np.ndarray:
         """How normal the samples are, ``(n_samples,)``; comparable between members."""
@@ -107,9 +112,13 @@ class Member(NamedTuple):
     def _errors(self, X: Any) -> np.ndarray:
         return _baseline_errors(*errors(self.estimator, X), self.constant)
 
-    def _conditional_terms(self, X: Any) -> np.ndarray:
-        error = np.abs(decorrelate(self._errors(X), self.spread, self.common))
-        return np.log1p(squared_ratio(error, self.conditional_scale))
+    def _feature_terms(self, X: Any) -> np.ndarray:
+        error = self._errors(X)
+        decorrelated = np.abs(decorrelate(error, self.spread, self.common))
+        conditional = np.log1p(squared_ratio(decorrelated, self.conditional_scale))
+        if self.joint:
+            return conditional
+        return (conditional + np.log1p(squared_ratio(np.abs(error), self.scale[0]))) / 2
 
     def _terms(self, X: Any, measured: np.ndarray) -> np.ndarray:
         """Return how abnormal the samples are, ``(n_samples,)``."""

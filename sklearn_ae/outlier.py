@@ -342,9 +342,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         shares : ndarray or DataFrame of shape (n_samples, n_features)
             Not negative; those of a sample sum to one. Proportional to the mean over members
             of :math:`\log(1 + (e'_{mj} / s'_{mj})^2)`, with :math:`e'_{mj}` what the errors of
-            the other features do not predict of the error of feature :math:`j` and
-            :math:`s'_{mj}` the median of its size, for every estimator, in the features that
-            the autoencoder receives. Images keep their shape. A DataFrame
+            the other features do not predict of the error of feature :math:`j` (of the first
+            pair of three, and of a given `estimator`, halfway to the terms of the score), in the
+            features that the autoencoder receives. Images keep their shape. A DataFrame
             with the names of the features if `X` was one.
         """
         check_is_fitted(self)

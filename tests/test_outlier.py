@@ -192,8 +192,10 @@ def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
         square = (np.abs(error) / median_with(np.abs(error), member.scale, measured)) ** 2
         joint, single = np.log1p(square.mean(axis=1)), np.log1p(square).mean(axis=1)
         scores.append(-joint if member.joint else -single)
-        error, _ = terms_of(member, X, keys, conditional=True)
-        shares.append(np.log1p((error / member.conditional_scale) ** 2))
+        conditional, _ = terms_of(member, X, keys, conditional=True)
+        conditional = np.log1p((conditional / member.conditional_scale) ** 2)
+        own = np.log1p((error / member.scale[0]) ** 2)
+        shares.append(conditional if member.joint else (conditional + own) / 2)
     expected = (np.array(scores) * new).sum(axis=0) / 3
     np.testing.assert_allclose(detector.score_samples(X), expected, rtol=1e-4)
     expected = np.sum(shares, axis=0)

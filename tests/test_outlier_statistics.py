@@ -140,11 +140,16 @@ def with_one_value_changed(X, rng, n_samples=150, deviations=10):
     return train, rows * deviation + mean, changed
 
 
-@pytest.mark.parametrize("X", [pytest.param(X, id=name) for name, X in tables_to_break()])
-def test_explain_names_the_value_that_was_changed(X):
-    named = []
-    for seed in range(2):
-        train, rows, changed = with_one_value_changed(X, np.random.default_rng(seed))
-        detector = AutoencoderOutlierDetector(random_state=seed).fit(train)
-        named.append(detector.explain(rows).argmax(axis=1) == changed)
-    assert np.mean(named) >= 0.9
+def test_explain_names_the_value_that_was_changed():
+    """In nine of ten cases; on no table much less often."""
+    named = {}
+    for name, X in tables_to_break():
+        shares = []
+        for seed in range(3):
+            train, rows, changed = with_one_value_changed(X, np.random.default_rng(seed))
+            detector = AutoencoderOutlierDetector(random_state=seed).fit(train)
+            shares.append((detector.explain(rows).argmax(axis=1) == changed).mean())
+        named[name] = np.mean(shares)
+    assert len(named) == 8
+    assert np.mean(list(named.values())) > 0.95
+    assert min(named.values()) > 0.85
