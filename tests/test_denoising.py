@@ -127,7 +127,7 @@ def test_noise_is_what_it_says():
     low, high = (np.isclose(salted, end(axis=0), rtol=1e-5) for end in (X.min, X.max))
     assert low.mean() == pytest.approx(0.15, abs=0.02)
     assert high.mean() == pytest.approx(0.15, abs=0.02)
-    default = DenoisingAutoencoder(2, max_iter=1).fit(X).noise_level_
+    default = DenoisingAutoencoder(2, max_iter=1, early_stopping=False).fit(X).noise_level_
     assert default == pytest.approx(0.3 * np.sqrt(X.var(axis=0).mean()), rel=1e-5)
 
 
