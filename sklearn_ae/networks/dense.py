@@ -105,7 +105,7 @@ class DenseStack(nn.Module):
 
     def is_plain(self) -> bool:
         """Whether there is nothing but the chain: no linear path, no non-linearity at its end."""
-        is_bare = self.shortcut is None and self.output_activation is ACTIVATIONS["identity"]
+        is_bare = self.shortcut is None and self.output_activation == ACTIVATIONS["identity"]
         return is_bare and self.has_plain_layers()
 
     def has_plain_layers(self) -> bool:
