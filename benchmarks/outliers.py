@@ -12,6 +12,13 @@ Without the tables of ADBench only those that come with scikit-learn are used, o
 The heartbeats are ECG5000 as in ``ecg5000.py``, everything fitted on normal training beats. Run::
 
     python benchmarks/outliers.py [--quick] [--seeds 3]
+
+With ``--calibration 200`` only what the default detector promises is checked, on that many drawn
+data sets: the share of fresh samples with a p-value up to a level, and the share flagged at a
+contamination; and how many samples are found that break a fine relation, one feature of 4 or of
+20 put off it::
+
+    python benchmarks/outliers.py --calibration 200
 """
 
 from __future__ import annotations
@@ -30,10 +37,11 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import train_test_split
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_ae import Autoencoder, AutoencoderOutlierDetector
+from sklearn_ae._error_statistics import lower_threshold
 
 RARE = {"digits": (0, 3, 8), "wine": (0, 1, 2), "breast_cancer": (0,), "iris": (0, 1)}
 
@@ -200,13 +208,85 @@ def heartbeats() -> dict[str, Any]:
     return results
 
 
+def related(rng: np.random.Generator, n_samples: int, n_features: int) -> np.ndarray:
+    """Independent features but the fourth, twice the first plus noise."""
+    X = rng.standard_normal((n_samples, n_features))
+    X[:, 3] = 2 * X[:, 0] + 0.1 * rng.standard_normal(n_samples)
+    return X
+
+
+def calibration(n_sets: int) -> dict[str, Any]:
+    """Print shares of p-values and of flagged samples, each over what it should be."""
+    levels = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
+    results: dict[str, Any] = {}
+    print(
+        f"\n{n_sets} data sets, default detector: share of p-values up to a level / flagged at a"
+    )
+    print("contamination, each over what is due, and the standard error")
+    print(f"{'samples, trim':18}" + "".join(f"{level:>19}" for level in levels))
+    for n_samples in (60, 300, 1000):
+        attained = np.floor(levels * (n_samples + 1) + 1e-9) / (n_samples + 1)
+        for trim in (0.0, 0.3):
+            shares = np.array([fresh_shares(n_samples, trim, s, levels) for s in range(n_sets)])
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ratio = shares.mean(axis=0) / [attained, levels]
+            error = shares[:, 0].std(axis=0) / np.sqrt(n_sets) / levels
+            cells = zip(*ratio, error, strict=True)
+            line = "".join(f"   {p:.2f} {flagged:.2f} ({e:.2f})" for p, flagged, e in cells)
+            print(f"{n_samples:6}, {trim:<10}{line}", flush=True)
+            results[f"{n_samples}, {trim}"] = shares.mean(axis=0).tolist()
+    return results
+
+
+def fresh_shares(n_samples: int, trim: float, seed: int, levels: np.ndarray) -> np.ndarray:
+    """Of fresh samples, those with small p-values and those flagged, a column a level."""
+    rng = np.random.default_rng([seed, n_samples])
+    X, fresh = related(rng, n_samples, 5), related(rng, 500, 5)
+    detector = AutoencoderOutlierDetector(trim=trim, random_state=seed).fit(X)
+    p, scores = detector.p_values(fresh)[:, None], detector.score_samples(fresh)[:, None]
+    held_out, weight = detector.held_out_scores_, np.ones(n_samples)
+    offsets = [lower_threshold(held_out, weight, level) for level in levels]
+    return np.array([(p <= levels).mean(axis=0), (scores < offsets).mean(axis=0)])
+
+
+def broken_relations(n_seeds: int = 10) -> dict[str, float]:
+    """Print the share found of samples that are twenty deviations off a relation."""
+    results = {}
+    for n_features in (4, 20):
+        for name in ("AutoencoderOutlierDetector", "IsolationForest", "LocalOutlierFactor"):
+            found = []
+            for seed in range(n_seeds):
+                rng = np.random.default_rng(seed)
+                X, broken = related(rng, 600, n_features), related(rng, 200, n_features)
+                move = rng.uniform(-1, 1, size=200) - broken[:, 0]
+                broken[:, 0] += move
+                broken[:, 3] += 2 * move + 2 * rng.choice([-1, 1], size=200)
+                detector = {
+                    "AutoencoderOutlierDetector": AutoencoderOutlierDetector(
+                        contamination=0.05, random_state=seed
+                    ),
+                    "IsolationForest": IsolationForest(contamination=0.05, random_state=seed),
+                    "LocalOutlierFactor": LocalOutlierFactor(contamination=0.05, novelty=True),
+                }[name]
+                found.append((detector.fit(X).predict(broken) == -1).mean())
+            results[f"{n_features} features, {name}"] = float(np.mean(found))
+            print(f"{n_features} features, {name}: {np.mean(found):.3f} found", flush=True)
+    return results
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one seed, bundled tables alone")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits a table")
+    parser.add_argument("--calibration", type=int, default=0, help="number of drawn data sets")
     arguments = parser.parse_args()
     print(machine())
+    if arguments.calibration:
+        relations = broken_relations()
+        found = {"relations": relations, "shares": calibration(arguments.calibration)}
+        write_json("outliers_calibration", {"machine": machine(), **found})
+        return
     for method in contestants(0).values():
         method.fit(np.random.default_rng(0).normal(size=(100, 4)))  # imports are not timed
     seeds = 1 if arguments.quick else arguments.seeds

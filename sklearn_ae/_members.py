@@ -13,6 +13,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_ae._compat import safe_indexing
+from sklearn_ae._error_statistics import (
+    FAR,
+    decorrelate,
+    error_covariance,
+    median_with,
+    normal_error,
+    squared_ratio,
+    weighted_median,
+)
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.variational import VariationalAutoencoder
@@ -23,17 +32,11 @@ CHUNK_ENTRIES = 2**22
 SCALE_ROWS = 2_000
 """Number of rows whose errors tell what is normal."""
 
-LEAST_SCALE = 1e-3
-"""Least normal error, as a share of the root mean square error."""
-
 NOISE_LEVELS = (1.0, 0.3, 0.1)
 """Noise that one pair of members after another learns to take away, in standard deviations."""
 
 HIDDEN = 32
 """Width of the layers of a small network."""
-
-FAR = 1e150
-"""Farther from the normal than this no row is said to be: squares and sums are still held."""
 
 
 class Member(NamedTuple):
@@ -42,20 +45,38 @@ class Member(NamedTuple):
     Attributes
     ----------
     estimator : BaseAutoencoder or Pipeline
-    seen : ndarray of shape (n_trained,)
-        Keys of the rows that it was trained on.
-    scale : ndarray of shape (n_features,)
-        Median absolute error of each feature on rows that it was not trained on.
+    joint : bool
+        Whether the score is that of all decorrelated errors together, not of each error.
+    split : ndarray of shape (2,), dtype int64
+        How its pair parts the samples into halves, see `second_half`.
+    second : bool
+        Whether it was trained on samples of the second half.
+    measured : ndarray of shape (n_measured,)
+        Keys of the held-out samples whose errors `scale` is the median of.
     constant : ndarray of shape (n_features,)
-        Value of each feature that is the same in all those rows, NaN for the others.
+        Value of each feature that is the same in all those samples, NaN for the others.
+    spread : ndarray of shape (n_features,)
+        Root mean square error of each feature on training samples.
+    common : ndarray of shape (rank, n_features)
+        What errors have in common, see `decorrelate`.
+    scale : ndarray of shape (5, n_features)
+        Median absolute error of each feature, see `medians`; of decorrelated errors if `joint`.
+    conditional_scale : ndarray of shape (n_features,)
+        Median absolute decorrelated error of each feature.
     level : float
-        Median log-likelihood of rows that it was not trained on, where there is one.
+        Median log-likelihood of held-out samples, where there is one.
     """
 
     estimator: Any
-    seen: np.ndarray
-    scale: np.ndarray
+    joint: bool
+    split: np.ndarray
+    second: bool
+    measured: np.ndarray
     constant: np.ndarray
+    spread: np.ndarray
+    common: np.ndarray
+    scale: np.ndarray
+    conditional_scale: np.ndarray
     level: float
 
     @property
@@ -64,23 +85,98 @@ class Member(NamedTuple):
         return isinstance(last_step(self.estimator), VariationalAutoencoder)
 
     def is_new(self, keys: np.ndarray) -> np.ndarray:
-        """Whether rows were kept from training."""
-        return ~np.isin(keys, self.seen, kind="sort")  # NumPy 2.0's table fails on large keys
+        """Whether samples are of the half that was kept from training."""
+        return second_half(keys, self.split) != self.second
 
-    def surprise(self, X: Any) -> np.ndarray:
-        """Each feature's part in how unusual the rows are, ``(n_samples, n_features)``."""
-        return np.concatenate([self._surprise(part) for part in chunks(X)])
+    def explain(self, X: Any) -> np.ndarray:
+        """Anomaly of each feature, ``(n_samples, n_features)``.
 
-    def score(self, X: Any) -> np.ndarray:
-        """How normal the rows are, ``(n_samples,)``; comparable between members."""
+        Of its decorrelated error, unless `joint` averaged with that of the error itself: related
+        features then count less than the one that is wrong, and features at odds with all
+        samples count where relations leave open which one is wrong.
+        """
+        return np.concatenate([self._feature_terms(part) for part in chunks(X)])
+
+    def score(self, X: Any, keys: np.ndarray) -> np.ndarray:
+        """How normal the samples are, ``(n_samples,)``; comparable between members."""
         if self.knows_likelihood:
             return np.maximum(likelihood(self.estimator, X) - self.level, -FAR)
-        return np.concatenate([-self._surprise(part).mean(axis=1) for part in chunks(X)])
+        measured = contained(keys, self.measured)
+        return np.concatenate(
+            [
+                -self._terms(part, known)
+                for part, known in zip(chunks(X), pieces(measured, X), strict=True)
+            ]
+        )
 
-    def _surprise(self, X: Any) -> np.ndarray:
-        error = _foretold(*errors(self.estimator, X), self.constant)
-        with np.errstate(over="ignore"):
-            return np.log1p(np.square(np.minimum(error / self.scale, FAR)))
+    def _errors(self, X: Any) -> np.ndarray:
+        return _baseline_errors(*errors(self.estimator, X), self.constant)
+
+    def _feature_terms(self, X: Any) -> np.ndarray:
+        error = self._errors(X)
+        decorrelated = np.abs(decorrelate(error, self.spread, self.common))
+        conditional = np.log1p(squared_ratio(decorrelated, self.conditional_scale))
+        if self.joint:
+            return conditional
+        return (conditional + np.log1p(squared_ratio(np.abs(error), self.scale[0]))) / 2
+
+    def _terms(self, X: Any, measured: np.ndarray) -> np.ndarray:
+        """Return how abnormal the samples are, ``(n_samples,)``."""
+        error = self._errors(X)
+        if self.joint:
+            error = decorrelate(error, self.spread, self.common)
+        error = np.abs(error)
+        square = squared_ratio(error, median_with(error, self.scale, measured))
+        if self.joint:
+            return np.log1p(square.mean(axis=1))
+        return np.log1p(square).mean(axis=1)
+
+
+def average_over_pairs(scores: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Average the score of a sample by the one member of each pair that it is new to.
+
+    Of an unfinished pair there may be the first member only.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_members, n_samples)
+        Not used where a sample is not new.
+    new : ndarray of shape (n_members, n_samples), dtype bool
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+    """
+    return np.where(new, scores, 0.0).sum(axis=0) / new.sum(axis=0)
+
+
+def draw_split(keys: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    """Draw how to part samples into halves; see `second_half`.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n_distinct,), dtype uint64
+        Keys of the distinct training samples.
+
+    Returns
+    -------
+    ndarray of shape (2,), dtype int64
+    """
+    limits = np.iinfo(np.int64)
+    factor = random_state.randint(limits.min, limits.max, dtype=np.int64) | 1
+    hashes = keys.view(np.int64) * factor  # an odd factor keeps them distinct
+    return np.array([factor, np.sort(hashes)[(len(keys) - 1) // 2]])
+
+
+def second_half(keys: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Tell from their keys which samples are of the second half.
+
+    The hash of a sample decides, of training samples and of fresh ones alike. A fresh sample
+    is therefore scored by one member of each pair, as a training sample is: the score of both
+    would vary less.
+    """
+    factor, median = split
+    return keys.view(np.int64) * factor > median
 
 
 class TrainingRows(NamedTuple):
@@ -94,12 +190,15 @@ class TrainingRows(NamedTuple):
         Whether the weights were given.
     keys : ndarray of shape (n_samples,)
         Fingerprints of the rows.
+    trim : float
+        Share of the samples that the covariance of errors leaves out.
     """
 
     rows: Any
     weight: np.ndarray
     weighted: bool
     keys: np.ndarray
+    trim: float
 
 
 def last_step(estimator: Any) -> Any:
@@ -127,6 +226,11 @@ def small_autoencoder(n_features: int, pair: int) -> Pipeline:
     return make_pipeline(StandardScaler(with_mean=False), autoencoder)
 
 
+def scores_jointly(pair: int) -> bool:
+    """Whether a pair of small networks scores decorrelated errors together: all but the first."""
+    return pair % len(NOISE_LEVELS) > 0
+
+
 def check_template(estimator: Any) -> None:
     """Refuse what is neither an autoencoder nor a pipeline that ends in one."""
     last = last_step(estimator)
@@ -138,16 +242,23 @@ def check_template(estimator: Any) -> None:
 
 
 def train_member(
-    template: Any, training: TrainingRows, inside: np.ndarray, seed: int
+    template: Any,
+    training: TrainingRows,
+    inside: np.ndarray,
+    seed: int,
+    *,
+    joint: bool = False,
+    split: np.ndarray,
+    second: bool,
 ) -> tuple[Member, np.ndarray]:
-    """Train on some of the rows; learn from all others what is normal, and score them."""
+    """Train on some of the samples; learn from all others what is normal, and score them."""
     part = safe_indexing(training.rows, np.flatnonzero(inside))
     weight = training.weight[inside] if training.weighted else None
     estimator = _fit_copy(template, part, weight, seed)
-    rest = safe_indexing(training.rows, np.flatnonzero(~inside))
-    seen = np.unique(training.keys[inside])
-    member = _describe(estimator, seen, rest, training.weight[~inside])
-    return member, member.score(rest)
+    member = _describe(estimator, joint, training, inside, np.random.RandomState(seed))
+    member = member._replace(split=split, second=second)
+    rest = np.flatnonzero(~inside)
+    return member, member.score(safe_indexing(training.rows, rest), training.keys[rest])
 
 
 def _fit_copy(template: Any, X: Any, weight: np.ndarray | None, seed: int) -> Any:
@@ -178,7 +289,7 @@ def prepare(estimator: Any, X: Any) -> Any:
 
 
 def errors(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Absolute errors of reconstruction, and the rows as the autoencoder sees them.
+    """Errors of reconstruction, and the samples as the autoencoder receives them.
 
     Returns
     -------
@@ -189,7 +300,7 @@ def errors(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     restored = np.asarray(last_step(estimator).reconstruct(X), np.float64)
     X = X.toarray() if sp.issparse(X) else np.asarray(X)
     flat = (len(restored), -1)
-    return np.abs(restored - X).reshape(flat), X.reshape(flat)
+    return (restored - X).reshape(flat), X.reshape(flat)
 
 
 def likelihood(estimator: Any, X: Any) -> np.ndarray:
@@ -197,34 +308,64 @@ def likelihood(estimator: Any, X: Any) -> np.ndarray:
     return np.asarray(last_step(estimator).score_samples(prepare(estimator, X)), np.float64)
 
 
-def _describe(estimator: Any, seen: np.ndarray, X: Any, weight: np.ndarray) -> Member:
-    """Learn from rows that a fitted estimator was not trained on what is normal for it."""
-    step = -(-X.shape[0] // SCALE_ROWS)
-    some = np.arange(0, X.shape[0], step)
-    X, weight = safe_indexing(X, some), weight[some]
-    error, rows = map(
-        np.concatenate,
-        zip(*(errors(estimator, part) for part in chunks(X)), strict=True),
-    )
+def _describe(
+    estimator: Any,
+    joint: bool,
+    training: TrainingRows,
+    inside: np.ndarray,
+    random_state: np.random.RandomState,
+) -> Member:
+    """Learn from samples that a fitted estimator was not trained on what is normal for it."""
+    own, own_weight = _subsample(training, inside, random_state)
+    some, weight = _subsample(training, ~inside, random_state)
+    X = safe_indexing(training.rows, some)
+    error, rows = _all_errors(estimator, X)
     constant = np.where((rows == rows[0]).all(axis=0), rows[0], np.nan)
-    scale = _normal_error(_foretold(error, rows, constant), weight)
-    member = Member(estimator, seen, scale, constant, 0.0)
+    error = _baseline_errors(error, rows, constant)
+    # Held-out samples that shaped the covariance would look more normal than fresh ones.
+    own_error, _ = _all_errors(estimator, safe_indexing(training.rows, own))
+    own_error = np.where(np.isnan(constant), own_error, 0.0)
+    spread, common = error_covariance(own_error, own_weight, training.trim)
+    decorrelated = normal_error(decorrelate(error, spread, common), weight)
+    member = Member(
+        estimator=estimator,
+        joint=joint,
+        split=np.zeros(2, np.int64),
+        second=False,
+        measured=np.unique(training.keys[some]),
+        constant=constant,
+        spread=spread,
+        common=common,
+        scale=decorrelated if joint else normal_error(error, weight),
+        conditional_scale=decorrelated[0],
+        level=0.0,
+    )
     if member.knows_likelihood:
         level = weighted_median(likelihood(estimator, X)[:, None], weight)
         member = member._replace(level=float(level[0]))
     return member
 
 
-def _foretold(error: np.ndarray, rows: np.ndarray, constant: np.ndarray) -> np.ndarray:
-    """Replace errors of features that never change: they need no network to be foretold."""
-    return np.where(np.isnan(constant), error, np.abs(rows - constant))
+def _subsample(
+    training: TrainingRows, mask: np.ndarray, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw some of the distinct samples; return their places and the weights of all copies."""
+    places = np.flatnonzero(mask)
+    _, first, which = np.unique(training.keys[places], return_index=True, return_inverse=True)
+    weight = np.bincount(which, training.weight[places])
+    drawn = np.sort(random_state.permutation(len(first))[:SCALE_ROWS])
+    return places[first[drawn]], weight[drawn]
 
 
-def _normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the median error of each feature, or what stands for it where that is dust."""
-    mean_square = weight @ np.square(error) / weight.sum()
-    scale = np.maximum(weighted_median(error, weight), LEAST_SCALE * np.sqrt(mean_square))
-    return np.maximum(scale, LEAST_SCALE * np.sqrt(mean_square.mean()) + 1e-12)
+def _all_errors(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    found = [errors(estimator, part) for part in chunks(X)]
+    error, rows = map(np.concatenate, zip(*found, strict=True))
+    return error, rows
+
+
+def _baseline_errors(error: np.ndarray, rows: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Replace errors of features that never change: their value is known without a network."""
+    return np.where(np.isnan(constant), error, rows - constant)
 
 
 def chunks(X: Any) -> Iterator[Any]:
@@ -237,26 +378,17 @@ def chunks(X: Any) -> Iterator[Any]:
         yield safe_indexing(X, slice(start, start + at_once))
 
 
-def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Lower median of each column: a row of weight two counts as two rows."""
-    order = np.argsort(values, axis=0)
-    total = np.cumsum(weight[order], axis=0)
-    middle = (total < total[-1] / 2 * (1 - 1e-12)).sum(axis=0)
-    return np.take_along_axis(values, order, axis=0)[middle, np.arange(values.shape[1])]
+def pieces(values: np.ndarray, X: Any) -> Iterator[np.ndarray]:
+    """Cut what belongs to samples as `chunks` cuts the samples."""
+    start = 0
+    for part in chunks(X):
+        yield values[start : start + part.shape[0]]
+        start += part.shape[0]
 
 
-def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
-    """Return what a ``share`` of the scores, counted by weight, lies below.
-
-    Between two scores, and so close to the upper one that rounding errors do not reach it.
-    """
-    order = np.argsort(scores)
-    total = np.cumsum(weight[order])
-    place = int(np.searchsorted(total, share * total[-1] * (1 + 1e-9), side="right"))
-    above = scores[order[min(place, len(order) - 1)]]
-    rounding = 1e-10 * max(1.0, abs(above))
-    below = np.max(scores, where=scores < above - rounding, initial=-np.inf)
-    return float(above - min((above - below) / 2, rounding))
+def contained(keys: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Whether each key is among others."""
+    return np.isin(keys, among, kind="sort")  # NumPy 2.0's table fails on large keys
 
 
 def row_fingerprints(X: Any, seed: int) -> np.ndarray:

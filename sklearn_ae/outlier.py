@@ -17,13 +17,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, safe_indexing
+from sklearn_ae._error_statistics import lower_threshold
 from sklearn_ae._inputs import check_weight
 from sklearn_ae._members import (
     Member,
     TrainingRows,
+    average_over_pairs,
     check_template,
-    lower_threshold,
+    draw_split,
     row_fingerprints,
+    scores_jointly,
+    second_half,
     small_autoencoder,
     train_member,
 )
@@ -37,22 +41,28 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     Several autoencoders are trained, each on a part of the rows, so that every training row is
     held out by some of them. A row is unusual if its features are restored worse than is normal
-    on held-out rows. With :math:`e_{mj}` the error of member :math:`m` at feature :math:`j` and
-    :math:`s_{mj}` the median of its size on rows that the member was not trained on, the score is
+    on held-out rows. With :math:`M` one member of each pair, :math:`e_{mj}` the error of member
+    :math:`m` at feature :math:`j` and :math:`s_{mj}` the median of its size on rows that the
+    member was not trained on, the score is
 
-    .. math:: -\frac1M \sum_m \frac1d \sum_j \log\left(1 + (e_{mj} / s_{mj})^2\right),
+    .. math:: -\frac1{|M|} \sum_{m \in M} \frac1d \sum_j \log\left(1 + (e_{mj} / s_{mj})^2\right),
 
     up to a constant the log-likelihood of Cauchy distributions with these quartiles. Every
     feature is judged by its own standard and none, however wrong, drowns the others. A
     :class:`VariationalAutoencoder` scores rows by its bound of the log-likelihood instead.
 
-    The training rows may contain outliers. The first two members only find the `trim` worst
-    rows; each later one leaves out those that look worst so far.
+    Of the default members all but the first pair of each three subtract from the error of a
+    feature what the errors of the others predict, and average within the logarithm:
+    one broken relation among many features is then enough. The training rows may contain
+    outliers. The first two members only find the `trim` worst rows; each later one leaves out
+    those that look worst so far.
 
-    Rows that members were trained on are known again by their content and judged by the
-    others, so ``fit(X).predict(X)``, the threshold and the p-values rest on held-out scores
-    alone: about a share `contamination` of fresh rows like the training rows is called an
-    outlier, and exactly that share of the training rows.
+    Members come in pairs, each of which parts all samples into halves by a hash of their
+    values. The one member scores the half that the other is trained on, of training samples and of
+    fresh ones alike. ``fit(X).predict(X)``, the threshold and the p-values rest on
+    held-out scores alone: about a share `contamination` of fresh samples like the training samples
+    is called an outlier, and exactly that share of the training samples. Which members score a
+    sample can change with the last digit of a value.
 
     Parameters
     ----------
@@ -62,7 +72,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         away: strong noise in the first pair of members, weaker noise in the next ones.
     n_estimators : int, default=6
         Number of members. They come in pairs, each of which parts the rows into halves at
-        random; each member is trained on rows of its half.
+        random; each member is trained on rows of its half. An odd number is rounded up. With
+        the default `estimator`, two find no broken fine relations: four are needed.
     contamination : float, default=0.1
         Share of outliers among the training rows, in (0, 0.5]. It moves the threshold
         `offset_`, not the scores.
@@ -71,7 +82,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     trim : float, default=0.3
         Share of the rows, those with the lowest scores so far, that later members are not
         trained on. Should be above the share of outliers; 0 where the training rows are known
-        to be clean.
+        to be clean. The same share is left out of the covariance of the errors.
     random_state : int, RandomState instance or None, default=None
         Fixes initial weights, held-out rows, order and noise.
 
@@ -80,7 +91,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     estimators_ : list of object
         The fitted members.
     offset_ : float
-        Threshold of the scores: the quantile `contamination` of `held_out_scores_`.
+        Threshold of the scores: the quantile `contamination` of the n `held_out_scores_`, at
+        place ``contamination * (n + 1)`` in their order, so that this share of fresh samples
+        scores less. It lies between the scores that part the training samples in this
+        proportion, and just below the least score where ``contamination < 1 / n``: then
+        1 in n + 1 fresh samples scores less.
     held_out_scores_ : ndarray of shape (n_samples,)
         Score of each training row by the members that were not trained on it; NaN for rows of
         weight zero.
@@ -176,6 +191,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             weight[counted],
             given is not None,
             row_fingerprints(safe_indexing(flat, counted), self._key_seed),
+            self.trim,
         )
         self._members, scores = self._train(templates, training, random_state)
         self.estimators_ = [member.estimator for member in self._members]
@@ -187,13 +203,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return self
 
     def _templates(self, n_features: int) -> list[Any]:
-        """Return what each member is a copy of."""
+        """Return what each member is a copy of; members come in whole pairs."""
+        n_members = self.n_estimators + self.n_estimators % 2
         if self.estimator is None:
-            return [
-                small_autoencoder(n_features, number // 2) for number in range(self.n_estimators)
-            ]
+            return [small_autoencoder(n_features, number // 2) for number in range(n_members)]
         check_template(self.estimator)
-        return [self.estimator] * self.n_estimators
+        return [self.estimator] * n_members
 
     def _train(
         self, templates: list[Any], training: TrainingRows, random_state: np.random.RandomState
@@ -207,22 +222,27 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 f"of X are all equal in float32, or there is 1 sample."
             )
         members: list[Member] = []
-        total, count = np.zeros(len(which)), np.zeros(len(which))
+        scores = np.zeros((len(templates), len(which)))
+        new = np.zeros(scores.shape, dtype=bool)
         for number, template in enumerate(templates):
             if number % 2 == 0:
-                half = random_state.permutation(len(distinct)) % 2
-            eligible = half == number % 2
+                split = draw_split(distinct, random_state)
+                half = second_half(training.keys, split)
+            eligible = half[first] == number % 2
             if number >= 2:
-                clean = self._looks_clean(total / count, training.weight)[first]
+                so_far = average_over_pairs(scores[:number], new[:number])
+                clean = self._looks_clean(so_far, training.weight)[first]
                 eligible &= clean if (eligible & clean).any() else True
             chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
             inside = np.isin(which, chosen)
+            new[number] = half != number % 2
             seed = random_state.randint(2**31 - 1)
-            member, scores = train_member(template, training, inside, seed)
-            total[~inside] += scores
-            count += ~inside
+            joint = self.estimator is None and scores_jointly(number // 2)
+            member, scores[number, ~inside] = train_member(
+                template, training, inside, seed, joint=joint, split=split, second=number % 2 == 1
+            )
             members.append(member)
-        return members, total / count
+        return members, average_over_pairs(scores, new)
 
     def _looks_clean(self, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return scores >= lower_threshold(scores, weight, self.trim)
@@ -245,12 +265,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)
         keys = row_fingerprints(flat, self._key_seed)
-        total, count = np.zeros(len(keys)), np.zeros(len(keys))
-        for member in self._members:
-            new = member.is_new(keys)
-            total += np.where(new, member.score(rows), 0.0)
-            count += new
-        return total / count
+        new = np.array([member.is_new(keys) for member in self._members])
+        scores = np.zeros(new.shape)
+        for member, score, chosen in zip(self._members, scores, new, strict=True):
+            if chosen.any():
+                score[chosen] = member.score(
+                    safe_indexing(rows, np.flatnonzero(chosen)), keys[chosen]
+                )
+        return average_over_pairs(scores, new)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.
@@ -286,9 +308,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """How often a row like the training rows would look at least as unusual.
 
         The score of a row takes its place among the held-out scores of the training rows
-        (cross-conformal). If row and training rows are exchangeable, the p-value is below any
-        level :math:`u` about a share :math:`u` of the time. Outliers among the training rows
-        make p-values larger.
+        (cross-conformal). If row and training rows are exchangeable, the p-value is at most
+        :math:`u` about a share :math:`u` of the time, over training sets and fresh samples
+        both. Outliers among the training rows make p-values larger.
 
         Parameters
         ----------
@@ -308,7 +330,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return (1 + below) / (1 + weight[-1])
 
     def explain(self, X):
-        """Share of each feature in how unusual a row is.
+        r"""Share of each feature, given the others, in how unusual a sample is.
 
         Parameters
         ----------
@@ -318,18 +340,17 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         shares : ndarray or DataFrame of shape (n_samples, n_features)
-            Not negative; those of a row sum to one. They are the terms of the sum that
-            `score_samples` is, in the features that the autoencoder sees, or for a
-            :class:`VariationalAutoencoder`, whose score is no such sum, the same terms
-            of its reconstruction. Images keep their shape. A DataFrame
+            Not negative; those of a sample sum to one. Proportional to the mean over members
+            of :math:`\log(1 + (e'_{mj} / s'_{mj})^2)`, with :math:`e'_{mj}` what the errors of
+            the other features do not predict of the error of feature :math:`j` (of the first
+            pair of three, and of a given `estimator`, halfway to the terms of the score), in the
+            features that the autoencoder receives. Images keep their shape. A DataFrame
             with the names of the features if `X` was one.
         """
         check_is_fitted(self)
-        flat, rows = self._check_rows(X, reset=False)
-        keys = row_fingerprints(flat, self._key_seed)
-        total = np.zeros((len(keys), len(self._members[0].scale)))
-        for member in self._members:
-            total += np.where(member.is_new(keys)[:, None], member.surprise(rows), 0.0)
+        _, rows = self._check_rows(X, reset=False)
+        # By all members: nothing is compared with held-out samples.
+        total = np.sum([member.explain(rows) for member in self._members], axis=0)
         whole = total.sum(axis=1, keepdims=True)
         shares = np.where(whole > 0, total / np.where(whole > 0, whole, 1), 1 / total.shape[1])
         return self._dress(shares, X)

@@ -1,10 +1,26 @@
-"""What the outlier detector counts with: thresholds, medians, fingerprints."""
+"""What the outlier detector counts with: thresholds, medians, covariances, fingerprints."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from sklearn_ae._members import lower_threshold, row_fingerprints, weighted_median
+from sklearn_ae import Autoencoder, _error_statistics
+from sklearn_ae._error_statistics import (
+    decorrelate,
+    error_covariance,
+    lower_threshold,
+    median_with,
+    medians,
+    weighted_median,
+)
+from sklearn_ae._members import (
+    TrainingRows,
+    average_over_pairs,
+    draw_split,
+    row_fingerprints,
+    second_half,
+    train_member,
+)
 
 
 def test_weighted_median_is_that_of_repeated_values():
@@ -41,3 +57,112 @@ def test_threshold_is_the_same_for_copies_and_for_weights():
         scores, weight = rng.normal(size=30), rng.integers(1, 4, size=30)
         repeated = lower_threshold(np.repeat(scores, weight), np.ones(weight.sum()), share)
         assert lower_threshold(scores, weight.astype(float), share) == repeated
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 10, 40])
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.25, 0.5])
+def test_a_share_of_fresh_scores_lies_below_the_threshold(n, share):
+    """The scores are uniform: the expected share is the mean threshold."""
+    scores = np.random.default_rng(n).uniform(size=(20_000, n))
+    below = np.array([lower_threshold(row, np.ones(n), share) for row in scores]).clip(0, 1)
+    # Nothing is known below the least score, and the threshold parts the training samples.
+    k = int(n * share + 1e-9)
+    expected = 1 / (n + 1) if k == 0 else np.clip(share * (n + 1), k, k + 1) / (n + 1)
+    assert abs(below.mean() - expected) < 5 * below.std() / np.sqrt(len(below)) + 1e-9
+
+
+@pytest.mark.parametrize("n", [4, 5, 12, 13])
+def test_medians_follow_one_more_value(n):
+    rng = np.random.default_rng(n)
+    for _ in range(20):
+        values, weight = rng.normal(size=(n, 2)), rng.integers(1, 4, size=n).astype(float)
+        repeated = np.repeat(values, weight.astype(int), axis=0)
+        known, fresh = medians(values, weight), rng.normal(size=(6, 2))
+        np.testing.assert_array_equal(known[0], np.median(repeated, axis=0))
+        expected = [np.median(np.vstack([repeated, row]), axis=0) for row in fresh]
+        np.testing.assert_allclose(median_with(fresh, known, np.zeros(6, bool)), expected)
+        measured = median_with(fresh, known, np.ones(6, bool))
+        np.testing.assert_array_equal(measured, np.broadcast_to(known[0], (6, 2)))
+
+
+@pytest.mark.parametrize("n", [4, 30])
+def test_errors_are_multiplied_by_the_inverse_of_their_covariance(n):
+    rng = np.random.default_rng(0)
+    error, weight = rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6)), rng.uniform(1, 2, size=n)
+    spread, common = error_covariance(error, weight, trim=0.0)
+    assert common.shape == (min(n, 6), 6)
+    fresh = rng.normal(size=(5, 6))
+    np.testing.assert_allclose(spread, np.sqrt(np.average(error**2, axis=0, weights=weight)))
+    unit = error / spread
+    correlations = (unit.T * weight) @ unit / weight.sum()
+    ridge = _error_statistics.RIDGE
+    expected = ridge * fresh / spread @ np.linalg.inv(correlations + ridge * np.eye(6))
+    # The matrix is kept in float32.
+    tolerance = 6 * np.finfo(np.float32).eps * np.abs(fresh / spread).max()
+    np.testing.assert_allclose(decorrelate(fresh, spread, common), expected, atol=tolerance)
+
+
+def test_decorrelated_errors_are_residuals_of_regressions(monkeypatch):
+    monkeypatch.setattr(_error_statistics, "RIDGE", 1e-4)
+    rng = np.random.default_rng(0)
+    error = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 4))
+    decorrelated = decorrelate(error, *error_covariance(error, np.ones(200), trim=0.0))
+    for feature in range(4):
+        others = np.delete(error, feature, axis=1)
+        slopes = np.linalg.lstsq(others, error[:, feature], rcond=None)[0]
+        residual = error[:, feature] - others @ slopes
+        assert np.corrcoef(residual, decorrelated[:, feature])[0, 1] > 0.999
+
+
+def test_a_group_of_outliers_does_not_shape_the_covariance():
+    rng = np.random.default_rng(0)
+    clean = rng.normal(size=(90, 1)) * [1.0, 1.0] + 0.05 * rng.normal(size=(90, 2))
+    odd = np.tile([[6.0, -6.0]], (10, 1))
+    for trim, least, most in ((0.3, 30, np.inf), (0.0, 0, 3)):
+        spread, common = error_covariance(np.vstack([clean, odd]), np.ones(100), trim)
+        size = np.abs(decorrelate(np.vstack([clean, odd]), spread, common)).mean(axis=1)
+        assert least < size[90:].mean() / np.median(size[:90]) < most
+
+
+def test_samples_are_parted_into_halves_by_their_keys():
+    rng = np.random.default_rng(0)
+    keys, fresh = (rng.integers(2**64, size=n, dtype=np.uint64) for n in (1001, 20_000))
+    random_state, halves = np.random.RandomState(0), []
+    for _ in range(3):
+        split = draw_split(keys, random_state)
+        assert second_half(keys, split).sum() == 500
+        np.testing.assert_array_equal(second_half(keys[:7], split), second_half(keys, split)[:7])
+        halves.append(second_half(fresh, split))
+    assert np.abs(np.mean(halves, axis=1) - 0.5).max() < 5 * 0.5 / np.sqrt(1001)
+    assert np.abs(np.corrcoef(halves) - np.eye(3)).max() < 5 / np.sqrt(20_000)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_neither_half_is_empty(n):
+    keys = np.arange(n, dtype=np.uint64)
+    for seed in range(20):
+        half = second_half(keys, draw_split(keys, np.random.RandomState(seed)))
+        assert 0 < half.sum() < n
+
+
+def test_scores_are_averaged_over_the_members_that_did_not_train_on_a_sample():
+    scores = np.array([[1.0, 2.0], [3.0, 9.0], [5.0, 5.0], [7.0, 7.0]])
+    new = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], dtype=bool)
+    np.testing.assert_allclose(average_over_pairs(scores, new), [3.0, 7.0])
+
+
+def test_normal_errors_do_not_depend_on_the_order_of_samples():
+    """Every other sample is of another regime; more than are measured are held out."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4_064, 3))
+    X[::2] *= 100
+    inside = np.arange(len(X)) >= 4_000
+    training = TrainingRows(X, np.ones(len(X)), False, row_fingerprints(X, 0), 0.0)
+    linear = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
+    member, _ = train_member(
+        linear, training, inside, seed=0, split=np.array([1, 0]), second=False
+    )
+    assert len(member.measured) == 2_000
+    error = np.abs(member.estimator.reconstruct(X[:4_000]) - X[:4_000])
+    share_below = (error < member.scale[0]).mean(axis=0)
+    assert np.abs(share_below - 0.5).max() < 5 * 0.5 / np.sqrt(2_000)

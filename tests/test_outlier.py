@@ -30,7 +30,8 @@ from sklearn_ae import (
     ConvolutionalAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._members import row_fingerprints
+from sklearn_ae._error_statistics import median_with
+from sklearn_ae._members import row_fingerprints, train_member
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
 
@@ -94,28 +95,6 @@ def test_threshold_is_the_quantile_of_held_out_scores():
     assert (detector.predict(X) == -1).sum() == 60
 
 
-def overfitting_detector(**params):
-    """Members that restore what they have seen much better than what they have not."""
-    network = Autoencoder(
-        2, init="random", max_iter=150, early_stopping=False, alpha=0.0, input_noise=0.0
-    )
-    return AutoencoderOutlierDetector(
-        make_pipeline(StandardScaler(), network), n_estimators=4, random_state=0, **params
-    )
-
-
-def test_false_alarms_on_fresh_rows_are_as_many_as_asked_for():
-    rng = np.random.default_rng(0)
-    X, fresh = rng.standard_normal((150, 12)), rng.standard_normal((4000, 12))
-    detector = overfitting_detector(contamination=0.1, trim=0.0).fit(X)
-    alarms = (detector.predict(fresh) == -1).mean()
-    assert 0.05 < alarms < 0.15
-    # What the threshold would be if members judged the rows that they were trained on.
-    in_sample = np.mean([member.score(X) for member in detector._members], axis=0)
-    threshold = np.quantile(in_sample, 0.1)
-    assert (detector.score_samples(fresh) < threshold).mean() > 0.2
-
-
 def test_p_values_of_fresh_inliers_are_not_too_small():
     for seed in range(3):
         X, fresh = rows_on_a_curve(200, seed), rows_on_a_curve(5000, 100 + seed)
@@ -128,12 +107,13 @@ def test_p_values_of_fresh_inliers_are_not_too_small():
             assert (p <= level).mean() <= level + tolerance
 
 
-def test_p_values_of_members_that_overfit_are_not_too_small():
-    rng = np.random.default_rng(1)
-    X, fresh = rng.standard_normal((150, 12)), rng.standard_normal((4000, 12))
-    p = overfitting_detector(trim=0.0).fit(X).p_values(fresh)
-    for level in (0.05, 0.1, 0.2, 0.5):
-        assert (p <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / 150)
+def test_members_come_in_pairs():
+    X = rows_on_a_curve(60, 0)
+    odd, even = (
+        AutoencoderOutlierDetector(LINEAR, n_estimators=n, random_state=0).fit(X) for n in (3, 4)
+    )
+    assert len(odd.estimators_) == 4
+    np.testing.assert_array_equal(odd.held_out_scores_, even.held_out_scores_)
 
 
 def test_p_values_follow_the_scores_and_reach_the_ends(detector):
@@ -155,18 +135,27 @@ def test_outliers_among_the_training_rows_are_found(share):
     assert roc_auc_score(odd, -detector.held_out_scores_) > 0.97
 
 
-def test_trimming_keeps_the_odd_rows_from_later_members():
-    rng = np.random.default_rng(0)
-    odd = rows_on_a_curve(60, 3) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
-    X = rng.permutation(np.concatenate([rows_on_a_curve(540, 0), odd]))
-    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
-    keys = row_fingerprints(odd, detector._key_seed)
-    early, late = (
-        np.mean([1 - member.is_new(keys).mean() for member in members])
-        for members in (detector._members[:2], detector._members[2:])
-    )
-    assert early > 0.4
-    assert late < 0.2
+@pytest.fixture
+def trained_on(monkeypatch):
+    """Collect which samples each member is trained on."""
+    collected = []
+
+    def recording(template, training, inside, seed, **options):
+        collected.append(inside)
+        return train_member(template, training, inside, seed, **options)
+
+    monkeypatch.setattr("sklearn_ae.outlier.train_member", recording)
+    return collected
+
+
+def test_trimming_keeps_the_odd_rows_from_later_members(trained_on):
+    odd = np.random.default_rng(0).permutation(600) < 60
+    X = rows_on_a_curve(600, 0)
+    X[odd] = rows_on_a_curve(60, 3) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
+    AutoencoderOutlierDetector(random_state=0).fit(X)
+    share = [inside[odd].mean() for inside in trained_on]
+    assert np.mean(share[:2]) > 0.4
+    assert np.mean(share[2:]) < 0.2
 
 
 def test_explain_points_at_the_feature_that_is_off(detector):
@@ -180,11 +169,38 @@ def test_explain_points_at_the_feature_that_is_off(detector):
         assert (shares.argmax(axis=1) == feature).mean() > 0.8
 
 
-def test_shares_are_the_terms_of_the_score(detector):
+def terms_of(member, X, keys, conditional):
+    """Squares of errors in units of their medians, without the functions that are tested."""
+    error = member.estimator.inverse_transform(member.estimator.transform(X)) - X
+    error = error / member.estimator[0].scale_
+    if conditional:
+        error = error / member.spread
+        error = error - error @ member.common.T.astype(float) @ member.common
+    measured = np.isin(keys, member.measured)
+    return error, measured
+
+
+def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
     X = rows_on_a_curve(20, 7)
-    terms = np.mean([member.surprise(X) for member in detector._members], axis=0)
-    np.testing.assert_allclose(detector.score_samples(X), -terms.mean(axis=1))
-    np.testing.assert_allclose(detector.explain(X), terms / terms.sum(axis=1, keepdims=True))
+    keys = row_fingerprints(X, detector._key_seed)
+    new = np.array([member.is_new(keys) for member in detector._members])
+    scores, shares = [], []
+    for number, member in enumerate(detector._members):
+        assert member.joint == (number >= 2)
+        error, measured = terms_of(member, X, keys, member.joint)
+        assert not measured.any()
+        square = (np.abs(error) / median_with(np.abs(error), member.scale, measured)) ** 2
+        joint, single = np.log1p(square.mean(axis=1)), np.log1p(square).mean(axis=1)
+        scores.append(-joint if member.joint else -single)
+        conditional, _ = terms_of(member, X, keys, conditional=True)
+        conditional = np.log1p((conditional / member.conditional_scale) ** 2)
+        own = np.log1p((error / member.scale[0]) ** 2)
+        shares.append(conditional if member.joint else (conditional + own) / 2)
+    expected = (np.array(scores) * new).sum(axis=0) / 3
+    np.testing.assert_allclose(detector.score_samples(X), expected, rtol=1e-4)
+    expected = np.sum(shares, axis=0)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(detector.explain(X), expected, atol=1e-4)
 
 
 def test_a_row_restored_without_error_has_even_shares():
@@ -220,8 +236,10 @@ def test_a_variational_autoencoder_is_judged_by_its_likelihood():
     vae = VariationalAutoencoder(1, hidden_layer_sizes=(16,), max_iter=30)
     detector = AutoencoderOutlierDetector(vae, n_estimators=2, random_state=0).fit(X)
     fresh = rows_on_a_curve(50, 1)
-    bounds = np.mean([member.score_samples(fresh) for member in detector.estimators_], axis=0)
-    assert np.ptp(detector.score_samples(fresh) - bounds) < 1e-9
+    keys, scores = row_fingerprints(fresh, detector._key_seed), detector.score_samples(fresh)
+    for member in detector._members:
+        new = member.is_new(keys)
+        assert np.ptp((scores - member.estimator.score_samples(fresh))[new]) < 1e-9
     seen = np.concatenate([m.score_samples(X) for m in detector.estimators_])
     assert abs(np.median(detector.held_out_scores_)) < np.ptp(seen) / 10
     np.testing.assert_allclose(detector.explain(fresh).sum(axis=1), 1)
@@ -258,20 +276,24 @@ def test_rows_in_pieces_have_the_same_scores(monkeypatch):
             np.testing.assert_allclose(detector.explain(rows), whole[1])
 
 
-def test_a_member_sees_no_more_rows_than_it_may():
+def test_a_member_sees_no_more_rows_than_it_may(trained_on):
     detector = AutoencoderOutlierDetector(LINEAR, max_samples=20, random_state=0)
     detector.fit(rows_on_a_curve(200, 0))
-    assert [len(member.seen) for member in detector._members] == [20] * 6
+    assert [inside.sum() for inside in trained_on] == [20] * 6
 
 
-def test_a_row_that_was_trained_on_is_judged_by_the_other_members(detector):
-    X = rows_on_a_curve(600, 0)
-    keys = row_fingerprints(X, detector._key_seed)
-    new = np.array([member.is_new(keys) for member in detector._members])
-    assert (new.sum(axis=0) >= 3).all()
-    assert not new.all()
-    scores = np.array([member.score(X) for member in detector._members])
-    np.testing.assert_allclose(detector.score_samples(X), (scores * new).sum(0) / new.sum(0))
+def test_a_sample_is_scored_by_the_member_of_each_pair_that_has_not_seen_it(trained_on):
+    X, fresh = rows_on_a_curve(200, 0), rows_on_a_curve(200, 1)
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    for rows in (X, fresh):
+        keys = row_fingerprints(rows, detector._key_seed)
+        new = np.array([member.is_new(keys) for member in detector._members])
+        assert (new[::2] != new[1::2]).all()
+        if rows is X:
+            assert not (new & trained_on).any()
+        scores = np.array([member.score(rows, keys) for member in detector._members])
+        expected = [scores[new[:, i], i].mean() for i in range(200)]
+        np.testing.assert_allclose(detector.score_samples(rows), expected)
 
 
 def test_sparse_rows_tensors_and_arrays_give_the_same_scores():
@@ -304,9 +326,9 @@ def test_same_seed_same_scores_and_another_seed_others():
 def test_random_state_reaches_every_step_and_members_differ():
     X = rows_on_a_curve(100, 0)
     pipeline = make_pipeline(PCA(3, svd_solver="randomized"), LINEAR)
-    detector = AutoencoderOutlierDetector(pipeline, n_estimators=3, random_state=0).fit(X)
+    detector = AutoencoderOutlierDetector(pipeline, n_estimators=4, random_state=0).fit(X)
     seeds = [step.random_state for member in detector.estimators_ for _, step in member.steps]
-    assert len(set(seeds)) == 6
+    assert len(set(seeds)) == 8
     assert pipeline[-1].random_state is None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_ae._members import Member, last_step
 from sklearn_ae._onnx.graph import Graph
@@ -30,13 +31,12 @@ def _(estimator: AutoencoderOutlierDetector) -> tuple[str, ...]:
 def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method: str) -> Output:
     keys = fingerprints(rows, estimator._key_seed)
     total: Any = 0.0
-    count: Any = 0.0
     for member in estimator._members:
-        seen = torch.from_numpy(member.seen.view(np.int64))
-        is_new = (keys[:, None] == seen).long().sum(1) == 0
-        total = total + _score(member, graph, rows).masked_fill(~is_new, 0.0)
-        count = count + is_new.double()
-    scores = total / count
+        factor, median = (int(number) for number in member.split)
+        second_half = keys * torch.tensor(factor) > torch.tensor(median)
+        is_new = ~second_half if member.second else second_half
+        total = total + _score(member, graph, rows, keys).masked_fill(~is_new, 0.0)
+    scores = total / (len(estimator._members) // 2)
     if method == "score_samples":
         return Output.of(scores.float())
     decision = scores - estimator.offset_
@@ -45,8 +45,13 @@ def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method:
     return Output.of(1 - 2 * (decision < 0).long())
 
 
-def _score(member: Member, graph: Graph, rows: Traced) -> Any:
-    """Write down how normal a member takes rows to be, in float64."""
+def _contained(keys: Tensor, among: np.ndarray) -> Tensor:
+    """Write down whether each key is among others."""
+    return (keys[:, None] == torch.from_numpy(among.view(np.int64))).long().sum(1) > 0
+
+
+def _score(member: Member, graph: Graph, rows: Traced, keys: Tensor) -> Any:
+    """Write down how normal a member takes samples to be, in float64."""
     rows = _prepared(member.estimator, graph, rows)
     autoencoder = last_step(member.estimator)
     if member.knows_likelihood:
@@ -55,10 +60,23 @@ def _score(member: Member, graph: Graph, rows: Traced) -> Any:
     restored = write(autoencoder, graph, rows, "reconstruct")
     flat = graph.add("Reshape", restored.name, np.array([-1, rows.shape[1]]))
     x, y = rows.double(), traced(graph, flat, torch.zeros(rows.shape)).double()
-    # Features that never change need no network to be foretold.
+    # Features that never change need no network: their value is known.
     expected = torch.from_numpy(member.constant)
-    error = torch.where(expected.isnan(), y - x, x - expected.nan_to_num()).abs()
-    return -(error / torch.from_numpy(member.scale)).square().log1p().mean(1)
+    error = torch.where(expected.isnan(), y - x, x - expected.nan_to_num())
+    if member.joint:
+        common = torch.from_numpy(member.common).double()
+        error = error / torch.from_numpy(member.spread)
+        error = error - (error @ common.T) @ common
+    square = (error.abs() / _scale(member, error.abs(), keys)).square()
+    return -(square.mean(1).log1p() if member.joint else square.log1p().mean(1))
+
+
+def _scale(member: Member, error: Any, keys: Tensor) -> Any:
+    """Write down ``median_with``: medians that count a fresh sample's own error."""
+    median, low, high, upper_low, upper_high = torch.from_numpy(member.scale)
+    with_own = torch.minimum(torch.maximum(error, low), high)
+    with_own = (with_own + torch.minimum(torch.maximum(error, upper_low), upper_high)) / 2
+    return torch.where(_contained(keys, member.measured)[:, None], median, with_own)
 
 
 def _prepared(estimator: Any, graph: Graph, rows: Traced) -> Traced:

@@ -1,0 +1,146 @@
+"""What errors of reconstruction have in common, how large they normally are, and thresholds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+RIDGE = 0.01
+"""What is added to the eigenvalues of the correlations of errors."""
+
+LEAST_SCALE = 1e-3
+"""Least normal error, as a share of the root mean square error."""
+
+FAR = 1e150
+"""Farther from the normal than this no row is said to be: squares and sums are still held."""
+
+
+def normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the medians of each feature's error, or what stands for them where that is dust."""
+    error = np.abs(error)
+    mean_square = weight @ np.square(error) / weight.sum()
+    scale = np.maximum(medians(error, weight), LEAST_SCALE * np.sqrt(mean_square))
+    return np.maximum(scale, LEAST_SCALE * np.sqrt(mean_square.mean()) + 1e-12)
+
+
+def squared_ratio(error: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.square(np.minimum(error / scale, FAR))
+
+
+def error_covariance(
+    error: np.ndarray, weight: np.ndarray, trim: float
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Learn from errors what they have in common.
+
+    With :math:`C` the correlations (about zero) of the errors, :math:`(C + \lambda I)^{-1}` is,
+    up to a factor, :math:`I - B^T B`. The share ``trim`` of the samples, those with the worst
+    errors, is left out: a group of outliers would make its own direction look normal.
+
+    Returns
+    -------
+    spread : ndarray of shape (n_features,)
+        Root mean square errors.
+    common : ndarray of shape (min(n_samples, n_features), n_features), dtype float32
+        The matrix :math:`B`.
+    """
+    score = -np.log1p(squared_ratio(np.abs(error), normal_error(error, weight)[0])).mean(axis=1)
+    usual = score >= lower_threshold(score, weight, trim)
+    error, weight = error[usual], weight[usual] / weight[usual].sum()
+    spread = np.sqrt(weight @ np.square(error))
+    spread = np.maximum(spread, LEAST_SCALE * np.sqrt(np.square(spread).mean()) + 1e-12)
+    A = np.sqrt(weight)[:, None] * (error / spread)
+    if len(A) < A.shape[1]:  # the smaller of two matrices with the same eigenvalues
+        values, vectors = np.linalg.eigh(A @ A.T)
+        common = (vectors / np.sqrt(np.maximum(values, 0) + RIDGE)).T @ A
+    else:
+        values, vectors = np.linalg.eigh(A.T @ A)
+        values = np.maximum(values, 0)
+        common = (vectors * np.sqrt(values / (values + RIDGE))).T
+    return spread, common.astype(np.float32)
+
+
+def decorrelate(error: np.ndarray, spread: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """Subtract from the error of each feature what the errors of the others predict.
+
+    The errors are multiplied by the inverse of their regularised covariance: up to a factor a
+    feature, these are the residuals of the regression of each error on all others.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+    """
+    with np.errstate(over="ignore"):
+        error = np.clip(error / spread, -FAR, FAR)
+    return error - (error @ common.T) @ common
+
+
+def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Lower median of each column: a sample of weight two counts as two samples."""
+    order = np.argsort(values, axis=0)
+    return _at_weight(values, order, weight, weight.sum() / 2, upper=False)
+
+
+def medians(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Medians of each column, and what they are once one more value is known.
+
+    Returns
+    -------
+    ndarray of shape (5, n_columns)
+        The median, halfway between the lower and the upper one. Then the bounds between which
+        one more value moves the lower median, and those of the upper median.
+    """
+    order, half = np.argsort(values, axis=0), weight.sum() / 2
+
+    def bounds(*targets: float) -> list[list[np.ndarray]]:
+        return [
+            [_at_weight(values, order, weight, target, upper=upper) for target in targets]
+            for upper in (False, True)
+        ]
+
+    (lower,), (upper,) = bounds(half)
+    below, above = bounds(half - 0.5, half + 0.5)
+    return np.stack([(lower + upper) / 2, *below, *above])
+
+
+def _at_weight(
+    values: np.ndarray, order: np.ndarray, weight: np.ndarray, target: float, *, upper: bool
+) -> np.ndarray:
+    """Return the first sorted value of each column with ``target`` weight up to it, or more."""
+    total = np.cumsum(weight[order], axis=0)
+    rounding = 1e-12 * total[-1]
+    short = total <= target + rounding if upper else total < target - rounding
+    place = np.minimum(short.sum(axis=0), len(values) - 1)
+    return np.take_along_axis(values, order, axis=0)[place, np.arange(values.shape[1])]
+
+
+def median_with(values: np.ndarray, known: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Return the median that each row of values is compared with, ``(n_samples, n_columns)``.
+
+    The error of a training sample is one of those that the median is taken of. A fresh sample
+    is counted as well: else training samples would look more normal than fresh ones.
+    """
+    median, low, high, upper_low, upper_high = known
+    with_own = (np.clip(values, low, high) + np.clip(values, upper_low, upper_high)) / 2
+    return np.where(measured[:, None], median, with_own)
+
+
+def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
+    """Return what a ``share`` of the scores, counted by weight, lies below, and of fresh ones.
+
+    With n sorted scores the fresh one falls below the k-th with probability k / (n + 1). The
+    threshold therefore lies at place ``share * (n + 1)`` (a fraction leads towards the next
+    score), but always between the two scores that part the training samples as asked for, and
+    so far from both that rounding errors do not reach it.
+    """
+    order = np.argsort(scores)
+    total = np.cumsum(weight[order])
+    place = int(np.searchsorted(total, share * total[-1] * (1 + 1e-9), side="right"))
+    above = scores[order[min(place, len(order) - 1)]]
+    rounding = 1e-10 * max(1.0, abs(above))
+    is_below = scores < above - rounding
+    if not is_below.any():
+        return float(above - rounding)
+    below = scores[is_below].max()
+    step = share * (total[-1] + 1) - weight[is_below].sum()
+    margin = min((above - below) / 2, rounding)
+    return float(np.clip(below + step * (above - below), below + margin, above - margin))
