@@ -164,7 +164,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            A row of weight two counts as two equal rows.
+            Weights of the samples. One of weight two counts as two equal ones: exactly where all
+            samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------
