@@ -457,7 +457,7 @@ def test_the_stack_is_reached_either_way(few):
 @pytest.mark.parametrize(
     "autoencoder",
     [
-        VariationalAutoencoder(6, hidden_layer_sizes=(32,), max_iter=10),
+        VariationalAutoencoder(6, hidden_layer_sizes=(32,), max_iter=30),
         ConvolutionalAutoencoder(6, channels=(4,), max_iter=2),
     ],
     ids=lambda autoencoder: type(autoencoder).__name__,
