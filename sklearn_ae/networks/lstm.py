@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
@@ -13,6 +14,24 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae.networks._sequence import SequenceNetwork, count_steps
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def _hidden_states(
+    recurrence: nn.LSTM | nn.GRU, steps: Tensor, start: tuple[Tensor, ...] | None = None
+) -> Tensor:
+    """Return the last layer's states after each step, ``(batch, n_steps, hidden_size)``.
+
+    Processors without instructions for bfloat16 emulate its products, but there are no
+    recurrent layers in it for them, and torch raises an error: these stay in float32.
+    """
+    emulated = steps.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if emulated:
+        dtype = next(recurrence.parameters()).dtype
+        steps = steps.to(dtype)
+        start = None if start is None else tuple(state.to(dtype) for state in start)
+    first: Any = start if start is None or isinstance(recurrence, nn.LSTM) else start[0]
+    with torch.autocast("cpu", enabled=False) if emulated else nullcontext():
+        return recurrence(steps, first)[0]
 
 
 class RecurrentEncoder(nn.Module):
@@ -58,7 +77,7 @@ class RecurrentEncoder(nn.Module):
         # A state knows nothing of the steps that follow, so what stands after the end of a
         # sequence cannot reach its last one. Packed sequences skip that work, and yet take
         # two to five times as long.
-        hidden, _ = self.recurrence(steps)
+        hidden = _hidden_states(self.recurrence, steps)
         return self.code(hidden[torch.arange(len(x), device=x.device), last])
 
 
@@ -93,9 +112,8 @@ class RecurrentDecoder(nn.Module):
         size = self.recurrence.hidden_size
         states = self.start(z).tanh().unflatten(1, (self.n_states, -1, size)).permute(1, 2, 0, 3)
         states = states.contiguous()
-        start = (states[0], states[1]) if self.n_states == 2 else states[0]
         inputs = z[:, None].expand(-1, self.sequence[0], -1)
-        hidden, _ = self.recurrence(inputs, start)
+        hidden = _hidden_states(self.recurrence, inputs, states.unbind())
         return self.step(hidden).flatten(1)
 
 
