@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -17,16 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.random import (
-    drawing_from,
-    latin_grid,
-    make_generator,
-    normal_quantile,
-    row_keys,
-    shifted,
-    uniform_from_keys,
-)
+from sklearn_ae._backend.random import drawing_from, make_generator, normal_quantile
 from sklearn_ae._backend.resources import limit_if_forked
+from sklearn_ae._bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
@@ -34,12 +26,6 @@ from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import gaussian_divergence
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._variational import VariationalModule
-
-ELBO_DRAWS = 64
-"""Number of draws that estimate the evidence lower bound of a sample."""
-
-BIT_DRAWS = 8
-"""Number of times that the bits of a sample are drawn, where its values are probabilities."""
 
 COLLAPSED = 0.01
 """Divergence from the prior, in nats, below which codes tell next to nothing."""
@@ -450,59 +436,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         bounds = by_chunks(
             rows,
             lambda x: bound_of_samples(
-                module, x, n_importance_samples, _uniform_of_samples, normal_quantile
+                module, x, n_importance_samples, uniform_of_samples, normal_quantile
             ),
             at_once,
         )
         return kind.wrap(bounds)
-
-
-def _uniform_of_samples(x: Tensor, shape: tuple[int, int], seed: int) -> Tensor:
-    """Draw uniform numbers for each sample, ``(shape[0], n_samples, shape[1])``, by content."""
-    keys = row_keys(x.nan_to_num().cpu().numpy(), seed)
-    uniform = uniform_from_keys(keys, shape[0] * shape[1]).to(x.device)
-    return uniform.view(len(x), *shape).transpose(0, 1)
-
-
-def bound_of_samples(
-    module: VariationalModule,
-    x: Tensor,
-    n_draws: int | None,
-    uniform: Callable[[Tensor, tuple[int, int], int], Tensor],
-    quantile: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Bound the log-density of samples in network units, in nats per unit of the data.
-
-    Parameters
-    ----------
-    module : VariationalModule
-    x : Tensor of shape (n_samples, n_features)
-    n_draws : int or None
-        Number of codes of the importance-weighted bound. None: the evidence lower bound.
-    uniform : callable
-        ``(x, shape, seed)`` to uniform numbers of shape (shape[0], n_samples, shape[1]).
-    quantile : callable
-        Uniform numbers to standard Gaussian ones.
-
-    Returns
-    -------
-    Tensor of shape (n_samples,)
-    """
-    k = module.n_components
-
-    def bound(x: Tensor, seed: int) -> Tensor:
-        if n_draws is not None:
-            return module.tight_bound(x, quantile(uniform(x, (n_draws, k), seed)).to(x.dtype))
-        # Each component's draws fill 64 strata, shifted for each sample: every draw is uniform,
-        # so the mean has no bias, and what depends on one component varies little.
-        grid = latin_grid(ELBO_DRAWS, k).float().to(x.device)
-        points = shifted(grid, uniform(x, (1, k), seed)[0]).permute(1, 0, 2)
-        return module.bound(x, quantile(points).to(x.dtype))
-
-    if not module.binarize:
-        return bound(x, 0)
-    bounds = []
-    for seed in range(BIT_DRAWS):
-        bits = uniform(x, (1, x.shape[1]), BIT_DRAWS + seed)[0] < x
-        bounds.append(bound(bits.to(x.dtype).where(~x.isnan(), x), seed))
-    return torch.stack(bounds).mean(0)

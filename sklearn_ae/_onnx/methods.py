@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sklearn_ae._backend.random import latin_grid, shifted
+from sklearn_ae._bounds import bound_of_samples
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
@@ -23,7 +24,7 @@ from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.networks._boltzmann import BoltzmannModule
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
 from sklearn_ae.networks._variational import VariationalModule
-from sklearn_ae.variational import VariationalAutoencoder, bound_of_samples
+from sklearn_ae.variational import VariationalAutoencoder
 
 
 class Output(NamedTuple):
