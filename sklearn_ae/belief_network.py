@@ -81,7 +81,7 @@ class DeepBeliefNetwork(Stack):
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine.
-    learning_rate_init : float, default=0.003
+    learning_rate_init : float, default=0.01
         Step size of the optimiser, the largest one of the schedule.
     solver : {"adam", "sgd"}, default="adam"
         Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
@@ -203,6 +203,8 @@ class DeepBeliefNetwork(Stack):
     True
     """
 
+    # Derivatives of logistic units are at most a quarter: steps may be larger.
+    learning_rate_init: float = 0.01
     hidden_layer_sizes: tuple[int, ...] = (128, 128)
     code_activation: str = "identity"
     pretraining_max_iter: int | Sequence[int] = 50
