@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sklearn
 import sklearn.utils.estimator_checks as checks
+import torch
 from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -39,6 +40,9 @@ FURTHER_CHECKS = [
 
 @parametrize_with_checks(INSTANCES, xfail_strict=True)
 def test_scikit_learn_checks(estimator, check):
+    # scikit-learn looks whether torch was built for CUDA, not whether there is a device.
+    if "cuda" in str(getattr(check, "keywords", "")) and not torch.cuda.is_available():
+        pytest.skip("There is no CUDA device.")
     check(estimator)
 
 
