@@ -5,14 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sklearn.base import TransformerMixin, clone
+from sklearn.base import clone
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import start_at_pca
-from sklearn_ae._compat import StrOptions
+from sklearn_ae._compat import Options, StrOptions
 from sklearn_ae.networks import DenseNetwork, Network
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseParameters
+
+
+class Specification(Options):
+    """A network specification; estimators get an error of their own, which names their network."""
+
+    def __init__(self) -> None:
+        super().__init__(Network, set())
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it has or is a network."""
+        return isinstance(val, Network) or hasattr(val, "_network")
+
+    def __str__(self) -> str:
+        return "an instance of 'sklearn_ae.networks.Network'"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -23,7 +37,7 @@ class NetworkChoice(DenseParameters):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DenseParameters._parameter_constraints,
-        "network": [Network, None],
+        "network": [Specification(), None],
     }
 
     def _network(self) -> Network:
@@ -31,10 +45,11 @@ class NetworkChoice(DenseParameters):
             return DenseNetwork(
                 hidden_layer_sizes=self.hidden_layer_sizes, activation=self.activation
             )
-        if isinstance(self.network, TransformerMixin):
+        if not isinstance(self.network, Network):
+            taken = type(self.network._network()).__name__
             raise ValueError(
                 f"network must be a specification from sklearn_ae.networks, but is the estimator "
-                f"{type(self.network).__name__}; take {type(self.network).__bases__[0].__name__}."
+                f"{type(self.network).__name__}; take {taken}."
             )
         network = clone(self.network)
         network._validate_params()

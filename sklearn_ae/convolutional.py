@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
-from sklearn_ae.networks.convolutional import ConvolutionalNetwork
+from sklearn_ae.networks.convolutional import ConvolutionalNetwork, ConvolutionalParameters
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencoder):
+class ConvolutionalAutoencoder(CodePenalty, ConvolutionalParameters, BaseAutoencoder):
     r"""Autoencoder of images and signals: filters that are the same at every place.
 
     Level :math:`l` of the encoder convolves and keeps the largest value of each window, and a
@@ -240,7 +240,7 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalNetwork, BaseAutoencode
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
         **CodePenalty._parameter_constraints,
-        **ConvolutionalNetwork._parameter_constraints,
+        **ConvolutionalParameters._parameter_constraints,
     }
 
     def _network(self) -> Network:

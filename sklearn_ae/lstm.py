@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
-from sklearn_ae.networks.lstm import LSTMNetwork
+from sklearn_ae.networks.lstm import LSTMNetwork, LSTMParameters
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LSTMAutoencoder(CodePenalty, LSTMNetwork, BaseAutoencoder):
+class LSTMAutoencoder(CodePenalty, LSTMParameters, BaseAutoencoder):
     r"""Recurrent autoencoder of sequences, of equal or of different lengths.
 
     An encoder reads the steps :math:`x_1, \dots, x_T` of a sequence, from the end by default,
@@ -205,7 +205,7 @@ class LSTMAutoencoder(CodePenalty, LSTMNetwork, BaseAutoencoder):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
         **CodePenalty._parameter_constraints,
-        **LSTMNetwork._parameter_constraints,
+        **LSTMParameters._parameter_constraints,
     }
 
     def _network(self) -> Network:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
-from sklearn_ae.networks.recursive import RecursiveNetwork
+from sklearn_ae.networks.recursive import RecursiveNetwork, RecursiveParameters
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class RecursiveAutoencoder(CodePenalty, RecursiveNetwork, BaseAutoencoder):
+class RecursiveAutoencoder(CodePenalty, RecursiveParameters, BaseAutoencoder):
     r"""Recursive autoencoder: a sequence is folded as a tree, and unfolded along the same tree.
 
     Each step becomes a vector. Two neighbours become their parent, which takes their place,
@@ -210,7 +210,7 @@ class RecursiveAutoencoder(CodePenalty, RecursiveNetwork, BaseAutoencoder):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
         **CodePenalty._parameter_constraints,
-        **RecursiveNetwork._parameter_constraints,
+        **RecursiveParameters._parameter_constraints,
     }
 
     def _network(self) -> Network:

@@ -15,11 +15,11 @@ from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae._inputs import _as_known, _check_finite_tensor, to_plain
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
-from sklearn_ae.networks.unet import UNetNetwork
+from sklearn_ae.networks.unet import UNetNetwork, UNetParameters
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
+class UNetAutoencoder(CodePenalty, UNetParameters, BaseAutoencoder):
     r"""U-Net: a convolutional autoencoder whose decoder also sees the encoder's maps.
 
     Level :math:`l` of the encoder convolves what the level above it, pooled, gives. The decoder
@@ -219,7 +219,7 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAutoencoder._parameter_constraints,
         **CodePenalty._parameter_constraints,
-        **UNetNetwork._parameter_constraints,
+        **UNetParameters._parameter_constraints,
     }
 
     def _network(self) -> Network:

@@ -67,8 +67,8 @@ class Layout(NamedTuple):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ImageNetwork(Network):
-    """Base of the networks that convolve. Not to be used directly."""
+class ImageParameters:
+    """Parameters of networks that convolve, and of the estimators that have such a network."""
 
     image_shape: tuple[int, ...] | None = None
     channels_last: bool = True
@@ -77,10 +77,6 @@ class ImageNetwork(Network):
     activation: str = "silu"
     pool_size: int = 2
     normalization: str | None = None
-
-    # The layers inside hold many numbers for each of a row.
-    rows_at_once: ClassVar[int] = 256
-    cheap_in_double: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "image_shape": ["array-like", None],
@@ -91,6 +87,14 @@ class ImageNetwork(Network):
         "pool_size": [Interval(Integral, 1, None, closed="left")],
         "normalization": [StrOptions({"batch"}), None],
     }
+
+
+class ImageNetwork(ImageParameters, Network):
+    """Base of the networks that convolve. Not to be used directly."""
+
+    # The layers inside hold many numbers for each of a row.
+    rows_at_once: ClassVar[int] = 256
+    cheap_in_double: ClassVar[bool] = False
 
     @torch.no_grad()
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:

@@ -15,19 +15,23 @@ from sklearn_ae.networks._network import Network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SequenceNetwork(Network):
-    """Base of the networks that read a row as a sequence. Not to be used directly."""
+class SequenceParameters:
+    """Parameters of networks of sequences, and of the estimators that have such a network."""
 
     n_steps: int | None = None
     n_channels: int | None = None
-
-    takes_missing: ClassVar[bool] = True
-    cheap_in_double: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_steps": [Interval(Integral, 1, None, closed="left"), None],
         "n_channels": [Interval(Integral, 1, None, closed="left"), None],
     }
+
+
+class SequenceNetwork(SequenceParameters, Network):
+    """Base of the networks that read a row as a sequence. Not to be used directly."""
+
+    takes_missing: ClassVar[bool] = True
+    cheap_in_double: ClassVar[bool] = False
 
     def step_size(self, row_shape: tuple[int, ...]) -> int:
         """Number of values of one step."""

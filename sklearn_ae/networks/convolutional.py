@@ -15,6 +15,7 @@ from sklearn_ae._compat import StrOptions
 from sklearn_ae.networks._images import (
     Convolution,
     ImageNetwork,
+    ImageParameters,
     Layout,
     Pair,
     Shape,
@@ -162,7 +163,21 @@ class ConvolutionalDecoder(nn.Module):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ConvolutionalNetwork(ImageNetwork):
+class ConvolutionalParameters(ImageParameters):
+    """Parameters of convolutional networks and of `ConvolutionalAutoencoder`."""
+
+    pooling: str = "max"
+    unpooling: str = "nearest"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ImageParameters._parameter_constraints,
+        "pooling": [StrOptions({"max", "strided"})],
+        "unpooling": [StrOptions({"nearest", "transposed", "switches"})],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ConvolutionalNetwork(ConvolutionalParameters, ImageNetwork):
     """Convolutional network for images and signals.
 
     The encoder convolves and pools by turns and ends with a linear layer; the decoder begins
@@ -211,15 +226,6 @@ class ConvolutionalNetwork(ImageNetwork):
     >>> len(names), names[0], names[-1]
     (192, 'switch0_0', 'switch1_63')
     """
-
-    pooling: str = "max"
-    unpooling: str = "nearest"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **ImageNetwork._parameter_constraints,
-        "pooling": [StrOptions({"max", "strided"})],
-        "unpooling": [StrOptions({"nearest", "transposed", "switches"})],
-    }
 
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae.networks._sequence import SequenceNetwork, count_steps
+from sklearn_ae.networks._sequence import SequenceNetwork, SequenceParameters, count_steps
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -118,7 +118,25 @@ class RecurrentDecoder(nn.Module):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LSTMNetwork(SequenceNetwork):
+class LSTMParameters(SequenceParameters):
+    """Parameters of recurrent networks and of `LSTMAutoencoder`."""
+
+    cell: str = "lstm"
+    hidden_size: int = 64
+    n_layers: int = 1
+    reverse: bool = True
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **SequenceParameters._parameter_constraints,
+        "cell": [StrOptions(set(CELLS))],
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "reverse": ["boolean"],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LSTMNetwork(LSTMParameters, SequenceNetwork):
     """Recurrent network of sequences: many steps to one code, and one code to many steps.
 
     The encoder reads the steps one after another and its last state gives the code. The
@@ -155,20 +173,7 @@ class LSTMNetwork(SequenceNetwork):
     LSTM(3, 64, batch_first=True)
     """
 
-    cell: str = "lstm"
-    hidden_size: int = 64
-    n_layers: int = 1
-    reverse: bool = True
-
     rows_at_once: ClassVar[int] = 256
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **SequenceNetwork._parameter_constraints,
-        "cell": [StrOptions(set(CELLS))],
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "reverse": ["boolean"],
-    }
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> RecurrentEncoder:
         """Return the encoder."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae.networks._sequence import SequenceNetwork, count_steps
+from sklearn_ae.networks._sequence import SequenceNetwork, SequenceParameters, count_steps
 
 Waves = list[tuple[Tensor, Tensor]]
 
@@ -285,7 +285,21 @@ class UnfoldingDecoder(nn.Module):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class RecursiveNetwork(SequenceNetwork):
+class RecursiveParameters(SequenceParameters):
+    """Parameters of recursive networks and of `RecursiveAutoencoder`."""
+
+    hidden_size: int = 64
+    tree: str = "balanced"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **SequenceParameters._parameter_constraints,
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "tree": [StrOptions({"balanced", "left", "greedy"})],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RecursiveNetwork(RecursiveParameters, SequenceNetwork):
     """Recursive network of sequences: neighbours are folded in pairs until one is left.
 
     Rows may be ragged: NaN after the end of a sequence, in whole steps. The decoder always
@@ -316,16 +330,7 @@ class RecursiveNetwork(SequenceNetwork):
     Linear(in_features=128, out_features=64, bias=True)
     """
 
-    hidden_size: int = 64
-    tree: str = "balanced"
-
     rows_at_once: ClassVar[int] = 256
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **SequenceNetwork._parameter_constraints,
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
-        "tree": [StrOptions({"balanced", "left", "greedy"})],
-    }
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> FoldingEncoder:
         """Return the encoder."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sklearn_ae.networks._images import (
     Convolution,
     ImageNetwork,
+    ImageParameters,
     Layout,
     Shape,
     Unpooling,
@@ -122,7 +123,20 @@ class UNetDecoder(nn.Module):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class UNetNetwork(ImageNetwork):
+class UNetParameters(ImageParameters):
+    """Parameters of U-Nets and of `UNetAutoencoder`."""
+
+    channels: tuple[int, ...] = (16, 32, 64)
+    residual: bool = False
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ImageParameters._parameter_constraints,
+        "residual": ["boolean"],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class UNetNetwork(UNetParameters, ImageNetwork):
     """U-Net for images and signals.
 
     A convolutional encoder and decoder with skip connections: the decoder also sees the
@@ -166,14 +180,6 @@ class UNetNetwork(ImageNetwork):
     >>> len(names), names[0], names[-1]
     (384, 'skip0_0', 'skip1_127')
     """
-
-    channels: tuple[int, ...] = (16, 32, 64)
-    residual: bool = False
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **ImageNetwork._parameter_constraints,
-        "residual": ["boolean"],
-    }
 
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True
