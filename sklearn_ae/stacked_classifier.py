@@ -332,7 +332,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """
         check_is_fitted(self)
         if self.head_ is not None:
-            return np.log(self.head_.predict_proba(self._codes(X)))
+            with np.errstate(divide="ignore"):  # of zero: -inf
+                return np.log(self.head_.predict_proba(self._codes(X)))
         return log_softmax(self._logits(X), axis=1)
 
     @available_if(_head_has("decision_function"))
