@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
+from sklearn_ae._inference import open_rows
 from sklearn_ae.networks._layers import TiedLinear
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseStack
@@ -52,7 +53,7 @@ class Energy:
         Transactions on Pattern Analysis and Machine Intelligence, 37(6), 1261-1273.
         """
         estimator: Any = self
-        rows, kind, module = estimator._to_infer(X, "energy")
+        rows, kind, module = open_rows(estimator, X, "energy")
         if not estimator._get_fitted_loss().scaled:
             raise ValueError(
                 "energy needs a linear output; use loss='squared_error' and "

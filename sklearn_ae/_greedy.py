@@ -20,6 +20,7 @@ from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae._backend.training import train
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._fitting import training_of
+from sklearn_ae._inference import open_rows
 from sklearn_ae._inputs import check_count
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
@@ -96,7 +97,7 @@ class Stack(BaseAutoencoder):
             What the layer makes of them.
         """
         check_count(layer, "layer")
-        rows, kind, module = self._to_infer(X, "transform_layer")
+        rows, kind, module = open_rows(self, X, "transform_layer")
         stack = module.encoder
         assert isinstance(stack, DenseStack)
         if layer > len(stack.layers):

@@ -26,6 +26,7 @@ from sklearn_ae._backend.reach import lowest_if_far
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._greedy import Stack
+from sklearn_ae._inference import module_as, open_rows
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._belief import BeliefNetwork
@@ -269,7 +270,7 @@ class DeepBeliefNetwork(Stack):
         """
         check_is_fitted(self)
         kind = kind_of(self._kind)
-        module = self._module_as(kind.dtype)
+        module = module_as(self, kind.dtype)
         network = self._belief(module)
         if network is None:
             return super().sample(n_samples, random_state)
@@ -352,11 +353,11 @@ class DeepBeliefNetwork(Stack):
             weights are too large.
         """
         check_count(n_draws, "n_draws")
-        rows, kind, module = self._to_infer(X, "score_samples")
+        rows, kind, module = open_rows(self, X, "score_samples")
         if self._belief(module) is None:
             return super().score_samples(X)
         # Bits are drawn by thresholds, which rounding errors of float32 would cross.
-        module = module if module.center.dtype == rows.precise else self._module_as(rows.precise)
+        module = module if module.center.dtype == rows.precise else module_as(self, rows.precise)
         network = self._belief(module)
         assert network is not None
         grid = latin_grid(n_draws, network.n_inner).to(module.center)

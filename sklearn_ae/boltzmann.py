@@ -21,6 +21,7 @@ from sklearn_ae._backend.resources import heavy, limit_if_forked
 from sklearn_ae._backend.steps import ContrastiveStep
 from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._inference import module_as, open_rows
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
@@ -288,7 +289,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         energy : ndarray of shape (n_samples,)
             Minus the logarithm of a density that is not normalised: lower is more likely.
         """
-        rows, kind, module = self._to_infer(X, "free_energy")
+        rows, kind, module = open_rows(self, X, "free_energy")
         return kind.wrap(-_unnormalized(module, rows))
 
     def log_partition(self, n_temperatures=1000, n_runs=100):
@@ -331,7 +332,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             ``-free_energy(X) - log_partition()``: density per unit of `X`, or probability under
             ``visible="bernoulli"``.
         """
-        rows, kind, module = self._to_infer(X, "score_samples")
+        rows, kind, module = open_rows(self, X, "score_samples")
         return kind.wrap(_unnormalized(module, rows) - self.log_partition())
 
     def gibbs(self, V, n_steps=1, random_state=None):
@@ -352,7 +353,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             Rows in the units of the training data.
         """
         check_count(n_steps, "n_steps")
-        rows, kind, module = self._to_infer(V, "gibbs")
+        rows, kind, module = open_rows(self, V, "gibbs")
         assert isinstance(module, BoltzmannModule)
         walk = functools.partial(self._walk, module, n_steps=n_steps)
         seed = check_random_state(random_state).randint(2**31 - 1)
@@ -386,7 +387,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
         kind = kind_of(self._kind)
-        module: Any = self._module_as(kind.dtype)
+        module: Any = module_as(self, kind.dtype)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         link = self._get_fitted_loss().mean
 

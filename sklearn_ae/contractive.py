@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._inference import open_rows
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
@@ -247,7 +248,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
             Of the derivative of ``transform(X)`` with respect to `X`, in units of codes per
             unit of `X`.
         """
-        rows, kind, module = self._to_infer(X, "jacobian_norm")
+        rows, kind, module = open_rows(self, X, "jacobian_norm")
         assert isinstance(module, ContractiveModule)
         squares = by_chunks(
             rows, lambda x: module.encode_with_norm(x)[1], self._rows_at_once(module.network)

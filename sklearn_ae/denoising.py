@@ -19,6 +19,7 @@ from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._energy import Energy
+from sklearn_ae._inference import module_as, open_rows
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import LinearStart
 from sklearn_ae._strays import STRAYS, fraction_of_strays
@@ -301,7 +302,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         ValueError
             Unless trained under Gaussian noise and squared error, which alone make it so.
         """
-        rows, kind, module = self._to_infer(X, "score_field")
+        rows, kind, module = open_rows(self, X, "score_field")
         assert isinstance(module, DenoisingModule)
         if not self._has_score():
             raise ValueError(
@@ -361,7 +362,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
         kind = kind_of(self._kind)
-        module = self._module_as(kind.dtype)
+        module = module_as(self, kind.dtype)
         assert isinstance(module, DenoisingModule)
         self._warn_of_strays(module)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)

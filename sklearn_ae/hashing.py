@@ -16,6 +16,7 @@ from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._compat import Interval, check_same_namespace
 from sklearn_ae._hamming import nearest_codes, pack_bits
+from sklearn_ae._inference import open_rows
 from sklearn_ae._inputs import Kind, _as_known, check_codes, check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae._state import unchanged_on_error
@@ -302,7 +303,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
 
     def _packed(self, X: Any, method: str) -> tuple[np.ndarray, Kind]:
         """Encode and pack rows a piece at a time: as floats the codes may not fit."""
-        rows, kind, module = self._to_infer(X, method)
+        rows, kind, module = open_rows(self, X, method)
 
         def packed(x: Tensor) -> Tensor:
             return torch.from_numpy(pack_bits(module.encode(x).cpu().numpy() > 0))

@@ -20,6 +20,7 @@ from sklearn_ae._backend.random import drawing_from, make_generator, normal_quan
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
+from sklearn_ae._inference import decode, open_rows
 from sklearn_ae._inputs import check_count, kind_of
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
@@ -380,7 +381,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         codes = self._draw_codes(n_samples, random_state)
         generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
         with drawing_from(generator):
-            return kind.wrap(self._decoded(codes, kind, draws=noise))
+            return kind.wrap(decode(self, codes, kind, draws=noise))
 
     def posterior(self, X):
         """Mean and standard deviation of the codes of each row.
@@ -396,7 +397,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             Equal to ``transform(X)``.
         std : ndarray of shape (n_samples, n_components)
         """
-        rows, kind, module = self._to_infer(X, "posterior")
+        rows, kind, module = open_rows(self, X, "posterior")
         assert isinstance(module, VariationalModule)
         both = by_chunks(
             rows, lambda x: torch.stack(module.posterior(x)), module.network.rows_at_once, dim=1
@@ -425,7 +426,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             ``likelihood="bernoulli"``, and of its mean over bits of the means `X` if trained with
             ``binarize=True``: what training maximises.
         """
-        rows, kind, module = self._to_infer(X, "score_samples")
+        rows, kind, module = open_rows(self, X, "score_samples")
         assert isinstance(module, VariationalModule)
         if n_importance_samples is not None:
             check_count(n_importance_samples, "n_importance_samples")

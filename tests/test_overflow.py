@@ -128,7 +128,9 @@ def test_a_sentinel_in_one_sample(estimator, dtype, value):
     estimator = fitted(estimator)
     X, without = with_sentinel(dtype, value), some.astype(dtype)
     is_detector = isinstance(estimator, AutoencoderOutlierDetector)
-    lowest = {**LOWEST, "decision_function": FINITE["decision_function"]} if is_detector else LOWEST
+    lowest = (
+        {**LOWEST, "decision_function": FINITE["decision_function"]} if is_detector else LOWEST
+    )
     for method, call in (FINITE | lowest).items():
         if not has(estimator, method):
             continue
