@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.device import resolve_precision
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae._backend.training import train
@@ -79,6 +80,7 @@ class Stack(BaseAutoencoder):
         if not continues:
             self.n_iter_ += sum(len(history) for history in self.layer_histories_)
 
+    @isolated
     def transform_layer(self, X, layer):
         """Encode rows up to one of the layers.
 

@@ -11,6 +11,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from sklearn_ae._backend.device import present_device
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._inputs import array_from_state, array_to_state
 from sklearn_ae.networks._module import module_from_state, module_to_state
@@ -37,8 +38,7 @@ def unchanged_on_error(method: Callable) -> Callable:
         try:
             return method(self, *args, **kwargs)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before  # in one step: an interrupt cannot leave it empty
             raise
 
     return guarded
@@ -60,6 +60,7 @@ class PlainState(BaseEstimator):
             if type(value) is type(self._kind) and name != "feature_names_in_"
         ]
 
+    @isolated
     def __getstate__(self) -> dict[str, Any]:
         """Describe the estimator without torch objects."""
         state = dict(super().__getstate__())
@@ -69,6 +70,7 @@ class PlainState(BaseEstimator):
                 state[name] = array_to_state(state[name])
         return state
 
+    @isolated
     def __setstate__(self, state: dict[str, Any]) -> None:
         limit_if_forked()
         state = dict(state)

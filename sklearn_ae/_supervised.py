@@ -25,6 +25,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
 from sklearn_ae._backend.device import resolve_device
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import HasMethods, Interval
@@ -91,6 +92,7 @@ class SupervisedStack(
 
     # Fitting
 
+    @isolated
     @unchanged_on_error
     @deleting_checkpoints()
     def fit(self, X, y, sample_weight=None):

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
@@ -155,6 +156,7 @@ class BaseAutoencoder(
 
     # Fitting
 
+    @isolated
     @unchanged_on_error
     @with_callbacks
     def fit(self, X, y=None, sample_weight=None, X_val=None):
@@ -214,6 +216,7 @@ class BaseAutoencoder(
             )
         return self
 
+    @isolated
     @unchanged_on_error
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over one chunk of rows.

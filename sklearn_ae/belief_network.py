@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import (
     drawing_from,
     latin_grid,
@@ -234,6 +235,7 @@ class DeepBeliefNetwork(Stack):
             )
         return BeliefNetwork(module, self._get_fitted_loss())
 
+    @isolated
     @heavy
     def sample(self, n_samples=1, random_state=None, noise=True):
         """Draw new samples.
@@ -280,6 +282,7 @@ class DeepBeliefNetwork(Stack):
             x = torch.cat([network.sample(part, CHAIN, noise) for part in parts])
         return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
 
+    @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
         """Logarithm of the partition function of the topmost RBM.
 
@@ -317,6 +320,7 @@ class DeepBeliefNetwork(Stack):
             )
         return network.log_partition(n_temperatures, n_runs)
 
+    @isolated
     def score_samples(self, X, n_draws=DRAWS):
         r"""Score each sample: the higher, the more like the training samples.
 

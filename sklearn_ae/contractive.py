@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._network_choice import NetworkChoice
 from sklearn_ae.base import BaseAutoencoder
@@ -233,6 +234,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
             1, min(JACOBIAN_ENTRIES // (self._code_size() * n_features), network.rows_at_once)
         )
 
+    @isolated
     def jacobian_norm(self, X):
         """Frobenius norm of the encoder's Jacobian at each row.
 

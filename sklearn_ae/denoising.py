@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import shrink_start, spread
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.resources import heavy
@@ -283,6 +284,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
             seen += weight @ (~x.isnan()).to(weight)
         module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())
 
+    @isolated
     def score_field(self, X):
         """Gradient of the log-density of the data after the noise, at each row.
 
@@ -316,6 +318,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         result = by_chunks(rows, field, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
+    @isolated
     @heavy
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=300):
@@ -383,7 +386,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
                 f"{self.noise_level_:.3g} and drawn again, lie where there are no data: the noise "
                 f"is large beside the gaps in the data, or training was too short. Lower "
                 f"noise_level, for example to {self.noise_level_ / 2:.3g}.",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _walk(self, module: DenoisingModule, corrupted: Tensor, n_steps: int) -> Tensor:

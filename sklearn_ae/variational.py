@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import drawing_from, make_generator, normal_quantile
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
@@ -350,6 +351,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             return random_state.standard_normal((n_samples, self.n_components_))
         return super()._draw_codes(n_samples, random_state)
 
+    @isolated
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, noise=False):
         """Draw new rows.
@@ -382,6 +384,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         with drawing_from(generator):
             return kind.wrap(self._decoded(codes, kind, draws=noise))
 
+    @isolated
     def posterior(self, X):
         """Mean and standard deviation of the codes of each row.
 
@@ -403,6 +406,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         )
         return kind.wrap(both[0]), kind.wrap((0.5 * both[1]).exp())
 
+    @isolated
     def score_samples(self, X, n_importance_samples=None):
         """Lower bound of the log-density of each sample, in nats.
 
