@@ -12,7 +12,11 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
+from sklearn_ae._backend.checkpoint import (
+    checkpoints_among,
+    deleting_checkpoints,
+    without_name,
+)
 from sklearn_ae._backend.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import (
@@ -202,7 +206,8 @@ def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
     """Take what parameters say of a training run; `rest` says the others, or overrules."""
     checkpoints = checkpoints_among(parameters.callbacks)
     if checkpoints and rest.get("checkpoint", ...) is not None:
-        others = [*checkpoints[1:], *check_callbacks(parameters.callbacks)]
+        named = check_callbacks(parameters.callbacks)
+        others = [*checkpoints[1:], *map(without_name, named)]
         checkpoints[0].check(parameters.random_state, others)
     said = {
         "batch_size": parameters.batch_size,
@@ -226,7 +231,7 @@ def _identity(parameters: Any) -> str:
     for name, value in parameters.get_params().items():
         if name.split("__")[-1] not in passing and name.split("__")[0] != "density":
             words.append(f"{name}={_word(value)}")
-    others = check_callbacks(parameters.callbacks)
+    others = map(without_name, check_callbacks(parameters.callbacks))
     return ", ".join([*words, *(f"callback {type(each).__qualname__}" for each in others)])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -42,6 +42,33 @@ def unchanged_on_error(method: Callable) -> Callable:
             raise
 
     return guarded
+
+
+def set_history(
+    estimator: Any,
+    history: list[dict[str, float]],
+    best_epoch: int,
+    earlier: Sequence[dict[str, float]] = (),
+) -> None:
+    """Set the fitted attributes that tell how training went.
+
+    Parameters
+    ----------
+    estimator : estimator
+    history : list of dict
+        Of the epochs of this call, as the training loop returns it.
+    best_epoch : int
+    earlier : sequence of dict
+        Of the epochs of the calls that this one continues.
+    """
+    new = [{**entry, "epoch": entry["epoch"] + len(earlier)} for entry in history]
+    estimator.history_ = [*earlier, *new]
+    estimator.n_iter_ = len(new)
+    estimator.loss_curve_ = [entry["train_loss"] for entry in estimator.history_]
+    estimator.validation_scores_ = [
+        entry["valid_score"] for entry in estimator.history_ if "valid_score" in entry
+    ] or None
+    estimator.best_epoch_ = best_epoch
 
 
 class PlainState(BaseEstimator):

@@ -94,9 +94,17 @@ class FitCheckpoint(BaseEstimator):
         return path
 
 
+def without_name(callback: Any) -> Any:
+    """Return the callback of a pair of a name and a callback, as skorch takes them."""
+    if isinstance(callback, tuple) and len(callback) == 2 and isinstance(callback[0], str):
+        return callback[1]
+    return callback
+
+
 def checkpoints_among(callbacks: list[Any] | None) -> list[FitCheckpoint]:
     """Return those of an estimator's `callbacks` that are checkpoints."""
-    return [callback for callback in callbacks or [] if isinstance(callback, FitCheckpoint)]
+    found = map(without_name, callbacks or [])
+    return [callback for callback in found if isinstance(callback, FitCheckpoint)]
 
 
 def write_checkpoint(path: Path, arrays: dict[str, np.ndarray], said: dict[str, Any]) -> None:
