@@ -195,7 +195,8 @@ def _listeners(training: Training, best: Any, generators: dict[str, torch.Genera
         from sklearn_ae._backend.saver import Saver
 
         shown = [training.rows, training.held_out, training.others]
-        listeners.append(Saver(training.checkpoint, training.identity, best, generators, shown))
+        known = training.checkpoint, training.identity
+        listeners.append(Saver(*known, best, generators, shown, training.progress))
     if training.progress is not None:
         listeners.append(Progress(training.max_iter, training.progress))
     return listeners
