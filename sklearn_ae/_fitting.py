@@ -260,7 +260,8 @@ def _resumed_module(
 def check_unchanged(estimator: Any, n_features: int) -> None:
     """Refuse to continue a fit of another network or another loss."""
     activation = vars(estimator).get("_fitted_output_activation", "identity")
-    with torch.device("meta"):
+    # Not on the meta device: it loads torch's compiler, and networks may look at their values.
+    with drawing_from(make_generator(0)):
         now = _plain(estimator._build_module(n_features).config) | {
             "loss": estimator.loss,
             "output_activation": estimator.output_activation,

@@ -150,7 +150,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     beta : float, default=1.0
         Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
     kl_warm_up : float, default=0.1
-        Share of the epochs of the first `fit` over which `beta` rises from zero.
+        Share of the epochs of the first `fit` over which `beta` rises from zero; of 10,000 epochs
+        where `max_iter` is larger.
     n_importance_samples : int, default=1
         Number of codes drawn for each row in a training step.
     binarize : bool, default=False

@@ -129,7 +129,7 @@ def train(training: Training) -> Trained:
     """Train the module."""
     # Imported when used: skorch doubles the time of an import.
     from sklearn_ae._backend.callbacks import BestWeights, Progress
-    from sklearn_ae._backend.net import AutoencoderNet, Plan
+    from sklearn_ae._backend.net import LONGEST_COURSE, AutoencoderNet, Plan
 
     flat = FlatParameters(training.module)
     device = flat.values.device
@@ -142,7 +142,7 @@ def train(training: Training) -> Trained:
         training.patience,
         training.demand_evidence,
         has_evidence=training.held_out is not training.rows,
-        settled_from=training.settled_from * training.max_iter,
+        settled_from=training.settled_from * min(training.max_iter, LONGEST_COURSE),
     )
     generators = {"shuffle": shuffle, "noise": noise}
     listeners = _listeners(training, best, generators)
