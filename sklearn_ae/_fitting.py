@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
+from sklearn_ae._backend.checkpoint import (
+    checkpoints_among,
+    deleting_checkpoints,
+    without_name,
+)
 from sklearn_ae._backend.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import (
@@ -25,6 +27,7 @@ from sklearn_ae._backend.random import (
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._density import check_density, describe_codes
+from sklearn_ae._identity import identity_of
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
 from sklearn_ae._parameters import TrainingParameters
 from sklearn_ae.networks._module import (
@@ -200,10 +203,12 @@ def _plan(
 
 def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
     """Take what parameters say of a training run; `rest` says the others, or overrules."""
-    checkpoints = checkpoints_among(parameters.callbacks)
+    checkpoints, identity = checkpoints_among(parameters.callbacks), ""
     if checkpoints and rest.get("checkpoint", ...) is not None:
-        others = [*checkpoints[1:], *check_callbacks(parameters.callbacks)]
+        named = check_callbacks(parameters.callbacks)
+        others = [*checkpoints[1:], *map(without_name, named)]
         checkpoints[0].check(parameters.random_state, others)
+        identity = identity_of(parameters, checkpoints[0])
     said = {
         "batch_size": parameters.batch_size,
         "learning_rate_init": parameters.learning_rate_init,
@@ -214,33 +219,9 @@ def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
         "tol": parameters.tol,
         "patience": parameters.n_iter_no_change,
         "checkpoint": checkpoints[0] if checkpoints else None,
-        "identity": _identity(parameters) if checkpoints else "",
+        "identity": identity,
     }
     return Training(**said | rest)
-
-
-def _identity(parameters: Any) -> str:
-    """Describe an estimator by whatever of its parameters may move its weights."""
-    passing = {"callbacks", "device", "verbose", "warm_start"}
-    words = [type(parameters).__name__]
-    for name, value in parameters.get_params().items():
-        if name.split("__")[-1] not in passing and name.split("__")[0] != "density":
-            words.append(f"{name}={_word(value)}")
-    others = check_callbacks(parameters.callbacks)
-    return ", ".join([*words, *(f"callback {type(each).__qualname__}" for each in others)])
-
-
-def _word(value: Any) -> str:
-    """Describe the value of a parameter, as far as words can."""
-    if isinstance(value, BaseEstimator):  # its own parameters follow
-        return type(value).__name__
-    if isinstance(value, functools.partial):
-        return f"partial({_word(value.func)}, {value.args!r}, {value.keywords!r})"
-    if isinstance(value, FunctionType):
-        code = value.__code__
-        consts = [each for each in code.co_consts if not isinstance(each, CodeType)]
-        return f"{value.__module__}.{value.__qualname__} {code.co_code.hex()} {consts!r}"
-    return repr(value)
 
 
 def _rows(
@@ -279,7 +260,8 @@ def _resumed_module(
 def check_unchanged(estimator: Any, n_features: int) -> None:
     """Refuse to continue a fit of another network or another loss."""
     activation = vars(estimator).get("_fitted_output_activation", "identity")
-    with torch.device("meta"):
+    # Not on the meta device: it loads torch's compiler, and networks may look at their values.
+    with drawing_from(make_generator(0)):
         now = _plain(estimator._build_module(n_features).config) | {
             "loss": estimator.loss,
             "output_activation": estimator.output_activation,

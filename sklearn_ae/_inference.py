@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.resources import heavy, limit_if_forked
 from sklearn_ae._compat import check_same_namespace
@@ -39,6 +40,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         """Validate what to make of the rows. None: the rows themselves, whatever y is."""
         return None
 
+    @isolated
     def transform(self, X):
         """Encode rows.
 
@@ -55,6 +57,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         rows, kind, module = self._to_infer(X, "transform", any_size=True)
         return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
 
+    @isolated
     def inverse_transform(self, X):
         """Decode codes.
 
@@ -74,6 +77,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         codes, kind = check_codes(self, X)
         return kind.wrap(self._decoded(codes, kind))
 
+    @isolated
     def reconstruct(self, X):
         """Encode and decode rows.
 
@@ -93,6 +97,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         )
         return kind.wrap(result.reshape(-1, *module.config["row_shape"]))
 
+    @isolated
     def score_samples(self, X):
         """Score each row: the higher, the more like the training rows.
 
@@ -111,6 +116,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         errors, counts = self._squared_errors(rows, module)
         return kind.wrap(-errors / counts * module.scale.square())
 
+    @isolated
     def score(self, X, y=None, sample_weight=None):
         """Fraction of variance explained.
 
@@ -141,6 +147,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
             raise ValueError("X has values so large that their variance is not held; rescale X.")
         return share_explained(error, variance)
 
+    @isolated
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows.
 
@@ -171,6 +178,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
             return draw_from_gaussian(self.module_, n_samples, random_state)
         return draw_from_density(self.density_, n_samples, random_state)
 
+    @isolated
     def interpolate(self, X, X_end, n_steps=9):
         """Decode the codes between those of two rows.
 

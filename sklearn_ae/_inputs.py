@@ -14,7 +14,7 @@ from sklearn import get_config
 from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
-from sklearn_ae._backend.checkpoint import checkpoints_among
+from sklearn_ae._backend.checkpoint import checkpoints_among, without_name
 from sklearn_ae._backend.device import present_device
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._compat import (
@@ -261,11 +261,16 @@ def _as_known(X: Any) -> Any:
 
 def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
     """Refuse what skorch would stumble over; checkpoints are not its business."""
-    checkpoints = checkpoints_among(callbacks)
-    others = [callback for callback in callbacks or [] if callback not in checkpoints]
-    for callback in others:
+    others = [each for each in callbacks or [] if not checkpoints_among([each])]
+    for callback in map(without_name, others):
         if not hasattr(callback, "on_epoch_end") or isinstance(callback, type):
             raise ValueError(f"callbacks must be instances of skorch callbacks, got {callback!r}.")
+        if "ScoringBase" in {cls.__name__ for cls in type(callback).__mro__}:
+            raise ValueError(
+                f"{type(callback).__name__} of skorch predicts with the net, which holds samples "
+                f"in units of its own and knows neither X nor y; call set_callbacks with "
+                f"scikit-learn's ScoringMonitor, which scores the estimator after each epoch."
+            )
     return others
 
 

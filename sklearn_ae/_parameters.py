@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -62,7 +63,7 @@ class TrainingParameters:
     tol: float = 1e-4
     early_stopping: bool = True
     validation_fraction: float = 0.1
-    n_iter_no_change: int = 100
+    n_iter_no_change: float = 100
     warm_start: bool = False
     callbacks: list[Any] | None = None
     device: str | torch.device = "auto"
@@ -81,7 +82,10 @@ class TrainingParameters:
         "tol": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {math.inf}),
+        ],
         "warm_start": ["boolean"],
         "callbacks": [list, None],
         "device": [DeviceName()],

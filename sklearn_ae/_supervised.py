@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -19,12 +20,14 @@ from sklearn.base import (
     is_regressor,
 )
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
 from sklearn_ae._backend.device import resolve_device
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import HasMethods, Interval
@@ -34,7 +37,7 @@ from sklearn_ae._greedy import StackParameters
 from sklearn_ae._head_training import HeadTraining, Labels
 from sklearn_ae._inputs import Kind, check_rows, check_weight
 from sklearn_ae._parameters import TrainingParameters
-from sklearn_ae._state import unchanged_on_error
+from sklearn_ae._state import set_history, unchanged_on_error
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
@@ -91,6 +94,7 @@ class SupervisedStack(
 
     # Fitting
 
+    @isolated
     @unchanged_on_error
     @deleting_checkpoints()
     def fit(self, X, y, sample_weight=None):
@@ -127,7 +131,7 @@ class SupervisedStack(
         labels = self._check_labels(y, X.shape[0], weight, resume)
         seeds = draw_seeds(self.random_state)
         head = self._new_head(labels.weight is not None, seeds.split)
-        autoencoder, n_epochs = self._pretrained(X, weight, seeds.weights, resume)
+        autoencoder = self._pretrained(X, weight, seeds.weights, resume)
         rows = self._rows(autoencoder, X, kind, weight)
         trained, state = None, None
         if self.fine_tune or head is None:
@@ -143,26 +147,25 @@ class SupervisedStack(
             for name in ("coef_", "intercept_"):
                 self.__dict__.pop(name, None)
         self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
-        self._set_fitted(autoencoder, trained, n_epochs, resume)
+        self._set_fitted(autoencoder, trained, resume)
         self._training_state: dict[str, Any] | None = state
         return self
 
     def _pretrained(
         self, X: Any, weight: Tensor | None, seed: int, resume: bool
-    ) -> tuple[BaseAutoencoder, int]:
-        """Return an autoencoder that knows the rows, and the number of epochs it took now."""
+    ) -> BaseAutoencoder:
+        """Return an autoencoder that was trained on the rows, or is frozen."""
         frozen = self._frozen()
         if frozen is not None and not resume:
             self._check_frozen(frozen, X)
             autoencoder = copy.deepcopy(frozen)
             autoencoder.__dict__.pop("feature_names_in_", None)  # it is given arrays from here on
-            return autoencoder, 0
+            return autoencoder
         autoencoder = self._new_autoencoder(seed)
         if resume:
-            return self._taken_up(autoencoder, X.shape[1]), 0
+            return self._taken_up(autoencoder, X.shape[1])
         in_shape = X if len(self.input_shape_) == 1 else X.reshape(-1, *self.input_shape_)
-        autoencoder.fit(in_shape, sample_weight=weight)
-        return autoencoder, autoencoder.n_iter_
+        return autoencoder.fit(in_shape, sample_weight=weight)
 
     def _new_head(self, is_weighted: bool, seed: int) -> Any:
         """Return the head to fit, None for the linear one; refuse it before the long training."""
@@ -174,7 +177,7 @@ class SupervisedStack(
         )
         if not suits(head):
             raise ValueError(f"head must be a {task}, got {head!r}.")
-        if is_weighted and not has_fit_parameter(head, "sample_weight"):
+        if is_weighted and not _refuses_weights(head) and not _takes_weights(head):
             raise ValueError(
                 f"head={head!r} does not take weights, so sample_weight and class_weight cannot "
                 f"be passed on to it; leave them out or choose another head."
@@ -286,23 +289,17 @@ class SupervisedStack(
         )
 
     def _set_fitted(
-        self,
-        autoencoder: BaseAutoencoder,
-        trained: Trained | None,
-        n_epochs: int,
-        continues: bool,
+        self, autoencoder: BaseAutoencoder, trained: Trained | None, continues: bool
     ) -> None:
         earlier = self.history_ if continues else []
-        history = [] if trained is None else trained.history
-        for entry in history:
-            entry["epoch"] += len(earlier)
-        self.history_: list[dict[str, float]] = earlier + history
-        self.loss_curve_ = [entry["train_loss"] for entry in self.history_]
-        self.validation_scores_ = [
-            entry["valid_score"] for entry in self.history_ if "valid_score" in entry
-        ] or None
-        self.n_iter_ = n_epochs + len(history)
-        self.best_epoch_ = 0 if trained is None else trained.best_epoch
+        if trained is not None:
+            set_history(self, trained.history, trained.best_epoch, earlier)
+        elif continues:
+            set_history(self, [], 0, earlier)
+        else:  # nothing but the autoencoder was trained
+            last = autoencoder.history_[len(autoencoder.history_) - autoencoder.n_iter_ :]
+            numbered = [{**entry, "epoch": 1 + place} for place, entry in enumerate(last)]
+            set_history(self, numbered, autoencoder.best_epoch_)
         self.autoencoder_: BaseAutoencoder = autoencoder
         self.n_components_ = self._n_features_out = autoencoder.n_components_
         self.device_ = autoencoder.device_ = str(autoencoder.module_.center.device)
@@ -350,14 +347,32 @@ class SupervisedStack(
         return tags
 
 
+def _refuses_weights(head: Any) -> bool:
+    """Whether ``set_fit_request(sample_weight=False)`` was called on a head."""
+    fit = getattr(get_routing_for_object(head), "fit", None)  # a pipeline has none
+    return fit is not None and fit.requests.get("sample_weight") is False
+
+
+def _takes_weights(head: Any) -> bool:
+    """Whether a head takes weights, itself or by metadata routing."""
+    if has_fit_parameter(head, "sample_weight"):
+        return True
+    routing = get_routing_for_object(head)
+    return get_config()["enable_metadata_routing"] and bool(
+        routing.consumes("fit", ["sample_weight"])
+    )
+
+
 def _fit_head(head: Any, autoencoder: BaseAutoencoder, X: Any, labels: Labels) -> Any:
     """Fit an estimator on the codes of the labelled rows."""
     rows = X if labels.known.all() else X[labels.known]  # without a copy, where that can be
     codes = np.asarray(_on_cpu(autoencoder.transform(rows)))
     values = labels.values[labels.known]
-    if labels.weight is None:
-        return head.fit(codes, values)
-    return head.fit(codes, values, sample_weight=labels.weight.numpy()[labels.known])
+    weights = {}
+    if labels.weight is not None and not _refuses_weights(head):
+        weights["sample_weight"] = labels.weight.numpy()[labels.known]
+    with config_context(array_api_dispatch=False):  # it is given NumPy arrays
+        return head.fit(codes, values, **weights)
 
 
 def _on_cpu(array: Any) -> Any:

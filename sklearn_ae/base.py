@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
@@ -30,7 +31,7 @@ from sklearn_ae._inputs import (
     check_rows,
 )
 from sklearn_ae._parameters import CodeParameters, TrainingParameters
-from sklearn_ae._state import unchanged_on_error
+from sklearn_ae._state import set_history, unchanged_on_error
 from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
@@ -155,6 +156,7 @@ class BaseAutoencoder(
 
     # Fitting
 
+    @isolated
     @unchanged_on_error
     @with_callbacks
     def fit(self, X, y=None, sample_weight=None, X_val=None):
@@ -214,6 +216,7 @@ class BaseAutoencoder(
             )
         return self
 
+    @isolated
     @unchanged_on_error
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over one chunk of rows.
@@ -263,17 +266,9 @@ class BaseAutoencoder(
     ) -> None:
         """Set the fitted attributes, all at once and last."""
         earlier: list[dict[str, float]] = vars(self)["history_"] if continues else []
-        for entry in trained.history:
-            entry["epoch"] += len(earlier)
-        self.history_ = earlier + trained.history
-        self.n_iter_ = len(trained.history)
+        set_history(self, trained.history, trained.best_epoch, earlier)
         self.loss_ = trained.history[-1]["train_loss"] if trained.history else trained.best_loss
-        self.loss_curve_ = [entry["train_loss"] for entry in self.history_]
-        self.validation_scores_ = [
-            entry["valid_score"] for entry in self.history_ if "valid_score" in entry
-        ] or None
         self.best_loss_ = trained.best_loss
-        self.best_epoch_ = trained.best_epoch
         self.n_components_ = self._n_features_out = len(module.code_mean)
         self.device_ = str(module.center.device)
         self.module_ = module

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import (
     drawing_from,
     latin_grid,
@@ -101,9 +102,9 @@ class DeepBeliefNetwork(Stack):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -176,7 +177,9 @@ class DeepBeliefNetwork(Stack):
         estimator.
     layer_histories_ : list of list of dict
         For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
-        free energies, which should stay near zero.
+        free energies, which should stay near zero. `history_`, `loss_curve_` and `n_iter_` are
+        those of the training of all layers together; where `fine_tune` is False, those of the last
+        layer.
 
     See Also
     --------
@@ -234,6 +237,7 @@ class DeepBeliefNetwork(Stack):
             )
         return BeliefNetwork(module, self._get_fitted_loss())
 
+    @isolated
     @heavy
     def sample(self, n_samples=1, random_state=None, noise=True):
         """Draw new samples.
@@ -280,6 +284,7 @@ class DeepBeliefNetwork(Stack):
             x = torch.cat([network.sample(part, CHAIN, noise) for part in parts])
         return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
 
+    @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
         """Logarithm of the partition function of the topmost RBM.
 
@@ -317,6 +322,7 @@ class DeepBeliefNetwork(Stack):
             )
         return network.log_partition(n_temperatures, n_runs)
 
+    @isolated
     def score_samples(self, X, n_draws=DRAWS):
         r"""Score each sample: the higher, the more like the training samples.
 

@@ -24,6 +24,7 @@ from sklearn.base import BaseEstimator
 import sklearn_ae
 from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._backend.files import write_atomically
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._files.description import Description
 from sklearn_ae._files.rebuilding import Rebuilding
 from sklearn_ae._files.skops_gate import SkopsError
@@ -102,6 +103,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     write_atomically(Path(path).resolve(), safetensors.numpy.save(arrays, {ENTRY: text}))
 
 
+@isolated
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Any:
     """Load an estimator that :func:`save` has written.
 

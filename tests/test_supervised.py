@@ -272,7 +272,8 @@ def test_any_classifier_on_the_code(few, head, fine_tune):
     np.testing.assert_array_equal(classifier.predict(X), expected.predict(codes))
     for method in ("predict_proba", "predict_log_proba", "decision_function"):
         assert hasattr(classifier, method) == hasattr(head, method)
-    assert bool(classifier.history_) == fine_tune
+    autoencoder = classifier.autoencoder_
+    assert (classifier.history_ == autoencoder.history_) == (not fine_tune)
 
 
 def test_a_head_that_takes_no_weights_is_not_given_any(few):

@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
+        with contextlib.suppress(FileNotFoundError):  # another process may delete it meanwhile
             shutil.copymode(path, beside)
         os.replace(beside, path)
     except BaseException:

@@ -36,7 +36,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_ae._backend.checkpoint import FitCheckpoint
+from sklearn_ae._backend.checkpoint import checkpoints_among
 from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
 from sklearn_ae._files.rebuilding import check_sense, is_attribute, short
 from sklearn_ae._files.skops_gate import dump_foreign
@@ -92,7 +92,7 @@ class Description:
         state = dict(estimator.__getstate__())
         params = {name: state.pop(name) for name in sorted(cls._get_param_names())}
         if params.get("callbacks"):  # where a fit keeps its state is no part of what it has learnt
-            others = [each for each in params["callbacks"] if not isinstance(each, FitCheckpoint)]
+            others = [each for each in params["callbacks"] if not checkpoints_among([each])]
             params["callbacks"] = others or None
         for name in state:
             if not is_attribute(cls, name) and not hasattr(cls, name):
