@@ -38,6 +38,7 @@ from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
+from sklearn_ae.networks._network import positive_integers
 from sklearn_ae.stacked import StackedAutoencoder
 
 
@@ -237,19 +238,15 @@ class SupervisedStack(
                 if getattr(autoencoder, name) == "auto":
                     autoencoder.set_params(**{name: getattr(self, name)})
             return autoencoder
-        widths = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        widths = positive_integers(self.hidden_layer_sizes, "hidden_layer_sizes", least=0)
         if not widths:
             raise ValueError("hidden_layer_sizes is empty, but its last entry is the code's size.")
-        if not all(isinstance(width, int) and width > 0 for width in widths):
-            raise ValueError(
-                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
-            )
         shared = [*fields(StackParameters), *fields(TrainingParameters)]
         return StackedAutoencoder(
             **{field.name: getattr(self, field.name) for field in shared}
             | {
                 "n_components": widths[-1],
-                "hidden_layer_sizes": tuple(widths[:-1]),
+                "hidden_layer_sizes": widths[:-1],
                 "code_activation": self.activation,
                 "fine_tune": False,
                 "early_stopping": False,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sklearn_ae._compat import Interval, safe_indexing
 from sklearn_ae._error_statistics import lower_threshold
-from sklearn_ae._inputs import check_weight
+from sklearn_ae._inputs import as_numbers, check_weight
 from sklearn_ae._limits import check_size, frame_like, is_far, within_limit
 from sklearn_ae._members import (
     Member,
@@ -205,7 +205,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _templates(self, n_features: int) -> list[Any]:
         """Return what each member is a copy of; members come in whole pairs."""
-        n_members = self.n_estimators + self.n_estimators % 2
+        n_members = int(self.n_estimators)
+        n_members += n_members % 2
         if self.estimator is None:
             return [small_autoencoder(n_features, number // 2) for number in range(n_members)]
         check_template(self.estimator)
@@ -377,13 +378,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
                 f"shape {self.input_shape_}."
             )
-        flat = validate_data(
-            self,
-            X if shape is None else X.reshape(X.shape[0], math.prod(shape)),
-            reset=reset,
-            accept_sparse="csr",
-            dtype="numeric",
-        )
+        options = {"accept_sparse": "csr", "dtype": "numeric"}
+        flat = X if shape is None else X.reshape(X.shape[0], math.prod(shape))
+        flat = as_numbers(validate_data(self, flat, reset=reset, **options), **options)
         if reset:
             self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)
             self._flat = self.estimator is None
