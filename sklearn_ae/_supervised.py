@@ -141,7 +141,7 @@ class SupervisedStack(
             state = training.state_of(module, trained.state if self.warm_start else None)
             self._set_head(module)
         else:  # an earlier fit's
-            for name in ("coef_", "intercept_"):
+            for name in ("head_coef_", "head_intercept_"):
                 self.__dict__.pop(name, None)
         self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
         self._set_fitted(autoencoder, trained, n_epochs, resume)
@@ -278,7 +278,7 @@ class SupervisedStack(
         return rows.standardized(module.center, module.scale, dtype)
 
     def _set_head(self, module: HeadedModule) -> None:
-        self.coef_, self.intercept_ = (
+        self.head_coef_, self.head_intercept_ = (
             value.numpy() for value in self._to_head(*module.linear_map())
         )
 
@@ -328,7 +328,8 @@ class SupervisedStack(
 
     def _linear(self, X: Any) -> np.ndarray:
         """Return what the linear head makes of rows, in float64."""
-        return self._codes(X).astype(np.float64, copy=False) @ self.coef_.T + self.intercept_
+        codes = self._codes(X).astype(np.float64, copy=False)
+        return codes @ self.head_coef_.T + self.head_intercept_
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
