@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import StackedAutoencoderClassifier, StackedAutoencoderRegressor
 
-FEW = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 5, "max_iter": 30, "random_state": 0}
+FEW = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 5, "max_iter": 60, "random_state": 0}
 CLASSIFIER = StackedAutoencoderClassifier(**FEW)
 REGRESSOR = StackedAutoencoderRegressor(**FEW)
 
@@ -73,7 +73,7 @@ def test_permutation_importance_finds_the_feature_that_matters(estimator):
 def test_chain_of_classifiers(cv):
     targets = np.column_stack([species == 0, species == 1, species == 2]).astype(int)
     chain = ClassifierChain(CLASSIFIER, cv=cv, random_state=0).fit(iris, targets)
-    assert (chain.predict(iris) == targets).mean(axis=0).min() > 0.6
+    assert (chain.predict(iris) == targets).mean(axis=0).min() > 0.75
     for place, each in enumerate(chain.estimators_):
         assert each.n_features_in_ == 4 + place
         assert each.head_coef_.shape == (1, 4)
@@ -93,6 +93,6 @@ def test_chain_of_regressors(cv):
     chain = RegressorChain(REGRESSOR, cv=cv).fit(iris, targets)
     predicted = chain.predict(iris)
     assert predicted.shape == targets.shape
-    assert chain.score(iris, targets) > 0.5
+    assert chain.score(iris, targets) > 0.8
     alone = clone(REGRESSOR).fit(iris, targets[:, 0])
     np.testing.assert_allclose(predicted[:, 0], alone.predict(iris))
