@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._backend.random import latin_grid, row_keys, shifted, uniform_from_keys
+from sklearn_ae._backend.reach import lowest_if_far
 from sklearn_ae.networks._variational import VariationalModule
 
 ELBO_DRAWS = 64
@@ -47,6 +48,7 @@ def bound_of_samples(
     Returns
     -------
     Tensor of shape (n_samples,)
+        ``-inf`` for samples that reach the bound of values.
     """
     k = module.n_components
 
@@ -60,9 +62,9 @@ def bound_of_samples(
         return module.bound(x, quantile(points).to(x.dtype))
 
     if not module.binarize:
-        return bound(x, 0)
+        return lowest_if_far(bound(x, 0), x)
     bounds = []
     for seed in range(BIT_DRAWS):
         bits = uniform(x, (1, x.shape[1]), BIT_DRAWS + seed)[0] < x
         bounds.append(bound(bits.to(x.dtype).where(~x.isnan(), x), seed))
-    return torch.stack(bounds).mean(0)
+    return lowest_if_far(torch.stack(bounds).mean(0), x)

@@ -127,20 +127,19 @@ def median_with(values: np.ndarray, known: np.ndarray, measured: np.ndarray) -> 
 def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
     """Return what a ``share`` of the scores, counted by weight, lies below, and of fresh ones.
 
-    With n sorted scores the fresh one falls below the k-th with probability k / (n + 1). The
-    threshold therefore lies at place ``share * (n + 1)`` (a fraction leads towards the next
-    score), but always between the two scores that part the training samples as asked for, and
-    so far from both that rounding errors do not reach it.
+    It is halfway between the two scores that part the training samples as asked for, so that
+    rounding errors do not reach it. With k of n scores below, a fresh one is below with a
+    probability of about (k + 1/2) / (n + 1). Where none is, the threshold is below the least score
+    by half of the gap above that.
     """
     order = np.argsort(scores)
     total = np.cumsum(weight[order])
     place = int(np.searchsorted(total, share * total[-1] * (1 + 1e-9), side="right"))
     above = scores[order[min(place, len(order) - 1)]]
     rounding = 1e-10 * max(1.0, abs(above))
-    is_below = scores < above - rounding
-    if not is_below.any():
-        return float(above - rounding)
-    below = scores[is_below].max()
-    step = share * (total[-1] + 1) - weight[is_below].sum()
-    margin = min((above - below) / 2, rounding)
-    return float(np.clip(below + step * (above - below), below + margin, above - margin))
+    below = scores[scores < above - rounding]
+    if len(below):
+        return float((below.max() + above) / 2)
+    beyond = scores[scores > above + rounding]
+    gap = beyond.min() - above if len(beyond) else 0.0
+    return float(above - max(gap / 2, rounding))

@@ -29,7 +29,7 @@ from sklearn_ae._backend.training import Trained, Training, train
 from sklearn_ae._density import check_density, describe_codes
 from sklearn_ae._identity import identity_of
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
-from sklearn_ae._parameters import TrainingParameters
+from sklearn_ae._parameters import TrainingParameters, with_python_numbers
 from sklearn_ae.networks._module import (
     AutoencoderModule,
     inner_width,
@@ -79,6 +79,7 @@ def fit_module(
     module : AutoencoderModule
     trained : Trained
     """
+    estimator = with_python_numbers(estimator)
     check_density(estimator.density)
     seeds = draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device, X)
@@ -209,6 +210,7 @@ def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
         others = [*checkpoints[1:], *map(without_name, named)]
         checkpoints[0].check(parameters.random_state, others)
         identity = identity_of(parameters, checkpoints[0])
+    parameters = with_python_numbers(parameters)
     said = {
         "batch_size": parameters.batch_size,
         "learning_rate_init": parameters.learning_rate_init,

@@ -15,6 +15,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import share_explained, spread
+from sklearn_ae._backend.reach import codes_within_reach, lowest_if_far, within_reach
 from sklearn_ae._backend.resources import heavy, limit_if_forked
 from sklearn_ae._compat import check_same_namespace
 from sklearn_ae._density import draw_from_density, draw_from_gaussian
@@ -113,8 +114,12 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
             `X`.
         """
         rows, kind, module = self._to_infer(X, "score_samples", any_size=True)
-        errors, counts = self._squared_errors(rows, module)
-        return kind.wrap(-errors / counts * module.scale.square())
+
+        def scored(x: Tensor) -> Tensor:
+            errors, counts = self._squared_errors(module, x, x)
+            return lowest_if_far(-errors / counts * module.scale.square(), x)
+
+        return kind.wrap(by_chunks(rows, scored, module.network.rows_at_once))
 
     @isolated
     def score(self, X, y=None, sample_weight=None):
@@ -139,12 +144,8 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
             reconstructed, else 0.
         """
         rows, _, module = self._to_infer(X, "score", sample_weight, y, any_size=True)
-        errors, _ = self._squared_errors(rows, module)
-        weight = rows.take_weight(slice(0, len(rows)))
-        error = float(weight @ errors.to(weight.dtype)) / rows.total_weight
+        error = self._mean_squared_error(rows, module)
         variance = float(spread(rows.targets or rows)[1].sum())
-        if not np.isfinite(variance):
-            raise ValueError("X has values so large that their variance is not held; rescale X.")
         return share_explained(error, variance)
 
     @isolated
@@ -243,7 +244,11 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         device = module.center.device
         targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
         rows = Rows(X, weight, device, kind.dtype, ragged, targets)
-        return rows.standardized(module.center, module.scale, module.center.dtype), kind, module
+        rows = rows.standardized(module.center, module.scale, module.center.dtype)
+        rows = rows.through(within_reach, rows.n_features)
+        if rows.targets is not None:
+            rows.targets = rows.targets.through(within_reach, rows.n_features)
+        return rows, kind, module
 
     def _resized(self, module: AutoencoderModule, shape: tuple[int, ...]) -> AutoencoderModule:
         """Return the module for rows of another shape."""
@@ -279,6 +284,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         """
         module = self._module_as(kind.dtype)
         codes = Rows(Z, None, module.center.device, module.center.dtype)
+        codes = codes.through(codes_within_reach, codes.n_features)
 
         def decoded(z: Tensor) -> Tensor:
             output = module.decode(z)
@@ -290,20 +296,25 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         return result.reshape(-1, *self.input_shape_)
 
     @heavy
-    def _squared_errors(self, rows: Rows, module: AutoencoderModule) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _mean_squared_error(self, rows: Rows, module: AutoencoderModule) -> float:
+        """Weighted mean of the samples' squared errors, in network units."""
+        targets: Rows = rows.targets or rows
+        total = torch.zeros((), dtype=rows.precise, device=rows.device)
+        for chunk in rows.chunks(module.network.rows_at_once):
+            errors, _ = self._squared_errors(module, rows.take(chunk), targets.take(chunk))
+            weight = rows.take_weight(chunk)
+            total += weight @ errors.to(weight.dtype)
+        return float(total) / rows.total_weight
+
+    def _squared_errors(
+        self, module: AutoencoderModule, x: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Sum of each row's squared errors, in network units, and the number of its entries."""
-        targets = rows.targets or rows
-        sums, counts = [], []
-        with torch.no_grad():
-            for chunk in rows.chunks(module.network.rows_at_once):
-                target = targets.take(chunk)
-                restored = self._get_fitted_loss().mean(module(rows.take(chunk)))
-                squares = (restored - target).square()
-                if rows.ragged:
-                    squares = squares.masked_fill(target.isnan(), 0.0)
-                sums.append(squares.sum(1))
-                counts.append((~target.isnan()).sum(1))
-        return torch.cat(sums), torch.cat(counts)
+        squares = (self._get_fitted_loss().mean(module(x)) - target).square()
+        if module.network.takes_missing:
+            squares = squares.masked_fill(target.isnan(), 0.0)
+        return squares.sum(1), (~target.isnan()).sum(1)
 
     # What scikit-learn asks for
 

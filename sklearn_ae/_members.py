@@ -298,7 +298,8 @@ def errors(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     X = prepare(estimator, X)
     restored = np.asarray(last_step(estimator).reconstruct(X), np.float64)
-    X = X.toarray() if sp.issparse(X) else np.asarray(X)
+    # Frames may hold objects, booleans or nullable numbers.
+    X = X.toarray() if sp.issparse(X) else np.asarray(X, np.float64)
     flat = (len(restored), -1)
     return (restored - X).reshape(flat), X.reshape(flat)
 

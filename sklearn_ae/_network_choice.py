@@ -30,7 +30,7 @@ class NetworkChoice(DenseParameters):
         if self.network is None:
             return DenseNetwork(
                 hidden_layer_sizes=self.hidden_layer_sizes, activation=self.activation
-            )
+            ).with_python_numbers()
         if isinstance(self.network, TransformerMixin):
             raise ValueError(
                 f"network must be a specification from sklearn_ae.networks, but is the estimator "
@@ -38,7 +38,7 @@ class NetworkChoice(DenseParameters):
             )
         network = clone(self.network)
         network._validate_params()
-        return network
+        return network.with_python_numbers()
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -16,6 +16,19 @@ from sklearn_ae._backend.device import available_devices
 from sklearn_ae._backend.optimizer import SCHEDULES
 from sklearn_ae._compat import HasMethods, Interval, Options, StrOptions
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_ae.networks._network import python_numbers
+
+
+def with_python_numbers(estimator: Any) -> Any:
+    """Return a shallow copy of an estimator with NumPy's numbers among its parameters as Python's.
+
+    Integers of few bits overflow in products, and torch takes none of NumPy's for some sizes.
+    """
+    copy = object.__new__(type(estimator))
+    vars(copy).update(vars(estimator))
+    given = {name: vars(copy)[name] for name in estimator._get_param_names()}
+    vars(copy).update({name: python_numbers(value) for name, value in given.items()})
+    return copy
 
 
 class DeviceName(Options):

@@ -41,6 +41,7 @@ from sklearn_ae._state import set_history, unchanged_on_error
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
+from sklearn_ae.networks._network import positive_integers
 from sklearn_ae.stacked import StackedAutoencoder
 
 
@@ -144,7 +145,7 @@ class SupervisedStack(
             state = training.state_of(module, trained.state if self.warm_start else None)
             self._set_head(module)
         else:  # an earlier fit's
-            for name in ("coef_", "intercept_"):
+            for name in ("head_coef_", "head_intercept_"):
                 self.__dict__.pop(name, None)
         self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
         self._set_fitted(autoencoder, trained, resume)
@@ -240,19 +241,15 @@ class SupervisedStack(
                 if getattr(autoencoder, name) == "auto":
                     autoencoder.set_params(**{name: getattr(self, name)})
             return autoencoder
-        widths = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        widths = positive_integers(self.hidden_layer_sizes, "hidden_layer_sizes", least=0)
         if not widths:
             raise ValueError("hidden_layer_sizes is empty, but its last entry is the code's size.")
-        if not all(isinstance(width, int) and width > 0 for width in widths):
-            raise ValueError(
-                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
-            )
         shared = [*fields(StackParameters), *fields(TrainingParameters)]
         return StackedAutoencoder(
             **{field.name: getattr(self, field.name) for field in shared}
             | {
                 "n_components": widths[-1],
-                "hidden_layer_sizes": tuple(widths[:-1]),
+                "hidden_layer_sizes": widths[:-1],
                 "code_activation": self.activation,
                 "fine_tune": False,
                 "early_stopping": False,
@@ -284,7 +281,7 @@ class SupervisedStack(
         return rows.standardized(module.center, module.scale, dtype)
 
     def _set_head(self, module: HeadedModule) -> None:
-        self.coef_, self.intercept_ = (
+        self.head_coef_, self.head_intercept_ = (
             value.numpy() for value in self._to_head(*module.linear_map())
         )
 
@@ -328,7 +325,8 @@ class SupervisedStack(
 
     def _linear(self, X: Any) -> np.ndarray:
         """Return what the linear head makes of rows, in float64."""
-        return self._codes(X).astype(np.float64, copy=False) @ self.coef_.T + self.intercept_
+        codes = self._codes(X).astype(np.float64, copy=False)
+        return codes @ self.head_coef_.T + self.head_intercept_
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

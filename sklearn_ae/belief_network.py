@@ -23,6 +23,7 @@ from sklearn_ae._backend.random import (
     shifted,
     uniform_from_keys,
 )
+from sklearn_ae._backend.reach import lowest_if_far
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._greedy import Stack
@@ -369,7 +370,7 @@ class DeepBeliefNetwork(Stack):
         def bound(x: Tensor) -> Tensor:
             keys = row_keys(x.cpu().numpy(), seed=0)
             shift = uniform_from_keys(keys, grid.shape[1]).to(grid)
-            return network.bound(x.to(grid), shifted(grid, shift))
+            return lowest_if_far(network.bound(x.to(grid), shifted(grid, shift)), x)
 
         widest = max(rows.n_features, *(max(layer.weight.shape) for layer in network.layers))
         bounds = by_chunks(rows, bound, max(1, CELLS // (n_draws * widest)))

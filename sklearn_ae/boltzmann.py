@@ -17,6 +17,7 @@ from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._backend.reach import lowest_if_far
 from sklearn_ae._backend.resources import heavy, limit_if_forked
 from sklearn_ae._backend.steps import ContrastiveStep
 from sklearn_ae._backend.training import Training
@@ -290,8 +291,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             Minus the logarithm of a density that is not normalised: lower is more likely.
         """
         rows, kind, module = self._to_infer(X, "free_energy")
-        assert isinstance(module, BoltzmannModule)
-        return kind.wrap(by_chunks(rows, module.free_energy, module.network.rows_at_once))
+        return kind.wrap(-_unnormalized(module, rows))
 
     @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
@@ -336,9 +336,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             ``visible="bernoulli"``.
         """
         rows, kind, module = self._to_infer(X, "score_samples")
-        assert isinstance(module, BoltzmannModule)
-        energy = by_chunks(rows, module.free_energy, module.network.rows_at_once)
-        return kind.wrap(-energy - self.log_partition())
+        return kind.wrap(_unnormalized(module, rows) - self.log_partition())
 
     @isolated
     def gibbs(self, V, n_steps=1, random_state=None):
@@ -408,3 +406,10 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     def _walk(self, module: Any, x: Tensor, n_steps: int) -> Tensor:
         """Take rows in network units some Gibbs steps further, into the units of the data."""
         return module.gibbs(x, n_steps) * module.scale + module.center
+
+
+def _unnormalized(module: Any, rows: Rows) -> Tensor:
+    """Return the logarithm of the density of rows that is not normalised."""
+    return by_chunks(
+        rows, lambda x: lowest_if_far(-module.free_energy(x), x), module.network.rows_at_once
+    )

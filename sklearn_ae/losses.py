@@ -31,6 +31,9 @@ MEAN_SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
 NORMALIZER_SERIES = (1 / 12, -7 / 1440, 31 / 90720, -127 / 4838400)
 """Of ``log(o / tanh(o / 2) / 2) / o^2``, in ``o^2``."""
 
+LARGEST_EXPONENT = 80.0
+"""Exponentials of more are not held by float32, or nearly so."""
+
 FAR = -30.0
 """Output whose logistic function or exponential is as good as zero."""
 
@@ -114,6 +117,11 @@ def poisson(output: Tensor, target: Tensor) -> Tensor:
     """
     saturated = torch.special.xlogy(target, target) - target
     return _row_mean(saturated - target * output + output.exp())
+
+
+def poisson_mean(output: Tensor) -> Tensor:
+    """Return the rates ``e^o``, bounded where the exponential would overflow."""
+    return output.clamp(max=LARGEST_EXPONENT).exp()
 
 
 def poisson_gradient(output: Tensor, target: Tensor) -> Tensor:
@@ -337,7 +345,7 @@ LOSSES: dict[str, Loss] = {
     "poisson": Loss(
         poisson,
         poisson_gradient,
-        mean=torch.exp,
+        mean=poisson_mean,
         link=_log,
         scaled=False,
         lower=0.0,

@@ -14,7 +14,7 @@ def to_onnx(
     """Export a fitted estimator, or a pipeline, to ONNX.
 
     The model takes rows as the estimator does, in their own units: centre and scale are part of
-    it. Rows are float32, any number of them.
+    it. Rows are float32, any number of them: an empty batch gives an empty result.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def to_onnx(
     model : onnx.ModelProto
         ``onnx.save(model, path)`` writes it to a file. Its input is ``"X"``, of shape
         ``(n, n_features)``, or that of the images or sequences of the training; for
-        ``"inverse_transform"`` it is ``"Z"``, codes. Each output is named as its method. Where
-        the last step is not of this package, the outputs are named by skl2onnx.
+        ``"inverse_transform"`` codes, of shape ``(n, n_components)``. Each output is named as its
+        method. Where the last step is not of this package, the outputs are named by skl2onnx.
 
     Raises
     ------

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from sklearn_ae._compat import Interval, safe_indexing
 from sklearn_ae._error_statistics import lower_threshold
-from sklearn_ae._inputs import check_weight
+from sklearn_ae._inputs import as_numbers, check_weight
+from sklearn_ae._limits import check_size, frame_like, is_far, within_limit
 from sklearn_ae._members import (
     Member,
     TrainingRows,
@@ -91,11 +92,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     estimators_ : list of object
         The fitted members.
     offset_ : float
-        Threshold of the scores: the quantile `contamination` of the n `held_out_scores_`, at
-        place ``contamination * (n + 1)`` in their order, so that this share of fresh samples
-        scores less. It lies between the scores that part the training samples in this
-        proportion, and just below the least score where ``contamination < 1 / n``: then
-        1 in n + 1 fresh samples scores less.
+        Threshold of the scores: of the `held_out_scores_` a share `contamination` is below. It is
+        in the middle of the gap between the two scores that part the training samples in this
+        proportion, so that predictions do not depend on rounding. Where ``contamination < 1 / n``
+        it is below the least of the n scores, by half of the gap above that.
     held_out_scores_ : ndarray of shape (n_samples,)
         Score of each training row by the members that were not trained on it; NaN for rows of
         weight zero.
@@ -180,7 +180,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         self._validate_params()
         flat, rows = self._check_rows(X, reset=True)
-        _check_size(flat)
+        check_size(flat)
         templates = self._templates(flat.shape[1])
         given = check_weight(sample_weight, flat.shape[0])
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
@@ -205,7 +205,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _templates(self, n_features: int) -> list[Any]:
         """Return what each member is a copy of; members come in whole pairs."""
-        n_members = self.n_estimators + self.n_estimators % 2
+        n_members = int(self.n_estimators)
+        n_members += n_members % 2
         if self.estimator is None:
             return [small_autoencoder(n_features, number // 2) for number in range(n_members)]
         check_template(self.estimator)
@@ -261,7 +262,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         scores : ndarray of shape (n_samples,)
             At most zero. For a :class:`VariationalAutoencoder` nats above the median of
             held-out rows. Rows that were trained on are judged by the members that were not
-            trained on them.
+            trained on them. ``-inf`` where a value is so large that `fit` would refuse it.
         """
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)
@@ -273,7 +274,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 score[chosen] = member.score(
                     safe_indexing(rows, np.flatnonzero(chosen)), keys[chosen]
                 )
-        return average_over_pairs(scores, new)
+        scores = average_over_pairs(scores, new)
+        return np.where(is_far(flat) | np.isnan(scores), -np.inf, scores)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.
@@ -326,7 +328,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         scores = self.score_samples(X)
         held_out, weight = self._calibration
         # A tie counts against the row, also where rounding has hidden it.
-        tied = scores + 1e-9 * np.maximum(1.0, np.abs(scores))
+        tied = scores + 1e-9 * np.clip(np.abs(scores), 1.0, 1e300)  # -inf stays what it is
         below = np.concatenate([[0.0], weight])[np.searchsorted(held_out, tied, side="right")]
         return (1 + below) / (1 + weight[-1])
 
@@ -362,9 +364,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             names = getattr(self, "feature_names_in_", list(X.columns))
             if isinstance(self.estimators_[0], Pipeline) and not self._flat:
                 names = self.estimators_[0][:-1].get_feature_names_out(names)
-            if hasattr(X, "index"):
-                return type(X)(shares, index=X.index, columns=names)
-            return type(X)(shares, schema=list(names))
+            return frame_like(X, shares, names)
         if shares.shape[1] == math.prod(self.input_shape_):
             return shares.reshape(-1, *self.input_shape_)
         return shares
@@ -378,16 +378,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
                 f"shape {self.input_shape_}."
             )
-        flat = validate_data(
-            self,
-            X if shape is None else X.reshape(X.shape[0], math.prod(shape)),
-            reset=reset,
-            accept_sparse="csr",
-            dtype="numeric",
-        )
+        options = {"accept_sparse": "csr", "dtype": "numeric"}
+        flat = X if shape is None else X.reshape(X.shape[0], math.prod(shape))
+        flat = as_numbers(validate_data(self, flat, reset=reset, **options), **options)
         if reset:
             self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)
             self._flat = self.estimator is None
+        else:
+            flat, X = within_limit(flat, X)
         if self._flat:
             return flat, flat
         if hasattr(X, "columns"):  # steps of a pipeline may go by names
@@ -400,14 +398,6 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = get_tags(given).input_tags.sparse
         tags.input_tags.three_d_array = get_tags(given).input_tags.three_d_array
         return tags
-
-
-def _check_size(X: Any) -> None:
-    """Refuse values whose squares are not held, or that float32, which tells rows apart, lacks."""
-    largest = max(float(X.max()), -float(X.min()))
-    most = float(np.finfo(np.float32).max)
-    if largest > (most**0.5 if X.dtype == np.float32 else most):
-        raise ValueError(f"X has values as large as {largest:g}; rescale X.")
 
 
 def _without_tensors(X: Any) -> Any:

@@ -151,10 +151,10 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
     head_ : estimator or None
         The fitted `head`. None: there is but the linear layer.
-    coef_ : ndarray of shape (n_outputs, n_components)
-        Weights of the linear layer on the code; of two classes the difference. Not there if a
-        `head` was given and nothing fine-tuned.
-    intercept_ : ndarray of shape (n_outputs,)
+    head_coef_ : ndarray of shape (n_outputs, n_components)
+        Weights of the linear layer on the code, not on the features; of two classes the
+        difference. Not there if a `head` was given and nothing fine-tuned.
+    head_intercept_ : ndarray of shape (n_outputs,)
         Its intercept.
     n_components_ : int
         Size of the code.
@@ -334,7 +334,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """
         check_is_fitted(self)
         if self.head_ is not None:
-            return np.log(self.head_.predict_proba(self._codes(X)))
+            with np.errstate(divide="ignore"):  # of zero: -inf
+                return np.log(self.head_.predict_proba(self._codes(X)))
         return log_softmax(self._logits(X), axis=1)
 
     @available_if(_head_has("decision_function"))

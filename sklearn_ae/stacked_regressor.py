@@ -122,10 +122,10 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
     head_ : estimator or None
         The fitted `head`. None: there is but the linear layer.
-    coef_ : ndarray of shape (n_outputs, n_components)
-        Weights of the linear layer on the code; of two classes the difference. Not there if a
-        `head` was given and nothing fine-tuned.
-    intercept_ : ndarray of shape (n_outputs,)
+    head_coef_ : ndarray of shape (n_outputs, n_components)
+        Weights of the linear layer on the code, not on the features; of two classes the
+        difference. Not there if a `head` was given and nothing fine-tuned.
+    head_intercept_ : ndarray of shape (n_outputs,)
         Its intercept.
     n_components_ : int
         Size of the code.

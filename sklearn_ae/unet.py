@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from sklearn_ae._code_penalty import CodePenalty
-from sklearn_ae._inputs import _as_known, _check_finite_tensor, to_plain
+from sklearn_ae._inputs import _as_known, _check_finite_tensor, as_numbers, to_plain
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.unet import UNetNetwork
@@ -286,5 +286,6 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
         if isinstance(y, Tensor) and y.device.type != "cpu":
             _check_finite_tensor(y, "y")
             return y
-        y = check_array(y, accept_sparse="csr", dtype="numeric", input_name="y")
+        options = {"accept_sparse": "csr", "dtype": "numeric", "input_name": "y"}
+        y = as_numbers(check_array(y, **options), **options)
         return y if isinstance(y, (np.ndarray, Tensor)) or sp.issparse(y) else _as_known(y)

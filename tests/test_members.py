@@ -62,13 +62,35 @@ def test_threshold_is_the_same_for_copies_and_for_weights():
 @pytest.mark.parametrize("n", [1, 2, 7, 10, 40])
 @pytest.mark.parametrize("share", [0.03, 0.1, 0.25, 0.5])
 def test_a_share_of_fresh_scores_lies_below_the_threshold(n, share):
-    """The scores are uniform: the expected share is the mean threshold."""
+    """The scores are uniform: the expected share is the mean threshold.
+
+    Gaps are independent exponential variables over their sum, of mean 1 / (n + 1) each. Below the
+    least score the expectation of max(G_1 - G_2 / 2, 0) is 2 / 3 of that.
+    """
     scores = np.random.default_rng(n).uniform(size=(20_000, n))
     below = np.array([lower_threshold(row, np.ones(n), share) for row in scores]).clip(0, 1)
-    # Nothing is known below the least score, and the threshold parts the training samples.
     k = int(n * share + 1e-9)
-    expected = 1 / (n + 1) if k == 0 else np.clip(share * (n + 1), k, k + 1) / (n + 1)
+    expected = (k + 0.5 if k else 2 / 3 if n > 1 else 1) / (n + 1)
     assert abs(below.mean() - expected) < 5 * below.std() / np.sqrt(len(below)) + 1e-9
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.1, 0.25, 0.3, 0.5])
+def test_the_threshold_is_in_the_middle_of_a_gap(share):
+    for seed in range(20):
+        scores = np.random.default_rng(seed).normal(size=100)
+        ordered = np.sort(scores)
+        ordered = np.concatenate([[2 * ordered[0] - ordered[1]], ordered])
+        k = int(100 * share + 1e-9)
+        middle = (ordered[k] + ordered[k + 1]) / 2
+        assert lower_threshold(scores, np.ones(100), share) == pytest.approx(middle, rel=1e-14)
+        # Equal scores are on one side, and scores that are equal up to rounding.
+        tied = np.repeat(scores, 2) + np.tile([0.0, 1e-13], 100)
+        threshold = lower_threshold(tied, np.ones(200), share)
+        assert threshold == pytest.approx(middle, rel=1e-12)
+
+
+def test_the_threshold_of_equal_scores_is_below_them():
+    assert lower_threshold(np.full(5, -3.0), np.ones(5), 0.1) < -3.0
 
 
 @pytest.mark.parametrize("n", [4, 5, 12, 13])

@@ -49,8 +49,9 @@ def test_p_values_of_fresh_samples_are_uniform_and_as_many_are_flagged_as_asked_
             flagged[seed, place] = (scores < offset).mean()
     # A p-value is a multiple of 1 / (n_samples + 1).
     attained = np.floor(np.array(levels) * (n_samples + 1) + 1e-9) / (n_samples + 1)
-    # The threshold lies between two scores, or just below the least one.
-    asked = np.maximum(levels, 1 / (n_samples + 1))
+    # The threshold is in the middle of a gap; see the test of `lower_threshold`.
+    k = np.floor(np.array(levels) * n_samples + 1e-9)
+    asked = np.where(k > 0, k + 0.5, 2 / 3) / (n_samples + 1)
     for shares, expected in ((below, attained), (flagged, asked)):
         error = shares.std(axis=0) / np.sqrt(200)
         assert (np.abs(shares.mean(axis=0) - expected) <= 5 * error).all()

@@ -187,7 +187,7 @@ def test_truth_values(digits):
     classifier = fitted(X, y > 4)
     assert classifier.predict(X).dtype == bool
     assert classifier.decision_function(X).shape == (len(X),)
-    assert classifier.coef_.shape == (1, 12)
+    assert classifier.head_coef_.shape == (1, 12)
     np.testing.assert_array_equal(classifier.decision_function(X) > 0, classifier.predict(X))
 
 
@@ -229,7 +229,7 @@ def test_the_softmax_layer_is_logistic_regression(digits):
         batch_size=500,
     )
     codes = classifier.transform(X)
-    scores = codes @ classifier.coef_.T + classifier.intercept_
+    scores = codes @ classifier.head_coef_.T + classifier.head_intercept_
     np.testing.assert_allclose(classifier.decision_function(X), scores, rtol=1e-12)
     reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(codes, y)
 
@@ -752,7 +752,7 @@ def test_another_head_in_the_next_fit(few):
     assert classifier.head_ is None
     assert classifier.predict_proba(X).shape == (len(X), 10)
     classifier.set_params(head=SVC(), fine_tune=False).fit(X, y)
-    assert not hasattr(classifier, "coef_")
+    assert not hasattr(classifier, "head_coef_")
 
 
 def test_fine_tuning_may_begin_later(few):

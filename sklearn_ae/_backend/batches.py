@@ -208,7 +208,8 @@ class Rows:
         taken = self.X[place]
         array = taken.toarray() if sp.issparse(taken) else np.asarray(taken)
         single = array.dtype == np.float32 or self.device.type == "mps"
-        array = array.astype(np.float32 if single else np.float64, order="C", copy=False)
+        with np.errstate(over="ignore"):  # of a wider type: infinity
+            array = array.astype(np.float32 if single else np.float64, order="C", copy=False)
         # torch has no read-only tensors and no negative strides.
         if not array.flags.writeable or min(array.strides) < 0:
             array = array.copy()

@@ -9,7 +9,7 @@ import torch
 
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph, dtype_number, require
 from sklearn_ae._onnx.methods import default_methods
-from sklearn_ae._onnx.model import write_all
+from sklearn_ae._onnx.model import first_rows, with_a_sample, write_all
 from sklearn_ae.outlier import AutoencoderOutlierDetector
 from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
 from sklearn_ae.stacked_regressor import StackedAutoencoderRegressor
@@ -70,9 +70,10 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     columns = [graph.add("Cast", part.full_name, to=FLOAT32) for part in operator.inputs]
     rows = graph.add("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
     rows = graph.add("Reshape", rows, np.array([-1, estimator.n_features_in_]))
+    rows, n_rows = with_a_sample(graph, rows, 2)
     outputs = write_all(estimator, graph, rows, methods)
     for output, variable in zip(outputs, operator.outputs, strict=True):
-        shape, result = variable.type.shape[1:], output.name
+        shape, result = variable.type.shape[1:], first_rows(graph, output.name, n_rows)
         if shape == [2] and len(output.shape) == 1:  # one decision stands for two classes
             column = graph.add("Reshape", result, np.array([-1, 1]))
             result = graph.add("Concat", graph.add("Neg", column), column, axis=1)

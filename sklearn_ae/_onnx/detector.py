@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._limits import limit_of
 from sklearn_ae._members import Member, last_step
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.hashing import fingerprints
@@ -29,6 +30,9 @@ def _(estimator: AutoencoderOutlierDetector) -> tuple[str, ...]:
 
 @write.register
 def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method: str) -> Output:
+    limit = limit_of(np.float32)
+    is_far = (rows.abs() >= limit).long().sum(1) > 0
+    rows = cast(Traced, rows.clamp(-limit, limit))
     keys = fingerprints(rows, estimator._key_seed)
     total: Any = 0.0
     for member in estimator._members:
@@ -36,7 +40,7 @@ def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method:
         second_half = keys * torch.tensor(factor) > torch.tensor(median)
         is_new = ~second_half if member.second else second_half
         total = total + _score(member, graph, rows, keys).masked_fill(~is_new, 0.0)
-    scores = total / (len(estimator._members) // 2)
+    scores = (total / (len(estimator._members) // 2)).masked_fill(is_far, -torch.inf)
     if method == "score_samples":
         return Output.of(scores.float())
     decision = scores - estimator.offset_

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sklearn_ae._backend.random import latin_grid, shifted
+from sklearn_ae._backend.reach import FARTHEST, codes_within_reach, lowest_if_far
 from sklearn_ae._bounds import bound_of_samples
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
@@ -91,13 +92,20 @@ def _(estimator: BaseAutoencoder, graph: Graph, rows: Traced, method: str) -> Ou
 def _apply(estimator: BaseAutoencoder, module: AutoencoderModule, rows: Any, method: str) -> Any:
     """Compute what a method does of rows, or codes, and ``module``."""
     if method == "inverse_transform":
-        return _in_shape(estimator, estimator._to_units(module, module.decode(rows)))
-    x = (rows - module.center) / module.scale
+        codes = codes_within_reach(rows)
+        return _in_shape(estimator, estimator._to_units(module, module.decode(codes)))
+    x = _within_reach((rows - module.center) / module.scale)
     if method == "transform":
         return module.encode(x)
     if method == "reconstruct":
         return _in_shape(estimator, estimator._to_units(module, module(x)))
     return score_rows(estimator, module, x)
+
+
+def _within_reach(x: Any) -> Any:
+    """Bound values by comparisons, which leave NaN; minimum and maximum may not, in ONNX."""
+    x = torch.where(x > FARTHEST, FARTHEST, x)
+    return torch.where(x < -FARTHEST, -FARTHEST, x)
 
 
 def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
@@ -117,10 +125,10 @@ def score_rows(estimator: BaseAutoencoder, module: AutoencoderModule, x: Any) ->
     restored = estimator._get_fitted_loss().mean(module(x))
     squares = (restored - x).square()
     if not module.network.takes_missing:
-        return squares.mean(1) * -module.scale.square()
+        return lowest_if_far(squares.mean(1) * -module.scale.square(), x)
     missing = x.isnan()
     errors = squares.masked_fill(missing, 0.0).sum(1)
-    return errors / (~missing).sum(1) * -module.scale.square()
+    return lowest_if_far(errors / (~missing).sum(1) * -module.scale.square(), x)
 
 
 @score_rows.register
@@ -133,7 +141,7 @@ def _(estimator: VariationalAutoencoder, module: VariationalModule, x: Any) -> A
 
 @score_rows.register
 def _(estimator: RestrictedBoltzmannMachine, module: BoltzmannModule, x: Any) -> Any:
-    return -module.free_energy(x) - estimator.log_partition()
+    return lowest_if_far(-module.free_energy(x) - estimator.log_partition(), x)
 
 
 @score_rows.register
@@ -146,4 +154,4 @@ def _(estimator: DeepBeliefNetwork, module: AutoencoderModule, x: Any) -> Any:
     grid = latin_grid(DRAWS, network.n_inner)
     shift = uniform_of_rows(x, (1, grid.shape[1]), seed=0)[0].double()
     bounds = network.bound(x.double(), shifted(grid, shift))
-    return (bounds - estimator._log_volume(precise)).float()
+    return lowest_if_far((bounds - estimator._log_volume(precise)).float(), x)

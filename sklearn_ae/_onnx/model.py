@@ -13,8 +13,9 @@ from sklearn.pipeline import Pipeline
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._members import last_step
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register what they write
-from sklearn_ae._onnx.graph import FIRST_OPSET, Graph
+from sklearn_ae._onnx.graph import FIRST_OPSET, Graph, dtype_number
 from sklearn_ae._onnx.methods import Output, methods_of, write
+from sklearn_ae._onnx.operators import ints
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
 from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, traced
 
@@ -33,20 +34,43 @@ def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> A
     Returns
     -------
     ModelProto
-        Its input is ``"X"``, or ``"Z"`` for codes; its outputs have the methods' names.
+        Its input is ``"X"``, also for codes; its outputs have the methods' names.
     """
     graph, last, is_code = Graph(), last_step(estimator), "inverse_transform" in methods
-    name, shape = ("Z", (last.n_components_,)) if is_code else ("X", row_shape(estimator))
-    rows = name
+    shape = (last.n_components_,) if is_code else row_shape(estimator)
+    rows, n_rows = with_a_sample(graph, "X", 1 + len(shape))
     if (steps := steps_before(estimator)) is not None:
         (rows,) = graph.inline(scikit_learn_model(steps, shape), rows)
     elif len(shape) > 1:
         rows = graph.add("Reshape", rows, np.array([-1, math.prod(shape)]))
     outputs = [
-        output._replace(name=graph.named(output.name, method))
+        output._replace(name=graph.named(first_rows(graph, output.name, n_rows), method))
         for method, output in zip(methods, write_all(last, graph, rows, methods), strict=True)
     ]
-    return graph.model([(name, np.float32, (None, *shape))], outputs, opset)
+    return graph.model([("X", np.float32, (None, *shape))], outputs, opset)
+
+
+def with_a_sample(graph: Graph, rows: str, n_axes: int) -> tuple[str, str]:
+    """Add a sample of zeros where there is none: onnxruntime cannot run all layers on nothing.
+
+    Of an empty batch recurrent layers end the process, and others raise errors.
+
+    Returns
+    -------
+    rows : str
+        At least one sample.
+    n_rows : str
+        The number of samples that were given, of shape (1,).
+    """
+    n_rows = graph.add("Shape", rows, start=0, end=1)
+    n_added = graph.add("Cast", graph.add("Equal", n_rows, ints(0)), to=dtype_number(torch.int64))
+    zeros = np.zeros(n_axes, np.int64)
+    return graph.add("Pad", rows, graph.add("Concat", zeros, n_added, zeros[1:], axis=0)), n_rows
+
+
+def first_rows(graph: Graph, result: str, n_rows: str) -> str:
+    """Take the sample away that :func:`with_a_sample` added."""
+    return graph.add("Slice", result, ints(0), n_rows, ints(0))
 
 
 @isolated
