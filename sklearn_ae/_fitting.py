@@ -26,16 +26,13 @@ from sklearn_ae._backend.random import (
 )
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.training import Trained, Training, train
+from sklearn_ae._continuing import check_unchanged
 from sklearn_ae._density import check_density, describe_codes
 from sklearn_ae._identity import identity_of
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
+from sklearn_ae._modules import duplicate
 from sklearn_ae._parameters import TrainingParameters, with_python_numbers
-from sklearn_ae.networks._module import (
-    AutoencoderModule,
-    inner_width,
-    module_from_state,
-    module_to_state,
-)
+from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
 
 MAX_FLOAT64_SAMPLES = 64
 """Number of samples up to which any network trains in float64 on float64 data."""
@@ -107,6 +104,7 @@ def fit_module(
         judged = seen if judged is training else judged.standardized(*units)
     if judged is not None and judged is not seen:
         _check_near(judged, "X" if validation is None else "X_val")
+    parts = _part_names(module)
     trained = train(
         _plan(
             estimator,
@@ -121,11 +119,21 @@ def fit_module(
             callbacks=callbacks,
         )
     )
+    if later := sorted(_part_names(module) - parts):
+        raise ValueError(
+            f"{type(module.network).__name__} made {later[0]!r} while it was trained, which was "
+            f"not trained with it; make all parts in the constructor, or use torch's lazy modules."
+        )
     density = describe_codes(module, seen, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
         found |= estimator._describe(module, seen)
     trained.description = found | {"density_": density}
     return module, trained
+
+
+def _part_names(module: AutoencoderModule) -> set[str]:
+    """Name all parts and parameters of a module."""
+    return {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
 
 
 def _start_module(
@@ -252,40 +260,11 @@ def _resumed_module(
 ) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module: an error must not reach the weights that are there."""
     check_unchanged(estimator, rows.n_features)
-    module = module_from_state(module_to_state(estimator.module_)).to(rows.device)
+    module = duplicate(estimator.module_).to(rows.device)
     precision = _precision(estimator, module, rows, kind)
     weights = module.center.dtype
     low = precision.products == torch.bfloat16
     return module, Precision(weights, torch.bfloat16 if low else weights)
-
-
-def check_unchanged(estimator: Any, n_features: int) -> None:
-    """Refuse to continue a fit of another network or another loss."""
-    activation = vars(estimator).get("_fitted_output_activation", "identity")
-    # Not on the meta device: it loads torch's compiler, and networks may look at their values.
-    with drawing_from(make_generator(0)):
-        now = _plain(estimator._build_module(n_features).config) | {
-            "loss": estimator.loss,
-            "output_activation": estimator.output_activation,
-        }
-    before = _plain(estimator.module_.config) | {
-        "loss": estimator._fitted_loss,
-        "output_activation": activation,
-    }
-    for name in now | before:
-        old, new = before.get(name), now.get(name)
-        if not np.array_equal(np.asarray(old, object), np.asarray(new, object)):
-            raise ValueError(
-                f"{name} was changed from {old!r} to {new!r}, so training "
-                f"cannot continue; use a new estimator, or warm_start=False."
-            )
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Replace the specification of the network by its parameters."""
-    network = config["network"]
-    rest = {name: value for name, value in config.items() if name != "network"}
-    return rest | {"network": type(network).__name__} | network.get_params()
 
 
 def _new_module(
@@ -295,7 +274,7 @@ def _new_module(
     with drawing_from(make_generator(seeds.weights)):
         module = estimator._build_module(rows.n_features)
     precision = _precision(estimator, module, rows, kind)
-    module.to(rows.device, precision.weights)
+    converted(module, precision.weights, rows.device)
     return module, precision
 
 

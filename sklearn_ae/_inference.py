@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +27,7 @@ from sklearn_ae._inputs import (
     kind_of,
     shape_of_row,
 )
+from sklearn_ae._modules import build, converted_copy
 from sklearn_ae._state import PlainState
 from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks._any_size import resized
@@ -253,7 +253,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
     def _resized(self, module: AutoencoderModule, shape: tuple[int, ...]) -> AutoencoderModule:
         """Return the module for rows of another shape."""
         try:
-            return resized(module, shape)
+            return resized(module, shape, build)
         except ValueError as error:
             raise ValueError(
                 f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
@@ -265,7 +265,7 @@ class Inference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PlainState):
         module = self.module_
         if module.center.device.type == "mps" or module.center.dtype == dtype:
             return module
-        return copy.deepcopy(module).to(dtype)
+        return converted_copy(module, dtype)
 
     def _get_fitted_loss(self) -> Loss:
         """Return the loss that the module was trained for, whatever the parameters are now."""

@@ -14,9 +14,15 @@ from sklearn_ae._backend.device import present_device
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._inputs import array_from_state, array_to_state
-from sklearn_ae.networks._module import module_from_state, module_to_state
+from sklearn_ae._modules import module_from_state, module_to_state
+from sklearn_ae.networks._module import AutoencoderModule
 
 _TARGET: ContextVar[str | None] = ContextVar("target", default=None)
+
+Build = Callable[[dict[str, Any]], AutoencoderModule]
+"""What makes a module of its description."""
+
+_BUILD: ContextVar[Build] = ContextVar("build", default=module_from_state)
 
 
 @contextmanager
@@ -27,6 +33,16 @@ def arriving_on(device: str | None) -> Iterator[None]:
         yield
     finally:
         _TARGET.reset(token)
+
+
+@contextmanager
+def building_with(build: Build) -> Iterator[None]:
+    """Let a function make modules of descriptions, for whoever does not trust them."""
+    token = _BUILD.set(build)
+    try:
+        yield
+    finally:
+        _BUILD.reset(token)
 
 
 def unchanged_on_error(method: Callable) -> Callable:
@@ -103,7 +119,7 @@ class PlainState(BaseEstimator):
         state = dict(state)
         if "module_" in state:
             device = present_device(_TARGET.get() or state["device_"])
-            state["module_"] = module_from_state(state["module_"]).to(device)
+            state["module_"] = _BUILD.get()(state["module_"]).to(device)
             state["device_"] = str(state["module_"].center.device)
             state |= {n: array_from_state(v, _TARGET.get()) for n, v in state.items()}
         super().__setstate__(state)

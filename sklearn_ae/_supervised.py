@@ -31,8 +31,8 @@ from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import HasMethods, Interval
+from sklearn_ae._continuing import check_unchanged
 from sklearn_ae._density import describe_codes
-from sklearn_ae._fitting import check_unchanged
 from sklearn_ae._greedy import StackParameters
 from sklearn_ae._head_training import HeadTraining, Labels
 from sklearn_ae._inputs import Kind, check_rows, check_weight

@@ -30,11 +30,12 @@ from sklearn_ae._inputs import (
     check_held_out,
     check_rows,
 )
+from sklearn_ae._modules import duplicate
 from sklearn_ae._parameters import CodeParameters, TrainingParameters
 from sklearn_ae._state import set_history, unchanged_on_error
 from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks import Network
-from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
+from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -293,7 +294,7 @@ class BaseAutoencoder(
     def _snapshot(self, kind: Kind, module: AutoencoderModule) -> dict[str, Any]:
         """Return the fitted attributes of an estimator that would stop now."""
         return {
-            "module_": module_from_state(module_to_state(module)),
+            "module_": duplicate(module),
             "n_components_": len(module.code_mean),
             "_n_features_out": len(module.code_mean),
             "_fitted_loss": self.loss,

@@ -26,9 +26,10 @@ from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._backend.files import write_atomically
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._files.description import Description
+from sklearn_ae._files.modules import module_from_file
 from sklearn_ae._files.rebuilding import Rebuilding
 from sklearn_ae._files.skops_gate import SkopsError
-from sklearn_ae._state import arriving_on
+from sklearn_ae._state import arriving_on, building_with
 
 FORMAT = 1
 """Version of the format. A file of a higher one is refused, all others are read."""
@@ -139,7 +140,7 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
     try:
         text, arrays = _read(path)
         objects = _objects(text, arrays)
-        with arriving_on(target):
+        with arriving_on(target), building_with(module_from_file):
             return Rebuilding(arrays).build(objects)
     except (SkopsError, MemoryError):
         raise

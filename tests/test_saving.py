@@ -15,11 +15,12 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from forging import put_together, take_apart
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 from skorch.callbacks import EpochScoring
 
@@ -30,8 +31,11 @@ from sklearn_ae import (
     DenoisingAutoencoder,
     LSTMAutoencoder,
     RecursiveAutoencoder,
+    RestrictedBoltzmannMachine,
+    SparseAutoencoder,
     StackedAutoencoderClassifier,
     UNetAutoencoder,
+    VariationalAutoencoder,
     load,
     save,
 )
@@ -328,6 +332,99 @@ def test_numbers_that_no_array_accounts_for_cost_nothing(estimator, name, value,
         tracemalloc.stop()
     assert time.process_time() - before < 2
     assert peak < 20 * 2**20
+
+
+SIZES = [0, 10**4, 10**9, 2**62, {"$float": "inf"}]
+FORGED = [
+    *SIZES,
+    *({"$tuple": parts} for size in SIZES for parts in ([size], [2, size])),
+    *({"$tuple": [size] * 10_000} for size in (1, 3)),
+]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SparseAutoencoder(2),
+        VariationalAutoencoder(1),
+        RestrictedBoltzmannMachine(2, persistent=True, n_chains=2),
+        ConvolutionalAutoencoder(1, channels=(1,), unpooling="transposed"),
+        ConvolutionalAutoencoder(1, channels=(1,), unpooling="switches"),
+        LSTMAutoencoder(1, hidden_size=2),
+        RecursiveAutoencoder(1, hidden_size=2, tree="greedy"),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_no_argument_of_a_network_makes_a_small_file_large(estimator, X, path):
+    """Whatever is declared: a model or an error, in little time and little memory."""
+    save(estimator.set_params(max_iter=1).fit(X), path)
+    content, arrays = take_apart(path)
+    network, config = _arguments(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    n_refused = 0
+    for target in (config, network):
+        for name in sorted(set(target) - {"network"}):
+            value = target[name]
+            for target[name] in FORGED:
+                path.write_bytes(put_together(content, arrays))
+                start = time.process_time()
+                try:
+                    assert isinstance(load(path), type(estimator))
+                except ValueError:
+                    n_refused += 1
+                assert time.process_time() - start < 1
+            target[name] = value
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+    assert n_refused > len(FORGED)
+    path.write_bytes(put_together(content, arrays))
+    np.testing.assert_array_equal(load(path).transform(X), estimator.transform(X))
+
+
+def test_many_arrays_of_no_size_take_no_more_time_than_they_should(X, path):
+    """What as many arrays as there may be can account for: recurrent layers, most of all."""
+    save(LSTMAutoencoder(1, hidden_size=1, max_iter=1).fit(X), path)
+    content, arrays = take_apart(path)
+    network, _ = _arguments(content)
+    described = content["objects"][-1]["attributes"]["module_"]["arrays"]
+    for n_more, message in ((3_900, "are not those of such"), (4_100, "than a file can hold")):
+        network["n_layers"] = 490
+        forged = dict(arrays)
+        for number in range(n_more):
+            described[f"encoder.more{number}"] = {"$array": f"more{number}"}
+            forged[f"more{number}"] = np.zeros((0,), np.float32)
+        path.write_bytes(put_together(content, forged))
+        start = time.process_time()
+        with pytest.raises(ValueError, match=message):
+            load(path)
+        assert time.process_time() - start < 5
+
+
+def test_what_would_be_refused_is_refused_before_a_file_is_touched(fitted, X, path, monkeypatch):
+    monkeypatch.setattr("sklearn_ae._files.modules.MOST_ARRAYS", 12)
+    assert len(fitted.__getstate__()["module_"]["arrays"]) == 15
+    again = pickle.loads(pickle.dumps(fitted))  # nobody distrusts those
+    np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+    with pytest.raises(ValueError, match="module_ cannot be saved: a network of 15 arrays is"):
+        save(fitted, path)
+    monkeypatch.undo()
+    fitted.module_.encoder.layers[0] = torch.nn.Linear(4, 5).double()  # by hand
+    with pytest.raises(ValueError, match="module_ cannot be saved: encoder.layers.0.weight is of"):
+        save(fitted, path)
+    assert not os.listdir(path.parent)
+
+
+def test_networks_in_the_part_for_skops_are_checked_like_others(fitted, X, path):
+    """A FeatureUnion travels through skops, and what is in it with it."""
+    save(FeatureUnion([("codes", fitted)]).fit(X), path)
+    content, arrays = take_apart(path)
+    ((name, data),) = arrays.items()
+    parts = zipfile.ZipFile(io.BytesIO(data.tobytes()))
+    schema = parts.read("schema.json").decode()
+    forged = schema.replace('"content": "4"', '"content": "400000000"')
+    assert forged != schema
+    others = {part: parts.read(part) for part in parts.namelist() if part != "schema.json"}
+    data = np.frombuffer(_zip({"schema.json": forged, **others}), np.uint8)
+    _refused(path, put_together(content, {name: data}), r"rows of shape \(400000000,\)")
 
 
 def test_a_key_that_is_there_twice_is_refused(fitted, path):

@@ -85,8 +85,12 @@ X = np.random.default_rng(0).normal(size=(12, 4))
 models = [RestrictedBoltzmannMachine(2, persistent=True, max_iter=1), Autoencoder(max_iter=1)]
 models += [LSTMAutoencoder(max_iter=1), ConvolutionalAutoencoder(max_iter=1)]
 models += [UNetAutoencoder(max_iter=1), RecursiveAutoencoder(max_iter=1)]
+models += [DenoisingAutoencoder(max_iter=1), SemanticHashing(max_iter=1)]
+models += [VariationalAutoencoder(variance="per_feature", max_iter=1)]
 for model in models:
-    pickle.loads(pickle.dumps(model.fit(X))).transform(X)
+    again = pickle.loads(pickle.dumps(model.fit(X)))
+    again.transform(X)
+    again.partial_fit(X)
 print(*{"torch._dynamo", "sympy"} & set(sys.modules))
 """
     result = subprocess.run(

@@ -226,7 +226,7 @@ class AutoencoderNet(NeuralNet):
             if self.stop_training:
                 break
             self.notify("on_epoch_begin", **data)
-            if not all(parameter.requires_grad for parameter in self.module_.parameters()):
+            if not all(parameter.requires_grad for parameter in self.flat.parameters):
                 raise ValueError("callbacks that freeze parameters (Freezer) are not supported.")
             self.module_.train()
             self._train_epoch(batches, epoch, tell_batches, own_schedule)

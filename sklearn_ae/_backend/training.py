@@ -177,6 +177,8 @@ def train(training: Training) -> Trained:
                 listener.close()
     for parameter in training.module.parameters():
         parameter.grad = None
+        # Memory of its own, as a loaded model has: bits of products depend on its boundaries.
+        parameter.data = parameter.data.clone()
     training.module.eval()
     return Trained(
         [_plain(epoch) for epoch in net.history],

@@ -38,6 +38,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._backend.checkpoint import checkpoints_among
 from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
+from sklearn_ae._files.modules import check_module
 from sklearn_ae._files.rebuilding import check_sense, is_attribute, short
 from sklearn_ae._files.skops_gate import dump_foreign
 
@@ -100,11 +101,17 @@ class Description:
                     f"{self._where()}.{name} is not of {cls.__name__}, whose attributes begin or "
                     f"end in an underscore; delete it before saving."
                 )
-        return {
+        described = {
             "class": cls.__name__,
             "params": self._items(params),
             "attributes": self._items(state),
         }
+        if "module_" in state:
+            try:
+                check_module(state["module_"])
+            except Exception as error:  # as wide as that of `load`
+                raise ValueError(f"{self._where()}.module_ cannot be saved: {error}.") from error
+        return described
 
     def _items(self, values: dict[str, Any]) -> dict[str, Any]:
         return {name: self._named(name, value) for name, value in values.items()}

@@ -14,6 +14,7 @@ import torch
 from sklearn_ae._backend.random import latin_grid, shifted
 from sklearn_ae._backend.reach import FARTHEST, codes_within_reach, lowest_if_far
 from sklearn_ae._bounds import bound_of_samples
+from sklearn_ae._modules import duplicate
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
@@ -23,7 +24,7 @@ from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.belief_network import DRAWS, DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.networks._boltzmann import BoltzmannModule
-from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._variational import VariationalModule
 from sklearn_ae.variational import VariationalAutoencoder
 
@@ -110,7 +111,7 @@ def _within_reach(x: Any) -> Any:
 
 def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
     """Copy a fitted module to the CPU, in float32, what looks at values replaced by loops."""
-    return in_loops(module_from_state(module_to_state(estimator.module_)).float())
+    return in_loops(duplicate(estimator.module_).cpu().float())
 
 
 def _in_shape(estimator: BaseAutoencoder, rows: Any) -> Any:

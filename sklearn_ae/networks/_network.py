@@ -34,6 +34,9 @@ class Network(BaseEstimator):
     cheap_in_double: ClassVar[bool] = True
     rows_at_once: ClassVar[int] = 4096
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    """What is checked of the parameters, as scikit-learn has it; the others may be anything."""
+
     @abstractmethod
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
         """Return a module from ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``.
