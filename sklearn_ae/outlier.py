@@ -16,6 +16,9 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.held_out import hash_rows
+from sklearn_ae._backend.keys import row_keys
 from sklearn_ae._compat import Interval, safe_indexing
 from sklearn_ae._error_statistics import lower_threshold
 from sklearn_ae._inputs import check_weight
@@ -24,8 +27,8 @@ from sklearn_ae._members import (
     TrainingRows,
     average_over_pairs,
     check_template,
+    draw_some,
     draw_split,
-    row_fingerprints,
     scores_jointly,
     second_half,
     small_autoencoder,
@@ -33,6 +36,8 @@ from sklearn_ae._members import (
 )
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.autoencoder import Autoencoder
+
+CPU = torch.device("cpu")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -185,22 +190,19 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         given = check_weight(sample_weight, flat.shape[0])
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
         random_state = check_random_state(self.random_state)
-        self._key_seed = int(random_state.randint(2**31 - 1))
         counted = np.flatnonzero(weight)
+        part = None if given is None else given[counted]
+        known = Rows(safe_indexing(flat, counted), part, CPU, torch.float64)
+        keys, self._grid = hash_rows(known, random_state.randint(2**31 - 1))
         training = TrainingRows(
-            safe_indexing(rows, counted),
-            weight[counted],
-            given is not None,
-            row_fingerprints(safe_indexing(flat, counted), self._key_seed),
-            self.trim,
+            safe_indexing(rows, counted), weight[counted], given is not None, keys, self.trim
         )
         self._members, scores = self._train(templates, training, random_state)
         self.estimators_ = [member.estimator for member in self._members]
-        self.held_out_scores_ = np.full(len(weight), np.nan)
+        self.held_out_scores_ = np.full(len(weight), np.nan, _float_type(flat))
         self.held_out_scores_[counted] = scores
         self.offset_ = lower_threshold(scores, training.weight, self.contamination)
-        order = np.argsort(scores)
-        self._calibration = scores[order], np.cumsum(training.weight[order])
+        self._weight = None if given is None else weight
         return self
 
     def _templates(self, n_features: int) -> list[Any]:
@@ -234,7 +236,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 so_far = average_over_pairs(scores[:number], new[:number])
                 clean = self._looks_clean(so_far, training.weight)[first]
                 eligible &= clean if (eligible & clean).any() else True
-            chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
+            places = np.flatnonzero(eligible)
+            chosen = places[draw_some(distinct[places], self.max_samples, random_state)]
             inside = np.isin(which, chosen)
             new[number] = half != number % 2
             seed = random_state.randint(2**31 - 1)
@@ -265,7 +268,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)
-        keys = row_fingerprints(flat, self._key_seed)
+        keys = self._keys(flat)
         new = np.array([member.is_new(keys) for member in self._members])
         scores = np.zeros(new.shape)
         for member, score, chosen in zip(self._members, scores, new, strict=True):
@@ -274,6 +277,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                     safe_indexing(rows, np.flatnonzero(chosen)), keys[chosen]
                 )
         return average_over_pairs(scores, new)
+
+    def _keys(self, flat: Any) -> np.ndarray:
+        known = Rows(flat, None, CPU, torch.float64)
+        parts = [row_keys(known.take(chunk).numpy(), self._grid) for chunk in known.chunks()]
+        return np.concatenate(parts)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.
@@ -324,11 +332,15 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             In (0, 1], small for outliers; not below ``1 / (n_training_rows + 1)``.
         """
         scores = self.score_samples(X)
-        held_out, weight = self._calibration
+        order = np.argsort(self.held_out_scores_)[: np.isfinite(self.held_out_scores_).sum()]
+        weight = np.ones(len(order)) if self._weight is None else self._weight[order]
+        below = np.concatenate([[0.0], np.cumsum(weight)])
+        held_out = self.held_out_scores_[order].astype(np.float64)
         # A tie counts against the row, also where rounding has hidden it.
-        tied = scores + 1e-9 * np.maximum(1.0, np.abs(scores))
-        below = np.concatenate([[0.0], weight])[np.searchsorted(held_out, tied, side="right")]
-        return (1 + below) / (1 + weight[-1])
+        rounding = max(1e-9, np.finfo(self.held_out_scores_.dtype).eps)
+        tied = scores + rounding * np.maximum(1.0, np.abs(scores))
+        below = below[np.searchsorted(held_out, tied, side="right")]
+        return (1 + below) / (1 + weight.sum())
 
     def explain(self, X):
         r"""Share of each feature, given the others, in how unusual a sample is.
@@ -402,8 +414,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return tags
 
 
+def _float_type(X: Any) -> np.dtype:
+    """Return the type of results for data: float32 for float32, else float64."""
+    return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+
+
 def _check_size(X: Any) -> None:
-    """Refuse values whose squares are not held, or that float32, which tells rows apart, lacks."""
+    """Refuse values whose squares overflow, or that networks in float32 cannot hold."""
     largest = max(float(X.max()), -float(X.min()))
     most = float(np.finfo(np.float32).max)
     if largest > (most**0.5 if X.dtype == np.float32 else most):

@@ -11,42 +11,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.random import GRID, LAST_SHIFT, MIXING, STRIDE, key_factors
-from sklearn_ae._members import fingerprint_factors
+from sklearn_ae._backend.keys import (
+    FAR,
+    LAST_SHIFT,
+    MIXING,
+    POSITION_BITS,
+    Grid,
+    cell_factors,
+    draw_steps,
+)
 from sklearn_ae._onnx.graph import dtype_number
-from sklearn_ae._onnx.tracing import plain, written
-
-LEAST_EXPONENT = -126
-"""Of float32; numbers below have fewer digits."""
+from sklearn_ae._onnx.tracing import written
 
 
-def fingerprints(x: Tensor, seed: int) -> Tensor:
-    """Write down ``row_fingerprints``: a number for each row of float32, ``(batch,)``.
-
-    With ``2^e <= |x| < 2^(e+1)`` the bits of a number are those of
-    ``(|x| / 2^e + e + 126) 2^23``, and of its sign.
-    """
-    powers = torch.tensor([2.0**e for e in range(LEAST_EXPONENT, 128)], dtype=torch.float64)
-    size = x.double().abs()
-
-    def place_of(exponent: Tensor) -> Tensor:
-        return (exponent.clamp(LEAST_EXPONENT, 127) - LEAST_EXPONENT).long()
-
-    place = place_of((size.log() / math.log(2)).floor())
-    power = _looked_up(powers, place)
-    # The logarithm may be off by its last digit.
-    place = (place + (size >= 2 * power).long() - (size < power).long()).clamp(0, 253)
-    significand = size / _looked_up(powers, place)
-    bits = ((significand + place.double()) * 2.0**23).long() + (x < 0).long() * 2**31
-    return _times(bits, fingerprint_factors(x.shape[1], seed))
+def keys_of_rows(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Write down ``row_keys``: the hash of each sample's cell, and its place in the cell."""
+    scaled = (x.double() @ torch.from_numpy(grid.directions.T) - torch.from_numpy(grid.center)) / (
+        torch.from_numpy(grid.unit)
+    )
+    size = scaled.nan_to_num().abs().clamp(0.0, FAR)
+    stretched = (size + (size.square() + 1.0).sqrt()).log()
+    signed = torch.where(scaled < 0, -stretched, stretched)
+    place = signed * grid.n_cells + torch.from_numpy(grid.shift)
+    cell = place.floor()
+    position = ((place - cell)[:, 0] * 2.0**POSITION_BITS).clamp(0.0, 2.0**POSITION_BITS - 1)
+    hashes = _mix(_times(cell.long(), cell_factors()))
+    return _without_position(hashes), position.floor().long()
 
 
-def uniform_of_rows(x: Tensor, shape: tuple[int, int], seed: int) -> Tensor:
+def _without_position(keys: Tensor) -> Tensor:
+    """Set the bits of the position to zero."""
+    return _shifted(keys, POSITION_BITS) * 2**POSITION_BITS
+
+
+def highest_bits(keys: Tensor, n_bits: int) -> Tensor:
+    """Write down the whole number that the highest bits of each key are."""
+    return _shifted(keys, 64 - n_bits)
+
+
+def uniform_of_rows(x: Tensor, grid: Grid, shape: tuple[int, int], seed: int) -> Tensor:
     """Write down uniform numbers of each sample, ``(shape[0], batch, shape[1])``, by content."""
-    grid = (x.nan_to_num() * GRID).clamp(-(2.0**62), 2.0**62).round().long()
-    keys = _mix(_times(grid, key_factors(x.shape[1], seed)))
+    keys, _ = keys_of_rows(x.nan_to_num(), grid)
     with np.errstate(over="ignore"):
-        steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(STRIDE)
+        steps = draw_steps(math.prod(shape), seed)
     bits = _shifted(_mix(keys[:, None] + _signed(steps)), 40)
     uniform = (bits.to(x.dtype) + 0.5) * 2.0**-24
     return uniform.unflatten(1, shape).permute(1, 0, 2)
@@ -116,7 +123,3 @@ def _shifted(keys: Tensor, n_bits: int) -> Tensor:
 
 def _xor(a: Tensor, b: Tensor) -> Tensor:
     return written("BitwiseXor", a, b, example=a)
-
-
-def _looked_up(table: Tensor, places: Tensor) -> Tensor:
-    return written("Gather", table, places, example=table[plain(places)], axis=0)
