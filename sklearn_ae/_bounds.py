@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor
 
 from sklearn_ae._backend.keys import (
     DRAWING_CELLS,
-    Grid,
-    cells_in_a_unit,
-    grid_of_units,
+    Units,
+    cells_of_units,
     row_keys,
     uniform_from_keys,
 )
@@ -27,28 +25,28 @@ BIT_DRAWS = 8
 """Number of times that the bits of a sample are drawn, where its values are probabilities."""
 
 
-def uniform_of_samples(x: Tensor, grid: Grid, shape: tuple[int, int], seed: int) -> Tensor:
+def uniform_of_samples(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
     """Draw uniform numbers for each sample, ``(shape[0], n_samples, shape[1])``, by content."""
-    keys = row_keys(x.nan_to_num().cpu().numpy(), grid)
+    keys = row_keys(x.nan_to_num().cpu().numpy(), cells)
     uniform = uniform_from_keys(keys, shape[0] * shape[1], seed).to(x.device)
     return uniform.view(len(x), *shape).transpose(0, 1)
 
 
-def grid_of_network(module: AutoencoderModule, n_features: int) -> Grid:
-    """Return the grid by which samples in network units are hashed.
+def cells_of_network(module: AutoencoderModule, n_features: int) -> Units:
+    """Return the cells that samples in network units draw by.
 
     The digits that float32 spends on the centre are none of the sample's own.
     """
     center, scale = (each.detach().cpu().double() for each in (module.center, module.scale))
-    size = math.hypot(1.0, (center / scale).square().mean().sqrt())
-    return grid_of_units(n_features, cells_in_a_unit(size, DRAWING_CELLS))
+    offset = (center / scale).square().mean().sqrt()
+    return cells_of_units(n_features, DRAWING_CELLS, float(offset))
 
 
 def bound_of_samples(
     module: VariationalModule,
     x: Tensor,
     n_draws: int | None,
-    uniform: Callable[[Tensor, Grid, tuple[int, int], int], Tensor],
+    uniform: Callable[[Tensor, Units, tuple[int, int], int], Tensor],
     quantile: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Bound the log-density of samples in network units, in nats per unit of the data.
@@ -60,7 +58,7 @@ def bound_of_samples(
     n_draws : int or None
         Number of codes of the importance-weighted bound. None: the evidence lower bound.
     uniform : callable
-        ``(x, grid, shape, seed)`` to uniform numbers of shape (shape[0], n_samples, shape[1]).
+        ``(x, cells, shape, seed)`` to uniform numbers of shape (shape[0], n_samples, shape[1]).
     quantile : callable
         Uniform numbers to standard Gaussian ones.
 
@@ -68,7 +66,7 @@ def bound_of_samples(
     -------
     Tensor of shape (n_samples,)
     """
-    k, cells = module.n_components, grid_of_network(module, x.shape[1])
+    k, cells = module.n_components, cells_of_network(module, x.shape[1])
 
     def bound(x: Tensor, seed: int) -> Tensor:
         if n_draws is not None:

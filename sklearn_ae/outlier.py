@@ -17,8 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.held_out import hash_rows
-from sklearn_ae._backend.keys import row_keys
+from sklearn_ae._backend.held_out import hash_rows, keys_in_grid
 from sklearn_ae._compat import Interval, safe_indexing
 from sklearn_ae._error_statistics import lower_threshold
 from sklearn_ae._inputs import check_weight
@@ -279,9 +278,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return average_over_pairs(scores, new)
 
     def _keys(self, flat: Any) -> np.ndarray:
-        known = Rows(flat, None, CPU, torch.float64)
-        parts = [row_keys(known.take(chunk).numpy(), self._grid) for chunk in known.chunks()]
-        return np.concatenate(parts)
+        """Hash samples by what they hold."""
+        return keys_in_grid(Rows(flat, None, CPU, torch.float64), self._grid)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._backend.device import holding_limit
-from sklearn_ae._backend.keys import EQUAL_CELLS, grid_of_units, row_keys
+from sklearn_ae._backend.keys import EQUAL_CELLS, cells_of_units, row_keys
 from sklearn_ae._backend.resources import heavy
 
 CHUNK_BYTES = 8 * 2**20
@@ -288,9 +288,9 @@ class Batches:
 
     def find_groups(self) -> Tensor:
         """Number the distinct rows, in an order of their own: equal rows have equal numbers."""
-        grid = grid_of_units(self.rows.n_features, EQUAL_CELLS)
+        cells = cells_of_units(self.rows.n_features, EQUAL_CELLS)
         keys = [
-            row_keys(self.rows.take(chunk).nan_to_num().cpu().numpy(), grid)
+            row_keys(self.rows.take(chunk).nan_to_num().cpu().numpy(), cells)
             for chunk in self.rows.chunks()
         ]
         groups = np.unique(np.concatenate(keys), return_inverse=True)[1]

@@ -67,6 +67,15 @@ def hash_rows(rows: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = Non
     return Hashed(keys_of_projections(projected[:-1], grid), grid)
 
 
+def keys_in_grid(rows: Rows, grid: Grid) -> np.ndarray:
+    """Hash fresh samples as those that a grid was made for; see :func:`hash_rows`."""
+    parts = [
+        keys_of_projections(project(rows.take(chunk).cpu().numpy(), grid.directions), grid)
+        for chunk in rows.chunks()
+    ]
+    return np.concatenate(parts)
+
+
 def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np.ndarray:
     """Choose the rows to validate on.
 

@@ -19,34 +19,28 @@ from torch import Tensor
 N_PROJECTIONS = 3
 """Number of random directions. More make more cells, and more edges to cross."""
 
-PARTING_CELLS = 2.0**6
-"""Number of cells in a unit, at most, that samples are parted by.
+N_CELLS = 16
+"""Number of cells along one direction, at most, that samples are parted by.
 
-One unit is about a standard deviation. Samples that differ by their rounding to float16 alone, or
-are copies of one sample but for some noise, then mostly stay together.
-"""
+They hold equally many samples. Copies of a sample but for some noise mostly stay together."""
 
 DRAWING_CELLS = 2.0**10
 """Number of cells in a unit, at most, that have draws of their own."""
 
-ROUNDING = 2.0**-12
-"""Least width of a cell in units of the size of the values, so that float32 crosses few edges.
-
-Rounding to float32 moves a projection by 2e-8 of that size on average, and so across an edge in
-three samples of 20,000; four times that is left for the rounding of mean and spread.
-"""
-
-LEAST_CELLS = 0.5
-"""Number of cells in a unit where float32 has no digits left for more."""
-
 EQUAL_CELLS = 2.0**20
 """Number of cells in a unit where a cell stands for equal samples."""
 
-LARGEST_OFFSET = 32.0
+ROUNDING = 2e-8
+"""What rounding to float32 changes a projection by, on average, as a fraction of its summands."""
+
+CROSSING = 5e-4
+"""Fraction of the samples that may change their cell in float32; half of what is promised."""
+
+LARGEST_OFFSET = 1024.0
 """Mean of a feature, in its deviations, from which on it counts less: its digits are few."""
 
 NEGLIGIBLE = 2.0**-40
-"""Differences, as a fraction of the size of the values, that are rounding errors."""
+"""Deviation, as a fraction of the mean, that is a rounding error."""
 
 POSITION_BITS = 16
 """Lowest bits of a key: where in its cell the sample lies."""
@@ -59,53 +53,64 @@ LAST_SHIFT = 31
 STRIDE = 0x9E3779B97F4A7C15
 """Between the numbers that are mixed into the draws of one key."""
 
-FAR = 1e100
-"""Projections beyond are taken for this one: its square does not overflow."""
+FAR = 2.0**52
+"""Cells beyond this number are taken for this one."""
 
 
 class Grid(NamedTuple):
-    """Random projections and the cells that they are divided into.
+    """Random projections and the cells that training samples are parted by.
 
     Attributes
     ----------
     directions : ndarray of shape (N_PROJECTIONS, n_features)
-    center : ndarray of shape (N_PROJECTIONS,)
-        What is subtracted from the projections.
-    unit : ndarray of shape (N_PROJECTIONS,)
-        What they are then divided by.
-    n_cells : float
-        Number of cells in a unit about the centre. Far from it they grow with the distance, as
-        rounding errors do.
-    shift : ndarray of shape (N_PROJECTIONS,)
-        By how many cells the grid is moved.
+    edges : ndarray of shape (N_PROJECTIONS, N_CELLS + 2)
+        The least and the largest projection, and between them the edges of the cells; infinite
+        ones for edges that could not be told from samples.
     """
 
     directions: np.ndarray
-    center: np.ndarray
-    unit: np.ndarray
-    n_cells: float
+    edges: np.ndarray
+
+
+class Units(NamedTuple):
+    """Random projections of samples in known units, and cells of one width.
+
+    Attributes
+    ----------
+    directions : ndarray of shape (N_PROJECTIONS, n_features)
+    shift : ndarray of shape (N_PROJECTIONS,)
+        By how many cells the edges are moved.
+    n_cells : float
+        Number of cells in a unit.
+    """
+
+    directions: np.ndarray
     shift: np.ndarray
+    n_cells: float
 
 
 def draw_directions(n_features: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw directions, vectors of length one, and shifts of a grid."""
+    """Draw directions, vectors of length one, and by how many cells edges are moved."""
     random = np.random.default_rng(seed)
     directions = random.standard_normal((N_PROJECTIONS, n_features))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     return directions, random.uniform(size=N_PROJECTIONS)
 
 
-def grid_of_units(n_features: int, n_cells: float) -> Grid:
-    """Return a grid for samples whose values are centred and scaled.
+def cells_of_units(n_features: int, n_cells: float, offset: float = 0.0) -> Units:
+    """Return cells for samples whose values are centred and scaled.
 
     Parameters
     ----------
     n_features : int
     n_cells : float
-        Number of cells in a unit, see `cells_in_a_unit`.
+        Number of cells in a unit, at most.
+    offset : float, default=0.0
+        Root mean square of what was subtracted, in units: float32 leaves fewer cells.
     """
-    directions, shift = draw_directions(n_features, seed=0)
-    return Grid(directions, np.zeros(N_PROJECTIONS), np.ones(N_PROJECTIONS), n_cells, shift)
+    least_width = N_PROJECTIONS * ROUNDING * math.hypot(1.0, offset) / CROSSING
+    n_cells = min(n_cells, 2.0 ** -math.ceil(math.log2(least_width)))
+    return Units(*draw_directions(n_features, seed=0), n_cells)
 
 
 def feature_weights(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -124,7 +129,7 @@ def grid_of_projections(
 ) -> Grid:
     """Return the grid for samples of which the projections are known.
 
-    Neither origin nor unit of the samples makes a difference, and outliers make little.
+    Neither origin nor unit of the samples makes a difference.
 
     Parameters
     ----------
@@ -135,52 +140,56 @@ def grid_of_projections(
         values, each times the weight of its feature.
     weight : ndarray of shape (n_samples,) or None
     """
-    low, high = _halves(projected[-1], weight)
-    size = (low + high) / 2
-    centers, units = np.empty((2, N_PROJECTIONS))
-    for number, values in enumerate(projected[:-1]):
-        low, high = _halves(values, weight)
-        centers[number], unit = (low + high) / 2, high - low
-        if not unit > NEGLIGIBLE * size:  # most samples are equal
-            unit = math.sqrt(np.average(np.square(values - centers[number]), weights=weight))
-        units[number] = unit or 1.0
-    n_cells = cells_in_a_unit(size / units.mean(), PARTING_CELLS)
-    return Grid(directions, centers, units, n_cells, shift)
+    *columns, sizes = projected
+    sizes, total = _sorted(sizes, weight)
+    noise = ROUNDING * sizes[np.searchsorted(total, total[-1] / 2)]
+    rows = [
+        _edges(*_sorted(values, weight), start, noise)
+        for values, start in zip(columns, shift, strict=True)
+    ]
+    return Grid(directions, np.stack(rows))
 
 
-def _halves(values: np.ndarray, weight: np.ndarray | None) -> tuple[float, float]:
-    """Return the means of the lower and the upper half, a tenth at each end left out.
-
-    A sample of weight two counts as two samples.
-    """
-    order = np.argsort(values, kind="stable")
-    values = values[order]
-    weight = np.ones(len(values)) if weight is None else weight[order]
-    end = np.cumsum(weight)
-
-    def mean_between(*fractions: float) -> float:
-        low, high = (fraction * end[-1] for fraction in fractions)
-        first, last = np.searchsorted(end, (low, high))
-        counted = weight[first : last + 1].copy()
-        counted[0] -= low - (end[first] - weight[first])
-        counted[-1] -= end[last] - high
-        return float(np.average(values[first : last + 1], weights=counted))
-
-    return mean_between(0.1, 0.5), mean_between(0.5, 0.9)
+def _sorted(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sort values; return the weight up to each as well."""
+    if weight is None:
+        return np.sort(values), np.arange(1.0, len(values) + 1)
+    order = np.argsort(values)
+    return values[order], np.cumsum(weight[order])
 
 
-def cells_in_a_unit(size: float, most: float) -> float:
-    """Return the number of cells in a unit, a power of two, that float32 hardly ever leaves.
+def _edges(values: np.ndarray, total: np.ndarray, start: float, noise: float) -> np.ndarray:
+    """Choose edges between sorted values, so few that `noise` crosses hardly any.
+
+    An edge lies halfway between two values. There is none among values that differ by less than
+    a few times the noise: they are one value.
 
     Parameters
     ----------
-    size : float
-        Root mean square of the values before they are centred, in units.
-    most : float
-        Largest number.
+    values : ndarray of shape (n_samples,)
+    total : ndarray of shape (n_samples,)
+        Weight up to each value.
+    start : float
+        By how many cells the edges are moved from the quantiles.
+    noise : float
     """
-    width = ROUNDING * size if 0 < size < math.inf else 1.0
-    return min(most, max(LEAST_CELLS, 2.0 ** -math.ceil(math.log2(width))))
+    n_cells = N_CELLS
+    while True:
+        places = (np.arange(n_cells) + start) / n_cells
+        around = places[:, None] + np.array([-0.25, 0.0, 0.25]) / n_cells
+        found = np.searchsorted(total, np.clip(around, 0, 1) * total[-1])
+        low, below, high = values[np.minimum(found, len(values) - 1)].T
+        next_one = np.searchsorted(values, below, side="right")
+        above = np.append(values, np.inf)[next_one]
+        width = np.maximum(high, above) - low
+        apart = width > 16 * noise
+        crossing = (noise / width[apart]).sum() / (2 * n_cells)
+        if n_cells == 1 or N_PROJECTIONS * crossing <= CROSSING:
+            break
+        n_cells //= 2
+    edges = np.where(apart, below / 2 + above / 2, np.inf)
+    inner = np.append(edges, np.full(N_CELLS - n_cells, np.inf))
+    return np.concatenate([values[:1], np.sort(inner), values[-1:]])
 
 
 def project(values: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -200,7 +209,6 @@ def keys_of_projections(projected: np.ndarray, grid: Grid) -> np.ndarray:
     Parameters
     ----------
     projected : ndarray of shape (N_PROJECTIONS, n_samples)
-        Not yet centred.
     grid : Grid
 
     Returns
@@ -208,18 +216,20 @@ def keys_of_projections(projected: np.ndarray, grid: Grid) -> np.ndarray:
     ndarray of shape (n_samples,), dtype uint64
         The hash of the cell, then `POSITION_BITS` bits that say where in it the sample lies.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (projected - grid.center[:, None]) / grid.unit[:, None]
-    scaled = np.clip(np.nan_to_num(scaled), -FAR, FAR)
-    place = np.arcsinh(scaled) * grid.n_cells + grid.shift[:, None]
-    cell = np.floor(place)
-    position = np.minimum((place[0] - cell[0]) * 2**POSITION_BITS, 2**POSITION_BITS - 1)
-    hashes = _mix((cell.astype(np.int64).view(np.uint64) * cell_factors()[:, None]).sum(axis=0))
-    return (hashes >> POSITION_BITS << POSITION_BITS) | position.astype(np.uint64)
+    cells = [
+        np.searchsorted(edges[1:-1], values)
+        for values, edges in zip(projected, grid.edges, strict=True)
+    ]
+    edges = np.sort(grid.edges[0])  # the largest projection before infinite edges
+    least, largest = edges[cells[0]], edges[cells[0] + 1]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        position = np.nan_to_num((projected[0] - least) / (largest - least)).clip(0, 1)
+    position = np.minimum(position * 2**POSITION_BITS, 2**POSITION_BITS - 1).astype(np.uint64)
+    return _hash_cells(np.stack(cells)) | position
 
 
-def row_keys(rows: np.ndarray, grid: Grid) -> np.ndarray:
-    """Hash each sample by its content.
+def row_keys(rows: np.ndarray, cells: Units) -> np.ndarray:
+    """Hash samples whose values are centred and scaled.
 
     Equal samples have equal keys wherever they stand, and rounding errors hardly ever make
     a difference.
@@ -227,13 +237,22 @@ def row_keys(rows: np.ndarray, grid: Grid) -> np.ndarray:
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_features)
-    grid : Grid
+    cells : Units
 
     Returns
     -------
     ndarray of shape (n_samples,), dtype uint64
     """
-    return keys_of_projections(project(rows, grid.directions), grid)
+    with np.errstate(over="ignore", invalid="ignore"):
+        place = project(rows, cells.directions) * cells.n_cells + cells.shift[:, None]
+    return _hash_cells(np.floor(np.nan_to_num(place).clip(-FAR, FAR)))
+
+
+def _hash_cells(cells: np.ndarray) -> np.ndarray:
+    """Hash the numbers of cells, ``(N_PROJECTIONS, n_samples)``; the lowest bits are zero."""
+    numbers = cells.astype(np.int64).view(np.uint64)
+    hashes = _mix((numbers * cell_factors()[:, None]).sum(axis=0, dtype=np.uint64))
+    return hashes >> np.uint64(POSITION_BITS) << np.uint64(POSITION_BITS)
 
 
 def cell_factors() -> np.ndarray:
@@ -289,8 +308,7 @@ def uniform_from_keys(keys: np.ndarray, n_draws: int, seed: int = 0) -> Tensor:
     Tensor of shape (n_keys, n_draws), float32
         Multiples of 2^-24, shifted by half of that off the ends of the unit interval.
     """
-    cells = keys >> POSITION_BITS << POSITION_BITS
-    bits = _mix(cells[:, None] + draw_steps(n_draws, seed)) >> np.uint64(40)
+    bits = _mix(keys[:, None] + draw_steps(n_draws, seed)) >> np.uint64(40)
     return torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))
 
 

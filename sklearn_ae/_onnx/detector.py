@@ -10,10 +10,10 @@ import torch
 from sklearn_ae._backend.keys import POSITION_BITS
 from sklearn_ae._members import FOLD_BITS, Member, last_step
 from sklearn_ae._onnx.graph import Graph
-from sklearn_ae._onnx.hashing import highest_bits, keys_of_rows
+from sklearn_ae._onnx.hashing import highest_bits, keys_in_grid, looked_up
 from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
-from sklearn_ae._onnx.tracing import Traced, plain, traced, written
+from sklearn_ae._onnx.tracing import Traced, traced
 from sklearn_ae.outlier import AutoencoderOutlierDetector
 
 
@@ -29,7 +29,7 @@ def _(estimator: AutoencoderOutlierDetector) -> tuple[str, ...]:
 
 @write.register
 def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method: str) -> Output:
-    cells, position = keys_of_rows(rows, estimator._grid)
+    cells, position = keys_in_grid(rows, estimator._grid)
     position = position * 2 ** (64 - POSITION_BITS)
     fold = highest_bits(cells, FOLD_BITS)
     total: Any = 0.0
@@ -53,8 +53,8 @@ def _score(member: Member, graph: Graph, rows: Traced, fold: Any) -> Any:
     autoencoder = last_step(member.estimator)
     if member.knows_likelihood:
         bound = write(autoencoder, graph, rows, "score_samples")
-        return traced(graph, bound.name, torch.zeros(len(rows))).double() - _of_fold(
-            member.level, fold
+        return traced(graph, bound.name, torch.zeros(len(rows))).double() - looked_up(
+            torch.from_numpy(member.level), fold
         )
     restored = write(autoencoder, graph, rows, "reconstruct")
     flat = graph.add("Reshape", restored.name, np.array([-1, rows.shape[1]]))
@@ -66,14 +66,8 @@ def _score(member: Member, graph: Graph, rows: Traced, fold: Any) -> Any:
         common = torch.from_numpy(member.common).double()
         error = error / torch.from_numpy(member.spread)
         error = error - (error @ common.T) @ common
-    square = (error / _of_fold(member.scale, fold)).square()
+    square = (error / looked_up(torch.from_numpy(member.scale), fold)).square()
     return -(square.mean(1).log1p() if member.joint else square.log1p().mean(1))
-
-
-def _of_fold(values: np.ndarray, fold: Any) -> Any:
-    """Write down the value for each sample's fold."""
-    table = torch.from_numpy(values)
-    return written("Gather", table, fold, example=table[plain(fold)], axis=0)
 
 
 def _prepared(estimator: Any, graph: Graph, rows: Traced) -> Traced:

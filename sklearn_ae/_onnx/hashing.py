@@ -17,6 +17,7 @@ from sklearn_ae._backend.keys import (
     MIXING,
     POSITION_BITS,
     Grid,
+    Units,
     cell_factors,
     draw_steps,
 )
@@ -24,24 +25,21 @@ from sklearn_ae._onnx.graph import dtype_number
 from sklearn_ae._onnx.tracing import written
 
 
-def keys_of_rows(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Write down ``row_keys``: the hash of each sample's cell, and its place in the cell."""
-    scaled = (x.double() @ torch.from_numpy(grid.directions.T) - torch.from_numpy(grid.center)) / (
-        torch.from_numpy(grid.unit)
-    )
-    size = scaled.nan_to_num().abs().clamp(0.0, FAR)
-    stretched = (size + (size.square() + 1.0).sqrt()).log()
-    signed = torch.where(scaled < 0, -stretched, stretched)
-    place = signed * grid.n_cells + torch.from_numpy(grid.shift)
-    cell = place.floor()
-    position = ((place - cell)[:, 0] * 2.0**POSITION_BITS).clamp(0.0, 2.0**POSITION_BITS - 1)
-    hashes = _mix(_times(cell.long(), cell_factors()))
-    return _without_position(hashes), position.floor().long()
+def keys_in_grid(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Write down the hash of each sample's cell, and the place in the cell."""
+    projected = x.double() @ torch.from_numpy(grid.directions.T)
+    inner = torch.from_numpy(grid.edges[:, 1:-1])
+    cells = (projected[:, :, None] > inner).long().sum(2)
+    edges = torch.from_numpy(np.sort(grid.edges[0]))
+    least, largest = (looked_up(edges, cells[:, 0] + k) for k in (0, 1))
+    position = ((projected[:, 0] - least) / (largest - least)).nan_to_num().clamp(0.0, 1.0)
+    position = (position * 2.0**POSITION_BITS).clamp(0.0, 2.0**POSITION_BITS - 1)
+    return _hash_cells(cells), position.floor().long()
 
 
-def _without_position(keys: Tensor) -> Tensor:
-    """Set the bits of the position to zero."""
-    return _shifted(keys, POSITION_BITS) * 2**POSITION_BITS
+def _hash_cells(cells: Tensor) -> Tensor:
+    hashes = _mix(_times(cells, cell_factors()))
+    return _shifted(hashes, POSITION_BITS) * 2**POSITION_BITS
 
 
 def highest_bits(keys: Tensor, n_bits: int) -> Tensor:
@@ -49,9 +47,11 @@ def highest_bits(keys: Tensor, n_bits: int) -> Tensor:
     return _shifted(keys, 64 - n_bits)
 
 
-def uniform_of_rows(x: Tensor, grid: Grid, shape: tuple[int, int], seed: int) -> Tensor:
+def uniform_of_rows(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
     """Write down uniform numbers of each sample, ``(shape[0], batch, shape[1])``, by content."""
-    keys, _ = keys_of_rows(x.nan_to_num(), grid)
+    projected = x.nan_to_num().double() @ torch.from_numpy(cells.directions.T)
+    place = (projected * cells.n_cells + torch.from_numpy(cells.shift)).clamp(-FAR, FAR)
+    keys = _hash_cells(place.floor().long())
     with np.errstate(over="ignore"):
         steps = draw_steps(math.prod(shape), seed)
     bits = _shifted(_mix(keys[:, None] + _signed(steps)), 40)
@@ -123,3 +123,9 @@ def _shifted(keys: Tensor, n_bits: int) -> Tensor:
 
 def _xor(a: Tensor, b: Tensor) -> Tensor:
     return written("BitwiseXor", a, b, example=a)
+
+
+def looked_up(table: Tensor, places: Tensor) -> Tensor:
+    """Write down the entries of a table at places that no example gives."""
+    example = table[torch.zeros(len(places), dtype=torch.int64)]
+    return written("Gather", table, places, example=example, axis=0)
