@@ -176,8 +176,7 @@ def test_held_out_samples_of_one_fold_are_their_own_standard():
 
 
 def test_folds_are_equally_frequent_and_independent_of_halves():
-    rng = np.random.default_rng(0)
-    keys = keys_of(rng.normal(size=(20_000, 3)))
+    keys = np.random.default_rng(0).integers(2**64, size=20_000, dtype=np.uint64)
     fold, split = folds(keys), draw_split(keys, np.random.RandomState(0))
     shares = np.array([second_half(keys[fold == number], split).mean() for number in range(8)])
     assert np.abs(np.bincount(fold) - 2500).max() < 5 * np.sqrt(2500)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-N_PROJECTIONS = 3
+N_PROJECTIONS = 4
 """Number of random directions. More make more cells, and more edges to cross."""
 
-N_CELLS = 16
+N_CELLS = 8
 """Number of cells along one direction, at most, that samples are parted by.
 
 They hold equally many samples. Copies of a sample but for some noise mostly stay together."""
@@ -36,7 +36,7 @@ ROUNDING = 2e-8
 CROSSING = 5e-4
 """Fraction of the samples that may change their cell in float32; half of what is promised."""
 
-LARGEST_OFFSET = 1024.0
+LARGEST_OFFSET = 4096.0
 """Mean of a feature, in its deviations, from which on it counts less: its digits are few."""
 
 NEGLIGIBLE = 2.0**-40
