@@ -46,7 +46,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     Several autoencoders are trained, each on a part of the rows, so that every training row is
     held out by some of them. A row is unusual if its features are restored worse than is normal
     on held-out rows. With :math:`M` one member of each pair, :math:`e_{mj}` the error of member
-    :math:`m` at feature :math:`j` and :math:`s_{mj}` the median of its size on rows that the
+    :math:`m` at feature :math:`j` and :math:`s_{mj}` the median of its size on other rows that the
     member was not trained on, the score is
 
     .. math:: -\frac1{|M|} \sum_{m \in M} \frac1d \sum_j \log\left(1 + (e_{mj} / s_{mj})^2\right),
@@ -65,8 +65,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     values. The one member scores the half that the other is trained on, of training samples and of
     fresh ones alike. ``fit(X).predict(X)``, the threshold and the p-values rest on
     held-out scores alone: about a share `contamination` of fresh samples like the training samples
-    is called an outlier, and exactly that share of the training samples. Which members score a
-    sample can change with the last digit of a value.
+    is called an outlier, and exactly that share of the training samples. The hash does not change
+    with the units or the floating-point type of the data, but for one sample in a thousand.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         proportion, and just below the least score where ``contamination < 1 / n``: then
         1 in n + 1 fresh samples scores less.
     held_out_scores_ : ndarray of shape (n_samples,)
-        Score of each training row by the members that were not trained on it; NaN for rows of
-        weight zero.
+        Score of each training sample by the members that were not trained on it, in the
+        floating-point type of the data; NaN for samples of weight zero.
     n_features_in_ : int
         Number of features of a row, all axes of an image counted.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -168,8 +168,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------
@@ -262,8 +262,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         -------
         scores : ndarray of shape (n_samples,)
             At most zero. For a :class:`VariationalAutoencoder` nats above the median of
-            held-out rows. Rows that were trained on are judged by the members that were not
-            trained on them.
+            held-out rows. The hash of a sample names the members that score it; for a training
+            sample they are those that were not trained on it.
         """
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)

@@ -64,7 +64,8 @@ def hash_rows(rows: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = Non
         projected[-1, chunk] = np.sqrt(np.einsum("ij,ij->i", values, values) / len(mean))
     weight = None if rows.weight is None else rows.weight.numpy()
     grid = grid_of_projections(directions, shift, projected, weight)
-    return Hashed(keys_of_projections(projected[:-1], grid), grid)
+    parts = [keys_of_projections(projected[:-1, chunk], grid) for chunk in rows.chunks()]
+    return Hashed(np.concatenate(parts), grid)
 
 
 def keys_in_grid(rows: Rows, grid: Grid) -> np.ndarray:

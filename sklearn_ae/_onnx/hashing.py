@@ -15,6 +15,7 @@ from sklearn_ae._backend.keys import (
     FAR,
     LAST_SHIFT,
     MIXING,
+    N_SLICES,
     POSITION_BITS,
     Grid,
     Units,
@@ -26,14 +27,15 @@ from sklearn_ae._onnx.tracing import written
 
 
 def keys_in_grid(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Write down the hash of each sample's cell, and the place in the cell."""
+    """Write down the hash of each sample's cell, and the place in the slice."""
     projected = x.double() @ torch.from_numpy(grid.directions.T)
     inner = torch.from_numpy(grid.edges[:, 1:-1])
     cells = (projected[:, :, None] > inner).long().sum(2)
     edges = torch.from_numpy(np.sort(grid.edges[0]))
     least, largest = (looked_up(edges, cells[:, 0] + k) for k in (0, 1))
     position = ((projected[:, 0] - least) / (largest - least)).nan_to_num().clamp(0.0, 1.0)
-    position = (position * 2.0**POSITION_BITS).clamp(0.0, 2.0**POSITION_BITS - 1)
+    position = position * float(N_SLICES)
+    position = (position - position.floor()) * 2.0**POSITION_BITS
     return _hash_cells(cells), position.floor().long()
 
 
