@@ -112,3 +112,25 @@ def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> flo
     step = share * (total[-1] + 1) - weight[is_below].sum()
     margin = min((above - below) / 2, rounding)
     return float(np.clip(below + step * (above - below), below + margin, above - margin))
+
+
+def conformal_p_values(
+    scores: np.ndarray, held_out: np.ndarray, weight: np.ndarray | None
+) -> np.ndarray:
+    """Place scores among held-out ones: 1 + the number of those no larger, over 1 + their number.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+    held_out : ndarray of shape (n_training_samples,)
+        In either floating-point type; NaN for samples of weight zero.
+    weight : ndarray of shape (n_training_samples,) or None
+    """
+    order = np.argsort(held_out)[: np.count_nonzero(~np.isnan(held_out))]
+    counted = np.ones(len(order)) if weight is None else weight[order]
+    below = np.concatenate([[0.0], np.cumsum(counted)])
+    # A tie counts against the sample, also where rounding has hidden it.
+    rounding = max(1e-9, np.finfo(held_out.dtype).eps)
+    tied = scores + rounding * np.maximum(1.0, np.abs(scores))
+    place = np.searchsorted(held_out[order].astype(np.float64), tied, side="right")
+    return (1 + below[place]) / (1 + below[-1])

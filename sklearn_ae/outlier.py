@@ -19,7 +19,7 @@ from torch import Tensor
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.held_out import hash_rows, keys_in_grid
 from sklearn_ae._compat import Interval, safe_indexing
-from sklearn_ae._error_statistics import lower_threshold
+from sklearn_ae._error_statistics import conformal_p_values, lower_threshold
 from sklearn_ae._inputs import check_weight
 from sklearn_ae._members import (
     Member,
@@ -35,8 +35,6 @@ from sklearn_ae._members import (
 )
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae.autoencoder import Autoencoder
-
-CPU = torch.device("cpu")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -191,14 +189,15 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         counted = np.flatnonzero(weight)
         part = None if given is None else given[counted]
-        known = Rows(safe_indexing(flat, counted), part, CPU, torch.float64)
+        known = Rows(safe_indexing(flat, counted), part, torch.device("cpu"), torch.float64)
         keys, self._grid = hash_rows(known, random_state.randint(2**31 - 1))
         training = TrainingRows(
             safe_indexing(rows, counted), weight[counted], given is not None, keys, self.trim
         )
         self._members, scores = self._train(templates, training, random_state)
         self.estimators_ = [member.estimator for member in self._members]
-        self.held_out_scores_ = np.full(len(weight), np.nan, _float_type(flat))
+        dtype = np.float32 if flat.dtype == np.float32 else np.float64
+        self.held_out_scores_ = np.full(len(weight), np.nan, dtype)
         self.held_out_scores_[counted] = scores
         self.offset_ = lower_threshold(scores, training.weight, self.contamination)
         self._weight = None if given is None else weight
@@ -279,7 +278,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _keys(self, flat: Any) -> np.ndarray:
         """Hash samples by what they hold."""
-        return keys_in_grid(Rows(flat, None, CPU, torch.float64), self._grid)
+        return keys_in_grid(Rows(flat, None, torch.device("cpu"), torch.float64), self._grid)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.
@@ -330,15 +329,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             In (0, 1], small for outliers; not below ``1 / (n_training_rows + 1)``.
         """
         scores = self.score_samples(X)
-        order = np.argsort(self.held_out_scores_)[: np.isfinite(self.held_out_scores_).sum()]
-        weight = np.ones(len(order)) if self._weight is None else self._weight[order]
-        below = np.concatenate([[0.0], np.cumsum(weight)])
-        held_out = self.held_out_scores_[order].astype(np.float64)
-        # A tie counts against the row, also where rounding has hidden it.
-        rounding = max(1e-9, np.finfo(self.held_out_scores_.dtype).eps)
-        tied = scores + rounding * np.maximum(1.0, np.abs(scores))
-        below = below[np.searchsorted(held_out, tied, side="right")]
-        return (1 + below) / (1 + weight.sum())
+        return conformal_p_values(scores, self.held_out_scores_, self._weight)
 
     def explain(self, X):
         r"""Share of each feature, given the others, in how unusual a sample is.
@@ -410,11 +401,6 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = get_tags(given).input_tags.sparse
         tags.input_tags.three_d_array = get_tags(given).input_tags.three_d_array
         return tags
-
-
-def _float_type(X: Any) -> np.dtype:
-    """Return the type of results for data: float32 for float32, else float64."""
-    return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
 
 def _check_size(X: Any) -> None:
