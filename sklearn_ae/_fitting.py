@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +16,12 @@ from sklearn_ae._backend.checkpoint import (
     without_name,
 )
 from sklearn_ae._backend.device import Precision, resolve_device, resolve_precision
+from sklearn_ae._backend.held_out import held_out_mask
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import (
     Seeds,
     draw_seeds,
     drawing_from,
-    held_out,
     make_generator,
 )
 from sklearn_ae._backend.resources import heavy
@@ -36,6 +36,22 @@ from sklearn_ae.networks._module import AutoencoderModule, converted, inner_widt
 
 MAX_FLOAT64_SAMPLES = 64
 """Number of samples up to which any network trains in float64 on float64 data."""
+
+
+class Units(NamedTuple):
+    """What rows are to be centred by and divided by.
+
+    Attributes
+    ----------
+    center : Tensor of shape (n_features,)
+    scale : scalar Tensor
+    moments : tuple of Tensor
+        Mean and variance of each feature, both in float64.
+    """
+
+    center: Tensor
+    scale: Tensor
+    moments: tuple[Tensor, Tensor]
 
 
 @heavy
@@ -93,7 +109,8 @@ def fit_module(
         judged = rows
     elif validation is None and estimator.early_stopping and not one_pass:
         whole = whole or _units_of(estimator, module, rows, kind, precision.weights)
-        training, judged = _split_raw(estimator, rows, whole, seeds.split)
+        fraction = estimator.validation_fraction
+        training, judged = split(rows, seeds.split, fraction, moments=whole.moments)
     found = {}
     if whole is not None and not resume:
         found = _start_module(estimator, module, rows, training, whole, kind, seeds.subspace)
@@ -141,7 +158,7 @@ def _start_module(
     module: AutoencoderModule,
     rows: Rows,
     training: Rows,
-    whole: tuple[Tensor, Tensor],
+    whole: Units,
     kind: Kind,
     seed: int,
 ) -> dict[str, Any]:
@@ -150,9 +167,9 @@ def _start_module(
     Only a start at PCA, with its centre and scale, is that of all rows: without evidence against
     it the fit must be scikit-learn's PCA. Whatever else is fitted does not see held-out rows.
     """
-    center, scale = whole
+    center, scale = whole.center, whole.scale
     if training is not rows and not estimator._starts_well():
-        center, scale = _units_of(estimator, module, training, kind, center.dtype)
+        center, scale, _ = _units_of(estimator, module, training, kind, center.dtype)
     module.center.copy_(center)
     module.scale.copy_(scale)
     seen = training.standardized(center, scale, center.dtype)
@@ -167,7 +184,7 @@ def _start_module(
 def _deviation(estimator: Any, rows: Rows) -> float:
     """Return the overall standard deviation of rows in network units.
 
-    Noise and hashes are relative to it. Only a loss that uses the data as they are leaves it open.
+    Noise is relative to it. Only a loss that uses the data as they are leaves it open.
     """
     if estimator._get_loss().scaled:
         return 1.0
@@ -280,9 +297,9 @@ def _new_module(
 
 def _units_of(
     estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+) -> Units:
     """Return what the rows are to be centred by and divided by, as ``dtype``."""
-    mean, variances = spread(rows)
+    moments = mean, variances = spread(rows)
     center = module.common_center(mean)
     variances = variances + (mean - center).square()  # about what is subtracted
     variance = variances.mean()
@@ -300,7 +317,7 @@ def _units_of(
             f"X has values so large or so small that {str(dtype)[6:]} cannot hold "
             f"their mean and variance; rescale X, or try precision='float64' and X in float64."
         )
-    return center, scale
+    return Units(center, scale, moments)
 
 
 def _check_near(held_out: Rows, called: str) -> None:
@@ -321,47 +338,22 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
     )
 
 
-def _split_raw(
-    estimator: Any, rows: Rows, whole: tuple[Tensor, Tensor], seed: int
-) -> tuple[Rows, Rows]:
-    """Hold out a fraction of the rows, which are not centred and scaled yet.
-
-    The choice alone depends on the mean and the variance of all of them (``whole``), so that
-    neither their order nor their units change it. Where training continues, the same data thus
-    give the same choice as in the first fit.
-    """
-    known = rows.standardized(*whole, whole[0].dtype)
-    mask = _held_out_mask(known, _deviation(estimator, known), seed, estimator.validation_fraction)
-    return (rows.where(~mask), rows.where(mask)) if mask.any() else (rows, rows)
-
-
 def split(
-    rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
+    rows: Rows,
+    seed: int,
+    fraction: float,
+    classes: np.ndarray | None = None,
+    moments: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Rows, Rows]:
     """Hold out a fraction of the rows, chosen by their content.
 
-    Of classes the same fraction of each is held out, unless that is less than a row. Rows too
-    few to spare one are trained and validated on alike.
+    Neither their order nor their units change the choice. Where training continues, the same data
+    thus give the same choice as in the first fit. Of classes the same fraction of each is held
+    out, unless that is less than a row. Rows too few to spare one are trained and validated on
+    alike.
     """
-    mask = _held_out_mask(rows, unit, seed, fraction, classes)
+    mask = held_out_mask(rows, seed, fraction, classes, moments)
     return (rows.where(~mask), rows.where(mask)) if mask.any() else (rows, rows)
-
-
-def _held_out_mask(
-    rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
-) -> np.ndarray:
-    """Return which rows to hold out; none where they are too few to spare one."""
-    keys = np.empty(len(rows), np.uint64)
-    for chunk in rows.chunks():
-        keys[chunk] = rows.keys(chunk, unit, seed)
-    weight = None if rows.weight is None else rows.weight.numpy()
-    mask = np.zeros(len(rows), bool)
-    for number in () if classes is None else np.unique(classes):
-        place = classes == number
-        mask[place] = held_out(keys[place], None if weight is None else weight[place], fraction)
-    if not mask.any():  # no classes, or too few rows of each
-        mask = held_out(keys, weight, fraction)
-    return mask
 
 
 def _judge(

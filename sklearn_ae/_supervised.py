@@ -108,8 +108,8 @@ class SupervisedStack(
         y : array-like of shape (n_samples,)
             Labels. What marks a row without one is said above.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------

@@ -15,16 +15,11 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
 from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.random import (
-    drawing_from,
-    latin_grid,
-    make_generator,
-    row_keys,
-    shifted,
-    uniform_from_keys,
-)
+from sklearn_ae._backend.keys import row_keys, uniform_from_keys
+from sklearn_ae._backend.random import drawing_from, latin_grid, make_generator, shifted
 from sklearn_ae._backend.reach import lowest_if_far
 from sklearn_ae._backend.resources import heavy
+from sklearn_ae._bounds import cells_of_network
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._greedy import Stack
 from sklearn_ae._inputs import check_count, kind_of
@@ -366,9 +361,10 @@ class DeepBeliefNetwork(Stack):
         network = self._belief(module)
         assert network is not None
         grid = latin_grid(n_draws, network.n_inner).to(module.center)
+        cells = cells_of_network(module, rows.n_features)
 
         def bound(x: Tensor) -> Tensor:
-            keys = row_keys(x.cpu().numpy(), seed=0)
+            keys = row_keys(x.cpu().numpy(), cells)
             shift = uniform_from_keys(keys, grid.shape[1]).to(grid)
             return lowest_if_far(network.bound(x.to(grid), shifted(grid, shift)), x)
 

@@ -263,8 +263,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
             Neighbours are looked for among the samples as they are, those of weight zero included.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows to validate on. None: `validation_fraction` of `X`.
@@ -291,7 +291,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------

@@ -236,8 +236,8 @@ class UNetAutoencoder(CodePenalty, UNetNetwork, BaseAutoencoder):
             What to make of the rows. If None, or labels and the like, which are of another
             shape: the rows themselves.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows to validate on, where there is no `y`. None: `validation_fraction` of `X`.
 

@@ -374,7 +374,7 @@ def test_held_out_rows_are_of_all_classes(digits):
     y = (y == 0).astype(int)  # a tenth
     rows = Rows(X, None, torch.device("cpu"), torch.float64)
     rows.targets = Rows(y[:, None], None, torch.device("cpu"), torch.float64)
-    _, held_out = split(rows, 1.0, 0, 0.1, y)
+    _, held_out = split(rows, 0, 0.1, y)
     targets = held_out.targets.take(slice(0, len(held_out)))
     assert int(targets.sum()) == -(-y.sum() // 10)
 
@@ -385,7 +385,7 @@ def test_where_labels_are_few_rows_are_held_out_of_all_together(digits):
     for digit in range(10):
         few[np.flatnonzero(y == digit)[:4]] = digit
     rows = Rows(X[few >= 0], None, torch.device("cpu"), torch.float64)
-    training, held_out = split(rows, 1.0, 0, 0.1, few[few >= 0])
+    training, held_out = split(rows, 0, 0.1, few[few >= 0])
     assert (len(training), len(held_out)) == (36, 4)
 
 

@@ -69,10 +69,11 @@ def modules() -> dict[str, type]:
 @functools.cache
 def records() -> dict[str, Any]:
     """Return the named tuples in fitted attributes, by name."""
+    from sklearn_ae._backend.keys import Grid
     from sklearn_ae._inputs import TensorState
     from sklearn_ae._members import Member
 
-    return _by_name([Member, TensorState])
+    return _by_name([Grid, Member, TensorState])
 
 
 def own_types() -> list[str]:

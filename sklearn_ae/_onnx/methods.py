@@ -13,7 +13,7 @@ import torch
 
 from sklearn_ae._backend.random import latin_grid, shifted
 from sklearn_ae._backend.reach import FARTHEST, codes_within_reach, lowest_if_far
-from sklearn_ae._bounds import bound_of_samples
+from sklearn_ae._bounds import bound_of_samples, cells_of_network
 from sklearn_ae._modules import duplicate
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
@@ -153,6 +153,7 @@ def _(estimator: DeepBeliefNetwork, module: AutoencoderModule, x: Any) -> Any:
     if network is None:
         return score_rows.dispatch(BaseAutoencoder)(estimator, module, x)
     grid = latin_grid(DRAWS, network.n_inner)
-    shift = uniform_of_rows(x, (1, grid.shape[1]), seed=0)[0].double()
+    cells = cells_of_network(module, x.shape[1])
+    shift = uniform_of_rows(x, cells, (1, grid.shape[1]), seed=0)[0].double()
     bounds = network.bound(x.double(), shifted(grid, shift))
     return lowest_if_far((bounds - estimator._log_volume(precise)).float(), x)
