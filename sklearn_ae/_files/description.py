@@ -37,9 +37,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._backend.checkpoint import FitCheckpoint
+from sklearn_ae._files.allowance import Allowance
 from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
-from sklearn_ae._files.rebuilding import check_sense, is_attribute, short
+from sklearn_ae._files.rebuilding import Rebuilding, check_sense, is_attribute
 from sklearn_ae._files.skops_gate import dump_foreign
+from sklearn_ae._files.values import check_values, refusal
+from sklearn_ae._state import arriving_on
 
 
 class Description:
@@ -69,6 +72,7 @@ class Description:
         self._kept: list[BaseEstimator] = []  # an id is unique only while its object lives
         self._path = [type(estimator).__name__]
         self._estimator(estimator)
+        check_values(estimator)
 
     # Estimators
 
@@ -87,7 +91,7 @@ class Description:
     def _describe(self, estimator: BaseEstimator) -> dict[str, Any]:
         cls = type(estimator)
         if estimators().get(cls.__name__) is not cls:
-            return {"skops": self._array(dump_foreign(estimator, self._where()))}
+            return {"skops": self._array(self._foreign(estimator))}
         check_sense(estimator)  # what would not be read is not written
         state = dict(estimator.__getstate__())
         params = {name: state.pop(name) for name in sorted(cls._get_param_names())}
@@ -105,6 +109,16 @@ class Description:
             "params": self._items(params),
             "attributes": self._items(state),
         }
+
+    def _foreign(self, estimator: BaseEstimator) -> np.ndarray:
+        """Let skops write an estimator of scikit-learn, if what it writes can be read."""
+        data = dump_foreign(estimator, self._where())
+        try:
+            with arriving_on("cpu"):
+                Rebuilding({}, Allowance(len(data))).foreign(data.tobytes())
+        except Exception as error:  # of any kind, as when it is loaded
+            raise ValueError(f"{self._where()} cannot be saved: {error}.") from error
+        return data
 
     def _items(self, values: dict[str, Any]) -> dict[str, Any]:
         return {name: self._named(name, value) for name, value in values.items()}
@@ -145,19 +159,7 @@ class Description:
 
     def _refusal(self, value: Any) -> ValueError:
         name = [part for part in self._path if not part.startswith("[")][-1]
-        remedy = "Replace it by a plain value, or use pickle."
-        if name in ("callbacks", "_skl_callbacks"):
-            remedy = "It has no part in a fitted model: take it away, for example by "
-            remedy += (
-                "set_callbacks()" if name == "_skl_callbacks" else "set_params(callbacks=None)"
-            )
-            remedy += ", before saving."
-        elif callable(value):
-            remedy = "Choose one of the values that have a name and fit again, or use pickle."
-        return ValueError(
-            f"{self._where()} is {short(value)}, of type {type(value).__name__}, and cannot be "
-            f"saved: a file holds values, and no code. {remedy}"
-        )
+        return refusal(name, value, self._where())
 
     def _list(self, values: Sequence[Any]) -> list[Any]:
         return [self._named(f"[{place}]", value) for place, value in enumerate(values)]
