@@ -48,9 +48,10 @@ def dump_foreign(estimator: BaseEstimator, where: str) -> np.ndarray:
     skops = _skops(f"{where} is scikit-learn's {name}, which is saved")
     try:
         data = skops.dumps(estimator)
+        untrusted = skops.get_untrusted_types(data=data)
     except Exception as error:  # of any kind, from whatever a foreign estimator holds
         raise ValueError(f"{where} cannot be saved: skops refuses it ({error}).") from error
-    strange = sorted(set(skops.get_untrusted_types(data=data)) - set(own_types()))
+    strange = sorted(set(untrusted) - set(own_types()))
     if strange:
         message = (
             f"{where} contains what is neither of sklearn_ae nor trusted by skops: "

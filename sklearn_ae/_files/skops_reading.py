@@ -83,6 +83,7 @@ class SkopsReading:
         self._revive = revive
         self._archive = zipfile.ZipFile(io.BytesIO(content))
         self._unread = _parts(self._archive, len(content))
+        self._path: list[str] = []
         self._built: dict[int, tuple[Any, int]] = {}
 
     def read(self) -> Any:
@@ -90,18 +91,25 @@ class SkopsReading:
 
         Raises
         ------
-        Exception
-            Of whatever kind, where the archive makes no sense.
+        ValueError
+            If the archive makes no sense, or holds more than values; the message names the place.
         """
+        try:
+            return self._root()
+        except Exception as error:  # of any kind, from whatever a stranger wrote
+            where = f"{''.join(self._path).lstrip('.')}: " if self._path else ""
+            raise ValueError(f"its part for skops cannot be read: {where}{error}") from error
+
+    def _root(self) -> Any:
         schema = read_json(self._part("schema.json").decode("ascii"), self._allowance)
         protocol = schema["protocol"]
         if type(protocol) is not int or not 0 <= protocol <= NEWEST:
-            raise ValueError(f"its part for skops has version {short(protocol)} of that format")
+            raise ValueError(f"it is of version {short(protocol)} of that format")
         return self._node(schema)
 
     def _part(self, name: str) -> bytes:
         if name not in self._unread:
-            raise ValueError(f"{short(name)} is not in its part for skops, or used twice")
+            raise ValueError(f"{short(name)} is not there, or used twice")
         return self._archive.read(self._unread.pop(name))
 
     def _node(self, node: dict[str, Any]) -> Any:
@@ -113,8 +121,10 @@ class SkopsReading:
             return value
         loader = _LOADERS.get(node["__loader__"])
         if loader is None:
+            shown = f"{node['__module__']}.{node['__class__']}"
             raise ValueError(
-                f"its part for skops holds a {short(node['__loader__'])}, and is to hold values"
+                f"a {short(node['__loader__'])}, {short(shown)}, is no value, and a file holds no "
+                f"code"
             )
         before = self._allowance.left
         self._allowance.take(VALUE_COST)
@@ -134,7 +144,14 @@ class SkopsReading:
         return self._entries(node["content"])
 
     def _entries(self, nodes: list[dict[str, Any]]) -> list[Any]:
-        return [self._node(node) for node in nodes]
+        return [self._at(f"[{place}]", node) for place, node in enumerate(nodes)]
+
+    def _at(self, step: str, node: dict[str, Any]) -> Any:
+        """Build a node; where it raises, the path shows the place."""
+        self._path.append(step)
+        value = self._node(node)
+        self._path.pop()
+        return value
 
     def _tuple(self, node: dict[str, Any]) -> tuple[Any, ...]:
         values = self._entries(node["content"])
@@ -151,7 +168,10 @@ class SkopsReading:
         names = [(kind["__module__"], kind["__class__"]) for kind in kinds]
         keys = [KEY_TYPES[name](key) for name, key in zip(names, content, strict=True)]
         check_keys(keys)
-        return {key: self._node(value) for key, value in zip(keys, content.values(), strict=True)}
+        return {
+            key: self._at(f".{key}", value)
+            for key, value in zip(keys, content.values(), strict=True)
+        }
 
     def _slice(self, node: dict[str, Any]) -> slice:
         parts = [node["content"][name] for name in ("start", "stop", "step")]

@@ -106,6 +106,12 @@ def refusal(name: str, value: Any, where: str) -> ValueError:
     )
 
 
+def _is_plain_scalar(value: Any) -> bool:
+    if isinstance(value, np.generic):
+        return value.dtype.kind in PLAIN_KINDS
+    return isinstance(value, np.dtype)
+
+
 class _Visit:
     """Goes through all that an estimator holds, once."""
 
@@ -116,9 +122,7 @@ class _Visit:
     def value(self, name: str, value: Any) -> None:
         """Check a value that stands under a name, or in a list that does."""
         kind = type(value)
-        if kind in PLAIN or isinstance(value, np.dtype):
-            self._texts(name, [value])
-        elif isinstance(value, np.generic) and value.dtype.kind in PLAIN_KINDS:
+        if kind in PLAIN or _is_plain_scalar(value):
             self._texts(name, [value])
         elif kind in (np.ndarray, np.memmap) and value.dtype.kind in PLAIN_KINDS:
             self._texts(name, value.ravel() if value.dtype.kind in "US" else [])
