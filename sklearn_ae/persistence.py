@@ -43,10 +43,13 @@ LONGEST_HEADER = 100_000_000
 """Bytes that safetensors reads before it comes to the arrays, at most."""
 
 
+LONG = 100_000
+"""Characters of a description beyond which it is read again before it is written."""
+
 LONGEST_MESSAGE = 1_000
 """Characters of an error that are shown: it may quote what stands in the file."""
 
-ARRAY_COST = 500
+ARRAY_COST = 400
 """Bytes that an array takes in memory without its values."""
 
 
@@ -107,7 +110,28 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
             f"than a file can hold; use pickle."
         )
     arrays = description.arrays | {DIGEST: _digest(text, description.arrays)}
-    write_atomically(Path(path).resolve(), safetensors.numpy.save(arrays, {ENTRY: text}))
+    content = safetensors.numpy.save(arrays, {ENTRY: text})
+    if len(text) > LONG:
+        _check_readable(estimator, content, text, description.arrays)
+    write_atomically(Path(path).resolve(), content)
+
+
+def _check_readable(
+    estimator: BaseEstimator, content: bytes, text: str, arrays: dict[str, np.ndarray]
+) -> None:
+    """Refuse to write a file that would be refused because it takes too much when it is read."""
+    allowance = Allowance(len(content))
+    try:
+        _check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], len(content))
+        allowance.take(ARRAY_COST * len(arrays))
+        objects = read_json(text, allowance)["objects"]
+        with arriving_on("cpu"):
+            Rebuilding(dict(arrays), allowance).build(objects)
+    except Exception as error:  # of any kind, as when it is loaded
+        raise ValueError(
+            f"{type(estimator).__name__} cannot be saved, since the file could not be loaded: "
+            f"{error}; use pickle."
+        ) from error
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Any:
@@ -164,7 +188,8 @@ def _check_file(path: str | os.PathLike[str]) -> None:
 
 def _read(path: str | os.PathLike[str], allowance: Allowance) -> tuple[str, dict[str, np.ndarray]]:
     """Return the JSON and the arrays of a file."""
-    _check_header(path)
+    size = os.path.getsize(path)
+    _check_header(_header(path, size), size)
     with safetensors.safe_open(path, framework="numpy") as file:
         text = (file.metadata() or {}).get(ENTRY)
         if text is None:
@@ -174,13 +199,17 @@ def _read(path: str | os.PathLike[str], allowance: Allowance) -> tuple[str, dict
         return text, {name: file.get_tensor(name) for name in names}
 
 
-def _check_header(path: str | os.PathLike[str]) -> None:
-    """Refuse a header that safetensors would make far more of."""
-    size = os.path.getsize(path)
+def _header(path: str | os.PathLike[str], size: int) -> bytes:
+    """Return what safetensors will read before the arrays; nothing if it will not."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = file.read(length if length <= min(size, LONGEST_HEADER) else 0)
-    Allowance(size).take(weigh(header.decode("latin-1")))
+        return file.read(length if length <= min(size, LONGEST_HEADER) else 0)
+
+
+def _check_header(header: bytes, size: int) -> None:
+    """Refuse a header that would take far more memory than a file of a size accounts for."""
+    allowance = Allowance(size)
+    allowance.take(weigh(header.decode("latin-1"), allowance.left))
 
 
 def _objects(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-FIXED = 40 * 2**20
+FIXED = 48 * 2**20
 """Bytes that a file may take in memory beside its text and its arrays, however small it is."""
 
 PER_BYTE = 4
@@ -19,8 +20,8 @@ COSTS = {"{": 150, "[": 90, ",": 60, ":": 220}
 REPEATED = 30
 """Most that a key accounts for that stands in many objects: it is the same text everywhere."""
 
-NODE_KEYS = ("__class__", "__module__", "__loader__", "__id__", "content", "is_json", "type")
-"""Keys that stand in each node of skops."""
+KEY = re.compile(r'(\\?)"([^"\\]*)"\s*:')
+"""A key without escapes; a backslash before it says that it is the end of a longer one."""
 
 LONGEST_NUMBER = 1_000
 """Digits of a number: reading longer ones takes time that grows with their square."""
@@ -62,13 +63,26 @@ class Allowance:
             raise ValueError("it would take far more memory than its size accounts for")
 
 
-def weigh(text: str) -> int:
-    """Return the most memory that the values of a JSON text take, apart from their characters."""
+def weigh(text: str, most: int) -> int:
+    """Return the most memory that the values of a JSON text take, apart from their characters.
+
+    Parameters
+    ----------
+    text : str
+    most : int
+        Beyond it, any number may be returned that is larger.
+    """
     weight = sum(cost * text.count(sign) for sign, cost in COSTS.items())
-    for key in NODE_KEYS:
-        # A quoted quote within a longer key does not count.
-        repeated = text.count(f'"{key}":') - text.count(f'\\"{key}":')
-        weight -= (COSTS[":"] - REPEATED) * repeated
+    if weight - (COSTS[":"] - REPEATED) * text.count(":") > most:
+        return weight
+    keys: set[str] = set()
+    for match in KEY.finditer(text):
+        if not match[1] and match[2] in keys:
+            weight -= COSTS[":"] - REPEATED
+        elif COSTS[":"] * len(keys) > most:
+            return weight
+        else:
+            keys.add(match[2])
     return weight
 
 
@@ -85,7 +99,7 @@ def read_json(text: str, allowance: Allowance) -> Any:
     ValueError
         If it is not JSON, or would take more memory than it may; that is known before it is read.
     """
-    allowance.take(weigh(text))
+    allowance.take(weigh(text, allowance.left))
     return _DECODER.decode(text)
 
 

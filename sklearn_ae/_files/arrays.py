@@ -49,9 +49,9 @@ def read_npy(content: bytes) -> np.ndarray:
     dtype = np.dtype(header[1].decode())
     shape = tuple(int(size) for size in header[3].split(b",") if size.strip())
     if dtype.kind not in PLAIN_KINDS or not dtype.itemsize:
-        raise ValueError(f"an array of its part for skops is of type {dtype}")
+        raise ValueError(f"an array is of type {dtype}")
     if math.prod(shape) * dtype.itemsize != len(content) - start:
-        raise ValueError("an array of its part for skops has not the size that it says")
+        raise ValueError("an array has not the size that it says")
     values = np.frombuffer(content, dtype, offset=start)
     if dtype.kind == "U":
         check_characters(values.view(f"{dtype.str[0]}u4"))

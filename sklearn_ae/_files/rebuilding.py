@@ -26,11 +26,14 @@ CONTAINER_COST = 100
 ENTRY_COST = 50
 """Bytes that an entry of a container takes, apart from its value."""
 
-OBJECT_COST = 16_000
+OBJECT_COST = 6_000
 """Bytes that an estimator of this package or the state of a generator takes, with its checks."""
 
-MODULE_COST = 50_000
+MODULE_COST = 16_000
 """Bytes that a network takes without its weights."""
+
+SHARED = 16
+"""How much less than a copy it costs to be in a further place."""
 
 
 class Rebuilding:
@@ -51,9 +54,9 @@ class Rebuilding:
         self.arrays = arrays
         self.allowance = allowance
         self.built: list[BaseEstimator] = []
-        self._costs: list[int] = []  # of each that is built, with all that it refers to
+        self._costs: list[int] = []  # of each that is built, with copies of all it refers to
         self._referred: set[int] = set()
-        self._paid = 0
+        self._inside = self._shared = 0
 
     def build(self, objects: list[dict[str, Any]]) -> BaseEstimator:
         """Build all estimators, and return the last one.
@@ -72,12 +75,14 @@ class Rebuilding:
             Of whatever kind, where the description makes no sense.
         """
         for described in objects:
-            before = self.allowance.left - self._paid
+            before = self.allowance.left
+            self._inside = self._shared = 0
             if "skops" in described:
                 self.built.append(self.foreign(self._value(described["skops"]).tobytes()))
             else:
                 self.built.append(self._estimator(described))
-            self._costs.append(before - (self.allowance.left - self._paid))
+            own = before - self.allowance.left - self._shared
+            self._costs.append(own + self._inside)
         if self.arrays:
             raise ValueError(f"{len(self.arrays)} of its arrays belong to nothing")
         check_values(self.built[-1])
@@ -204,12 +209,12 @@ class Rebuilding:
     def _built(self, place: int) -> BaseEstimator:
         if not isinstance(place, int) or not 0 <= place < len(self.built):
             raise ValueError(f"there is no estimator {short(place)} yet")
+        self._inside += self._costs[place]
         if place in self._referred:
-            # As much as a copy: pipelines that hold the one before twice double what is in them.
-            self.allowance.take(self._costs[place])
-        else:
-            self._referred.add(place)
-            self._paid += self._costs[place]
+            # Pipelines that hold the one before twice double what is in them.
+            self.allowance.take(self._costs[place] // SHARED)
+            self._shared += self._costs[place] // SHARED
+        self._referred.add(place)
         return self.built[place]
 
 
