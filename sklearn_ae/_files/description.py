@@ -37,7 +37,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._backend.checkpoint import FitCheckpoint
-from sklearn_ae._files.allowance import Allowance
+from sklearn_ae._files.allowance import Allowance, check_keys
 from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
 from sklearn_ae._files.rebuilding import Rebuilding, check_sense, is_attribute
 from sklearn_ae._files.skops_gate import dump_foreign
@@ -167,6 +167,7 @@ class Description:
     def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return self._items(value)
+        check_keys(value)
         return {"$dict": [[self._value(k), self._named(str(k), v)] for k, v in value.items()]}
 
     def _array(self, value: np.ndarray) -> dict[str, Any]:
