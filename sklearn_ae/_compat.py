@@ -88,6 +88,20 @@ except ImportError:  # scikit-learn 1.8
             )
 
 
+def loss_classes():
+    """Return the classes of loss functions in fitted linear models, and of what these hold."""
+    from sklearn._loss import _loss, link, loss
+    from sklearn.linear_model import _sgd_fast
+
+    found = [
+        cls
+        for module in (_loss, link, loss, _sgd_fast)
+        for cls in vars(module).values()
+        if isinstance(cls, type) and cls.__module__ == module.__name__
+    ]
+    return list(dict.fromkeys(found))
+
+
 __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
@@ -100,6 +114,7 @@ __all__ = [
     "get_namespace_and_device",
     "is_numpy_namespace",
     "is_whole",
+    "loss_classes",
     "open_context",
     "safe_indexing",
     "with_callbacks",

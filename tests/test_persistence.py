@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import pickle
 import sys
 import zipfile
@@ -47,9 +48,10 @@ from sklearn_ae import (
     networks,
     save,
 )
+from sklearn_ae._files.allowance import Allowance
 from sklearn_ae._files.catalogue import estimators, modules, own_types
 from sklearn_ae._files.description import Description
-from sklearn_ae._files.skops_gate import load_foreign
+from sklearn_ae._files.rebuilding import Rebuilding
 from sklearn_ae.networks._module import AutoencoderModule
 
 ALL = INSTANCES + SUPERVISED + OUTLIER_DETECTORS
@@ -597,11 +599,13 @@ def test_archives_within_archives_are_refused():
     inner, outer = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data", bytes(10**6))
+    node = {"__loader__": "NdArrayNode", "__module__": "numpy", "__class__": "ndarray"}
+    schema = {**node, "type": "numpy", "file": "part", "protocol": 2}
     with zipfile.ZipFile(outer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("schema.json", "{}")
+        archive.writestr("schema.json", json.dumps(schema))
         archive.writestr("part", inner.getvalue())
-    with pytest.raises(ValueError, match="archive inside"):
-        load_foreign(np.frombuffer(outer.getvalue(), np.uint8))
+    with pytest.raises(ValueError, match="none of numbers or texts"):
+        Rebuilding({}, Allowance(10**6)).foreign(outer.getvalue())
 
 
 def test_windows_beyond_the_image_travel(tmp_path):

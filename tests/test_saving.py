@@ -142,9 +142,9 @@ def test_without_skops_it_says_what_to_install(X, fitted, path, monkeypatch):
     foreign = make_pipeline(MinMaxScaler(), fitted)
     save(foreign, path)
     monkeypatch.setitem(sys.modules, "skops", None)
-    for call in (lambda: load(path), lambda: save(foreign, path)):
-        with pytest.raises(ImportError, match=r'pip install "sklearn-ae\[skops\]"'):
-            call()
+    with pytest.raises(ImportError, match=r'pip install "sklearn-ae\[skops\]"'):
+        save(foreign, path)
+    assert repr(load(path)) == repr(foreign)  # what skops wrote is read without it
     detector = AutoencoderOutlierDetector(n_estimators=2).fit(X)
     save(detector, path)  # what the package uses by itself needs no other
     assert load(path).offset_ == detector.offset_
@@ -206,6 +206,52 @@ def test_a_link_stays_a_link(fitted, X, path):
     save(fitted, link)
     assert link.is_symlink()
     np.testing.assert_array_equal(load(path).transform(X), fitted.transform(X))
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_regular_file_is_left_alone(linked, fitted, path):
+    """A pipe stands for a device, which only the administrator could replace."""
+    pipe = path.with_name("pipe")
+    os.mkfifo(pipe)
+    if linked:
+        path.symlink_to(pipe)
+    target = path if linked else pipe
+    before = sorted(os.listdir(path.parent))
+    with pytest.raises(FileExistsError, match="no regular file"):
+        save(fitted, target)
+    with pytest.raises(ValueError, match="no regular file"):
+        load(target)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(os.listdir(path.parent)) == before
+
+
+def test_a_folder_is_not_replaced(fitted, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        save(fitted, tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_what_could_not_be_loaded_is_not_written(path):
+    """Values that a file could hold, but that load takes for an attack."""
+    model = Autoencoder()
+    model.note_ = {place * (2**61 - 1): "a" * 2000 for place in range(1, 100)}
+    with pytest.raises(ValueError, match="many keys of one hash"):
+        save(model, path)
+    model.note_ = [[]] * 700_000  # a list of two characters takes far more
+    with pytest.raises(ValueError, match="cannot be saved.*more memory than its size accounts"):
+        save(model, path)
+    assert not os.listdir(path.parent)
+
+
+def test_long_descriptions_come_back(path):
+    model = Autoencoder()
+    model.note_ = [{"name": f"a name {place}", "value": place / 7} for place in range(20_000)]
+    model.names_ = np.array([f"feature_{place}" for place in range(100_000)], object)
+    save(model, path)
+    again = load(path)
+    assert again.note_ == model.note_
+    assert list(again.names_) == list(model.names_)
 
 
 def test_paths_are_strings_too(fitted, path):
