@@ -17,7 +17,8 @@ test: .venv/installed lint
 
 # An hour or two of hard questions: 50,000 fits of anything, and as many broken files.
 fuzz: .venv/installed
-	SKLEARN_AE_FUZZ=50000 MUTATIONS=50000 $(RUN) -m pytest -n 2 tests/test_fuzz.py tests/test_fuzz_files.py
+	SKLEARN_AE_FUZZ=50000 MUTATIONS=50000 $(RUN) -m pytest -n 2 tests/test_fuzz.py tests/test_fuzz_files.py \
+		tests/test_written_is_read.py
 
 lint: .venv/installed
 	$(RUN) -m ruff check .

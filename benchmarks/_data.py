@@ -1,4 +1,4 @@
-"""Real data for the benchmarks: the folder named by SKLEARN_AE_DATA, or what scikit-learn has."""
+"""Data for the benchmarks: from the folder named by SKLEARN_AE_DATA, or from scikit-learn."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import torch
 from sklearn import datasets
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts it."""
+"""Folder of Debian's package dataset-fashion-mnist."""
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def data_folder() -> Path | None:
-    """Folder of the real data, or None where there is none."""
+    """Return the folder of the data, or None if there is none."""
     folder = os.environ.get("SKLEARN_AE_DATA")
     return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def bundled_tables() -> dict[str, np.ndarray]:
-    """The tables that come with scikit-learn."""
+    """Load the tables that come with scikit-learn."""
     names = ["breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine"]
     return {name: getattr(datasets, f"load_{name}")().data for name in names}
 
 
 def anomaly_tables() -> dict[str, np.ndarray]:
-    """The tables of ADBench, where they are at hand."""
+    """Load the tables of ADBench, if available."""
     folder = data_folder()
     if folder is None:
         return {}
@@ -41,7 +41,7 @@ def anomaly_tables() -> dict[str, np.ndarray]:
 
 
 def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
-    """MNIST as float32 rows in [0, 1]: train and test images, train and test labels, source."""
+    """Load MNIST: training and test images in [0, 1], flat; their labels; the source."""
     folder = data_folder()
     if folder is None:
         images, labels = datasets.fetch_openml("mnist_784", return_X_y=True, as_frame=False)
@@ -52,7 +52,7 @@ def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
 
 
 def fashion_mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
-    """Fashion-MNIST as :func:`mnist` returns its digits: Debian's package, else OpenML."""
+    """Load Fashion-MNIST, like :func:`mnist`, from Debian's package or else from OpenML."""
     if FASHION.is_dir():
         return *_idx(FASHION), "Fashion-MNIST, Debian's dataset-fashion-mnist"
     images, labels = datasets.fetch_openml("Fashion-MNIST", return_X_y=True, as_frame=False)
@@ -61,7 +61,7 @@ def fashion_mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str
 
 
 def _idx(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Read the four IDX files of MNIST or of its like."""
+    """Read the four IDX files of MNIST or of a data set in its format."""
 
     def read(name: str, offset: int) -> np.ndarray:
         with gzip.open(folder / name) as file:
@@ -76,7 +76,7 @@ def _idx(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def newsgroups() -> tuple[tuple[list[str], np.ndarray], tuple[list[str], np.ndarray], str]:
-    """20 Newsgroups by date: texts and groups of the training and of the test posts, source."""
+    """Load 20 Newsgroups by date: texts and groups of training and test posts, and the source."""
     folder = data_folder()
     if folder is None:
         parts = [datasets.fetch_20newsgroups(subset=part) for part in ("train", "test")]
@@ -93,7 +93,7 @@ def newsgroups() -> tuple[tuple[list[str], np.ndarray], tuple[list[str], np.ndar
 
 
 def pictures() -> tuple[list[np.ndarray], dict[str, list[np.ndarray]], str]:
-    """Grey photographs as bytes: to train on, to test on, set by set, and the source."""
+    """Load greyscale images as bytes: training images, test sets by name, and the source."""
     luminance = np.array([0.299, 0.587, 0.114])
     bundled = [
         np.rint(p @ luminance).astype(np.uint8) for p in datasets.load_sample_images().images
@@ -105,11 +105,11 @@ def pictures() -> tuple[list[np.ndarray], dict[str, list[np.ndarray]], str]:
         train = list(file["images"])
     with np.load(folder / "images" / "set12_gray.npz") as file:
         standard = [file[name] for name in sorted(file.files)]
-    return train, {"Set12": standard, "bundled": bundled}, f"{len(train)} pictures of BSDS"
+    return train, {"Set12": standard, "bundled": bundled}, f"{len(train)} images of BSDS"
 
 
 def machine() -> str:
-    """One line about where a figure was measured."""
+    """Return one line that describes the hardware and the versions."""
     capabilities = torch.cpu.get_capabilities()
     return (
         f"{capabilities.get('cpu_name', platform.processor())}, "
@@ -119,6 +119,6 @@ def machine() -> str:
 
 
 def write_json(name: str, content: dict) -> None:
-    """Keep a result beside the printed table."""
+    """Write a result as JSON."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, default=float) + "\n")

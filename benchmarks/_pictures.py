@@ -1,4 +1,4 @@
-"""What the benchmarks on photographs share: crops, patches, filters and code lengths."""
+"""Common functions of the image benchmarks: crops, patches, filters and code lengths."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import correlate
 
 Function = Callable[[np.ndarray], np.ndarray]
-"""From an array to one of the same shape."""
+"""Map an array to an array of the same shape."""
 
 
 def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of pixels in [0, 1], in dB."""
+    """Return the peak signal-to-noise ratio of pixels in [0, 1], in dB."""
     return float(-10 * np.log10(np.square(restored - clean, dtype=np.float64).mean()))
 
 
 def crops(pictures: Sequence[np.ndarray], n: int, side: int, seed: int) -> np.ndarray:
-    """Draw squares of pictures, each turned and mirrored at random.
+    """Draw crops of images, each rotated and mirrored at random.
 
     Parameters
     ----------
@@ -42,17 +42,17 @@ def crops(pictures: Sequence[np.ndarray], n: int, side: int, seed: int) -> np.nd
 
 
 def restore(picture: np.ndarray, side: int, function: Function) -> np.ndarray:
-    """Restore overlapping squares of a picture and join them smoothly.
+    """Apply a function to overlapping patches of an image and average the results.
 
-    Squares follow one another at half their side. Where they overlap, each counts by a window
-    that is one at its middle and falls to zero at its rim, where it knows the least.
+    Patches overlap by half. They are weighted by a window that is one in the centre of a patch and
+    decreases to zero at its border, where the function has the least context.
 
     Parameters
     ----------
     picture : ndarray of shape (height, width)
     side : int
     function : callable
-        From squares (n, side, side) to restored ones.
+        Map patches of shape (n, side, side) to denoised ones.
 
     Returns
     -------
@@ -75,19 +75,19 @@ def restore(picture: np.ndarray, side: int, function: Function) -> np.ndarray:
 
 
 def best_filter(noisy: np.ndarray, clean: np.ndarray, side: int = 15) -> Function:
-    """Fit the linear filter whose weighted sums of neighbours come closest to the clean pixels.
+    """Fit the least-squares linear filter from noisy neighbourhoods to clean pixels.
 
     Parameters
     ----------
     noisy, clean : ndarray of shape (n, size, size)
-        Squares to learn from, larger than the filter.
+        Training patches, larger than the filter.
     side : int
-        Of the filter, odd.
+        Side of the filter, odd.
 
     Returns
     -------
     callable
-        From a noisy picture to a restored one.
+        Map a noisy image to a filtered one.
     """
     rows = sliding_window_view(noisy, (side, side), axis=(1, 2)).reshape(-1, side**2)
     inner = slice(side // 2, -(side // 2))
@@ -99,25 +99,25 @@ def best_filter(noisy: np.ndarray, clean: np.ndarray, side: int = 15) -> Functio
 
 
 def blocks(picture: np.ndarray, side: int) -> np.ndarray:
-    """Cut a picture into squares side by side, one a row; what does not fill one is left out."""
+    """Cut an image into adjacent blocks, one per row; crop the image to whole blocks."""
     high, wide = (length // side for length in picture.shape)
     cut = picture[: high * side, : wide * side].astype(np.float32) / 255
     return cut.reshape(high, side, wide, side).swapaxes(1, 2).reshape(-1, side**2)
 
 
 def joined(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Undo :func:`blocks` for a picture whose sides are multiples of that of a block."""
+    """Invert :func:`blocks` for an image whose sides are multiples of the side of a block."""
     side = int(np.sqrt(rows.shape[1]))
     high, wide = (length // side for length in shape)
     return rows.reshape(high, wide, side, side).swapaxes(1, 2).reshape(shape)
 
 
 class CodeLengths:
-    """Bits that an entropy coder needs whose tables were made of other data.
+    """Number of bits of an entropy coder with tables estimated on other data.
 
-    Each component has a table of its own, which gives a whole number that occurred ``c`` times
-    among ``n`` the probability in proportion to ``c + 1/2``, and to any number outside the range
-    that it has seen that of an escape, ``1/2``, and 16 bits more.
+    Each component has a separate table. The probability of an integer that occurred ``c`` times
+    is proportional to ``c + 1/2``. Any integer outside the range of the training data is coded by
+    an escape symbol, with a probability proportional to ``1/2``, and 16 more bits.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class CodeLengths:
             self.tables.append(-np.log2(counts / counts.sum()))
 
     def bits(self, numbers: np.ndarray) -> float:
-        """Return the number of bits of all these numbers, shape (n, n_components)."""
+        """Return the number of bits of integers of shape (n, n_components)."""
         total = 0.0
         for column, least, table in zip(numbers.T, self.least, self.tables, strict=True):
             place = column - least

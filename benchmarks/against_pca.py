@@ -1,7 +1,8 @@
-"""Test error of ``Autoencoder()`` over that of ``PCA`` on real tables, default parameters.
+"""Compare the test error of ``Autoencoder()`` with that of ``PCA`` on real tables.
 
-Each table is standardised on its training rows, a quarter is kept for the test, and both
-get a quarter of the features as code size. Run::
+A quarter of the samples of each table is the test set; features are standardised on the training
+samples. Both have a quarter of the number of features as ``n_components``, and otherwise their
+default parameters. Run::
 
     python benchmarks/against_pca.py [--seeds 1] [--params '{"max_iter": 100}']
 """
@@ -22,7 +23,7 @@ from sklearn_ae import Autoencoder
 
 
 def compare(X: np.ndarray, seed: int, params: dict) -> dict:
-    """Fit both on three quarters of a table and measure both on the rest."""
+    """Fit both on three quarters of a table and evaluate both on the rest."""
     train, test = train_test_split(X, test_size=0.25, random_state=seed)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
@@ -51,8 +52,10 @@ def compare(X: np.ndarray, seed: int, params: dict) -> dict:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1, help="number of splits a table")
-    parser.add_argument("--params", type=json.loads, default={}, help="of Autoencoder, as JSON")
+    parser.add_argument("--seeds", type=int, default=1, help="number of splits per table")
+    parser.add_argument(
+        "--params", type=json.loads, default={}, help="parameters of Autoencoder, as JSON"
+    )
     arguments = parser.parse_args()
     tables = anomaly_tables() | bundled_tables()
     if arguments.params:
@@ -75,7 +78,7 @@ def main() -> None:
     summary = {
         "median": np.median(ratios),
         "largest": ratios.max(),
-        "share not above PCA": kept.mean(),
+        "fraction not above PCA": kept.mean(),
         "seconds": sum(row["seconds"] for row in rows.values()),
     }
     print(", ".join(f"{name} {value:.3f}" for name, value in summary.items()))

@@ -1,9 +1,10 @@
-"""Convolutional networks without dense layers: the 16 -> 8 maps of tutorials, and whole pictures.
+"""Convolutional networks without dense layers: the 16 -> 8 maps of tutorials, and whole images.
 
-First, 16 -> 8 maps on MNIST in [0, 1], whose last maps are the code, beside PCA: the squared error
-of a pixel, averaged over test images. Then noise of 25 (of 255) on two photographs: a residual
-U-Net that was trained on squares of their left halves restores the right halves at once, or square
-by square, overlapping by half and joined with weights that fade, or not overlapping. Run::
+First, 16 -> 8 feature maps on MNIST in [0, 1], whose last maps are the code, are compared with PCA
+by the squared error per pixel, averaged over test images. Then a residual U-Net is trained on
+patches of the left halves of two images with noise of 25 (of 255). It denoises the right halves as
+whole images, in patches that overlap by half and are averaged with a window, and in adjacent
+patches. Run::
 
     python benchmarks/any_size.py [--quick]
 """
@@ -26,7 +27,7 @@ from sklearn_ae.networks import UNetNetwork
 NETWORKS = {
     "16 -> 8, pooling": {},
     "16 -> 8, strides": {"pooling": "strided"},
-    "16 -> 8, strides and back": {"pooling": "strided", "unpooling": "transposed"},
+    "16 -> 8, strided+transposed": {"pooling": "strided", "unpooling": "transposed"},
     "16 -> 8 -> 8, pooling": {"channels": (16, 8, 8)},
     "16 -> 8, dense code": {"n_components": 32},
 }
@@ -41,7 +42,7 @@ def show(name: str, **values: float) -> dict[str, float | str]:
 
 
 def maps_on_mnist(n_train: int, max_iter: int) -> list[dict]:
-    """Measure the error of maps, and of PCA, on test images."""
+    """Measure the error of feature maps, and of PCA, on test images."""
     train, test, *_, source = mnist()
     train = train[:n_train]
     print(f"{source}, {n_train} training images, {max_iter} epochs")
@@ -79,7 +80,7 @@ def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
 
 
 def square_by_square(denoiser: DenoisingAutoencoder, picture: np.ndarray, step: int) -> np.ndarray:
-    """Restore squares `step` apart and join them."""
+    """Denoise patches at a distance of `step` pixels and average them."""
     tops, lefts = (
         np.unique([*range(0, length - SIDE, step), length - SIDE]) for length in picture.shape[:2]
     )
@@ -97,7 +98,7 @@ def square_by_square(denoiser: DenoisingAutoencoder, picture: np.ndarray, step: 
 
 
 def whole_pictures(n_squares: int) -> list[dict]:
-    """Measure how well, and how fast, whole pictures are restored."""
+    """Measure PSNR and time of denoising whole images and patches."""
     photographs = [picture.astype(np.float32) / 255 for picture in load_sample_images().images]
     known = [picture[:, :320] for picture in photographs]
     clean = [picture[:, 320:] for picture in photographs]
@@ -105,11 +106,11 @@ def whole_pictures(n_squares: int) -> list[dict]:
     squares = np.concatenate([extract_patches_2d(half, **draws) for half in known])
     rng = np.random.default_rng(0)
     noisy = [half + SIGMA * rng.standard_normal(half.shape, np.float32) for half in clean]
-    print(f"two photographs, {len(squares)} squares of {SIDE} x {SIDE}")
+    print(f"two images, {len(squares)} patches of {SIDE} x {SIDE}")
     results = [
         show("noisy", psnr=np.mean([psnr(*pair) for pair in zip(noisy, clean, strict=True)]))
     ]
-    for name, n_components in (("with one component", 1), ("maps alone", None)):
+    for name, n_components in (("with one component", 1), ("maps only", None)):
         denoiser = DenoisingAutoencoder(
             n_components,
             network=UNetNetwork(residual=True),
@@ -121,13 +122,13 @@ def whole_pictures(n_squares: int) -> list[dict]:
             random_state=0,
         ).fit(squares)
         ways = {
-            "squares side by side": lambda half, fit=denoiser: square_by_square(fit, half, SIDE),
-            "squares overlapping": lambda half, fit=denoiser: square_by_square(
+            "adjacent patches": lambda half, fit=denoiser: square_by_square(fit, half, SIDE),
+            "overlapping patches": lambda half, fit=denoiser: square_by_square(
                 fit, half, SIDE // 2
             ),
         }
         if n_components is None:
-            ways["at once"] = lambda half, fit=denoiser: fit.reconstruct(half[None])[0]
+            ways["whole image"] = lambda half, fit=denoiser: fit.reconstruct(half[None])[0]
         for way, restore in ways.items():
             start = time.perf_counter()
             ratios = [psnr(restore(half), like) for half, like in zip(noisy, clean, strict=True)]

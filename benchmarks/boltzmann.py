@@ -1,11 +1,11 @@
-"""Restricted Boltzmann machines beside scikit-learn's: log-likelihood and time of a fit.
+"""Compare restricted Boltzmann machines with scikit-learn's: log-likelihood and fit time.
 
-On binarised digits with 15 hidden units the likelihood is exact: all hidden states are listed. The
-same budget for both - hidden units, batch size, learning rate, epochs - by contrastive divergence
-and by persistent chains; then this package's own settings. On binarised MNIST with 500 hidden
-units annealed importance sampling estimates the partition function of either model, with the
-same draws. Times are the minimum over alternating runs. Last, the estimate beside the exact
-value. Run::
+On binarised digits with 15 hidden units the likelihood is exact, by enumeration of the hidden
+states. Both have the same number of hidden units, batch size, learning rate and number of epochs,
+with contrastive divergence (CD) and with persistent chains (PCD); then this package's defaults are
+used. On binarised MNIST with 500 hidden units the partition functions of all models are estimated
+by annealed importance sampling, with the same draws. Times are minima over alternating runs.
+Finally, estimates of the log-partition function are compared with the exact value. Run::
 
     python benchmarks/boltzmann.py [--quick] [--epochs 10]
 """
@@ -29,7 +29,7 @@ from sklearn_ae.networks._partition import annealed_log_partition, exact_log_par
 
 
 def ours(n_hidden: int, batch_size: int, rate: float, epochs: int, **rest):
-    """Plain gradient steps, as scikit-learn takes them."""
+    """Make an RBM of this package with plain gradient steps, as in scikit-learn."""
     return RestrictedBoltzmannMachine(
         n_hidden,
         visible="bernoulli",
@@ -44,12 +44,12 @@ def ours(n_hidden: int, batch_size: int, rate: float, epochs: int, **rest):
 
 
 def theirs(n_hidden: int, batch_size: int, rate: float, epochs: int, **rest) -> BernoulliRBM:
-    """scikit-learn's, by persistent chains."""
+    """Make an RBM of scikit-learn, which uses persistent chains."""
     return BernoulliRBM(n_hidden, learning_rate=rate, batch_size=batch_size, n_iter=epochs, **rest)
 
 
 def likelihood(model, test: np.ndarray, like: RestrictedBoltzmannMachine) -> float:
-    """Mean log-likelihood, in nats; scikit-learn's weights are put into the same formula."""
+    """Return the mean log-likelihood in nats; scikit-learn's weights use the same formula."""
     if isinstance(model, BernoulliRBM):
         holder = copy.deepcopy(like)
         layer = holder.module_.layer
@@ -62,7 +62,7 @@ def likelihood(model, test: np.ndarray, like: RestrictedBoltzmannMachine) -> flo
 
 
 def fastest(fits: dict[str, Callable], repeats: int) -> dict[str, float]:
-    """Least seconds of each fit over alternating runs."""
+    """Return the minimum time of each fit over alternating runs, in seconds."""
     seconds = dict.fromkeys(fits, np.inf)
     for _ in range(repeats):
         for name, fit in fits.items():
@@ -73,13 +73,13 @@ def fastest(fits: dict[str, Callable], repeats: int) -> dict[str, float]:
 
 
 def judge(make: Callable, seeds: int, train, test, like) -> dict[str, float]:
-    """Likelihood of held-out rows, mean and standard deviation over seeds."""
+    """Return mean and standard deviation over seeds of the held-out log-likelihood."""
     values = [likelihood(make(random_state=seed).fit(train), test, like) for seed in range(seeds)]
     return {"nats": float(np.mean(values)), "deviation": float(np.std(values))}
 
 
 def digits(seeds: int, epochs: int) -> dict[str, dict[str, float]]:
-    """Exact likelihoods of held-out digits at an equal budget, and the time of a fit."""
+    """Measure exact held-out log-likelihoods of digits, and fit times."""
     X = (load_digits().data > 7).astype(np.float64)
     train, test = X[:1400], X[1400:]
     like = ours(15, 100, 0.1, 1, random_state=0).fit(train)
@@ -108,7 +108,7 @@ def fit(make: Callable, train: np.ndarray):
 
 
 def wide(epochs: int, quick: bool) -> dict[str, dict[str, float]]:
-    """500 hidden units on binarised MNIST; likelihoods are estimates, on the high side."""
+    """Estimate log-likelihoods of 500 hidden units on binarised MNIST; they are overestimates."""
     train, test, *_, source = mnist()
     if quick:
         train, test = train[:5000], test[:1000]
@@ -140,7 +140,7 @@ def wide(epochs: int, quick: bool) -> dict[str, dict[str, float]]:
 
 
 def pace(repeats: int) -> dict[str, float]:
-    """784 to 256 units, batches of 100: seconds for 5,000 rows, two epochs."""
+    """Time 784 to 256 units, batches of 100, 5,000 samples, two epochs."""
     train = (mnist()[0][:5000] > 0.5).astype(np.float32)
     double = train.astype(np.float64)
     budget = (256, 100, 0.05, 2)
@@ -157,7 +157,7 @@ def pace(repeats: int) -> dict[str, float]:
 
 
 def annealing() -> dict[str, dict[str, float]]:
-    """Estimates of log Z beside the exact value, 15 hidden units, trained."""
+    """Compare estimates of log Z with the exact value, for 15 hidden units after training."""
     X = (load_digits().data > 7).astype(np.float64)
     model = RestrictedBoltzmannMachine(
         15, visible="bernoulli", learning_rate_init=0.1, random_state=0
@@ -178,7 +178,7 @@ def annealing() -> dict[str, dict[str, float]]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute: few rows and epochs")
+    parser.add_argument("--quick", action="store_true", help="one minute: few samples and epochs")
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     quick = arguments.quick

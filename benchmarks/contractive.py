@@ -1,9 +1,9 @@
-"""How flat are codes, and how good: plain, decayed, denoising and contractive, on MNIST.
+"""Contraction and quality of codes: plain, weight decay, denoising and contractive, on MNIST.
 
-One layer of 1,000 logistic units, cross-entropy, as in Rifai et al. (2011). For each way of
-training: the mean norm of the encoder's Jacobian at the test images, the variance explained,
-and the error of logistic regression on the codes. The strength of each way is chosen by that
-error on 10,000 training images set aside. Run::
+One layer of 1,000 logistic units, cross-entropy, as in Rifai et al. (2011). For each method: the
+mean norm of the encoder's Jacobian at the test images, the explained variance ratio,
+and the error of logistic regression on the codes. The strength of each method is chosen by this
+error on a quarter of the training images, held out. Run::
 
     python benchmarks/contractive.py [--quick] [--epochs 30]
 """
@@ -25,7 +25,7 @@ from sklearn_ae import ContractiveAutoencoder
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Spoilt(ContractiveAutoencoder):
-    """The same network trained as a denoising autoencoder is, so that Jacobians compare."""
+    """The same network trained as a denoising autoencoder, with comparable Jacobians."""
 
     gaussian: float = 0.0
     masking: float = 0.0
@@ -47,7 +47,7 @@ WAYS = {
 
 
 def fitted(params: dict, epochs: int, X) -> Spoilt:
-    """Train one layer of logistic units."""
+    """Fit one layer of logistic units."""
     defaults = {"alpha": 0.0, "contraction": 0.0}
     return Spoilt(
         1000,
@@ -62,7 +62,7 @@ def fitted(params: dict, epochs: int, X) -> Spoilt:
 
 
 def error(train, train_labels, test, test_labels) -> float:
-    """Error of logistic regression, in per cent."""
+    """Return the error of logistic regression, in per cent."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(max_iter=100).fit(train, train_labels)
@@ -72,7 +72,7 @@ def error(train, train_labels, test, test_labels) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute: fewer images and epochs")
+    parser.add_argument("--quick", action="store_true", help="one minute: fewer images and epochs")
     parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     train, test, train_labels, test_labels, source = mnist()

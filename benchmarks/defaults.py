@@ -1,14 +1,15 @@
-"""Each estimator's default beside what one writes in fifteen lines of torch, at equal epochs.
+"""Compare the defaults of each estimator with a plain torch network, at equal epochs.
 
-The rival of every estimator is the usual tutorial: a hidden layer of ReLU units (twice as wide as
-ours where that is customary), Adam with a step of 0.001, batches of 128, the same code size, the
-same number of epochs, data as they are or standardised. None of ours has a parameter set but the
-size of the code, what the task says (likelihood, noise) and the number of epochs.
+The torch network is that of the usual tutorials: one hidden layer of ReLU units (twice as wide as
+that of the estimator where this is customary), Adam with a learning rate of 0.001, batches of 128,
+the same code size, the same number of epochs, raw or standardised data. The estimators have
+default parameters except for the code size, the number of epochs and parameters of the task
+(likelihood, noise).
 
-Images are 5,000 of the training images of MNIST and Fashion-MNIST, errors those of 2,000 test
-images; digits and four tables are split four to one. A line of the table has the error of both
-(lower is better), their ratio, or of nats their difference, and the seconds of both fits, means
-over the seeds. Run::
+The images are 5,000 training images of MNIST and Fashion-MNIST, evaluated on 2,000 test
+images; digits and four tables are split four to one. Each line of the table has the errors of both
+(lower is better), their ratio (for nats, their difference), and the fit times of both in seconds,
+averaged over seeds. Run::
 
     python benchmarks/defaults.py [--quick] [--seeds 3] [--only VariationalAutoencoder ...]
 """
@@ -37,7 +38,7 @@ Loss = Callable[[Tensor], Tensor]
 
 
 class Task(NamedTuple):
-    """Data of one row of the table: samples, labels where there are any, and their kind."""
+    """Data set: samples, labels and settings."""
 
     name: str
     train: np.ndarray
@@ -50,7 +51,7 @@ class Task(NamedTuple):
 
 
 def tasks(quick: bool, seed: int) -> Iterator[Task]:
-    """Images, digits and tables, drawn and split by the seed."""
+    """Generate images, digits and tables, sampled and split by the seed."""
     rng = np.random.default_rng(seed)
     for name, load in (("MNIST", mnist), ("Fashion-MNIST", fashion_mnist)):
         train, test, y_train, y_test, _ = load()
@@ -66,7 +67,7 @@ def tasks(quick: bool, seed: int) -> Iterator[Task]:
 def split(
     name: str, X: np.ndarray, y: np.ndarray, seed: int, is_image: bool, size: int, epochs: int
 ) -> Iterator[Task]:
-    """Hold a fifth out; tables are standardised by their training part."""
+    """Hold out a fifth; standardise tables by their training samples."""
     train, test, y_train, y_test = train_test_split(X, y, test_size=0.2, random_state=seed)
     if not is_image:
         scaler = StandardScaler().fit(train)
@@ -75,7 +76,7 @@ def split(
 
 
 def tables() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Four tables: two that come with scikit-learn, two of ADBench or two more of the former."""
+    """Load two tables of scikit-learn, and two of ADBench or else two more of scikit-learn."""
     found = {
         name: getattr(datasets, f"load_{name}")(return_X_y=True)
         for name in ("breast_cancer", "wine", "diabetes", "iris")
@@ -88,7 +89,7 @@ def tables() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def minimise(loss: Loss, modules: list[nn.Module], X: Any, epochs: int) -> None:
-    """Train as every tutorial does. A further column of samples may hold labels."""
+    """Train with Adam. The last column of the samples may contain labels."""
     parameters = [p for module in modules for p in module.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     for _ in range(epochs):
@@ -99,18 +100,18 @@ def minimise(loss: Loss, modules: list[nn.Module], X: Any, epochs: int) -> None:
 
 
 def dense(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
-    """One hidden layer."""
+    """Make a network with one hidden layer."""
     return nn.Sequential(nn.Linear(n_in, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_out))
 
 
 def squares(a: Any, b: Any) -> float:
-    """Mean over the samples of the summed squared errors."""
+    """Return the squared error, summed over features and averaged over samples."""
     a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (a, b))
     return float(np.square(a - b).sum(1).mean())
 
 
-# Each function returns the error of the torch version and a function that fits ours and returns
-# its error: on the same samples, by the same formula.
+# Each function returns the errors of the estimator and of the torch network, on the same samples
+# and by the same formula, and the seconds of both fits.
 
 
 def reconstruction(
@@ -121,7 +122,7 @@ def reconstruction(
     decoder: nn.Module | None = None,
     noise: float = 0.0,
 ) -> tuple[float, float, float, float]:
-    """Error of reconstruction, of corrupted test samples where there is noise in training."""
+    """Measure reconstruction errors, on corrupted test samples if `noise` is used in training."""
     X, d = torch.from_numpy(task.train), task.train.shape[1]
     encoder = encoder or dense(d, 256 if d > 100 else 64, ours.n_components)
     decoder = decoder or dense(ours.n_components, 256 if d > 100 else 64, d)
@@ -145,7 +146,7 @@ def reconstruction(
 
 
 def likelihood(task: Task, ours: Any) -> tuple[float, float, float, float]:
-    """Minus the evidence lower bound of the test samples."""
+    """Measure minus the evidence lower bound on test samples."""
     X, d, k = torch.from_numpy(task.train), task.train.shape[1], ours.n_components
     width = 256 if d > 100 else 64
     encoder, decoder = dense(d, width, 2 * k), dense(k, width, d)
@@ -174,7 +175,7 @@ def likelihood(task: Task, ours: Any) -> tuple[float, float, float, float]:
 
 
 def supervised(task: Task, ours: Any) -> tuple[float, float, float, float]:
-    """Fraction of wrong labels, or of variance that is not explained."""
+    """Measure the error rate of a classifier, or one minus R^2 of a regressor."""
     is_classifier = isinstance(ours, sklearn_ae.StackedAutoencoderClassifier)
     y, y_test = task.y_train.astype(np.float32), task.y_test
     shift, scale = (0.0, 1.0) if is_classifier else (y.mean(), y.std())
@@ -202,7 +203,7 @@ def supervised(task: Task, ours: Any) -> tuple[float, float, float, float]:
 
 
 class Recurrent(nn.Module):
-    """The last state of an LSTM, or an LSTM that repeats the code."""
+    """LSTM encoder (last state) or decoder (code as the input of each step)."""
 
     def __init__(self, shape: tuple[int, int], n_components: int, decodes: bool) -> None:
         super().__init__()
@@ -219,7 +220,7 @@ class Recurrent(nn.Module):
 
 
 def convolutions(side: int, n_components: int) -> tuple[nn.Module, nn.Module]:
-    """Two levels of 16 and 32 maps, strided down and transposed up, a dense code between."""
+    """Make strided and transposed convolutions with 16 and 32 maps and a dense code."""
     inner = -(-side // 4)
     encoder = nn.Sequential(
         nn.Unflatten(1, (1, side, side)),
@@ -242,7 +243,7 @@ def convolutions(side: int, n_components: int) -> tuple[nn.Module, nn.Module]:
 
 
 def contests(task: Task, seed: int) -> dict[str, Callable[[], tuple[float, float, float, float]]]:
-    """Name each estimator and say how it is measured."""
+    """Map the name of each estimator to the function that measures it."""
     k, d = task.n_components, task.train.shape[1]
     side = round(d**0.5)
     common = {"max_iter": task.epochs, "random_state": seed}
@@ -254,16 +255,16 @@ def contests(task: Task, seed: int) -> dict[str, Callable[[], tuple[float, float
     variance = float(task.train.var(axis=0).mean())
 
     def divergence(code: Tensor, x: Tensor) -> Tensor:
-        # The tutorial's penalty with the target and the factor of ours: 0.05 and 0.3.
+        # The usual penalty with the defaults of SparseAutoencoder: target 0.05, weight 0.3.
         rho, mean = 0.05, code.mean(0).clamp(1e-6, 1 - 1e-6)
         terms = rho * torch.log(rho / mean) + (1 - rho) * torch.log((1 - rho) / (1 - mean))
         return 0.3 * variance * terms.sum()
 
     def jacobian(code: Tensor, x: Tensor) -> Tensor:
-        # One projection of the Jacobian: its squared length is the norm on average.
+        # One random projection of the Jacobian: its squared norm is an unbiased estimate.
         direction = torch.randn_like(code)
         (projected,) = torch.autograd.grad(code, x, direction, create_graph=True)
-        # Factor of ours, 0.1, in units of the data: the loss and the input are both scaled.
+        # The default weight, 0.1, in units of the data: both loss and input are scaled.
         return 0.1 * variance**2 * projected.square().sum(1).mean()
 
     ae = sklearn_ae
@@ -301,10 +302,10 @@ def contests(task: Task, seed: int) -> dict[str, Callable[[], tuple[float, float
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few epochs: that it runs")
+    parser.add_argument("--quick", action="store_true", help="few epochs, as a smoke test")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=[""], help="names of estimators, or parts")
-    parser.add_argument("--tasks", nargs="+", default=[""], help="names of data, or parts")
+    parser.add_argument("--only", nargs="+", default=[""], help="(parts of) names of estimators")
+    parser.add_argument("--tasks", nargs="+", default=[""], help="(parts of) names of data sets")
     arguments = parser.parse_args()
     print(machine())
     results: dict[str, list[tuple[float, ...]]] = {}
@@ -321,7 +322,7 @@ def main() -> None:
     print(f"{'estimator | data':50} {'ours':>9} {'torch':>9} {'ratio':>7} {'s':>6} {'s':>6}")
     for name, values in results.items():
         ours, theirs, seconds, their_seconds = np.mean(values, axis=0)
-        # Of nats, whose zero is arbitrary, the difference.
+        # Nats have an arbitrary zero: print their difference.
         if name.startswith("Variational"):
             compared = f"{ours - theirs:+.2f}"
         else:

@@ -1,12 +1,12 @@
-"""Abnormal heartbeats by reconstruction error: networks of sequences beside PCA on ECG5000.
+"""Anomaly detection by reconstruction error on ECG5000: sequence networks compared with PCA.
 
-All 4,999 beats of 140 points, a fifth of them for the test (``random_state=21``), scaled by the
-least and the largest training value. Everything is fitted on normal training beats alone, and a
-beat is the more abnormal the worse it is restored. Code sizes are chosen on a validation split of
-the training beats: a fit on four fifths of the normal ones, its AUC on the last fifth against the
-abnormal ones. What is chosen is fitted once more on all normal training beats and sees the test
-beats once. The accuracy is that of the best threshold on the test beats. The reference for PCA(2)
-is an AUC of .9955 by squared errors, as here, and an accuracy of .983 by absolute ones. Run::
+All 4,999 beats of 140 points, a fifth of them for the test (``random_state=21``), min-max scaled
+by the training values. All models are fitted on normal training beats only; the reconstruction
+error is the anomaly score. Code sizes are chosen on a validation split of the training beats: a
+fit on four fifths of the normal ones, its AUC on the last fifth against the abnormal ones. The
+selected model is fitted again on all normal training beats and evaluated on the test beats once.
+The accuracy is that of the best threshold on the test beats. The reference for PCA(2) is an AUC of
+.9955 with squared errors, as here, and an accuracy of .983 with absolute ones. Run::
 
     python benchmarks/ecg5000.py [--quick]
 """
@@ -36,7 +36,7 @@ from sklearn_ae.networks import LSTMNetwork
 
 
 def beats() -> tuple[np.ndarray, np.ndarray, str]:
-    """All beats, whether each is normal, and where they come from."""
+    """Load all beats, whether each is normal, and the source."""
     folder = data_folder()
     if folder is None:
         X, y = fetch_openml("ECG5000", version=1, return_X_y=True, as_frame=False)
@@ -48,7 +48,7 @@ def beats() -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def contestants(quick: bool) -> dict[str, tuple[Callable[..., Any], dict, tuple[int, ...]]]:
-    """Name to class, parameters and the code sizes to choose from."""
+    """Map names to the class, its parameters and the candidate code sizes."""
     some = {"max_iter": 6} if quick else {}
     few = {"max_iter": 2 if quick else 20}
     classic = {
@@ -82,20 +82,20 @@ def contestants(quick: bool) -> dict[str, tuple[Callable[..., Any], dict, tuple[
 
 
 def abnormality(model: Any, X: np.ndarray) -> np.ndarray:
-    """Error of each row's reconstruction, or minus its bound where there is one."""
+    """Return the anomaly scores: reconstruction errors, or minus `score_samples`."""
     if isinstance(model, PCA):
         return np.square(X - model.inverse_transform(model.transform(X))).mean(axis=1)
     return -model.score_samples(X)
 
 
 def area(model: Any, normal: np.ndarray, abnormal: np.ndarray) -> float:
-    """Area under the curve of telling abnormal rows from normal ones."""
+    """Return the AUROC of normal and abnormal samples."""
     scores = np.concatenate([abnormality(model, X) for X in (normal, abnormal)])
     return float(roc_auc_score(np.repeat([0, 1], [len(normal), len(abnormal)]), scores))
 
 
 def best_accuracy(is_abnormal: np.ndarray, scores: np.ndarray) -> float:
-    """Share of rows that the best threshold puts on their side."""
+    """Return the accuracy of the best threshold."""
     false, true, _ = roc_curve(is_abnormal, scores, drop_intermediate=False)
     share = is_abnormal.mean()
     return float((true * share + (1 - false) * (1 - share)).max())
@@ -104,7 +104,7 @@ def best_accuracy(is_abnormal: np.ndarray, scores: np.ndarray) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute, few epochs")
+    parser.add_argument("--quick", action="store_true", help="one minute: few epochs")
     quick = parser.parse_args().quick
     X, is_normal, source = beats()
     train, test, train_normal, test_normal = train_test_split(

@@ -1,8 +1,8 @@
-"""Memory that a fit takes beyond its data: arrays, memory maps of any length, CSR.
+"""Memory use of a fit beyond its data: arrays, large memory maps, CSR matrices.
 
-Every case runs in a process of its own. A thread reads the anonymous resident memory of the
-process a hundred times a second; pages of a mapped file, which the system can drop at any
-time, are not counted. Linux only. Run::
+Each case runs in a separate process. A thread reads the anonymous resident memory of the
+process a hundred times per second; pages of a mapped file, which the system can drop at any
+time, are not included. Linux only. Run::
 
     python benchmarks/fit_memory.py
 """
@@ -27,13 +27,13 @@ MEGABYTE = 2**20
 
 
 def anonymous() -> float:
-    """Anonymous resident memory of this process, in MB."""
+    """Return the anonymous resident memory of this process, in MB."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
 
 
 def watch(function) -> float:
-    """Largest growth of the memory while ``function`` runs, in MB."""
+    """Return the largest growth of memory while ``function`` runs, in MB."""
     base, largest, done = anonymous(), [0.0], threading.Event()
 
     def sample() -> None:
@@ -49,7 +49,7 @@ def watch(function) -> float:
 
 
 def posts() -> sp.csr_matrix:
-    """20 Newsgroups as tf-idf of 2,000 words; or the same sizes at random."""
+    """Return tf-idf of 20 Newsgroups with 2,000 words, or a random matrix of that size."""
     folder = data_folder()
     if folder is None:
         return sp.random(11314, 2000, density=0.025, format="csr", dtype=np.float32, rng=0)
@@ -69,7 +69,7 @@ def case(name: str, argument: str) -> dict[str, float]:
 
     params = {"hidden_layer_sizes": (64,), "max_iter": 1, "random_state": 0}
     small = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
-    Autoencoder(2, **params).fit(small)  # imports and buffers that every process has once
+    Autoencoder(2, **params).fit(small)  # imports and buffers that are not measured
     if name == "array":
         rng = np.random.default_rng(0)
         X = rng.standard_normal((int(argument), 128), dtype=np.float32)
@@ -95,7 +95,7 @@ def case(name: str, argument: str) -> dict[str, float]:
 def main() -> None:
     """Run all cases and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", nargs=2, help="one case, in this process")
+    parser.add_argument("--case", nargs=2, help="run one case in this process")
     arguments = parser.parse_args()
     if arguments.case:
         print(json.dumps(case(*arguments.case)))
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def make_map(folder: str, n_rows: int) -> str:
-    """Write random bytes as rows of 128."""
+    """Write random bytes as samples of 128 features."""
     path = Path(folder) / f"{n_rows}.npy"
     X = np.lib.format.open_memmap(path, "w+", np.uint8, (n_rows, 128))
     rng = np.random.default_rng(0)

@@ -1,10 +1,10 @@
-"""Microseconds per training step: ``Autoencoder`` beside everything else that trains the same.
+"""Microseconds per training step: ``Autoencoder`` compared with other implementations.
 
-The same network (ReLU, squared error, Adam), the same rows, batch size and number of epochs
-for all: hand-tuned torch (tensors indexed by a permutation, fused Adam), torch with a
-DataLoader, scikit-learn's MLPRegressor, skorch as it comes, and PyOD's and Keras' where they
-are installed. Every contestant runs in turn, several times over; the median counts. The test
-errors are printed to show that all learn the same. Run::
+All methods train the same network (ReLU, squared error, Adam) on the same samples with the same
+batch size and number of epochs: hand-tuned torch (tensors indexed by a permutation, fused Adam),
+torch with a DataLoader, scikit-learn's MLPRegressor, skorch with its defaults, and PyOD and Keras
+if they are installed. The methods take turns, several times; the medians are reported. The test
+errors show that all reach similar solutions. Run::
 
     python benchmarks/fit_speed.py [--sizes small middle large] [--threads 1 2] [--repeats 5]
 """
@@ -42,9 +42,9 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 def sequential(sizes: tuple[int, ...]) -> nn.Sequential:
-    """Encoder and mirrored decoder, no non-linearity on the code and the output.
+    """Make an encoder and a mirrored decoder with a linear code and a linear output.
 
-    The weights are those that ``Autoencoder`` starts from, so that errors compare.
+    The initial weights are those of ``Autoencoder``, so that errors are comparable.
     """
     widths = [*sizes, *sizes[-2::-1]]
     layers: list[nn.Module] = []
@@ -58,9 +58,9 @@ def sequential(sizes: tuple[int, ...]) -> nn.Sequential:
     return module
 
 
-@cache  # found in the turn that warms up, so no contestant pays for it
+@cache  # computed in the warm-up turn, which is not timed
 def initial_weights(sizes: tuple[int, ...]) -> list[torch.Tensor]:
-    """Weights that ``Autoencoder`` starts from."""
+    """Return the initial weights of ``Autoencoder``."""
     start = estimator(sizes, 1, "float32").set_params(learning_rate_init=1e-30)
     start.fit(np.random.default_rng(0).normal(size=(8, sizes[0])).astype(np.float32))
     return list(start.module_.parameters())
@@ -72,7 +72,7 @@ def _predict(module: nn.Module, X: np.ndarray) -> np.ndarray:
 
 
 def hand_tuned_torch(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """Whole tensors, a permutation an epoch, fused Adam."""
+    """Train on whole tensors, with one permutation per epoch and fused Adam."""
     torch.manual_seed(0)
     module, data = sequential(sizes), torch.from_numpy(X)
     optimizer = torch.optim.Adam(module.parameters(), lr=RATE, fused=True)
@@ -87,7 +87,7 @@ def hand_tuned_torch(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Pred
 
 
 def torch_with_data_loader(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """The loop of the tutorials."""
+    """Train with the loop of the tutorials."""
     torch.manual_seed(0)
     module = sequential(sizes)
     optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
@@ -102,7 +102,7 @@ def torch_with_data_loader(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -
 
 
 def mlp_regressor(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """scikit-learn's network; it has a non-linearity on the code as well."""
+    """Train scikit-learn's MLPRegressor, which has a non-linearity on the code, too."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
 
@@ -123,7 +123,7 @@ def mlp_regressor(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predict
 
 
 def stock_skorch(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """Skorch's NeuralNetRegressor with its defaults."""
+    """Train skorch's NeuralNetRegressor with its defaults."""
     from skorch import NeuralNetRegressor
 
     torch.manual_seed(0)
@@ -136,7 +136,7 @@ def stock_skorch(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predicto
 
 
 def pyod_autoencoder(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """PyOD's AutoEncoder without batch normalisation and dropout."""
+    """Train PyOD's AutoEncoder without batch normalisation and dropout."""
     from pyod.models.auto_encoder import AutoEncoder
 
     model = AutoEncoder(
@@ -148,7 +148,7 @@ def pyod_autoencoder(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Pred
 
 
 def keras(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """Keras on torch."""
+    """Train with Keras on torch."""
     import keras as k
 
     k.utils.set_random_seed(0)
@@ -165,7 +165,7 @@ def keras(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
 
 
 def estimator(sizes: tuple[int, ...], epochs: int, precision: str) -> Autoencoder:
-    """Tell ``Autoencoder`` to be the same network, without its own regularisation."""
+    """Configure ``Autoencoder`` as the same network, without regularisation."""
     return Autoencoder(
         sizes[-1],
         hidden_layer_sizes=sizes[1:-1],
@@ -185,19 +185,19 @@ def estimator(sizes: tuple[int, ...], epochs: int, precision: str) -> Autoencode
 
 
 def ours(precision: str, X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
-    """``Autoencoder``."""
+    """Train ``Autoencoder``."""
     return estimator(sizes, epochs, precision).fit(X).reconstruct
 
 
 def contestants() -> dict[str, Callable]:
-    """All that are installed."""
+    """Map names to the methods that are installed."""
     found = {
         "Autoencoder, precision auto": partial(ours, "auto"),
         "Autoencoder, float32": partial(ours, "float32"),
         "hand-tuned torch": hand_tuned_torch,
         "torch with DataLoader": torch_with_data_loader,
         "MLPRegressor": mlp_regressor,
-        "skorch as it comes": stock_skorch,
+        "skorch, defaults": stock_skorch,
     }
     if importlib.util.find_spec("pyod"):
         found["PyOD AutoEncoder"] = pyod_autoencoder
@@ -207,7 +207,7 @@ def contestants() -> dict[str, Callable]:
 
 
 def product_rate(dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """Measured rate of a large matrix product, in GFLOP/s."""
+    """Measure the rate of a large matrix product, in GFLOP/s."""
     size = 1024
     left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
     left @ right
@@ -219,7 +219,7 @@ def product_rate(dtype: torch.dtype, seconds: float = 0.5) -> float:
 
 
 def rows_for(size: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Training and test rows, float32, centred and scaled as the estimator would do."""
+    """Load training and test samples, float32, centred and scaled as by the estimator."""
     if size == "small":
         X = load_digits().data.astype(np.float32)
         train, test, source = X[:1536], X[1536:], "digits"
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", nargs="+", default=list(contestants()), help="contestants")
+    parser.add_argument("--only", nargs="+", default=list(contestants()), help="methods to time")
     arguments = parser.parse_args()
     report = []
     for threads in arguments.threads:
@@ -252,7 +252,7 @@ def main() -> None:
 def compare(
     size: str, threads: int, repeats: int, only: list[str], rates: dict[torch.dtype, float]
 ) -> list[dict]:
-    """Time all contestants in turn on one network."""
+    """Time all methods in turn on one network."""
     from threadpoolctl import threadpool_limits
 
     layers, epochs = SIZES[size]
@@ -260,7 +260,7 @@ def compare(
     steps = epochs * -(-len(train) // BATCH)
     widths = [*layers, *layers[-2::-1]]
     weights = sum(a * b for a, b in pairwise(widths))
-    # Two products a weight and row forward, four backward, less those into the input.
+    # Two operations per weight and sample forward, four backward, minus the input's gradient.
     operations = 2 * BATCH * (3 * weights - widths[0] * widths[1])
     chosen = {name: fit for name, fit in contestants().items() if name in only}
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
@@ -274,7 +274,7 @@ def compare(
                     seconds[name].append(time.perf_counter() - start)
                 errors[name] = float(np.square(predict(test) - test).mean())
     print(f"\n{'-'.join(map(str, layers))}, {source}, {threads} thread(s), {steps} steps")
-    header = f"{'':30}{'us/step':>9}{'x ours':>8}{'GFLOP/s':>9}{'share':>7}{'test error':>12}"
+    header = f"{'':30}{'us/step':>9}{'x ours':>8}{'GFLOP/s':>9}{'% peak':>7}{'test error':>12}"
     print(header)
     best = statistics.median(seconds["Autoencoder, precision auto"])
     rows = []

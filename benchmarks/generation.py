@@ -1,11 +1,11 @@
-"""Digits that are drawn: would a classifier recognise them, and do they vary as real ones do.
+"""Quality of generated digits: a classifier's confidence, and the energy distance to test images.
 
-Autoencoders with a code of ten numbers are trained on 55,000 images of MNIST, and so is a
-classifier. Counted are the draws that it is sure of, with a probability of 80 % at least, and how
-often each digit occurs; the real test images stand beside. The energy distance to the 10,000
-test images is that of Szekely and Rizzo, without bias, from 5,000 draws: of the means of
-p(x|z), and of draws from it. Beside it stand a Gaussian fitted to the rows and as many
-training images. The settings were chosen on the last 5,000 training images. Run::
+Autoencoders with ten components are trained on 55,000 images of MNIST, and so is a classifier. The
+table shows the fraction of draws that the classifier is sure of, with a probability of at least 80
+%, the fractions of digits, and both for the real test images. The energy distance of Szekely and
+Rizzo to the 10,000 test images is an unbiased estimate from 5,000 draws: of the means of p(x|z),
+and of draws from it. The baselines are a Gaussian fitted to the pixels and as many training
+images. The settings were chosen on the last 5,000 training images. Run::
 
     python benchmarks/generation.py [--quick] [--validation]
 """
@@ -28,18 +28,18 @@ N_DRAWS = 5000
 
 
 def mean_distance(A: np.ndarray, B: np.ndarray) -> float:
-    """Mean Euclidean distance between a row of one sample and a row of the other."""
+    """Return the mean Euclidean distance between elements of A and of B."""
     return float(sum(part.sum() for part in pairwise_distances_chunked(A, B)) / len(A) / len(B))
 
 
 def energy_distance(A: np.ndarray, B: np.ndarray) -> float:
-    """Energy distance of two samples, unbiased: each row has no distance to itself."""
+    """Return an unbiased energy distance: distances of elements to themselves are left out."""
     within = [mean_distance(part, part) * len(part) / (len(part) - 1) for part in (A, B)]
     return 2 * mean_distance(A, B) - sum(within)
 
 
 def recognised(classifier: MLPClassifier, images: np.ndarray) -> dict[str, float]:
-    """Share of the images that the classifier is sure of, and the shares of the digits."""
+    """Return the fraction of images that the classifier is sure of, and fractions of digits."""
     probabilities = classifier.predict_proba(images)
     counts = np.bincount(probabilities.argmax(1), minlength=10) / len(images)
     return {
@@ -50,7 +50,7 @@ def recognised(classifier: MLPClassifier, images: np.ndarray) -> dict[str, float
 
 
 def models(epochs: int) -> dict[str, Autoencoder | VariationalAutoencoder]:
-    """The autoencoders, by name."""
+    """Map names to autoencoders."""
     shared = {
         "hidden_layer_sizes": (500, 300),
         "activation": "silu",
@@ -80,8 +80,8 @@ def models(epochs: int) -> dict[str, Autoencoder | VariationalAutoencoder]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes: few rows and epochs")
-    parser.add_argument("--validation", action="store_true", help="judge on validation images")
+    parser.add_argument("--quick", action="store_true", help="two minutes: few samples and epochs")
+    parser.add_argument("--validation", action="store_true", help="evaluate on validation images")
     parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     train, test, labels, _, source = mnist()
@@ -101,7 +101,7 @@ def main() -> None:
     report["training images"] = recognised(classifier, chosen) | {
         "energy distance": energy_distance(chosen, test)
     }
-    report["Gaussian of the rows"] = recognised(classifier, gaussian) | {
+    report["Gaussian of the pixels"] = recognised(classifier, gaussian) | {
         "energy distance": energy_distance(gaussian, test)
     }
     for name, model in models(epochs).items():

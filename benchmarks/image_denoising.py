@@ -1,15 +1,15 @@
-"""Noise taken off images: a U-Net beside the best linear map.
+"""Image denoising: a U-Net compared with the best linear map.
 
-Gaussian noise is added to images of pixels in [0, 1] and the result clipped to [0, 1]. The linear
-map is that of least squares, from all training images and their noisy copies. The U-Net is
-trained once on one noisy copy of each image, ``UNetAutoencoder().fit(noisy, clean)``, and once
-on fresh noise in every epoch, ``DenoisingAutoencoder(network=UNetNetwork())``. The figure is
-``PSNR = 10 log10(1 / MSE)`` in dB over all pixels of the 10,000 test images. Run::
+Gaussian noise is added to images with pixels in [0, 1] and the result clipped to [0, 1]. The
+linear map is the least-squares fit on all training images and their noisy copies. The U-Net is
+trained once on one noisy copy of each image, ``UNetAutoencoder().fit(noisy, clean)``, and once on
+fresh noise in every epoch, ``DenoisingAutoencoder(network=UNetNetwork())``. The metric is ``PSNR =
+10 log10(1 / MSE)`` in dB over all pixels of the 10,000 test images. Run::
 
     python benchmarks/image_denoising.py [--quick] [--params '{"max_iter": 3}']
 
-Fashion-MNIST is read from the folder ``fashion-mnist`` of the data, or from where Debian's
-package ``dataset-fashion-mnist`` puts it, or else fetched from OpenML.
+Fashion-MNIST is read from the folder ``fashion-mnist`` of the data, or from Debian's
+package ``dataset-fashion-mnist``, or else downloaded from OpenML.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Images = tuple[np.ndarray, np.ndarray]
 
 
 def fashion() -> Images | None:
-    """Training and test images of Fashion-MNIST, or None where they cannot be had."""
+    """Load training and test images of Fashion-MNIST; return None if unavailable."""
     folders = [Path("/usr/share/datasets/fashion-mnist")]
     if data_folder() is not None:
         folders.insert(0, data_folder() / "fashion-mnist")
@@ -52,13 +52,13 @@ def fashion() -> Images | None:
 
 
 def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of pixels in [0, 1], in dB."""
+    """Return the peak signal-to-noise ratio of pixels in [0, 1], in dB."""
     error = np.square(restored - clean.reshape(restored.shape), dtype=np.float64).mean()
     return float(-10 * np.log10(error))
 
 
 def linear_map(noisy: np.ndarray, clean: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Restore test images by the affine map that fits best in least squares."""
+    """Denoise test images by the least-squares affine map."""
     rows, wanted = (
         images.reshape(len(images), -1).astype(np.float64) for images in (noisy, clean)
     )
@@ -69,7 +69,7 @@ def linear_map(noisy: np.ndarray, clean: np.ndarray, test: np.ndarray) -> np.nda
 
 
 def compare(images: Images, sigma: float, params: dict, network: dict) -> dict[str, float]:
-    """Measure the noisy images, the linear map and both ways to train a U-Net."""
+    """Measure the PSNR of noisy images, the linear map and both trainings of a U-Net."""
     train, test = images
     rng = np.random.default_rng(0)
     noisy, noisy_test = (
@@ -101,9 +101,13 @@ def compare(images: Images, sigma: float, params: dict, network: dict) -> dict[s
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute a fit, on fewer images")
-    parser.add_argument("--params", type=json.loads, default={}, help="of both, as JSON")
-    parser.add_argument("--network", type=json.loads, default={}, help="of UNetNetwork, as JSON")
+    parser.add_argument("--quick", action="store_true", help="one minute per fit: fewer images")
+    parser.add_argument(
+        "--params", type=json.loads, default={}, help="parameters of both estimators, as JSON"
+    )
+    parser.add_argument(
+        "--network", type=json.loads, default={}, help="parameters of UNetNetwork, as JSON"
+    )
     arguments = parser.parse_args()
     params = {
         "n_components": 32,

@@ -1,9 +1,9 @@
-"""Codes of which 25 in 1,000 numbers are active, as features: error of logistic regression.
+"""Error of logistic regression on k-sparse codes, e.g. with 25 of 1,000 units active.
 
-MNIST, one layer of 1,000 units of which the `k` largest are kept, as in Makhzani and Frey
+MNIST, one layer of 1,000 units of which the `k` largest are active, as in Makhzani and Frey
 (2013): logistic regression on the codes of all 60,000 training images, error on the test
-images. How many more units are kept when encoding, and the regularisation of the logistic
-regression, are chosen on 10,000 training images set aside. Run::
+images. The encoding factor and the regularisation of the logistic
+regression are chosen on 10,000 held-out training images. Run::
 
     python benchmarks/k_sparse.py [--quick] [--k 10 25 40 70] [--epochs 60]
 """
@@ -28,7 +28,7 @@ STRENGTHS = (0.001, 0.01, 0.1)
 
 
 def error(train, train_labels, test, test_labels, strength: float) -> float:
-    """Share of wrong labels, in per cent."""
+    """Return the error rate, in per cent."""
     model = make_pipeline(
         StandardScaler(with_mean=False), LogisticRegression(C=strength, max_iter=200)
     )
@@ -39,7 +39,7 @@ def error(train, train_labels, test, test_labels, strength: float) -> float:
 
 
 def sparse(k: int, factor: float, epochs: int) -> SparseAutoencoder:
-    """One layer, linear decoder."""
+    """Make an autoencoder with one layer and a linear decoder."""
     return SparseAutoencoder(
         1000,
         sparsity="topk",
@@ -55,9 +55,9 @@ def sparse(k: int, factor: float, epochs: int) -> SparseAutoencoder:
 
 
 def main() -> None:
-    """Choose on rows set aside, then print the table."""
+    """Choose parameters on held-out images, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute: fewer images and epochs")
+    parser.add_argument("--quick", action="store_true", help="one minute: fewer images and epochs")
     parser.add_argument("--k", nargs="+", type=int, default=[25, 40])
     parser.add_argument("--epochs", type=int, default=60)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The deep autoencoder of Hinton and Salakhutdinov (2006): 30 numbers a digit, and 2.
+"""The deep autoencoder of Hinton and Salakhutdinov (2006) with 30 and with 2 components.
 
 784-1000-500-250-30 on the 60,000 training images of MNIST in [0, 1]; the error is the squared
 error summed over the 784 pixels, averaged over the 10,000 test images. PCA has 13.87, the
@@ -25,16 +25,22 @@ LAYERS = (1000, 500, 250)
 
 
 def squared_error(images: np.ndarray, restored: np.ndarray) -> float:
-    """Squared error summed over pixels, averaged over images."""
+    """Return the squared error, summed over pixels and averaged over images."""
     return float(np.square(images - restored, dtype=np.float64).sum(axis=1).mean())
 
 
 def main() -> None:
-    """Print the table and draw the plane."""
+    """Print the table and draw the codes with two components."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of ten")
-    parser.add_argument("--params", type=json.loads, default={}, help="of Autoencoder, as JSON")
-    parser.add_argument("--only-30", action="store_true", help="leave the two-number codes out")
+    parser.add_argument(
+        "--quick", action="store_true", help="one minute instead of ten: fewer epochs"
+    )
+    parser.add_argument(
+        "--params", type=json.loads, default={}, help="parameters of Autoencoder, as JSON"
+    )
+    parser.add_argument(
+        "--only-30", action="store_true", help="omit the codes with two components"
+    )
     arguments = parser.parse_args()
     train, test, train_labels, test_labels, source = mnist()
     params = {
@@ -64,7 +70,7 @@ def main() -> None:
         "seconds": seconds,
     }
     for name, value in result.items():
-        print(f"30 numbers, {name}: {value:.3f}", flush=True)
+        print(f"30 components, {name}: {value:.3f}", flush=True)
     if not arguments.only_30:
         result |= plane(train, test, train_labels, test_labels, params)
     write_json("mnist_30d", {"machine": machine(), "params": params, "result": result})
@@ -77,7 +83,7 @@ def plane(
     test_labels: np.ndarray,
     params: dict,
 ) -> dict[str, float]:
-    """Compare two numbers a digit: accuracy of ten nearest neighbours, and a picture."""
+    """Compare two components: ten-nearest-neighbours accuracy, and a figure."""
     import matplotlib.pyplot as plt
 
     models = {
@@ -90,12 +96,14 @@ def plane(
         codes = model.transform(test)
         neighbours = KNeighborsClassifier(10).fit(model.transform(train), train_labels)
         accuracy = neighbours.score(codes, test_labels)
-        result[f"2 numbers, nearest-neighbour accuracy, {name}"] = accuracy
-        result[f"2 numbers, error, {name}"] = squared_error(test, model.inverse_transform(codes))
+        result[f"2 components, nearest-neighbours accuracy, {name}"] = accuracy
+        result[f"2 components, error, {name}"] = squared_error(
+            test, model.inverse_transform(codes)
+        )
         for digit in range(10):
             chosen = codes[test_labels == digit][:300]
             cell.scatter(*chosen.T, s=5, color=plt.cm.tab10(digit), label=str(digit))
-        cell.set(title=f"{name}: {accuracy:.1%} by 10 nearest neighbours")
+        cell.set(title=f"{name}: accuracy {accuracy:.1%} (10 nearest neighbours)")
         (left, low), (right, high) = np.percentile(codes, [2, 98], axis=0)
         cell.set(xlabel="code 1", ylabel="code 2", xlim=(left, right), ylim=(low, high))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", markerscale=3)

@@ -1,22 +1,27 @@
-"""Outliers in tables by the protocol of ADBench, in bundled data, and in heartbeats.
+"""Outlier detection by the protocol of ADBench, on tables of scikit-learn, and on heartbeats.
 
-A table of fewer than 1,000 rows is resampled to 1,000, one of more than 10,000 is cut; 70 % of the
-rows are for training and 30 % for the test, in the same proportions; features are scaled by the
-least and the largest training value. Labels are used by none of the methods, all of which have
-their default parameters (PCA keeps 90 % of the variance of standardised features, the neighbours
-are five). All are fitted one after another on the same split in the same process, so that their
-times can be compared. PyOD's AutoEncoder takes part where it is installed.
+Tables of fewer than 1,000 samples are resampled to 1,000, tables of more than 10,000 are
+subsampled; 70 % of the samples are for training and 30 % for the test, stratified; features are
+min-max scaled by the training values. None of the methods uses labels, and all have their default
+parameters (PCA with 90 % of the variance of standardised features; five nearest neighbours). The
+methods are fitted one after another on the same split in the same process, so that their times are
+comparable. PyOD's AutoEncoder and VAE are included if it is installed.
 
-Without the tables of ADBench only those that come with scikit-learn are used, one class made rare.
+Resampling small tables with replacement, as ADBench does, puts copies of test samples into the
+training part, which favours methods that memorise. A second table of results is of the same data
+with each sample once.
 
-The heartbeats are ECG5000 as in ``ecg5000.py``, everything fitted on normal training beats. Run::
+Without the tables of ADBench only tables of scikit-learn are used, with one class made rare.
+
+The heartbeats are ECG5000 as in ``ecg5000.py``; all methods are fitted on normal training beats.
+Run::
 
     python benchmarks/outliers.py [--quick] [--seeds 3]
 
-With ``--calibration 200`` only what the default detector promises is checked, on that many drawn
-data sets: the share of fresh samples with a p-value up to a level, and the share flagged at a
-contamination; and how many samples are found that break a fine relation, one feature of 4 or of
-20 put off it::
+With ``--calibration 200`` only the calibration of the default detector is measured, on that many
+simulated data sets: the fraction of new samples with a p-value up to a level, and the fraction
+flagged at a contamination; and the fraction detected of samples that violate a fine relation, in
+one feature of 4 or of 20::
 
     python benchmarks/outliers.py --calibration 200
 """
@@ -47,7 +52,7 @@ RARE = {"digits": (0, 3, 8), "wine": (0, 1, 2), "breast_cancer": (0,), "iris": (
 
 
 class Residual:
-    """Squared error of a reconstruction by PCA."""
+    """Outlier score: squared reconstruction error of PCA."""
 
     def __init__(self, n_components: float, standardise: bool = True) -> None:
         self.pca = PCA(n_components)
@@ -58,25 +63,25 @@ class Residual:
         self.pca.fit(self.scaler.fit_transform(X))
 
     def abnormality(self, X: np.ndarray) -> np.ndarray:
-        """Sum of the squares that are left."""
+        """Return the squared errors, summed over features."""
         X = self.scaler.transform(X)
         return np.square(X - self.pca.inverse_transform(self.pca.transform(X))).sum(axis=1)
 
 
 class Neighbours:
-    """Distance to the fifth neighbour."""
+    """Outlier score: distance to the fifth neighbour."""
 
     def fit(self, X: np.ndarray) -> None:
-        """Keep the rows."""
+        """Store the training samples."""
         self.neighbours = NearestNeighbors(n_neighbors=5).fit(X)
 
     def abnormality(self, X: np.ndarray) -> np.ndarray:
-        """Largest of five distances."""
+        """Return the largest of five distances."""
         return self.neighbours.kneighbors(X)[0][:, -1]
 
 
 class Normality:
-    """A detector after scikit-learn's convention."""
+    """Outlier score of a detector with scikit-learn's convention."""
 
     def __init__(self, detector: Any) -> None:
         self.detector = detector
@@ -86,12 +91,12 @@ class Normality:
         self.detector.fit(X)
 
     def abnormality(self, X: np.ndarray) -> np.ndarray:
-        """Minus its score."""
+        """Return minus its score."""
         return -self.detector.score_samples(X)
 
 
 class OfPyOD:
-    """A detector after PyOD's convention."""
+    """Outlier score of a detector with PyOD's convention."""
 
     def __init__(self, detector: Any) -> None:
         self.detector = detector
@@ -101,12 +106,12 @@ class OfPyOD:
         self.detector.fit(X)
 
     def abnormality(self, X: np.ndarray) -> np.ndarray:
-        """Its score, high for outliers."""
+        """Return its score, which is high for outliers."""
         return self.detector.decision_function(X)
 
 
 def contestants(seed: int) -> dict[str, Any]:
-    """Name to an unfitted method."""
+    """Map names to unfitted methods."""
     methods = {
         "AutoencoderOutlierDetector": Normality(AutoencoderOutlierDetector(random_state=seed)),
         "IsolationForest": Normality(IsolationForest(random_state=seed)),
@@ -114,15 +119,16 @@ def contestants(seed: int) -> dict[str, Any]:
         "five neighbours": Neighbours(),
     }
     try:
-        module = importlib.import_module("pyod.models.auto_encoder")
-        methods["PyOD AutoEncoder"] = OfPyOD(module.AutoEncoder(random_state=seed, verbose=0))
+        for file, name in (("auto_encoder", "AutoEncoder"), ("vae", "VAE")):
+            rival = getattr(importlib.import_module(f"pyod.models.{file}"), name)
+            methods[f"PyOD {name}"] = OfPyOD(rival(random_state=seed, verbose=0))
     except ImportError:
         pass
     return methods
 
 
 def tables() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Tables of ADBench: name, rows, whether each is an outlier."""
+    """Generate the tables of ADBench: name, samples, whether each is an outlier."""
     folder = data_folder()
     for file in sorted((folder / "adbench").glob("*.npz")) if folder else []:
         data = np.load(file)
@@ -130,7 +136,7 @@ def tables() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def bundled() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Tables of scikit-learn, of one class only a fifteenth as many rows as of the others."""
+    """Generate tables of scikit-learn with one rare class, a fifteenth of the other samples."""
     for name, classes in RARE.items():
         X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
         for rare in classes:
@@ -142,10 +148,10 @@ def bundled() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def split(X: np.ndarray, y: np.ndarray, seed: int, resample: bool) -> list[np.ndarray]:
-    """Training rows, test rows and their labels."""
-    if resample and (len(X) < 1_000 or len(X) > 10_000):
-        size = 1_000 if len(X) < 1_000 else 10_000
-        chosen = np.random.RandomState(seed).choice(len(X), size, replace=len(X) < 1_000)
+    """Return training samples, test samples and their labels."""
+    size = 10_000 if len(X) > 10_000 else 1_000 if resample and len(X) < 1_000 else len(X)
+    if size != len(X):
+        chosen = np.random.RandomState(seed).choice(len(X), size, replace=len(X) < size)
         X, y = X[chosen], y[chosen]
     train, test, label, test_label = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=seed
@@ -155,7 +161,7 @@ def split(X: np.ndarray, y: np.ndarray, seed: int, resample: bool) -> list[np.nd
 
 
 def judge(method: Any, train: np.ndarray, test: np.ndarray, label: np.ndarray) -> list[float]:
-    """AUROC, AUPRC and seconds of a fit."""
+    """Return AUROC, AUPRC and fit time in seconds."""
     start = time.perf_counter()
     method.fit(train)
     seconds = time.perf_counter() - start
@@ -164,7 +170,7 @@ def judge(method: Any, train: np.ndarray, test: np.ndarray, label: np.ndarray) -
 
 
 def compare(title: str, entries: Any, seeds: int, resample: bool) -> dict[str, Any]:
-    """Print one table of results: a line a data set, then the means."""
+    """Print a table of results: one line per data set, then the means."""
     results: dict[str, dict[str, list[float]]] = {}
     names = list(contestants(0))
     print(f"\n{title}, AUROC, {seeds} seed(s)")
@@ -179,13 +185,13 @@ def compare(title: str, entries: Any, seeds: int, resample: bool) -> dict[str, A
         line = "".join(f"{results[table][name][0]:19.3f}" for name in names)
         print(f"{table:18}{line}", flush=True)
     means = {n: np.mean([r[n] for r in results.values()], axis=0).tolist() for n in names}
-    for place, title in enumerate(["mean AUROC", "mean AUPRC", "seconds a fit"]):
+    for place, title in enumerate(["mean AUROC", "mean AUPRC", "seconds per fit"]):
         print(f"{title:18}" + "".join(f"{means[name][place]:19.3f}" for name in names))
     return {"means": means, "tables": results}
 
 
 def heartbeats() -> dict[str, Any]:
-    """Print the areas on ECG5000, everything fitted on normal beats."""
+    """Print the AUROC on ECG5000, with all methods fitted on normal beats."""
     X, is_normal, source = beats()
     train, test, normal, test_normal = train_test_split(
         X, is_normal, test_size=0.2, random_state=21
@@ -200,7 +206,7 @@ def heartbeats() -> dict[str, Any]:
         "... trim=0, Autoencoder(2)": Normality(AutoencoderOutlierDetector(two, **clean)),
         "Autoencoder(2) alone": Normality(Autoencoder(2, random_state=0)),
     }
-    print(f"\n{source}: {len(train)} normal beats; AUROC, AUPRC, seconds a fit")
+    print(f"\n{source}: {len(train)} normal beats; AUROC, AUPRC, seconds per fit")
     results = {}
     for name, method in methods.items():
         results[name] = judge(method, train, test, ~test_normal)
@@ -209,20 +215,18 @@ def heartbeats() -> dict[str, Any]:
 
 
 def related(rng: np.random.Generator, n_samples: int, n_features: int) -> np.ndarray:
-    """Independent features but the fourth, twice the first plus noise."""
+    """Draw independent features, except for the fourth: twice the first plus noise."""
     X = rng.standard_normal((n_samples, n_features))
     X[:, 3] = 2 * X[:, 0] + 0.1 * rng.standard_normal(n_samples)
     return X
 
 
 def calibration(n_sets: int) -> dict[str, Any]:
-    """Print shares of p-values and of flagged samples, each over what it should be."""
+    """Print fractions of p-values and of flagged samples, divided by their nominal values."""
     levels = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
     results: dict[str, Any] = {}
-    print(
-        f"\n{n_sets} data sets, default detector: share of p-values up to a level / flagged at a"
-    )
-    print("contamination, each over what is due, and the standard error")
+    print(f"\n{n_sets} data sets, default detector: fraction of p-values up to a level / flagged")
+    print("at a contamination, each divided by its nominal value, and the standard error")
     print(f"{'samples, trim':18}" + "".join(f"{level:>19}" for level in levels))
     for n_samples in (60, 300, 1000):
         attained = np.floor(levels * (n_samples + 1) + 1e-9) / (n_samples + 1)
@@ -239,7 +243,7 @@ def calibration(n_sets: int) -> dict[str, Any]:
 
 
 def fresh_shares(n_samples: int, trim: float, seed: int, levels: np.ndarray) -> np.ndarray:
-    """Of fresh samples, those with small p-values and those flagged, a column a level."""
+    """Return fractions of new samples with small p-values and flagged, one column per level."""
     rng = np.random.default_rng([seed, n_samples])
     X, fresh = related(rng, n_samples, 5), related(rng, 500, 5)
     detector = AutoencoderOutlierDetector(trim=trim, random_state=seed).fit(X)
@@ -250,7 +254,7 @@ def fresh_shares(n_samples: int, trim: float, seed: int, levels: np.ndarray) -> 
 
 
 def broken_relations(n_seeds: int = 10) -> dict[str, float]:
-    """Print the share found of samples that are twenty deviations off a relation."""
+    """Print the fraction detected of samples twenty residual deviations off a relation."""
     results = {}
     for n_features in (4, 20):
         for name in ("AutoencoderOutlierDetector", "IsolationForest", "LocalOutlierFactor"):
@@ -270,16 +274,16 @@ def broken_relations(n_seeds: int = 10) -> dict[str, float]:
                 }[name]
                 found.append((detector.fit(X).predict(broken) == -1).mean())
             results[f"{n_features} features, {name}"] = float(np.mean(found))
-            print(f"{n_features} features, {name}: {np.mean(found):.3f} found", flush=True)
+            print(f"{n_features} features, {name}: {np.mean(found):.3f} detected", flush=True)
     return results
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one seed, bundled tables alone")
-    parser.add_argument("--seeds", type=int, default=3, help="number of splits a table")
-    parser.add_argument("--calibration", type=int, default=0, help="number of drawn data sets")
+    parser.add_argument("--quick", action="store_true", help="one seed, bundled tables only")
+    parser.add_argument("--seeds", type=int, default=3, help="number of splits per table")
+    parser.add_argument("--calibration", type=int, default=0, help="number of simulated data sets")
     arguments = parser.parse_args()
     print(machine())
     if arguments.calibration:
@@ -295,6 +299,9 @@ def main() -> None:
     if not arguments.quick:
         if data_folder() is not None:
             results["ADBench"] = compare("ADBench", tables(), seeds, resample=True)
+            results["each sample once"] = compare(
+                "ADBench, each sample once", tables(), seeds, resample=False
+            )
         results["ECG5000"] = heartbeats()
         write_json("outliers", results)
 

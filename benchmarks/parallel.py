@@ -1,8 +1,8 @@
-"""Seconds of a cross-validation on one worker and on two, for each backend of joblib.
+"""Time of a cross-validation with one worker and with two, for each backend of joblib.
 
-Every case runs in a process of its own, with the number of threads that torch takes by itself.
+Each case runs in a separate process, with torch's default number of threads.
 The first round of ``loky`` includes the start of its workers, which import torch. A ratio above
-one says that two workers took longer than one: a sign of more threads than cores. Run::
+one means that two workers took longer than one, a sign of oversubscription. Run::
 
     python benchmarks/parallel.py
 """
@@ -20,7 +20,7 @@ from _data import machine, write_json
 
 CASES = [("sequential", 1), ("threading", 2), ("multiprocessing", 2), ("loky", 2)]
 SIZES = {"narrow": (1_000, 16, (32,)), "wide": (2_000, 128, (256, 256))}
-"""Rows, features and hidden layers."""
+"""Numbers of samples and features, and hidden layers."""
 EPOCHS = 10
 FOLDS = 4
 
@@ -48,7 +48,7 @@ def measure(backend: str, n_jobs: int, size: str) -> dict:
 
 
 def in_a_process_of_its_own(backend: str, n_jobs: int, size: str) -> dict:
-    """Run :func:`measure` there, nothing said about threads."""
+    """Run :func:`measure` in a new process, without environment variables for threads."""
     environment = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
     command = [sys.executable, __file__, "--case", backend, str(n_jobs), size]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

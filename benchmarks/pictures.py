@@ -1,31 +1,31 @@
-"""Photographs: noise taken off them, and bits saved on them.
+"""Image denoising and compression.
 
-Trained on 120 grey pictures of 180 x 180 (BSDS), judged on the twelve standard test pictures
-(Set12) and on scikit-learn's two. Without the folder of the data: trained on ``china.jpg`` and
-judged on ``flower.jpg``. Run::
+All methods are trained on 120 greyscale images of 180 x 180 (BSDS), and evaluated on the twelve
+standard test images (Set12) and on scikit-learn's two. Without the folder of the data,
+``china.jpg`` is the training image and ``flower.jpg`` the test image. Run::
 
     python benchmarks/pictures.py [--quick] [--validate] [--only denoising compression]
 
-**Denoising.** Gaussian noise is added and not clipped; results are, to [0, 1], before PSNR and
-SSIM (Gaussian window of 1.5 pixels) are taken picture by picture and averaged. Rows: the noisy
-pictures; the median filter, its size the best of three on training pictures; the linear filter of
-15 x 15 neighbours that is best in least squares on the training pictures; and
+**Denoising.** Gaussian noise is added without clipping; results are clipped to [0, 1]. PSNR and
+SSIM (Gaussian window of 1.5 pixels) are averaged over images. The rows are the noisy
+images; the median filter with the best of three sizes on training images; the least-squares linear
+filter of 15 x 15 neighbours, fitted on the training images; and
 ``DenoisingAutoencoder(network=UNetNetwork(residual=True))``, trained on crops with fresh noise in
-every epoch, which restores overlapping squares that are averaged with a window.
+every epoch, applied to overlapping patches which are averaged with a window.
 
-**Compression.** Pictures are cut into blocks, blocks encoded, codes divided by a step and rounded,
-and decoded; pixels are rounded to bytes. The rate counts the bits that an ideal entropy coder
-needs for the rounded codes of the test pictures, a table for each component, made from the
-training pictures (see ``CodeLengths``); tables and weights are the coder's and do not count. Rates
-and PSNR are averaged over pictures, step by step, and PSNR is interpolated at the rates of the
-table. All components are kept: those that round to zero cost next to nothing. Each autoencoder is
-trained for one step, under noise on what it sees. "PCA and U-Net" has the bits of PCA, and a
-``DenoisingAutoencoder`` whose noise is that very rounding, of any step, restores whole pictures
-after it. JPEG (Pillow, optimised tables) counts its files, headers included. All see the pictures
-cut to multiples of 16 pixels.
+**Compression.** Images are cut into blocks, blocks are encoded, codes are divided by a step,
+rounded and decoded; pixels are rounded to bytes. The rate is the number of bits of an ideal
+entropy coder for the rounded codes of the test images, with one table per component, estimated on
+the training images (see ``CodeLengths``); the sizes of tables and weights are not included. Rates
+and PSNR are averaged over images for each step, and PSNR is interpolated at the rates of the
+table. All components are kept: those that are rounded to zero cost almost nothing. Each
+autoencoder is trained for one step, with noise on its input. "PCA and U-Net" has the bits of PCA;
+a ``DenoisingAutoencoder`` whose noise is the rounding, with random steps, is applied to the
+decoded images. The size of JPEG files (Pillow, optimised tables) includes their headers. For all
+methods the images are cropped to multiples of 16 pixels.
 
-``--validate`` trains on the first 100 pictures and judges on the other 20. All settings were
-chosen so, none on the test pictures.
+``--validate`` trains on the first 100 images and evaluates on the other 20. All settings were
+chosen in this way, none on the test images.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ from sklearn_ae.networks import UNetNetwork
 
 Pictures = list[np.ndarray]
 Curve = list[tuple[float, float]]
-"""Bits a pixel and PSNR, averaged over pictures, step by step."""
+"""Bits per pixel and PSNR, averaged over images, for each step."""
 
 SIDE = 48
-"""Of the squares that the U-Net sees, in pixels."""
+"""Side of the U-Net's patches, in pixels."""
 
 RATES = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
-"""Bits a pixel to compare at."""
+"""Bits per pixel at which methods are compared."""
 
 
 def spoil(clean: Pictures, sigma: float) -> Pictures:
-    """Add noise to pictures of bytes; return pixels in units of their range."""
+    """Scale images of bytes to [0, 1] and add noise."""
     return [
         picture / 255 + sigma * np.random.default_rng(number).standard_normal(picture.shape)
         for number, picture in enumerate(clean)
@@ -69,7 +69,7 @@ def spoil(clean: Pictures, sigma: float) -> Pictures:
 
 
 def quality(restored: Pictures, clean: Pictures) -> dict[str, float]:
-    """Average PSNR and SSIM over pictures."""
+    """Return PSNR and SSIM, averaged over images."""
     values = []
     for picture, wanted in zip(restored, clean, strict=True):
         picture, wanted = np.clip(picture, 0, 1), wanted / 255
@@ -86,7 +86,7 @@ def quality(restored: Pictures, clean: Pictures) -> dict[str, float]:
 
 
 def median_of(train: Pictures, sigma: float) -> tuple[str, Function]:
-    """Choose the median filter that restores the last training pictures best."""
+    """Choose the size of the median filter on the last training images."""
     clean = train[-20:]
     noisy = spoil(clean, sigma)
     found = {
@@ -98,7 +98,7 @@ def median_of(train: Pictures, sigma: float) -> tuple[str, Function]:
 
 
 def unet_of(train: Pictures, megapixels: float, network: dict, **params: Any) -> Function:
-    """Train a U-Net on so many pixels, counted as often as they are seen."""
+    """Train a U-Net on a number of pixels, summed over epochs."""
     epochs = 6
     clean = crops(train, int(megapixels * 1e6 / epochs / SIDE**2), SIDE, seed=0)
     model = DenoisingAutoencoder(
@@ -118,7 +118,7 @@ def unet_of(train: Pictures, megapixels: float, network: dict, **params: Any) ->
 def denoise(
     train: Pictures, tests: dict[str, Pictures], sigma: float, megapixels: float, network: dict
 ) -> list[dict]:
-    """Measure every way to take the noise off."""
+    """Measure all denoising methods."""
     squares = crops(train, 400, 64, seed=1)
     noise = sigma * np.random.default_rng(1).standard_normal(squares.shape, np.float32)
     start = time.process_time()
@@ -129,7 +129,9 @@ def denoise(
         "best linear filter": best_filter(squares + noise, squares),
         "DenoisingAutoencoder": unet_of(train, megapixels, network, noise_level=sigma),
     }
-    print(f"sigma {255 * sigma:.0f}, fitted in {time.process_time() - start:.0f} s of a processor")
+    print(
+        f"sigma {255 * sigma:.0f}, fitted in {time.process_time() - start:.0f} s of processor time"
+    )
     results = []
     for title, clean in tests.items():
         noisy = spoil(clean, sigma)
@@ -141,7 +143,7 @@ def denoise(
 
 
 class Coder(NamedTuple):
-    """What makes codes of blocks, blocks of codes, and something of the joined blocks."""
+    """Functions that encode blocks, decode blocks, and process the decoded image."""
 
     encode: Function
     decode: Function
@@ -151,7 +153,7 @@ class Coder(NamedTuple):
 def point(
     coder: Coder, step: float, side: int, train: Pictures, clean: Pictures
 ) -> tuple[float, float]:
-    """Return bits a pixel and PSNR of pictures, at one step."""
+    """Return bits per pixel and PSNR of images, for one step."""
 
     def rounded(picture: np.ndarray) -> np.ndarray:
         return np.rint(coder.encode(blocks(picture, side)) / step).astype(int)
@@ -169,17 +171,17 @@ def point(
 
 
 def autoencoder_of(rows: np.ndarray, step: float, epochs: int) -> Autoencoder:
-    """Train an autoencoder to decode what was rounded to multiples of a step.
+    """Train an autoencoder to decode codes rounded to multiples of a step.
 
-    The error of rounding has a standard deviation of ``step / sqrt(12)`` in the components that
-    do not all become zero, and less in the others: a fifth of the step served best.
+    The rounding error has a standard deviation of ``step / sqrt(12)`` in components that
+    are not always rounded to zero, and less in the others: noise of a fifth of the step was best.
     """
     spread = np.sqrt(rows.var(axis=0).mean())
     return Autoencoder(
         rows.shape[1],
         input_noise=float(step / 5 / spread),
         hidden_layer_sizes=(512, 512),
-        learning_rate_init=1e-3,  # at 0.003 a loss of layers as wide as this may explode
+        learning_rate_init=1e-3,  # at 0.003 layers of this width may diverge
         max_iter=epochs,
         early_stopping=False,
         random_state=0,
@@ -188,7 +190,7 @@ def autoencoder_of(rows: np.ndarray, step: float, epochs: int) -> Autoencoder:
 
 
 def jpeg(clean: Pictures) -> Curve | None:
-    """Bits and PSNR of JPEG, quality by quality, or None without Pillow."""
+    """Return bits and PSNR of JPEG for each quality setting, or None without Pillow."""
     try:
         from PIL import Image
     except ImportError:
@@ -207,12 +209,12 @@ def jpeg(clean: Pictures) -> Curve | None:
 
 
 def rounding(pca: PCA, side: int) -> Callable[[Tensor], Tensor]:
-    """Make a noise of what rounding to any step does to the codes of squares."""
+    """Return a noise function that rounds the PCA codes of patches with random steps."""
 
     def noise(rows: Tensor) -> Tensor:
         steps = (16 / 255 * 16 ** torch.rand(len(rows), device=rows.device)).cpu().numpy()
-        step = np.repeat(steps, (SIDE // side) ** 2)[:, None]  # one for the blocks of a square
-        squares = 255 * rows.cpu().numpy().reshape(-1, SIDE)  # a tall picture: one above the other
+        step = np.repeat(steps, (SIDE // side) ** 2)[:, None]  # the same for all blocks of a patch
+        squares = 255 * rows.cpu().numpy().reshape(-1, SIDE)  # one tall image of stacked patches
         codes = np.rint(pca.transform(blocks(squares, side)) / step) * step
         decoded = joined(pca.inverse_transform(codes.astype(np.float32)), squares.shape)
         return torch.from_numpy(decoded.reshape(rows.shape)).to(rows)
@@ -223,7 +225,7 @@ def rounding(pca: PCA, side: int) -> Callable[[Tensor], Tensor]:
 def compress(
     train: Pictures, tests: dict[str, Pictures], side: int, quick: bool
 ) -> dict[str, dict[str, Curve]]:
-    """Measure rate and distortion of PCA and of autoencoders on blocks of one size."""
+    """Measure rate and distortion of PCA and autoencoders for one block size."""
     n_rows, epochs, megapixels = (30_000, 5, 5) if quick else (150_000, 8, 30)
     rows = crops(train, n_rows, side, seed=2).reshape(n_rows, -1)
     pca = PCA().fit(rows)
@@ -240,10 +242,10 @@ def compress(
         measure("PCA", linear, step / 255)
     for step in (12, 24, 48, 96, 192):
         model = autoencoder_of(rows, step / 255, epochs)
-        # Codes are in units of the spread of the rows.
+        # Codes are in units of the standard deviation of the data.
         unit = float(step / 255 / np.sqrt(rows.var(axis=0).mean()))
         measure("Autoencoder", Coder(model.transform, model.inverse_transform), unit)
-    if side == 8:  # squares that overlap by 24 pixels agree on the blocks
+    if side == 8:  # patches that overlap by 24 pixels have the same block boundaries
         params = {"noise": rounding(pca, side), "learning_rate_init": 2e-3}
         finish = unet_of(train, megapixels, {}, **params)
         for step in steps[2:]:
@@ -252,7 +254,7 @@ def compress(
 
 
 def interpolated(curve: Curve) -> list[float]:
-    """PSNR at the rates to compare at; NaN beyond the ends."""
+    """Interpolate PSNR at the rates of the table; NaN outside the range."""
     rates, ratios = np.array(sorted(curve)).T
     return np.interp(np.log(RATES), np.log(rates), ratios, left=np.nan, right=np.nan).tolist()
 
@@ -273,7 +275,7 @@ def compression(train: Pictures, tests: dict[str, Pictures], quick: bool) -> dic
         for title, found in compress(train, tests, side, quick).items():
             curves[title] |= found
     for title, found in curves.items():
-        print(f"{title:26}" + "".join(f"{rate:7.2f}" for rate in RATES) + "  bits a pixel")
+        print(f"{title:26}" + "".join(f"{rate:7.2f}" for rate in RATES) + "  bits per pixel")
         for name, curve in found.items():
             print(f"  {name:24}" + "".join(f"{value:7.2f}" for value in interpolated(curve)))
     return curves
@@ -282,19 +284,21 @@ def compression(train: Pictures, tests: dict[str, Pictures], quick: bool) -> dic
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute for each fit at most")
-    parser.add_argument("--validate", action="store_true", help="judge on training pictures")
+    parser.add_argument("--quick", action="store_true", help="at most one minute per fit")
+    parser.add_argument("--validate", action="store_true", help="evaluate on training images")
     parts = ["denoising", "compression"]
     parser.add_argument("--only", nargs="*", default=parts, choices=parts)
     parser.add_argument("--sigma", nargs="*", type=float, default=[15, 25, 50])
-    parser.add_argument("--megapixels", type=float, help="that each U-Net sees")
-    parser.add_argument("--network", type=json.loads, default={}, help="of UNetNetwork, as JSON")
+    parser.add_argument("--megapixels", type=float, help="of training per U-Net")
+    parser.add_argument(
+        "--network", type=json.loads, default={}, help="parameters of UNetNetwork, as JSON"
+    )
     arguments = parser.parse_args()
     train, tests, source = pictures()
     suffix = ""
     if arguments.validate:
         if len(train) < 120:
-            parser.error("--validate needs the pictures in the folder named by SKLEARN_AE_DATA")
+            parser.error("--validate needs the images in the folder named by SKLEARN_AE_DATA")
         train, tests, suffix = train[:100], {"held out": train[100:]}, "_validated"
     print(machine())
     print(f"trained on {source}")

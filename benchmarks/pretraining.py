@@ -1,21 +1,23 @@
-"""What pre-training is worth: with few labels, and under three saturating layers. On MNIST.
+"""Effect of pre-training on MNIST: with few labels, and for three saturating layers.
 
-Three parts, ``--part labels``, ``greedy`` and ``kinds``; without it all of them. Run::
+There are three parts, ``--part labels``, ``greedy`` and ``kinds``; the default is all of them.
+Run::
 
     python benchmarks/pretraining.py [--part labels] [--quick] [--jobs 2]
 
-*labels*: 100 to 3,000 labelled training images in balanced draws, the others without a label.
-Beside the published results of Kingma et al. (2014): an SVM on pixels, the network from a random
-start, the same network after greedy denoising or variational pre-training on all images, and an
-SVM on the variational code. Settings were chosen on the last 10,000 training images with draws of
-their own.
+*labels*: 100 to 3,000 labelled training images in balanced draws, the others unlabelled. The
+models are an SVM on pixels, the network with random initial weights, the same network after greedy
+denoising or variational pre-training on all images, and an SVM on the variational codes; they are
+compared with the published results of Kingma et al. (2014). Settings were chosen on the last
+10,000 training images with separate draws.
 
 *greedy*: three equal logistic layers on 10,000 images, basic and rotated, as in Vincent et al.
-(2010): 10,000 to train on, 2,000 to choose noise and learning rate by, 50,000 to test. The sets
-are regenerated: all 70,000 images in a fixed random order; angles are uniform. Intervals are those
-of a proportion.
+(2010): 10,000 for training, 2,000 for the choice of noise and learning rate, 50,000 for the test.
+The data sets are regenerated: all 70,000 images in a fixed random order; angles are uniform.
+Intervals are binomial.
 
-*kinds*: every kind of pre-training on the basic set, same budget and seed.
+*kinds*: all kinds of pre-training on the basic set, with the same number of epochs and the same
+seed.
 """
 
 from __future__ import annotations
@@ -46,12 +48,12 @@ PUBLISHED = {
 
 
 def error(model, X: np.ndarray, y: np.ndarray) -> float:
-    """Return the share of wrong classes, in per cent."""
+    """Return the error rate, in per cent."""
     return 100 * float(np.mean(model.predict(X) != y))
 
 
 def spread(values: list[float]) -> str:
-    """Mean of some draws and their standard error."""
+    """Format mean and standard error of several draws."""
     return f"{np.mean(values):6.2f} +- {np.std(values, ddof=1) / len(values) ** 0.5:.2f}"
 
 
@@ -59,7 +61,7 @@ def spread(values: list[float]) -> str:
 
 
 def draw(labels: np.ndarray, n_labels: int, seed: int) -> np.ndarray:
-    """Choose rows, of every class the same number."""
+    """Choose the same number of samples of each class."""
     rng = np.random.RandomState(seed)
     per_class = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     return np.concatenate([rng.choice(rows, n_labels // 10, replace=False) for rows in per_class])
@@ -80,7 +82,7 @@ def variational(epochs: int) -> VariationalAutoencoder:
 
 
 def greedy_denoising(epochs: int) -> StackedAutoencoder:
-    """Return layers of the same widths, trained one after another."""
+    """Return a stack of layers of the same widths, trained greedily."""
     return StackedAutoencoder(
         50,
         hidden_layer_sizes=(600, 600),
@@ -94,11 +96,11 @@ def greedy_denoising(epochs: int) -> StackedAutoencoder:
 
 
 EPOCHS = {100: 100, 600: 120, 1000: 100, 3000: 60}
-"""For each number of labels about as many steps."""
+"""Epochs by the number of labels, for about the same number of steps."""
 
 
 def contestants(vae, stack, n_labels: int, seed: int) -> dict[str, object]:
-    """Return the classifiers that see one draw of labels."""
+    """Return the classifiers for one draw of labels."""
     training = {
         "max_iter": EPOCHS[n_labels],
         "learning_rate_init": 0.001,
@@ -117,7 +119,7 @@ def contestants(vae, stack, n_labels: int, seed: int) -> dict[str, object]:
         ),
         "greedy denoising start": on(stack),
         "variational start": on(vae),
-        "the same, reconstructing on": on(vae, reconstruction_weight=0.001),
+        "same, reconstruction_weight": on(vae, reconstruction_weight=0.001),
         "SVM on variational codes": on(vae, head=SVC(C=10), fine_tune=False),
     }
 
@@ -130,7 +132,7 @@ def few_labels(quick: bool, jobs: int) -> dict:
         train, labels, sizes, seeds, epochs = train[:5000], labels[:5000], [100], range(2), (5, 3)
     print(f"{source}: {len(train)} training images, {len(seeds)} draws of labels")
     start = time.perf_counter()
-    # Once for all draws: pre-training sees no labels.
+    # Once for all draws: pre-training uses no labels.
     models = variational(epochs[0]), greedy_denoising(epochs[1])
     fits = [delayed(model.fit)(train) for model in models]
     vae, stack = Parallel(n_jobs=jobs)(fits)
@@ -161,7 +163,7 @@ def few_labels(quick: bool, jobs: int) -> dict:
 
 
 def ten_thousand(rotated: bool, quick: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return images and labels to train, to choose and to test on."""
+    """Return images and labels for training, validation and test."""
     train, test, train_labels, test_labels, _ = mnist()
     order = np.random.RandomState(0).permutation(70_000)[: 14_000 if quick else 62_000]
     X = np.concatenate([train, test])[order]
@@ -227,7 +229,7 @@ RATES = [0.003, 0.01, 0.03]
 
 
 def show(title: str, row: dict[str, float], n_test: int) -> None:
-    """Print one line: the error with its 95 % interval, and how it came about."""
+    """Print one line: the error with its 95 % interval, and the settings."""
     half = 1.96 * (row["test"] * (100 - row["test"]) / n_test) ** 0.5
     print(
         f"{title:28}{row['test']:7.2f} +- {half:.2f}   noise {row['noise']:.2f}, "
@@ -237,11 +239,11 @@ def show(title: str, row: dict[str, float], n_test: int) -> None:
 
 
 def greedy(quick: bool, jobs: int) -> dict:
-    """Print the error with and without pre-training; noise and rate by validation."""
+    """Print the error with and without pre-training; validation selects noise and rate."""
     report = {}
     for name, rotated in [("basic", False), ("rotated", True)]:
         sets = ten_thousand(rotated, quick)
-        # Without pre-training also for as many epochs as pre-training and fine-tuning have.
+        # Without pre-training also with the total epochs of pre-training and fine-tuning.
         tasks = [(None, 0.0, RATES, quick), (None, 0.0, RATES, quick, 75)]
         tasks += [("denoising", noise, RATES, quick) for noise in (0.0, 0.1, 0.25, 0.4)]
         rows = Parallel(n_jobs=jobs)(delayed(three_layers)(sets, *task) for task in tasks)
@@ -259,7 +261,7 @@ def greedy(quick: bool, jobs: int) -> dict:
 
 
 def kinds(quick: bool, jobs: int) -> dict:
-    """Print the error of every kind of pre-training, each with the rate that validation chose."""
+    """Print the error of each kind of pre-training, at the learning rate chosen by validation."""
     sets = ten_thousand(False, quick)
     names = [None, "autoencoder", "denoising", "sparse", "contractive", "rbm"]
     rows = Parallel(n_jobs=jobs)(
@@ -277,8 +279,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=list(PARTS))
-    parser.add_argument("--quick", action="store_true", help="a minute: fewer images and epochs")
-    parser.add_argument("--jobs", type=int, default=2, help="fits at a time, a thread each")
+    parser.add_argument("--quick", action="store_true", help="one minute: fewer images and epochs")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="number of parallel fits, with one thread each"
+    )
     arguments = parser.parse_args()
     print(machine())
     for name in [arguments.part] if arguments.part else PARTS:

@@ -1,11 +1,11 @@
-"""Retrieval by codes: 20 Newsgroups by 128 bits and by 32 numbers, MNIST by 64 and 256 bits.
+"""Retrieval by codes: 20 Newsgroups with 128 bits and 32 components, MNIST with 64 and 256 bits.
 
-Posts: the 2,000 most frequent words of the training posts, English stop words left out,
-sublinear tf-idf; 1,500 random test posts look for posts of their group among all training
-posts, headers and quotes included. Images: test images look for training images of their digit.
-Labels serve to judge only. Parameters are chosen on training rows that look for others, test
-queries take no part in it. Hamming distances are whole numbers, ties stand in order of the
-index. Run::
+Posts: the 2,000 most frequent words of the training posts without English stop words, sublinear
+tf-idf; 1,500 random test posts are queries among all training posts, headers and quotes included;
+posts of the same group are relevant. Images: test images are queries among training images; images
+of the same digit are relevant. Labels are used for evaluation only. Parameters are chosen with
+training samples as queries, without the test queries. Hamming distances are integers; ties are in
+the order of the index. Run::
 
     python benchmarks/retrieval.py [--quick] [--part posts|images|speed]
 """
@@ -35,7 +35,7 @@ IMAGES = {"hidden_layer_sizes": (512, 256), "learning_rate_init": 0.002, "random
 
 
 def judge(similarity: np.ndarray, alike: np.ndarray) -> dict[str, float]:
-    """Mean precision among the first 10 and 100, and mean average precision.
+    """Return mean precision at 10 and 100, and mean average precision.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def judge(similarity: np.ndarray, alike: np.ndarray) -> dict[str, float]:
 
 
 def agreement(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Minus the Hamming distance, up to a constant and a factor: whole numbers."""
+    """Return minus the Hamming distance, up to a constant and a factor, as integers."""
     return (2 * queries - 1) @ (2 * rows - 1).T
 
 
 def choose(candidates, similar, rows, labels, n_queries: int, measure: str):
-    """Return the candidate that is best where training rows look for one another."""
+    """Return the best candidate with training samples as queries."""
     order = np.random.RandomState(1).permutation(len(labels))
     asking, asked = order[:n_queries], order[n_queries:]
     alike = labels[asking][:, None] == labels[asked]
@@ -68,20 +68,22 @@ def choose(candidates, similar, rows, labels, n_queries: int, measure: str):
         model = clone(candidate).fit(rows[asked])
         found = similar(model.transform(rows[asking]), model.transform(rows[asked]))
         values.append(judge(found, alike)[measure])
-        print(f"  on training rows {values[-1]:.4f}: {candidate}".replace("\n", " "), flush=True)
+        print(
+            f"  on training samples {values[-1]:.4f}: {candidate}".replace("\n", " "), flush=True
+        )
     return candidates[int(np.argmax(values))]
 
 
 def show(report: dict, name: str, result: dict, start: float) -> None:
-    """Print a row of the table and keep it."""
+    """Print a row of the table and add it to the report."""
     report[name] = result | {"seconds": time.perf_counter() - start}
     print(f"{name:34}" + "".join(f"{key:>9} {value:.4f}" for key, value in result.items()))
 
 
 def bags() -> tuple:
-    """Bags of words of training posts and queries, groups of the former, alike, source."""
+    """Return bags of words of training posts and queries, labels, relevance, and the source."""
     (train, labels), (test, test_labels), source = newsgroups()
-    # Words of three letters or more, which comes nearest to the figures known for tf-idf.
+    # Words of three letters or more give the closest match to published figures for tf-idf.
     words = TfidfVectorizer(
         max_features=2000, stop_words="english", sublinear_tf=True, token_pattern="[a-z]{3,}"
     )
@@ -93,7 +95,7 @@ def bags() -> tuple:
 
 
 def posts(quick: bool) -> dict:
-    """20 Newsgroups."""
+    """Measure retrieval on 20 Newsgroups."""
     rows, queries, labels, alike, source = bags()
     print(source, flush=True)
     report: dict = {"data": source}
@@ -116,7 +118,7 @@ def posts(quick: bool) -> dict:
 
 
 def text_models(quick: bool) -> list[tuple]:
-    """Names, candidates and similarities of what is trained on posts."""
+    """Return names, candidates and similarities of the models for posts."""
     epochs = 8 if quick else 15
     hashing = [
         SemanticHashing(
@@ -130,12 +132,12 @@ def text_models(quick: bool) -> list[tuple]:
     ]
     return [
         ("SemanticHashing, 128 bits", hashing, agreement),
-        ("Autoencoder, 32 numbers, cosine", plain, cosine_similarity),
+        ("Autoencoder-32, cosine", plain, cosine_similarity),
     ]
 
 
 def images(quick: bool) -> dict:
-    """MNIST."""
+    """Measure retrieval on MNIST."""
     train, test, labels, test_labels, source = mnist()
     n_rows, n_queries = (6000, 500) if quick else (20000, 1000)
     source += f"; {n_rows} of the training images, {n_queries} test images as queries"
@@ -149,7 +151,7 @@ def images(quick: bool) -> dict:
         start = time.perf_counter()
         model = PCA(size, random_state=0).fit(rows)
         found = -euclidean_distances(model.transform(queries), model.transform(rows))
-        show(report, f"PCA, {size} numbers", judge(found, alike), start)
+        show(report, f"PCA-{size}", judge(found, alike), start)
     for size in (64, 256):
         start = time.perf_counter()
         candidates = [
@@ -171,7 +173,7 @@ def images(quick: bool) -> dict:
 
 
 def speed(quick: bool) -> dict:
-    """Exact search among a million random codes, one query at a time, processor seconds."""
+    """Measure the processor time of exact searches in a million random codes, per query."""
     report: dict = {}
     rng = np.random.default_rng(0)
     for n_bits in (64, 128):
@@ -181,15 +183,17 @@ def speed(quick: bool) -> dict:
             start = time.process_time()
             nearest_codes(query[None], codes, 10)
             taken.append(time.process_time() - start)
-        report[f"{n_bits} bits"] = {"milliseconds a query": 1000 * float(np.median(taken))}
-        print(f"{n_bits} bits, a million codes: {1000 * np.median(taken):.1f} ms a query")
+        report[f"{n_bits} bits"] = {"milliseconds per query": 1000 * float(np.median(taken))}
+        print(f"{n_bits} bits, a million codes: {1000 * np.median(taken):.1f} ms per query")
     return report
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute: no choice, fewer rows")
+    parser.add_argument(
+        "--quick", action="store_true", help="one minute: fewer samples, no choice of parameters"
+    )
     parser.add_argument("--part", choices=["posts", "images", "speed"])
     arguments = parser.parse_args()
     print(machine())

@@ -1,10 +1,10 @@
-"""What a search chooses by each criterion, and what that is worth on test samples.
+"""Compare scorers for hyperparameter searches by the test scores of the selected candidates.
 
-Half of scikit-learn's digits to search on, by three-fold cross-validation, the other half to test
-on. *Noise*: the ``noise_level`` of a denoising autoencoder of 16 components, chosen by the
-reconstruction, by denoising at two levels and by a classifier on the codes. *Size*: the
-``n_components`` of a variational autoencoder, chosen by the reconstruction, by the evidence lower
-bound and by such a classifier. Run::
+Half of scikit-learn's digits are for the search, by three-fold cross-validation, the other half
+for the test. *Noise*: the ``noise_level`` of a denoising autoencoder with 16 components, selected
+by reconstruction, by denoising at two levels and by a classifier on the codes. *Size*: the
+``n_components`` of a variational autoencoder, selected by reconstruction, by the evidence lower
+bound and by a classifier on the codes. Run::
 
     python benchmarks/search.py [--quick] [--jobs 2]
 """
@@ -32,7 +32,7 @@ SIZES = [2, 4, 8, 16, 32]
 
 
 class Downstream:
-    """Accuracy of a linear classifier on the codes, fitted on the codes of the training part."""
+    """Scorer: accuracy of a linear classifier fitted on the codes of training samples."""
 
     def __init__(self, X: np.ndarray, y: np.ndarray) -> None:
         self.X, self.y = X, y
@@ -44,7 +44,7 @@ class Downstream:
 
 
 def compare(candidates: dict, criteria: dict, data: tuple, jobs: int) -> dict:
-    """Return what each criterion chooses, and all criteria of that on test samples."""
+    """Return the candidate that each scorer selects, and all its scores on test samples."""
     X, X_test, y, y_test = data
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     means = {}
@@ -72,7 +72,7 @@ def compare(candidates: dict, criteria: dict, data: tuple, jobs: int) -> dict:
 
 
 def show(title: str, result: dict) -> None:
-    """Print a line for each criterion."""
+    """Print one line per scorer."""
     names = list(result["chosen"])
     print(f"{title:28}{'chosen':>8}" + "".join(f"{name:>26}" for name in names))
     for name, value in result["chosen"].items():
@@ -84,7 +84,9 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer epochs")
-    parser.add_argument("--jobs", type=int, default=2, help="fits at a time, a thread each")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="number of parallel fits, with one thread each"
+    )
     arguments = parser.parse_args()
     X, y = load_digits(return_X_y=True)
     data = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)

@@ -1,8 +1,8 @@
-"""Unpooling by recorded places, by repetition and by what is learnt, at pool sizes 2, 4 and 7.
+"""Compare unpooling by switches, repetition and transposed convolutions at sizes 2, 4 and 7.
 
-Autoencoders of one convolution, one pooling and a code of 32 numbers on MNIST in [0, 1]; the
-error is the squared error of a pixel, averaged over the 10,000 test images. Recorded places are
-part of the code: the last columns count them, and the bits that they hold. Run::
+Autoencoders with one convolution, one pooling and 32 components on MNIST in [0, 1]; the
+error is the squared error per pixel, averaged over the 10,000 test images. Switches, the recorded
+positions of maxima, are part of the code: the last columns show their number and their bits. Run::
 
     python benchmarks/unpooling.py [--quick] [--params '{"channels": [16, 32]}']
 """
@@ -21,7 +21,7 @@ from sklearn_ae import ConvolutionalAutoencoder
 
 
 def measure(train: np.ndarray, test: np.ndarray, params: dict) -> dict[str, float]:
-    """Fit one autoencoder and measure it on the test images."""
+    """Fit one autoencoder and evaluate it on the test images."""
     start = time.perf_counter()
     autoencoder = ConvolutionalAutoencoder(**params).fit(train)
     seconds = time.perf_counter() - start
@@ -37,8 +37,8 @@ def measure(train: np.ndarray, test: np.ndarray, params: dict) -> dict[str, floa
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute: fewer images")
-    parser.add_argument("--params", type=json.loads, default={}, help="as JSON")
+    parser.add_argument("--quick", action="store_true", help="one minute: fewer images")
+    parser.add_argument("--params", type=json.loads, default={}, help="parameters, as JSON")
     arguments = parser.parse_args()
     train, test, *_, source = mnist()
     train, test = train.reshape(-1, 28, 28), test.reshape(-1, 28, 28)
@@ -58,7 +58,7 @@ def main() -> None:
     print(machine())
     print(params)
     results = []
-    print("pool size  unpooling     test error      ratio   places     bits  seconds")
+    print("pool size  unpooling     test error      ratio switches     bits  seconds")
     for pool_size in (2, 4, 7):
         for unpooling in ("nearest", "transposed", "switches"):
             chosen = {"pool_size": pool_size, "unpooling": unpooling}

@@ -1,9 +1,9 @@
 """Variational autoencoder on MNIST: nats per test image under dynamic binarisation.
 
-Two settings of the literature. The first is 784-200-200-50 with tanh units, one stochastic
-layer, trained on images whose pixels are drawn anew for every epoch; the negative
-log-likelihood of the test images, drawn once, is bounded with 5,000 importance samples. The
-second is 784-400-20 on grey levels for ten epochs, judged by minus the evidence lower bound.
+Two settings of the literature. The first is 784-200-200-50 with tanh units and one stochastic
+layer, trained on images whose pixels are binarised at random anew in every epoch; the negative
+log-likelihood of the test images, binarised once, is bounded with 5,000 importance samples. The
+second is 784-400-20 on grey values for ten epochs, evaluated by minus the evidence lower bound.
 Run::
 
     python benchmarks/vae_mnist.py [--quick] [--epochs 50] [--only vae iwae short]
@@ -23,7 +23,7 @@ from sklearn_ae import VariationalAutoencoder
 def stochastic(
     train: np.ndarray, test: np.ndarray, n_importance_samples: int, epochs: int, draws: int
 ) -> dict[str, float]:
-    """Train on fresh bits; bound the log-likelihood of bits drawn once from the test images."""
+    """Train with dynamic binarisation; bound the log-likelihood of binarised test images."""
     start = time.perf_counter()
     vae = VariationalAutoencoder(
         50,
@@ -50,7 +50,7 @@ def stochastic(
 
 
 def short(train: np.ndarray, test: np.ndarray, epochs: int) -> dict[str, float]:
-    """Train the small network on grey levels."""
+    """Train the small network on grey values."""
     start = time.perf_counter()
     vae = VariationalAutoencoder(
         20,
@@ -74,7 +74,7 @@ def short(train: np.ndarray, test: np.ndarray, epochs: int) -> dict[str, float]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute: few rows and epochs")
+    parser.add_argument("--quick", action="store_true", help="one minute: few samples and epochs")
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--only", nargs="+", default=["short", "vae", "iwae"])
     arguments = parser.parse_args()

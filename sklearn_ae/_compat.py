@@ -6,6 +6,9 @@ a name, this file changes and nothing else does.
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._array_api import (
     _is_numpy_namespace as is_numpy_namespace,
@@ -15,12 +18,37 @@ from sklearn.utils._array_api import (
 )
 from sklearn.utils._param_validation import (
     HasMethods,
-    Interval,
     MissingValues,
     Options,
     StrOptions,
 )
+from sklearn.utils._param_validation import (
+    Interval as _Interval,
+)
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+
+LARGEST_POWER = 60
+"""Integers are less than 2 to this power: torch takes them for sizes, and a few times as many."""
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a value is an integer that torch can take for a size: no boolean is."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return False
+    return abs(int(value)) < 2**LARGEST_POWER
+
+
+class Interval(_Interval):
+    """An interval of numbers; of integers neither booleans nor those too large for torch."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value is in it."""
+        return super().is_satisfied_by(val) and (self.type is not Integral or is_whole(val))
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text.replace("inf)", f"2**{LARGEST_POWER})") if self.type is Integral else text
+
 
 try:  # experimental in scikit-learn 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -60,6 +88,20 @@ except ImportError:  # scikit-learn 1.8
             )
 
 
+def loss_classes():
+    """Return the classes of loss functions in fitted linear models, and of what these hold."""
+    from sklearn._loss import _loss, link, loss
+    from sklearn.linear_model import _sgd_fast
+
+    found = [
+        cls
+        for module in (_loss, link, loss, _sgd_fast)
+        for cls in vars(module).values()
+        if isinstance(cls, type) and cls.__module__ == module.__name__
+    ]
+    return list(dict.fromkeys(found))
+
+
 __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
@@ -71,6 +113,8 @@ __all__ = [
     "check_sample_weight",
     "get_namespace_and_device",
     "is_numpy_namespace",
+    "is_whole",
+    "loss_classes",
     "open_context",
     "safe_indexing",
     "with_callbacks",

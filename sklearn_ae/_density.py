@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -117,7 +118,8 @@ def fit_density(density: Any, codes: Tensor, weight: Tensor, seed: int) -> Pipel
     shares = weight.cpu().double().numpy().cumsum()
     rows = codes.cpu().double().numpy()[np.searchsorted(shares, places * shares[-1])]
     try:
-        return model.fit(rows)
+        with config_context(array_api_dispatch=False):  # codes are a NumPy array here
+            return model.fit(rows)
     except ValueError as error:
         raise ValueError(
             f"density={density!r} cannot be fitted on the codes of {len(rows)} rows: {error}"
@@ -129,15 +131,16 @@ def draw_from_density(
 ) -> np.ndarray:
     """Draw codes, of shape (n_samples, n_code), from what :func:`fit_density` fitted."""
     scaler, density = model.named_steps.values()
-    if "random_state" in inspect.signature(density.sample).parameters:
-        drawn = density.sample(n_samples, random_state=random_state)
-    else:  # mixtures draw by their own parameter, one component after another
-        density = copy.copy(density)
-        if "random_state" in density.get_params():
-            density.set_params(random_state=random_state)
-        drawn = density.sample(n_samples)
-    codes = drawn[0] if isinstance(drawn, tuple) else drawn
-    return scaler.inverse_transform(codes[random_state.permutation(n_samples)])
+    with config_context(array_api_dispatch=False):
+        if "random_state" in inspect.signature(density.sample).parameters:
+            drawn = density.sample(n_samples, random_state=random_state)
+        else:  # mixtures draw by their own parameter, one component after another
+            density = copy.copy(density)
+            if "random_state" in density.get_params():
+                density.set_params(random_state=random_state)
+            drawn = density.sample(n_samples)
+        codes = drawn[0] if isinstance(drawn, tuple) else drawn
+        return scaler.inverse_transform(codes[random_state.permutation(n_samples)])
 
 
 def draw_from_gaussian(

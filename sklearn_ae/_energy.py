@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._inference import open_rows
 from sklearn_ae.networks._layers import TiedLinear
 from sklearn_ae.networks._module import AutoencoderModule
@@ -16,6 +17,7 @@ from sklearn_ae.networks.dense import DenseStack
 class Energy:
     """The energy of an estimator whose network is dense and tied, of one layer each way."""
 
+    @isolated
     def energy(self, X):
         r"""Energy of each sample: its gradient is what reconstruction adds to the sample.
 

@@ -18,7 +18,7 @@ def normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the medians of each feature's error, or what stands for them where that is dust."""
     error = np.abs(error)
     mean_square = weight @ np.square(error) / weight.sum()
-    scale = np.maximum(medians(error, weight), LEAST_SCALE * np.sqrt(mean_square))
+    scale = np.maximum(weighted_median(error, weight), LEAST_SCALE * np.sqrt(mean_square))
     return np.maximum(scale, LEAST_SCALE * np.sqrt(mean_square.mean()) + 1e-12)
 
 
@@ -43,7 +43,7 @@ def error_covariance(
     common : ndarray of shape (min(n_samples, n_features), n_features), dtype float32
         The matrix :math:`B`.
     """
-    score = -np.log1p(squared_ratio(np.abs(error), normal_error(error, weight)[0])).mean(axis=1)
+    score = -np.log1p(squared_ratio(np.abs(error), normal_error(error, weight))).mean(axis=1)
     usual = score >= lower_threshold(score, weight, trim)
     error, weight = error[usual], weight[usual] / weight[usual].sum()
     spread = np.sqrt(weight @ np.square(error))
@@ -75,31 +75,10 @@ def decorrelate(error: np.ndarray, spread: np.ndarray, common: np.ndarray) -> np
 
 
 def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Lower median of each column: a sample of weight two counts as two samples."""
-    order = np.argsort(values, axis=0)
-    return _at_weight(values, order, weight, weight.sum() / 2, upper=False)
-
-
-def medians(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Medians of each column, and what they are once one more value is known.
-
-    Returns
-    -------
-    ndarray of shape (5, n_columns)
-        The median, halfway between the lower and the upper one. Then the bounds between which
-        one more value moves the lower median, and those of the upper median.
-    """
+    """Median of each column: a sample of weight two counts as two samples."""
     order, half = np.argsort(values, axis=0), weight.sum() / 2
-
-    def bounds(*targets: float) -> list[list[np.ndarray]]:
-        return [
-            [_at_weight(values, order, weight, target, upper=upper) for target in targets]
-            for upper in (False, True)
-        ]
-
-    (lower,), (upper,) = bounds(half)
-    below, above = bounds(half - 0.5, half + 0.5)
-    return np.stack([(lower + upper) / 2, *below, *above])
+    lower, upper = (_at_weight(values, order, weight, half, upper=u) for u in (False, True))
+    return (lower + upper) / 2
 
 
 def _at_weight(
@@ -111,17 +90,6 @@ def _at_weight(
     short = total <= target + rounding if upper else total < target - rounding
     place = np.minimum(short.sum(axis=0), len(values) - 1)
     return np.take_along_axis(values, order, axis=0)[place, np.arange(values.shape[1])]
-
-
-def median_with(values: np.ndarray, known: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Return the median that each row of values is compared with, ``(n_samples, n_columns)``.
-
-    The error of a training sample is one of those that the median is taken of. A fresh sample
-    is counted as well: else training samples would look more normal than fresh ones.
-    """
-    median, low, high, upper_low, upper_high = known
-    with_own = (np.clip(values, low, high) + np.clip(values, upper_low, upper_high)) / 2
-    return np.where(measured[:, None], median, with_own)
 
 
 def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
@@ -143,3 +111,25 @@ def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> flo
     beyond = scores[scores > above + rounding]
     gap = beyond.min() - above if len(beyond) else 0.0
     return float(above - max(gap / 2, rounding))
+
+
+def conformal_p_values(
+    scores: np.ndarray, held_out: np.ndarray, weight: np.ndarray | None
+) -> np.ndarray:
+    """Place scores among held-out ones: 1 + the number of those no larger, over 1 + their number.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+    held_out : ndarray of shape (n_training_samples,)
+        In either floating-point type; NaN for samples of weight zero.
+    weight : ndarray of shape (n_training_samples,) or None
+    """
+    order = np.argsort(held_out)[: np.count_nonzero(~np.isnan(held_out))]
+    counted = np.ones(len(order)) if weight is None else weight[order]
+    below = np.concatenate([[0.0], np.cumsum(counted)])
+    # A tie counts against the sample, also where rounding has hidden it.
+    rounding = max(1e-9, np.finfo(held_out.dtype).eps)
+    tied = scores + rounding * np.clip(np.abs(scores), 1.0, 1e300)  # -inf stays what it is
+    place = np.searchsorted(held_out[order].astype(np.float64), tied, side="right")
+    return (1 + below[place]) / (1 + below[-1])

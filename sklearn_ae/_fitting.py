@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 import functools
-from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
+from sklearn_ae._backend.checkpoint import (
+    checkpoints_among,
+    deleting_checkpoints,
+    without_name,
+)
 from sklearn_ae._backend.device import Precision, resolve_device, resolve_precision
+from sklearn_ae._backend.held_out import held_out_mask
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import (
     Seeds,
     draw_seeds,
     drawing_from,
-    held_out,
     make_generator,
 )
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._backend.training import Trained, Training, train
+from sklearn_ae._continuing import check_unchanged
 from sklearn_ae._density import check_density, describe_codes
+from sklearn_ae._identity import identity_of
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
-from sklearn_ae._parameters import TrainingParameters
-from sklearn_ae.networks._module import (
-    AutoencoderModule,
-    inner_width,
-    module_from_state,
-    module_to_state,
-)
+from sklearn_ae._modules import duplicate
+from sklearn_ae._parameters import TrainingParameters, with_python_numbers
+from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
 
 MAX_FLOAT64_SAMPLES = 64
 """Number of samples up to which any network trains in float64 on float64 data."""
+
+
+class Units(NamedTuple):
+    """What rows are to be centred by and divided by.
+
+    Attributes
+    ----------
+    center : Tensor of shape (n_features,)
+    scale : scalar Tensor
+    moments : tuple of Tensor
+        Mean and variance of each feature, both in float64.
+    """
+
+    center: Tensor
+    scale: Tensor
+    moments: tuple[Tensor, Tensor]
 
 
 @heavy
@@ -76,6 +92,7 @@ def fit_module(
     module : AutoencoderModule
     trained : Trained
     """
+    estimator = with_python_numbers(estimator)
     check_density(estimator.density)
     seeds = draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device, X)
@@ -92,7 +109,8 @@ def fit_module(
         judged = rows
     elif validation is None and estimator.early_stopping and not one_pass:
         whole = whole or _units_of(estimator, module, rows, kind, precision.weights)
-        training, judged = _split_raw(estimator, rows, whole, seeds.split)
+        fraction = estimator.validation_fraction
+        training, judged = split(rows, seeds.split, fraction, moments=whole.moments)
     found = {}
     if whole is not None and not resume:
         found = _start_module(estimator, module, rows, training, whole, kind, seeds.subspace)
@@ -103,6 +121,7 @@ def fit_module(
         judged = seen if judged is training else judged.standardized(*units)
     if judged is not None and judged is not seen:
         _check_near(judged, "X" if validation is None else "X_val")
+    parts = _part_names(module)
     trained = train(
         _plan(
             estimator,
@@ -117,6 +136,11 @@ def fit_module(
             callbacks=callbacks,
         )
     )
+    if later := sorted(_part_names(module) - parts):
+        raise ValueError(
+            f"{type(module.network).__name__} made {later[0]!r} while it was trained, which was "
+            f"not trained with it; make all parts in the constructor, or use torch's lazy modules."
+        )
     density = describe_codes(module, seen, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
         found |= estimator._describe(module, seen)
@@ -124,12 +148,17 @@ def fit_module(
     return module, trained
 
 
+def _part_names(module: AutoencoderModule) -> set[str]:
+    """Name all parts and parameters of a module."""
+    return {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
+
+
 def _start_module(
     estimator: Any,
     module: AutoencoderModule,
     rows: Rows,
     training: Rows,
-    whole: tuple[Tensor, Tensor],
+    whole: Units,
     kind: Kind,
     seed: int,
 ) -> dict[str, Any]:
@@ -138,9 +167,9 @@ def _start_module(
     Only a start at PCA, with its centre and scale, is that of all rows: without evidence against
     it the fit must be scikit-learn's PCA. Whatever else is fitted does not see held-out rows.
     """
-    center, scale = whole
+    center, scale = whole.center, whole.scale
     if training is not rows and not estimator._starts_well():
-        center, scale = _units_of(estimator, module, training, kind, center.dtype)
+        center, scale, _ = _units_of(estimator, module, training, kind, center.dtype)
     module.center.copy_(center)
     module.scale.copy_(scale)
     seen = training.standardized(center, scale, center.dtype)
@@ -155,7 +184,7 @@ def _start_module(
 def _deviation(estimator: Any, rows: Rows) -> float:
     """Return the overall standard deviation of rows in network units.
 
-    Noise and hashes are relative to it. Only a loss that uses the data as they are leaves it open.
+    Noise is relative to it. Only a loss that uses the data as they are leaves it open.
     """
     if estimator._get_loss().scaled:
         return 1.0
@@ -200,10 +229,13 @@ def _plan(
 
 def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
     """Take what parameters say of a training run; `rest` says the others, or overrules."""
-    checkpoints = checkpoints_among(parameters.callbacks)
+    checkpoints, identity = checkpoints_among(parameters.callbacks), ""
     if checkpoints and rest.get("checkpoint", ...) is not None:
-        others = [*checkpoints[1:], *check_callbacks(parameters.callbacks)]
+        named = check_callbacks(parameters.callbacks)
+        others = [*checkpoints[1:], *map(without_name, named)]
         checkpoints[0].check(parameters.random_state, others)
+        identity = identity_of(parameters, checkpoints[0])
+    parameters = with_python_numbers(parameters)
     said = {
         "batch_size": parameters.batch_size,
         "learning_rate_init": parameters.learning_rate_init,
@@ -214,33 +246,9 @@ def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
         "tol": parameters.tol,
         "patience": parameters.n_iter_no_change,
         "checkpoint": checkpoints[0] if checkpoints else None,
-        "identity": _identity(parameters) if checkpoints else "",
+        "identity": identity,
     }
     return Training(**said | rest)
-
-
-def _identity(parameters: Any) -> str:
-    """Describe an estimator by whatever of its parameters may move its weights."""
-    passing = {"callbacks", "device", "verbose", "warm_start"}
-    words = [type(parameters).__name__]
-    for name, value in parameters.get_params().items():
-        if name.split("__")[-1] not in passing and name.split("__")[0] != "density":
-            words.append(f"{name}={_word(value)}")
-    others = check_callbacks(parameters.callbacks)
-    return ", ".join([*words, *(f"callback {type(each).__qualname__}" for each in others)])
-
-
-def _word(value: Any) -> str:
-    """Describe the value of a parameter, as far as words can."""
-    if isinstance(value, BaseEstimator):  # its own parameters follow
-        return type(value).__name__
-    if isinstance(value, functools.partial):
-        return f"partial({_word(value.func)}, {value.args!r}, {value.keywords!r})"
-    if isinstance(value, FunctionType):
-        code = value.__code__
-        consts = [each for each in code.co_consts if not isinstance(each, CodeType)]
-        return f"{value.__module__}.{value.__qualname__} {code.co_code.hex()} {consts!r}"
-    return repr(value)
 
 
 def _rows(
@@ -269,39 +277,11 @@ def _resumed_module(
 ) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module: an error must not reach the weights that are there."""
     check_unchanged(estimator, rows.n_features)
-    module = module_from_state(module_to_state(estimator.module_)).to(rows.device)
+    module = duplicate(estimator.module_).to(rows.device)
     precision = _precision(estimator, module, rows, kind)
     weights = module.center.dtype
     low = precision.products == torch.bfloat16
     return module, Precision(weights, torch.bfloat16 if low else weights)
-
-
-def check_unchanged(estimator: Any, n_features: int) -> None:
-    """Refuse to continue a fit of another network or another loss."""
-    activation = vars(estimator).get("_fitted_output_activation", "identity")
-    with torch.device("meta"):
-        now = _plain(estimator._build_module(n_features).config) | {
-            "loss": estimator.loss,
-            "output_activation": estimator.output_activation,
-        }
-    before = _plain(estimator.module_.config) | {
-        "loss": estimator._fitted_loss,
-        "output_activation": activation,
-    }
-    for name in now | before:
-        old, new = before.get(name), now.get(name)
-        if not np.array_equal(np.asarray(old, object), np.asarray(new, object)):
-            raise ValueError(
-                f"{name} was changed from {old!r} to {new!r}, so training "
-                f"cannot continue; use a new estimator, or warm_start=False."
-            )
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Replace the specification of the network by its parameters."""
-    network = config["network"]
-    rest = {name: value for name, value in config.items() if name != "network"}
-    return rest | {"network": type(network).__name__} | network.get_params()
 
 
 def _new_module(
@@ -311,15 +291,15 @@ def _new_module(
     with drawing_from(make_generator(seeds.weights)):
         module = estimator._build_module(rows.n_features)
     precision = _precision(estimator, module, rows, kind)
-    module.to(rows.device, precision.weights)
+    converted(module, precision.weights, rows.device)
     return module, precision
 
 
 def _units_of(
     estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+) -> Units:
     """Return what the rows are to be centred by and divided by, as ``dtype``."""
-    mean, variances = spread(rows)
+    moments = mean, variances = spread(rows)
     center = module.common_center(mean)
     variances = variances + (mean - center).square()  # about what is subtracted
     variance = variances.mean()
@@ -337,7 +317,7 @@ def _units_of(
             f"X has values so large or so small that {str(dtype)[6:]} cannot hold "
             f"their mean and variance; rescale X, or try precision='float64' and X in float64."
         )
-    return center, scale
+    return Units(center, scale, moments)
 
 
 def _check_near(held_out: Rows, called: str) -> None:
@@ -358,47 +338,22 @@ def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind
     )
 
 
-def _split_raw(
-    estimator: Any, rows: Rows, whole: tuple[Tensor, Tensor], seed: int
-) -> tuple[Rows, Rows]:
-    """Hold out a fraction of the rows, which are not centred and scaled yet.
-
-    The choice alone depends on the mean and the variance of all of them (``whole``), so that
-    neither their order nor their units change it. Where training continues, the same data thus
-    give the same choice as in the first fit.
-    """
-    known = rows.standardized(*whole, whole[0].dtype)
-    mask = _held_out_mask(known, _deviation(estimator, known), seed, estimator.validation_fraction)
-    return (rows.where(~mask), rows.where(mask)) if mask.any() else (rows, rows)
-
-
 def split(
-    rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
+    rows: Rows,
+    seed: int,
+    fraction: float,
+    classes: np.ndarray | None = None,
+    moments: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Rows, Rows]:
     """Hold out a fraction of the rows, chosen by their content.
 
-    Of classes the same fraction of each is held out, unless that is less than a row. Rows too
-    few to spare one are trained and validated on alike.
+    Neither their order nor their units change the choice. Where training continues, the same data
+    thus give the same choice as in the first fit. Of classes the same fraction of each is held
+    out, unless that is less than a row. Rows too few to spare one are trained and validated on
+    alike.
     """
-    mask = _held_out_mask(rows, unit, seed, fraction, classes)
+    mask = held_out_mask(rows, seed, fraction, classes, moments)
     return (rows.where(~mask), rows.where(mask)) if mask.any() else (rows, rows)
-
-
-def _held_out_mask(
-    rows: Rows, unit: float, seed: int, fraction: float, classes: np.ndarray | None = None
-) -> np.ndarray:
-    """Return which rows to hold out; none where they are too few to spare one."""
-    keys = np.empty(len(rows), np.uint64)
-    for chunk in rows.chunks():
-        keys[chunk] = rows.keys(chunk, unit, seed)
-    weight = None if rows.weight is None else rows.weight.numpy()
-    mask = np.zeros(len(rows), bool)
-    for number in () if classes is None else np.unique(classes):
-        place = classes == number
-        mask[place] = held_out(keys[place], None if weight is None else weight[place], fraction)
-    if not mask.any():  # no classes, or too few rows of each
-        mask = held_out(keys, weight, fraction)
-    return mask
 
 
 def _judge(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
 from sklearn_ae._backend.device import resolve_precision
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae._backend.training import train
@@ -22,6 +23,7 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._fitting import training_of
 from sklearn_ae._inference import open_rows
 from sklearn_ae._inputs import check_count
+from sklearn_ae._state import set_history
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.networks import Network
@@ -77,9 +79,11 @@ class Stack(BaseAutoencoder):
 
     def _set_fitted(self, module, trained, kind, continues, keep_state):
         super()._set_fitted(module, trained, kind, continues, keep_state)
-        if not continues:
-            self.n_iter_ += sum(len(history) for history in self.layer_histories_)
+        histories = self.layer_histories_
+        if histories and not continues and not trained.history:  # nothing was trained together
+            set_history(self, histories[-1], best_epoch=len(histories[-1]))
 
+    @isolated
     def transform_layer(self, X, layer):
         """Encode rows up to one of the layers.
 

@@ -159,7 +159,7 @@ class HeadTraining:
         if not stack.early_stopping:
             return rows, None
         strata = labels.strata[labels.known]
-        return split(rows, 1.0, self.seeds.split, stack.validation_fraction, strata)
+        return split(rows, self.seeds.split, stack.validation_fraction, strata)
 
     def loss(
         self, module: HeadedModule, X: Tensor, y: Tensor, sample_weight: Tensor | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, cast
 
 import torch
@@ -15,6 +14,7 @@ from sklearn_ae._backend.reach import codes_within_reach, lowest_if_far, within_
 from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import check_same_namespace
 from sklearn_ae._inputs import Kind, check_codes, check_rows, check_weight, shape_of_row
+from sklearn_ae._modules import build, converted_copy
 from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -76,7 +76,7 @@ def _resized(
 ) -> AutoencoderModule:
     """Return the module for samples of another shape."""
     try:
-        return resized(module, shape)
+        return resized(module, shape, build)
     except ValueError as error:
         raise ValueError(
             f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted on rows of "
@@ -96,7 +96,7 @@ def module_as(estimator: Any, dtype: torch.dtype) -> AutoencoderModule:
     module = estimator.module_
     if module.center.device.type == "mps" or module.center.dtype == dtype:
         return module
-    return copy.deepcopy(module).to(dtype)
+    return converted_copy(module, dtype)
 
 
 def to_units(estimator: Any, module: AutoencoderModule, output: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +13,14 @@ from sklearn import get_config
 from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
-from sklearn_ae._backend.checkpoint import checkpoints_among
+from sklearn_ae._backend.checkpoint import checkpoints_among, without_name
 from sklearn_ae._backend.device import present_device
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._compat import (
     check_sample_weight,
     get_namespace_and_device,
     is_numpy_namespace,
+    is_whole,
 )
 from sklearn_ae.losses import Loss
 
@@ -131,6 +131,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -
             X = check_array(X, estimator=estimator, input_name="X", **options)
         else:
             X = validate_data(estimator, X, reset=reset, **options)
+        X = as_numbers(X, estimator=estimator, input_name="X", **options)
         kind = kind_of(X)
         if not (isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X)):
             X = _as_known(X)
@@ -139,6 +140,14 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -
     if ragged:
         _check_ends(X, network.step_size(estimator.input_shape_))
     return X, kind
+
+
+def as_numbers(X: Any, **options: Any) -> Any:
+    """Turn validated objects into numbers: scikit-learn leaves those of lists and some frames.
+
+    None is then a missing value, and refused where NaN is.
+    """
+    return check_array(X, **options) if X.dtype == object else X
 
 
 def check_held_out(estimator: Any, X_val: Any) -> Any:
@@ -196,6 +205,7 @@ def _check_ends(X: Any, step_size: int) -> None:
     """Refuse NaN that is not the end of a row, in whole steps of ``step_size``."""
     for start in range(0, X.shape[0], 1024):
         part = X[start : start + 1024]
+        part = part.toarray() if sp.issparse(part) else part  # of a frame with sparse columns
         missing = part != part
         counts = missing.sum(1)
         resumed = (missing[:, :-1] & ~missing[:, 1:]).any()
@@ -241,7 +251,8 @@ def check_codes(estimator: Any, X: Any) -> tuple[Any, Kind]:
     if distant:
         _check_finite_tensor(X, "X")
     else:
-        X = check_array(X, dtype="numeric", input_name="X")
+        options = {"dtype": "numeric", "input_name": "X"}
+        X = as_numbers(check_array(X, **options), **options)
     if X.shape[1] != estimator.n_components_:
         raise ValueError(
             f"X has {X.shape[1]} columns, but {type(estimator).__name__} has "
@@ -261,17 +272,22 @@ def _as_known(X: Any) -> Any:
 
 def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
     """Refuse what skorch would stumble over; checkpoints are not its business."""
-    checkpoints = checkpoints_among(callbacks)
-    others = [callback for callback in callbacks or [] if callback not in checkpoints]
-    for callback in others:
+    others = [each for each in callbacks or [] if not checkpoints_among([each])]
+    for callback in map(without_name, others):
         if not hasattr(callback, "on_epoch_end") or isinstance(callback, type):
             raise ValueError(f"callbacks must be instances of skorch callbacks, got {callback!r}.")
+        if "ScoringBase" in {cls.__name__ for cls in type(callback).__mro__}:
+            raise ValueError(
+                f"{type(callback).__name__} of skorch predicts with the net, which holds samples "
+                f"in units of its own and knows neither X nor y; call set_callbacks with "
+                f"scikit-learn's ScoringMonitor, which scores the estimator after each epoch."
+            )
     return others
 
 
 def check_count(value: Any, name: str, at_least: int = 1) -> None:
     """Refuse what is not an integer, or too small a one."""
-    if not isinstance(value, Integral) or value < at_least:
+    if not is_whole(value) or value < at_least:
         wanted = "a positive integer" if at_least == 1 else f"an integer from {at_least} up"
         raise ValueError(f"{name} must be {wanted}, got {value!r}.")
 

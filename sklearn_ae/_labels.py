@@ -6,8 +6,10 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
+from torch import Tensor
 
 _MISSING = (
     "Input y contains NaN, None or NA. If these samples have no label, say so with "
@@ -40,6 +42,7 @@ def check_labels(y: Any, n_samples: int, unlabeled: Any) -> tuple[np.ndarray, np
     ValueError
         If `y` has another shape, or a missing value that does not stand for no label.
     """
+    y = as_numpy(y)
     numpy_type = getattr(getattr(y, "dtype", None), "numpy_dtype", None)  # of pandas' Int64 etc.
     if hasattr(y, "isna"):
         y = y.to_numpy(dtype=object if np.any(y.isna()) else numpy_type)
@@ -53,6 +56,19 @@ def check_labels(y: Any, n_samples: int, unlabeled: Any) -> tuple[np.ndarray, np
     if labels.dtype.kind == "f":
         check_array(labels, ensure_2d=False, ensure_min_samples=0, input_name="y")  # infinity
     return (_as_plain(labels, numpy_type) if unlabeled is not None else labels), labelled
+
+
+def as_numpy(y: Any) -> Any:
+    """Return labels that are a tensor, or an array of another library, as a NumPy array.
+
+    On an accelerator they are copied: heads and metrics are scikit-learn's.
+    """
+    if not isinstance(y, Tensor) and hasattr(y, "__array_namespace__"):
+        y = y if isinstance(y, np.ndarray) else torch.from_dlpack(y)
+    if not isinstance(y, Tensor):
+        return y
+    y = y.detach().cpu()
+    return (y.float() if y.dtype == torch.bfloat16 else y).numpy()
 
 
 def is_labelled(y: np.ndarray, unlabeled: Any) -> np.ndarray:

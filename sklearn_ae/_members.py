@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +12,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
+from sklearn_ae._backend.keys import draw_factor, reordered
 from sklearn_ae._compat import safe_indexing
 from sklearn_ae._error_statistics import (
     FAR,
     decorrelate,
     error_covariance,
-    median_with,
     normal_error,
     squared_ratio,
     weighted_median,
@@ -31,6 +31,9 @@ CHUNK_ENTRIES = 2**22
 
 SCALE_ROWS = 2_000
 """Number of rows whose errors tell what is normal."""
+
+FOLD_BITS = 3
+"""Highest bits of a sample's key, which say in which of eight folds it is."""
 
 NOISE_LEVELS = (1.0, 0.3, 0.1)
 """Noise that one pair of members after another learns to take away, in standard deviations."""
@@ -51,33 +54,31 @@ class Member(NamedTuple):
         How its pair parts the samples into halves, see `second_half`.
     second : bool
         Whether it was trained on samples of the second half.
-    measured : ndarray of shape (n_measured,)
-        Keys of the held-out samples whose errors `scale` is the median of.
     constant : ndarray of shape (n_features,)
         Value of each feature that is the same in all those samples, NaN for the others.
     spread : ndarray of shape (n_features,)
         Root mean square error of each feature on training samples.
     common : ndarray of shape (rank, n_features)
         What errors have in common, see `decorrelate`.
-    scale : ndarray of shape (5, n_features)
-        Median absolute error of each feature, see `medians`; of decorrelated errors if `joint`.
+    scale : ndarray of shape (n_folds, n_features)
+        Median absolute error of each feature; of decorrelated errors if `joint`. For the samples
+        of each fold it is that of held-out samples of the other folds.
     conditional_scale : ndarray of shape (n_features,)
         Median absolute decorrelated error of each feature.
-    level : float
-        Median log-likelihood of held-out samples, where there is one.
+    level : ndarray of shape (n_folds,)
+        Median log-likelihood, where there is one, of held-out samples of the other folds.
     """
 
     estimator: Any
     joint: bool
     split: np.ndarray
     second: bool
-    measured: np.ndarray
     constant: np.ndarray
     spread: np.ndarray
     common: np.ndarray
     scale: np.ndarray
     conditional_scale: np.ndarray
-    level: float
+    level: np.ndarray
 
     @property
     def knows_likelihood(self) -> bool:
@@ -99,13 +100,13 @@ class Member(NamedTuple):
 
     def score(self, X: Any, keys: np.ndarray) -> np.ndarray:
         """How normal the samples are, ``(n_samples,)``; comparable between members."""
+        fold = folds(keys)
         if self.knows_likelihood:
-            return np.maximum(likelihood(self.estimator, X) - self.level, -FAR)
-        measured = contained(keys, self.measured)
+            return np.maximum(likelihood(self.estimator, X) - self.level[fold], -FAR)
         return np.concatenate(
             [
                 -self._terms(part, known)
-                for part, known in zip(chunks(X), pieces(measured, X), strict=True)
+                for part, known in zip(chunks(X), pieces(fold, X), strict=True)
             ]
         )
 
@@ -118,15 +119,15 @@ class Member(NamedTuple):
         conditional = np.log1p(squared_ratio(decorrelated, self.conditional_scale))
         if self.joint:
             return conditional
-        return (conditional + np.log1p(squared_ratio(np.abs(error), self.scale[0]))) / 2
+        own = squared_ratio(np.abs(error), self.scale.mean(axis=0))
+        return (conditional + np.log1p(own)) / 2
 
-    def _terms(self, X: Any, measured: np.ndarray) -> np.ndarray:
+    def _terms(self, X: Any, fold: np.ndarray) -> np.ndarray:
         """Return how abnormal the samples are, ``(n_samples,)``."""
         error = self._errors(X)
         if self.joint:
             error = decorrelate(error, self.spread, self.common)
-        error = np.abs(error)
-        square = squared_ratio(error, median_with(error, self.scale, measured))
+        square = squared_ratio(np.abs(error), self.scale[fold])
         if self.joint:
             return np.log1p(square.mean(axis=1))
         return np.log1p(square).mean(axis=1)
@@ -162,10 +163,8 @@ def draw_split(keys: np.ndarray, random_state: np.random.RandomState) -> np.ndar
     -------
     ndarray of shape (2,), dtype int64
     """
-    limits = np.iinfo(np.int64)
-    factor = random_state.randint(limits.min, limits.max, dtype=np.int64) | 1
-    hashes = keys.view(np.int64) * factor  # an odd factor keeps them distinct
-    return np.array([factor, np.sort(hashes)[(len(keys) - 1) // 2]])
+    factor = draw_factor(random_state)
+    return np.array([factor, np.sort(reordered(keys, factor))[(len(keys) - 1) // 2]])
 
 
 def second_half(keys: np.ndarray, split: np.ndarray) -> np.ndarray:
@@ -176,7 +175,22 @@ def second_half(keys: np.ndarray, split: np.ndarray) -> np.ndarray:
     would vary less.
     """
     factor, median = split
-    return keys.view(np.int64) * factor > median
+    return reordered(keys, factor) > median
+
+
+def draw_some(keys: np.ndarray, size: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Return the places of some of the keys, sorted; whether one is drawn is up to itself."""
+    order = np.argsort(reordered(keys, draw_factor(random_state)), kind="stable")
+    return np.sort(order[:size])
+
+
+def folds(keys: np.ndarray) -> np.ndarray:
+    """Return the number of the fold that each sample is in.
+
+    A training sample must not be judged by a standard that it has helped to set: it would look
+    more normal than a fresh one. Each fold's standard is therefore that of the other folds.
+    """
+    return (keys >> np.uint64(64 - FOLD_BITS)).astype(np.int64)
 
 
 class TrainingRows(NamedTuple):
@@ -189,7 +203,7 @@ class TrainingRows(NamedTuple):
     weighted : bool
         Whether the weights were given.
     keys : ndarray of shape (n_samples,)
-        Fingerprints of the rows.
+        Hashes of the rows.
     trim : float
         Share of the samples that the covariance of errors leaves out.
     """
@@ -319,6 +333,7 @@ def _describe(
     """Learn from samples that a fitted estimator was not trained on what is normal for it."""
     own, own_weight = _subsample(training, inside, random_state)
     some, weight = _subsample(training, ~inside, random_state)
+    fold = folds(training.keys[some])
     X = safe_indexing(training.rows, some)
     error, rows = _all_errors(estimator, X)
     constant = np.where((rows == rows[0]).all(axis=0), rows[0], np.nan)
@@ -327,24 +342,40 @@ def _describe(
     own_error, _ = _all_errors(estimator, safe_indexing(training.rows, own))
     own_error = np.where(np.isnan(constant), own_error, 0.0)
     spread, common = error_covariance(own_error, own_weight, training.trim)
-    decorrelated = normal_error(decorrelate(error, spread, common), weight)
+    decorrelated = decorrelate(error, spread, common)
     member = Member(
         estimator=estimator,
         joint=joint,
         split=np.zeros(2, np.int64),
         second=False,
-        measured=np.unique(training.keys[some]),
         constant=constant,
         spread=spread,
         common=common,
-        scale=decorrelated if joint else normal_error(error, weight),
-        conditional_scale=decorrelated[0],
-        level=0.0,
+        scale=_of_other_folds(normal_error, decorrelated if joint else error, weight, fold),
+        conditional_scale=normal_error(decorrelated, weight),
+        level=np.zeros(2**FOLD_BITS),
     )
     if member.knows_likelihood:
-        level = weighted_median(likelihood(estimator, X)[:, None], weight)
-        member = member._replace(level=float(level[0]))
+        bounds = likelihood(estimator, X)[:, None]
+        level = _of_other_folds(weighted_median, bounds, weight, fold)[:, 0]
+        member = member._replace(level=level)
     return member
+
+
+def _of_other_folds(
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    values: np.ndarray,
+    weight: np.ndarray,
+    fold: np.ndarray,
+) -> np.ndarray:
+    """Return a statistic of the columns for each fold, of the samples that are not in it."""
+    results = []
+    for number in range(2**FOLD_BITS):
+        others = fold != number
+        if not others.any():  # there are no more than these
+            others = ~others
+        results.append(statistic(values[others], weight[others]))
+    return np.stack(results)
 
 
 def _subsample(
@@ -354,7 +385,7 @@ def _subsample(
     places = np.flatnonzero(mask)
     _, first, which = np.unique(training.keys[places], return_index=True, return_inverse=True)
     weight = np.bincount(which, training.weight[places])
-    drawn = np.sort(random_state.permutation(len(first))[:SCALE_ROWS])
+    drawn = draw_some(training.keys[places[first]], SCALE_ROWS, random_state)
     return places[first[drawn]], weight[drawn]
 
 
@@ -385,34 +416,3 @@ def pieces(values: np.ndarray, X: Any) -> Iterator[np.ndarray]:
     for part in chunks(X):
         yield values[start : start + part.shape[0]]
         start += part.shape[0]
-
-
-def contained(keys: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Whether each key is among others."""
-    return np.isin(keys, among, kind="sort")  # NumPy 2.0's table fails on large keys
-
-
-def row_fingerprints(X: Any, seed: int) -> np.ndarray:
-    """Return a number for each row by which it is known again; equal rows share it.
-
-    Rows that are the same in float32 are the same row.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), dtype uint64
-    """
-    factors = fingerprint_factors(X.shape[1], seed)
-    keys = []
-    for part in chunks(X):
-        dense = part.toarray() if sp.issparse(part) else np.asarray(part)
-        with np.errstate(over="ignore"):
-            # Adding zero makes one of the two zeros.
-            bits = (dense.astype(np.float32) + np.float32(0)).view(np.uint32)
-        keys.append((bits.astype(np.uint64) * factors).sum(1, dtype=np.uint64))
-    return np.concatenate(keys)
-
-
-def fingerprint_factors(n_features: int, seed: int) -> np.ndarray:
-    """Draw the odd number that the bits of each feature are multiplied by, as uint64."""
-    draws = np.random.default_rng(seed).integers(2**64, size=n_features, dtype=np.uint64)
-    return draws | np.uint64(1)

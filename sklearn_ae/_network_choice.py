@@ -44,7 +44,7 @@ class NetworkChoice(DenseParameters):
         if self.network is None:
             return DenseNetwork(
                 hidden_layer_sizes=self.hidden_layer_sizes, activation=self.activation
-            )
+            ).with_python_numbers()
         if not isinstance(self.network, Network):
             taken = type(self.network._network()).__name__
             raise ValueError(
@@ -53,7 +53,7 @@ class NetworkChoice(DenseParameters):
             )
         network = clone(self.network)
         network._validate_params()
-        return network
+        return network.with_python_numbers()
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

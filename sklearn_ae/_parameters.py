@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -15,6 +16,19 @@ from sklearn_ae._backend.device import available_devices
 from sklearn_ae._backend.optimizer import SCHEDULES
 from sklearn_ae._compat import HasMethods, Interval, Options, StrOptions
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_ae.networks._network import python_numbers
+
+
+def with_python_numbers(estimator: Any) -> Any:
+    """Return a shallow copy of an estimator with NumPy's numbers among its parameters as Python's.
+
+    Integers of few bits overflow in products, and torch takes none of NumPy's for some sizes.
+    """
+    copy = object.__new__(type(estimator))
+    vars(copy).update(vars(estimator))
+    given = {name: vars(copy)[name] for name in estimator._get_param_names()}
+    vars(copy).update({name: python_numbers(value) for name, value in given.items()})
+    return copy
 
 
 class DeviceName(Options):
@@ -62,7 +76,7 @@ class TrainingParameters:
     tol: float = 1e-4
     early_stopping: bool = True
     validation_fraction: float = 0.1
-    n_iter_no_change: int = 100
+    n_iter_no_change: float = 100
     warm_start: bool = False
     callbacks: list[Any] | None = None
     device: str | torch.device = "auto"
@@ -81,7 +95,10 @@ class TrainingParameters:
         "tol": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {math.inf}),
+        ],
         "warm_start": ["boolean"],
         "callbacks": [list, None],
         "device": [DeviceName()],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -11,11 +11,18 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from sklearn_ae._backend.device import present_device
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._inputs import array_from_state, array_to_state
-from sklearn_ae.networks._module import module_from_state, module_to_state
+from sklearn_ae._modules import module_from_state, module_to_state
+from sklearn_ae.networks._module import AutoencoderModule
 
 _TARGET: ContextVar[str | None] = ContextVar("target", default=None)
+
+Build = Callable[[dict[str, Any]], AutoencoderModule]
+"""What makes a module of its description."""
+
+_BUILD: ContextVar[Build] = ContextVar("build", default=module_from_state)
 
 
 @contextmanager
@@ -28,6 +35,16 @@ def arriving_on(device: str | None) -> Iterator[None]:
         _TARGET.reset(token)
 
 
+@contextmanager
+def building_with(build: Build) -> Iterator[None]:
+    """Let a function make modules of descriptions, for whoever does not trust them."""
+    token = _BUILD.set(build)
+    try:
+        yield
+    finally:
+        _BUILD.reset(token)
+
+
 def unchanged_on_error(method: Callable) -> Callable:
     """Leave the estimator as it was when ``method`` raises."""
 
@@ -37,11 +54,37 @@ def unchanged_on_error(method: Callable) -> Callable:
         try:
             return method(self, *args, **kwargs)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before  # in one step: an interrupt cannot leave it empty
             raise
 
     return guarded
+
+
+def set_history(
+    estimator: Any,
+    history: list[dict[str, float]],
+    best_epoch: int,
+    earlier: Sequence[dict[str, float]] = (),
+) -> None:
+    """Set the fitted attributes that tell how training went.
+
+    Parameters
+    ----------
+    estimator : estimator
+    history : list of dict
+        Of the epochs of this call, as the training loop returns it.
+    best_epoch : int
+    earlier : sequence of dict
+        Of the epochs of the calls that this one continues.
+    """
+    new = [{**entry, "epoch": entry["epoch"] + len(earlier)} for entry in history]
+    estimator.history_ = [*earlier, *new]
+    estimator.n_iter_ = len(new)
+    estimator.loss_curve_ = [entry["train_loss"] for entry in estimator.history_]
+    estimator.validation_scores_ = [
+        entry["valid_score"] for entry in estimator.history_ if "valid_score" in entry
+    ] or None
+    estimator.best_epoch_ = best_epoch
 
 
 class PlainState(BaseEstimator):
@@ -60,6 +103,7 @@ class PlainState(BaseEstimator):
             if type(value) is type(self._kind) and name != "feature_names_in_"
         ]
 
+    @isolated
     def __getstate__(self) -> dict[str, Any]:
         """Describe the estimator without torch objects."""
         state = dict(super().__getstate__())
@@ -69,12 +113,13 @@ class PlainState(BaseEstimator):
                 state[name] = array_to_state(state[name])
         return state
 
+    @isolated
     def __setstate__(self, state: dict[str, Any]) -> None:
         limit_if_forked()
         state = dict(state)
         if "module_" in state:
             device = present_device(_TARGET.get() or state["device_"])
-            state["module_"] = module_from_state(state["module_"]).to(device)
+            state["module_"] = _BUILD.get()(state["module_"]).to(device)
             state["device_"] = str(state["module_"].center.device)
             state |= {n: array_from_state(v, _TARGET.get()) for n, v in state.items()}
         super().__setstate__(state)

@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -19,25 +20,28 @@ from sklearn.base import (
     is_regressor,
 )
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.checkpoint import checkpoints_among, deleting_checkpoints
 from sklearn_ae._backend.device import resolve_device
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import Trained
 from sklearn_ae._compat import HasMethods, Interval
+from sklearn_ae._continuing import check_unchanged
 from sklearn_ae._density import describe_codes
-from sklearn_ae._fitting import check_unchanged
 from sklearn_ae._greedy import StackParameters
 from sklearn_ae._head_training import HeadTraining, Labels
 from sklearn_ae._inputs import Kind, check_rows, check_weight
 from sklearn_ae._parameters import TrainingParameters
-from sklearn_ae._state import unchanged_on_error
+from sklearn_ae._state import set_history, unchanged_on_error
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
+from sklearn_ae.networks._network import positive_integers
 from sklearn_ae.stacked import StackedAutoencoder
 
 
@@ -91,6 +95,7 @@ class SupervisedStack(
 
     # Fitting
 
+    @isolated
     @unchanged_on_error
     @deleting_checkpoints()
     def fit(self, X, y, sample_weight=None):
@@ -103,8 +108,8 @@ class SupervisedStack(
         y : array-like of shape (n_samples,)
             Labels. What marks a row without one is said above.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------
@@ -127,7 +132,7 @@ class SupervisedStack(
         labels = self._check_labels(y, X.shape[0], weight, resume)
         seeds = draw_seeds(self.random_state)
         head = self._new_head(labels.weight is not None, seeds.split)
-        autoencoder, n_epochs = self._pretrained(X, weight, seeds.weights, resume)
+        autoencoder = self._pretrained(X, weight, seeds.weights, resume)
         rows = self._rows(autoencoder, X, kind, weight)
         trained, state = None, None
         if self.fine_tune or head is None:
@@ -140,29 +145,28 @@ class SupervisedStack(
             state = training.state_of(module, trained.state if self.warm_start else None)
             self._set_head(module)
         else:  # an earlier fit's
-            for name in ("coef_", "intercept_"):
+            for name in ("head_coef_", "head_intercept_"):
                 self.__dict__.pop(name, None)
         self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
-        self._set_fitted(autoencoder, trained, n_epochs, resume)
+        self._set_fitted(autoencoder, trained, resume)
         self._training_state: dict[str, Any] | None = state
         return self
 
     def _pretrained(
         self, X: Any, weight: Tensor | None, seed: int, resume: bool
-    ) -> tuple[BaseAutoencoder, int]:
-        """Return an autoencoder that knows the rows, and the number of epochs it took now."""
+    ) -> BaseAutoencoder:
+        """Return an autoencoder that was trained on the rows, or is frozen."""
         frozen = self._frozen()
         if frozen is not None and not resume:
             self._check_frozen(frozen, X)
             autoencoder = copy.deepcopy(frozen)
             autoencoder.__dict__.pop("feature_names_in_", None)  # it is given arrays from here on
-            return autoencoder, 0
+            return autoencoder
         autoencoder = self._new_autoencoder(seed)
         if resume:
-            return self._taken_up(autoencoder, X.shape[1]), 0
+            return self._taken_up(autoencoder, X.shape[1])
         in_shape = X if len(self.input_shape_) == 1 else X.reshape(-1, *self.input_shape_)
-        autoencoder.fit(in_shape, sample_weight=weight)
-        return autoencoder, autoencoder.n_iter_
+        return autoencoder.fit(in_shape, sample_weight=weight)
 
     def _new_head(self, is_weighted: bool, seed: int) -> Any:
         """Return the head to fit, None for the linear one; refuse it before the long training."""
@@ -174,7 +178,7 @@ class SupervisedStack(
         )
         if not suits(head):
             raise ValueError(f"head must be a {task}, got {head!r}.")
-        if is_weighted and not has_fit_parameter(head, "sample_weight"):
+        if is_weighted and not _refuses_weights(head) and not _takes_weights(head):
             raise ValueError(
                 f"head={head!r} does not take weights, so sample_weight and class_weight cannot "
                 f"be passed on to it; leave them out or choose another head."
@@ -237,19 +241,15 @@ class SupervisedStack(
                 if getattr(autoencoder, name) == "auto":
                     autoencoder.set_params(**{name: getattr(self, name)})
             return autoencoder
-        widths = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        widths = positive_integers(self.hidden_layer_sizes, "hidden_layer_sizes", least=0)
         if not widths:
             raise ValueError("hidden_layer_sizes is empty, but its last entry is the code's size.")
-        if not all(isinstance(width, int) and width > 0 for width in widths):
-            raise ValueError(
-                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
-            )
         shared = [*fields(StackParameters), *fields(TrainingParameters)]
         return StackedAutoencoder(
             **{field.name: getattr(self, field.name) for field in shared}
             | {
                 "n_components": widths[-1],
-                "hidden_layer_sizes": tuple(widths[:-1]),
+                "hidden_layer_sizes": widths[:-1],
                 "code_activation": self.activation,
                 "fine_tune": False,
                 "early_stopping": False,
@@ -281,28 +281,22 @@ class SupervisedStack(
         return rows.standardized(module.center, module.scale, dtype)
 
     def _set_head(self, module: HeadedModule) -> None:
-        self.coef_, self.intercept_ = (
+        self.head_coef_, self.head_intercept_ = (
             value.numpy() for value in self._to_head(*module.linear_map())
         )
 
     def _set_fitted(
-        self,
-        autoencoder: BaseAutoencoder,
-        trained: Trained | None,
-        n_epochs: int,
-        continues: bool,
+        self, autoencoder: BaseAutoencoder, trained: Trained | None, continues: bool
     ) -> None:
         earlier = self.history_ if continues else []
-        history = [] if trained is None else trained.history
-        for entry in history:
-            entry["epoch"] += len(earlier)
-        self.history_: list[dict[str, float]] = earlier + history
-        self.loss_curve_ = [entry["train_loss"] for entry in self.history_]
-        self.validation_scores_ = [
-            entry["valid_score"] for entry in self.history_ if "valid_score" in entry
-        ] or None
-        self.n_iter_ = n_epochs + len(history)
-        self.best_epoch_ = 0 if trained is None else trained.best_epoch
+        if trained is not None:
+            set_history(self, trained.history, trained.best_epoch, earlier)
+        elif continues:
+            set_history(self, [], 0, earlier)
+        else:  # nothing but the autoencoder was trained
+            last = autoencoder.history_[len(autoencoder.history_) - autoencoder.n_iter_ :]
+            numbered = [{**entry, "epoch": 1 + place} for place, entry in enumerate(last)]
+            set_history(self, numbered, autoencoder.best_epoch_)
         self.autoencoder_: BaseAutoencoder = autoencoder
         self.n_components_ = self._n_features_out = autoencoder.n_components_
         self.device_ = autoencoder.device_ = str(autoencoder.module_.center.device)
@@ -331,7 +325,8 @@ class SupervisedStack(
 
     def _linear(self, X: Any) -> np.ndarray:
         """Return what the linear head makes of rows, in float64."""
-        return self._codes(X).astype(np.float64, copy=False) @ self.coef_.T + self.intercept_
+        codes = self._codes(X).astype(np.float64, copy=False)
+        return codes @ self.head_coef_.T + self.head_intercept_
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -350,14 +345,32 @@ class SupervisedStack(
         return tags
 
 
+def _refuses_weights(head: Any) -> bool:
+    """Whether ``set_fit_request(sample_weight=False)`` was called on a head."""
+    fit = getattr(get_routing_for_object(head), "fit", None)  # a pipeline has none
+    return fit is not None and fit.requests.get("sample_weight") is False
+
+
+def _takes_weights(head: Any) -> bool:
+    """Whether a head takes weights, itself or by metadata routing."""
+    if has_fit_parameter(head, "sample_weight"):
+        return True
+    routing = get_routing_for_object(head)
+    return get_config()["enable_metadata_routing"] and bool(
+        routing.consumes("fit", ["sample_weight"])
+    )
+
+
 def _fit_head(head: Any, autoencoder: BaseAutoencoder, X: Any, labels: Labels) -> Any:
     """Fit an estimator on the codes of the labelled rows."""
     rows = X if labels.known.all() else X[labels.known]  # without a copy, where that can be
     codes = np.asarray(_on_cpu(autoencoder.transform(rows)))
     values = labels.values[labels.known]
-    if labels.weight is None:
-        return head.fit(codes, values)
-    return head.fit(codes, values, sample_weight=labels.weight.numpy()[labels.known])
+    weights = {}
+    if labels.weight is not None and not _refuses_weights(head):
+        weights["sample_weight"] = labels.weight.numpy()[labels.known]
+    with config_context(array_api_dispatch=False):  # it is given NumPy arrays
+        return head.fit(codes, values, **weights)
 
 
 def _on_cpu(array: Any) -> Any:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
@@ -45,11 +46,12 @@ from sklearn_ae._inputs import (
     check_rows,
     kind_of,
 )
+from sklearn_ae._modules import duplicate
 from sklearn_ae._parameters import CodeParameters, TrainingParameters
-from sklearn_ae._state import PlainState, unchanged_on_error
+from sklearn_ae._state import PlainState, set_history, unchanged_on_error
 from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks import Network
-from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
+from sklearn_ae.networks._module import AutoencoderModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -178,6 +180,7 @@ class BaseAutoencoder(
 
     # Fitting
 
+    @isolated
     @unchanged_on_error
     @with_callbacks
     def fit(self, X, y=None, sample_weight=None, X_val=None):
@@ -190,8 +193,8 @@ class BaseAutoencoder(
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows to validate on. None: `validation_fraction` of `X`.
 
@@ -237,6 +240,7 @@ class BaseAutoencoder(
             )
         return self
 
+    @isolated
     @unchanged_on_error
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over one chunk of rows.
@@ -252,7 +256,8 @@ class BaseAutoencoder(
         y : None
             Ignored, except by estimators whose `fit` takes targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------
@@ -286,17 +291,9 @@ class BaseAutoencoder(
     ) -> None:
         """Set the fitted attributes, all at once and last."""
         earlier: list[dict[str, float]] = vars(self)["history_"] if continues else []
-        for entry in trained.history:
-            entry["epoch"] += len(earlier)
-        self.history_ = earlier + trained.history
-        self.n_iter_ = len(trained.history)
+        set_history(self, trained.history, trained.best_epoch, earlier)
         self.loss_ = trained.history[-1]["train_loss"] if trained.history else trained.best_loss
-        self.loss_curve_ = [entry["train_loss"] for entry in self.history_]
-        self.validation_scores_ = [
-            entry["valid_score"] for entry in self.history_ if "valid_score" in entry
-        ] or None
         self.best_loss_ = trained.best_loss
-        self.best_epoch_ = trained.best_epoch
         self.n_components_ = self._n_features_out = len(module.code_mean)
         self.device_ = str(module.center.device)
         self.module_ = module
@@ -321,7 +318,7 @@ class BaseAutoencoder(
     def _snapshot(self, kind: Kind, module: AutoencoderModule) -> dict[str, Any]:
         """Return the fitted attributes of an estimator that would stop now."""
         return {
-            "module_": module_from_state(module_to_state(module)),
+            "module_": duplicate(module),
             "n_components_": len(module.code_mean),
             "_n_features_out": len(module.code_mean),
             "_fitted_loss": self.loss,
@@ -335,6 +332,7 @@ class BaseAutoencoder(
         """Validate what to make of the rows. None: the rows themselves, whatever y is."""
         return None
 
+    @isolated
     def transform(self, X):
         """Encode rows.
 
@@ -351,6 +349,7 @@ class BaseAutoencoder(
         rows, kind, module = open_rows(self, X, "transform", any_size=True)
         return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
 
+    @isolated
     def inverse_transform(self, X):
         """Decode codes.
 
@@ -368,6 +367,7 @@ class BaseAutoencoder(
         codes, kind = open_codes(self, X)
         return kind.wrap(decode(self, codes, kind))
 
+    @isolated
     def reconstruct(self, X):
         """Encode and decode rows.
 
@@ -387,6 +387,7 @@ class BaseAutoencoder(
         )
         return kind.wrap(result.reshape(-1, *module.config["row_shape"]))
 
+    @isolated
     def score_samples(self, X):
         """Score each row: the higher, the more like the training rows.
 
@@ -404,6 +405,7 @@ class BaseAutoencoder(
         rows, kind, module = open_rows(self, X, "score_samples", any_size=True)
         return kind.wrap(minus_mean_squares(self, rows, module))
 
+    @isolated
     def score(self, X, y=None, sample_weight=None):
         """Fraction of variance explained.
 
@@ -428,6 +430,7 @@ class BaseAutoencoder(
         rows, _, module = open_rows(self, X, "score", sample_weight, y, any_size=True)
         return fraction_explained(self, rows, module)
 
+    @isolated
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows.
 
@@ -458,6 +461,7 @@ class BaseAutoencoder(
             return draw_from_gaussian(self.module_, n_samples, random_state)
         return draw_from_density(self.density_, n_samples, random_state)
 
+    @isolated
     def interpolate(self, X, X_end, n_steps=9):
         """Decode the codes between those of two rows.
 

@@ -14,16 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
-from sklearn_ae._backend.random import (
-    drawing_from,
-    latin_grid,
-    make_generator,
-    row_keys,
-    shifted,
-    uniform_from_keys,
-)
+from sklearn_ae._backend.isolation import isolated
+from sklearn_ae._backend.keys import row_keys, uniform_from_keys
+from sklearn_ae._backend.random import drawing_from, latin_grid, make_generator, shifted
 from sklearn_ae._backend.reach import lowest_if_far
 from sklearn_ae._backend.resources import heavy
+from sklearn_ae._bounds import cells_of_network
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._greedy import Stack
 from sklearn_ae._inference import module_as, open_rows
@@ -103,9 +99,9 @@ class DeepBeliefNetwork(Stack):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -178,7 +174,9 @@ class DeepBeliefNetwork(Stack):
         estimator.
     layer_histories_ : list of list of dict
         For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
-        free energies, which should stay near zero.
+        free energies, which should stay near zero. `history_`, `loss_curve_` and `n_iter_` are
+        those of the training of all layers together; where `fine_tune` is False, those of the last
+        layer.
 
     See Also
     --------
@@ -236,6 +234,7 @@ class DeepBeliefNetwork(Stack):
             )
         return BeliefNetwork(module, self._get_fitted_loss())
 
+    @isolated
     @heavy
     def sample(self, n_samples=1, random_state=None, noise=True):
         """Draw new samples.
@@ -282,6 +281,7 @@ class DeepBeliefNetwork(Stack):
             x = torch.cat([network.sample(part, CHAIN, noise) for part in parts])
         return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
 
+    @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
         """Logarithm of the partition function of the topmost RBM.
 
@@ -319,6 +319,7 @@ class DeepBeliefNetwork(Stack):
             )
         return network.log_partition(n_temperatures, n_runs)
 
+    @isolated
     def score_samples(self, X, n_draws=DRAWS):
         r"""Score each sample: the higher, the more like the training samples.
 
@@ -361,9 +362,10 @@ class DeepBeliefNetwork(Stack):
         network = self._belief(module)
         assert network is not None
         grid = latin_grid(n_draws, network.n_inner).to(module.center)
+        cells = cells_of_network(module, rows.n_features)
 
         def bound(x: Tensor) -> Tensor:
-            keys = row_keys(x.cpu().numpy(), seed=0)
+            keys = row_keys(x.cpu().numpy(), cells)
             shift = uniform_from_keys(keys, grid.shape[1]).to(grid)
             return lowest_if_far(network.bound(x.to(grid), shifted(grid, shift)), x)
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.reach import lowest_if_far
@@ -93,9 +94,9 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -276,6 +277,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         likelihood = pseudo_likelihood(module.layer, X / module.sigma, columns)
         return {"pseudo_likelihood": -n_features * likelihood}
 
+    @isolated
     def free_energy(self, X):
         """Free energy of each row, in nats.
 
@@ -292,6 +294,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         rows, kind, module = open_rows(self, X, "free_energy")
         return kind.wrap(-_unnormalized(module, rows))
 
+    @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
         """Logarithm of the sum, or integral, of ``exp(-free_energy(x))`` over all rows.
 
@@ -318,6 +321,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         module: Any = self.module_
         return module.log_partition(n_temperatures, n_runs)
 
+    @isolated
     def score_samples(self, X):
         """Log-likelihood of each row, in nats.
 
@@ -335,6 +339,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         rows, kind, module = open_rows(self, X, "score_samples")
         return kind.wrap(_unnormalized(module, rows) - self.log_partition())
 
+    @isolated
     def gibbs(self, V, n_steps=1, random_state=None):
         """Draw the hidden units given the rows and then rows given those, over and over.
 
@@ -361,6 +366,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             result = by_chunks(rows, walk, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
+    @isolated
     @heavy
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=500):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from sklearn_ae._backend.batches import by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._inference import open_rows
 from sklearn_ae._network_choice import NetworkChoice
@@ -87,9 +88,9 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -234,6 +235,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
             1, min(JACOBIAN_ENTRIES // (self._code_size() * n_features), network.rows_at_once)
         )
 
+    @isolated
     def jacobian_norm(self, X):
         """Frobenius norm of the encoder's Jacobian at each row.
 

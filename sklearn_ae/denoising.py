@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import shrink_start, spread
 from sklearn_ae._backend.random import drawing_from, make_generator
 from sklearn_ae._backend.resources import heavy
@@ -95,9 +96,9 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -284,6 +285,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
             seen += weight @ (~x.isnan()).to(weight)
         module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())
 
+    @isolated
     def score_field(self, X):
         """Gradient of the log-density of the data after the noise, at each row.
 
@@ -317,6 +319,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         result = by_chunks(rows, field, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
+    @isolated
     @heavy
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=300):
@@ -384,7 +387,7 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
                 f"{self.noise_level_:.3g} and drawn again, lie where there are no data: the noise "
                 f"is large beside the gaps in the data, or training was too short. Lower "
                 f"noise_level, for example to {self.noise_level_ / 2:.3g}.",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _walk(self, module: DenoisingModule, corrupted: Tensor, n_steps: int) -> Tensor:

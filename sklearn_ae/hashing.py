@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.linear import spread
 from sklearn_ae._compat import Interval, check_same_namespace
 from sklearn_ae._hamming import nearest_codes, pack_bits
@@ -100,9 +101,9 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -251,6 +252,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         codes = super()._draw_codes(n_samples, random_state)
         return (codes > 0.5).astype(codes.dtype)
 
+    @isolated
     @unchanged_on_error
     def fit(self, X, y=None, sample_weight=None, X_val=None):
         """Train the autoencoder and keep the codes of the training rows.
@@ -262,8 +264,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
             Neighbours are looked for among the samples as they are, those of weight zero included.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows to validate on. None: `validation_fraction` of `X`.
@@ -278,6 +280,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         self.packed_codes_ = kind.wrap(torch.from_numpy(packed))
         return self
 
+    @isolated
     @unchanged_on_error
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one pass over one chunk of rows, and keep the codes of this chunk.
@@ -289,7 +292,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------
@@ -312,6 +316,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
 
     # Retrieval
 
+    @isolated
     def pack(self, Z):
         """Pack codes, a bit to a bit.
 
@@ -337,6 +342,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
             )
         return kind.wrap(torch.from_numpy(pack_bits(bits > 0)))
 
+    @isolated
     def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
         """Find the training rows whose codes differ in the fewest bits.
 
@@ -364,6 +370,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
             return wrapped
         return kind.wrap(torch.from_numpy(distances).to(kind.dtype)), wrapped
 
+    @isolated
     def kneighbors_graph(self, X=None, n_neighbors=None, mode="connectivity"):
         """Return the neighbours of each query as a sparse graph.
 

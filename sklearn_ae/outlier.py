@@ -16,17 +16,19 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.held_out import hash_rows, keys_in_grid
 from sklearn_ae._compat import Interval, safe_indexing
-from sklearn_ae._error_statistics import lower_threshold
-from sklearn_ae._inputs import check_weight
+from sklearn_ae._error_statistics import conformal_p_values, lower_threshold
+from sklearn_ae._inputs import as_numbers, check_weight
 from sklearn_ae._limits import check_size, frame_like, is_far, within_limit
 from sklearn_ae._members import (
     Member,
     TrainingRows,
     average_over_pairs,
     check_template,
+    draw_some,
     draw_split,
-    row_fingerprints,
     scores_jointly,
     second_half,
     small_autoencoder,
@@ -43,7 +45,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     Several autoencoders are trained, each on a part of the rows, so that every training row is
     held out by some of them. A row is unusual if its features are restored worse than is normal
     on held-out rows. With :math:`M` one member of each pair, :math:`e_{mj}` the error of member
-    :math:`m` at feature :math:`j` and :math:`s_{mj}` the median of its size on rows that the
+    :math:`m` at feature :math:`j` and :math:`s_{mj}` the median of its size on other rows that the
     member was not trained on, the score is
 
     .. math:: -\frac1{|M|} \sum_{m \in M} \frac1d \sum_j \log\left(1 + (e_{mj} / s_{mj})^2\right),
@@ -62,8 +64,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     values. The one member scores the half that the other is trained on, of training samples and of
     fresh ones alike. ``fit(X).predict(X)``, the threshold and the p-values rest on
     held-out scores alone: about a share `contamination` of fresh samples like the training samples
-    is called an outlier, and exactly that share of the training samples. Which members score a
-    sample can change with the last digit of a value.
+    is called an outlier, and exactly that share of the training samples. The hash does not change
+    with the units or the floating-point type of the data, but for one sample in a thousand.
 
     Parameters
     ----------
@@ -97,8 +99,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         proportion, so that predictions do not depend on rounding. Where ``contamination < 1 / n``
         it is below the least of the n scores, by half of the gap above that.
     held_out_scores_ : ndarray of shape (n_samples,)
-        Score of each training row by the members that were not trained on it; NaN for rows of
-        weight zero.
+        Score of each training sample by the members that were not trained on it, in the
+        floating-point type of the data; NaN for samples of weight zero.
     n_features_in_ : int
         Number of features of a row, all axes of an image counted.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -164,8 +166,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------
@@ -185,27 +187,26 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         given = check_weight(sample_weight, flat.shape[0])
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
         random_state = check_random_state(self.random_state)
-        self._key_seed = int(random_state.randint(2**31 - 1))
         counted = np.flatnonzero(weight)
+        part = None if given is None else given[counted]
+        known = Rows(safe_indexing(flat, counted), part, torch.device("cpu"), torch.float64)
+        keys, self._grid = hash_rows(known, random_state.randint(2**31 - 1))
         training = TrainingRows(
-            safe_indexing(rows, counted),
-            weight[counted],
-            given is not None,
-            row_fingerprints(safe_indexing(flat, counted), self._key_seed),
-            self.trim,
+            safe_indexing(rows, counted), weight[counted], given is not None, keys, self.trim
         )
         self._members, scores = self._train(templates, training, random_state)
         self.estimators_ = [member.estimator for member in self._members]
-        self.held_out_scores_ = np.full(len(weight), np.nan)
+        dtype = np.float32 if flat.dtype == np.float32 else np.float64
+        self.held_out_scores_ = np.full(len(weight), np.nan, dtype)
         self.held_out_scores_[counted] = scores
         self.offset_ = lower_threshold(scores, training.weight, self.contamination)
-        order = np.argsort(scores)
-        self._calibration = scores[order], np.cumsum(training.weight[order])
+        self._weight = None if given is None else weight
         return self
 
     def _templates(self, n_features: int) -> list[Any]:
         """Return what each member is a copy of; members come in whole pairs."""
-        n_members = self.n_estimators + self.n_estimators % 2
+        n_members = int(self.n_estimators)
+        n_members += n_members % 2
         if self.estimator is None:
             return [small_autoencoder(n_features, number // 2) for number in range(n_members)]
         check_template(self.estimator)
@@ -234,7 +235,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 so_far = average_over_pairs(scores[:number], new[:number])
                 clean = self._looks_clean(so_far, training.weight)[first]
                 eligible &= clean if (eligible & clean).any() else True
-            chosen = random_state.permutation(np.flatnonzero(eligible))[: self.max_samples]
+            places = np.flatnonzero(eligible)
+            chosen = places[draw_some(distinct[places], self.max_samples, random_state)]
             inside = np.isin(which, chosen)
             new[number] = half != number % 2
             seed = random_state.randint(2**31 - 1)
@@ -260,12 +262,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         -------
         scores : ndarray of shape (n_samples,)
             At most zero. For a :class:`VariationalAutoencoder` nats above the median of
-            held-out rows. Rows that were trained on are judged by the members that were not
-            trained on them. ``-inf`` where a value is so large that `fit` would refuse it.
+            held-out samples. The hash of a sample names the members that score it; for a training
+            sample they are those that were not trained on it. ``-inf`` where a value is so large
+            that `fit` would refuse it.
         """
         check_is_fitted(self)
         flat, rows = self._check_rows(X, reset=False)
-        keys = row_fingerprints(flat, self._key_seed)
+        keys = self._keys(flat)
         new = np.array([member.is_new(keys) for member in self._members])
         scores = np.zeros(new.shape)
         for member, score, chosen in zip(self._members, scores, new, strict=True):
@@ -275,6 +278,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 )
         scores = average_over_pairs(scores, new)
         return np.where(is_far(flat) | np.isnan(scores), -np.inf, scores)
+
+    def _keys(self, flat: Any) -> np.ndarray:
+        """Hash samples by what they hold."""
+        return keys_in_grid(Rows(flat, None, torch.device("cpu"), torch.float64), self._grid)
 
     def decision_function(self, X):
         """Score each row relative to the threshold.
@@ -325,11 +332,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             In (0, 1], small for outliers; not below ``1 / (n_training_rows + 1)``.
         """
         scores = self.score_samples(X)
-        held_out, weight = self._calibration
-        # A tie counts against the row, also where rounding has hidden it.
-        tied = scores + 1e-9 * np.clip(np.abs(scores), 1.0, 1e300)  # -inf stays what it is
-        below = np.concatenate([[0.0], weight])[np.searchsorted(held_out, tied, side="right")]
-        return (1 + below) / (1 + weight[-1])
+        return conformal_p_values(scores, self.held_out_scores_, self._weight)
 
     def explain(self, X):
         r"""Share of each feature, given the others, in how unusual a sample is.
@@ -377,13 +380,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
                 f"shape {self.input_shape_}."
             )
-        flat = validate_data(
-            self,
-            X if shape is None else X.reshape(X.shape[0], math.prod(shape)),
-            reset=reset,
-            accept_sparse="csr",
-            dtype="numeric",
-        )
+        options = {"accept_sparse": "csr", "dtype": "numeric"}
+        flat = X if shape is None else X.reshape(X.shape[0], math.prod(shape))
+        flat = as_numbers(validate_data(self, flat, reset=reset, **options), **options)
         if reset:
             self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)
             self._flat = self.estimator is None

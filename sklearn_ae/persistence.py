@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from sklearn.base import BaseEstimator
 import sklearn_ae
 from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._backend.files import write_atomically
+from sklearn_ae._backend.isolation import isolated
+from sklearn_ae._files.allowance import Allowance, read_json, weigh
 from sklearn_ae._files.description import Description
+from sklearn_ae._files.modules import module_from_file
 from sklearn_ae._files.rebuilding import Rebuilding
-from sklearn_ae._files.skops_gate import SkopsError
-from sklearn_ae._state import arriving_on
+from sklearn_ae._state import arriving_on, building_with
 
 FORMAT = 1
 """Version of the format. A file of a higher one is refused, all others are read."""
@@ -40,6 +43,16 @@ DIGEST = "digest"
 
 LONGEST_HEADER = 100_000_000
 """Bytes that safetensors reads before it comes to the arrays, at most."""
+
+
+LONG = 100_000
+"""Characters of a description beyond which it is read again before it is written."""
+
+LONGEST_MESSAGE = 1_000
+"""Characters of an error that are shown: it may quote what stands in the file."""
+
+ARRAY_COST = 400
+"""Bytes that an array takes in memory without its values."""
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
@@ -99,9 +112,31 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
             f"than a file can hold; use pickle."
         )
     arrays = description.arrays | {DIGEST: _digest(text, description.arrays)}
-    write_atomically(Path(path).resolve(), safetensors.numpy.save(arrays, {ENTRY: text}))
+    content = safetensors.numpy.save(arrays, {ENTRY: text})
+    if len(text) > LONG:
+        _check_readable(estimator, content, text, description.arrays)
+    write_atomically(Path(path).resolve(), content)
 
 
+def _check_readable(
+    estimator: BaseEstimator, content: bytes, text: str, arrays: dict[str, np.ndarray]
+) -> None:
+    """Refuse to write a file that would be refused because it takes too much when it is read."""
+    allowance = Allowance(len(content))
+    try:
+        _check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], len(content))
+        allowance.take(ARRAY_COST * len(arrays))
+        objects = read_json(text, allowance)["objects"]
+        with arriving_on("cpu"), building_with(module_from_file):
+            Rebuilding(dict(arrays), allowance).build(objects)
+    except Exception as error:  # of any kind, as when it is loaded
+        raise ValueError(
+            f"{type(estimator).__name__} cannot be saved, since the file could not be loaded: "
+            f"{error}; use pickle."
+        ) from error
+
+
+@isolated
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Any:
     """Load an estimator that :func:`save` has written.
 
@@ -128,35 +163,65 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         version of the format, or if `device` is not there.
     OSError
         If the file is not there or cannot be read.
-    ImportError
-        If it holds estimators of scikit-learn and skops is not there.
     """
     target = None if device is None else str(resolve_device(device, None))
-    with open(path, "rb"):  # an error of the system is one, not one of the file
-        pass
+    _check_file(path)
     try:
-        text, arrays = _read(path)
-        objects = _objects(text, arrays)
-        with arriving_on(target):
-            return Rebuilding(arrays).build(objects)
-    except (SkopsError, MemoryError):
+        allowance = Allowance(os.path.getsize(path))
+        text, arrays = _read(path, allowance)
+        objects = _objects(text, arrays, allowance)
+        with arriving_on(target), building_with(module_from_file):
+            return Rebuilding(arrays, allowance).build(objects)
+    except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}.") from error
+        message = str(error)
+        shown = message if len(message) < LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {shown}.") from error
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[str, dict[str, np.ndarray]]:
+def _check_file(path: str | os.PathLike[str]) -> None:
+    """Let the system raise its own errors, and refuse what is read without end."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: it is no regular file.")
+    with open(path, "rb"):
+        pass
+
+
+def _read(path: str | os.PathLike[str], allowance: Allowance) -> tuple[str, dict[str, np.ndarray]]:
     """Return the JSON and the arrays of a file."""
+    size = os.path.getsize(path)
+    _check_header(_header(path, size), size)
     with safetensors.safe_open(path, framework="numpy") as file:
         text = (file.metadata() or {}).get(ENTRY)
         if text is None:
             raise ValueError("it was not written by sklearn_ae.save")
-        return text, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        names = list(file.keys())
+        allowance.take(ARRAY_COST * len(names))
+        return text, {name: file.get_tensor(name) for name in names}
 
 
-def _objects(text: str, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def _header(path: str | os.PathLike[str], size: int) -> bytes:
+    """Return what safetensors will read before the arrays; nothing if it will not."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return file.read(length if length <= min(size, LONGEST_HEADER) else 0)
+
+
+def _check_header(header: bytes, size: int) -> None:
+    """Refuse a header that would take far more memory than a file of a size accounts for."""
+    allowance = Allowance(size)
+    allowance.take(weigh(header.decode("latin-1"), allowance.left))
+
+
+def _objects(
+    text: str, arrays: dict[str, np.ndarray], allowance: Allowance
+) -> list[dict[str, Any]]:
     """Return what is described, if it is what was written."""
-    content = json.loads(text, parse_constant=_refuse, object_pairs_hook=_without_repetition)
+    if not text.isascii():
+        raise ValueError("its description has characters that are not written as such")
+    content = read_json(text, allowance)
     written = content["format"]
     if not isinstance(written, int) or written < 1:
         raise ValueError(f"its format is {written!r}")
@@ -169,17 +234,6 @@ def _objects(text: str, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     if not np.array_equal(arrays.pop(DIGEST), _digest(text, arrays)):
         raise ValueError("it is damaged: its content is not what its digest says")
     return content["objects"]
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return values
 
 
 def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:

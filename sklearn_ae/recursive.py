@@ -95,9 +95,9 @@ class RecursiveAutoencoder(CodePenalty, RecursiveParameters, BaseAutoencoder):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None

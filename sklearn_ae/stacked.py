@@ -75,9 +75,9 @@ class StackedAutoencoder(StackParameters, Stack):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -162,7 +162,9 @@ class StackedAutoencoder(StackParameters, Stack):
     layer_histories_ : list of list of dict
         For each layer, one entry an epoch of its training, with all losses by name. Empty without
         pre-training. Reconstruction losses are in units of what a perfect reconstruction gains
-        over the mean: of the variance of what the layer sees, under squared error.
+        over the mean: of the variance of what the layer sees, under squared error. `history_`,
+        `loss_curve_` and `n_iter_` are those of the training of all layers together; where
+        `fine_tune` is False, those of the last layer.
 
     See Also
     --------

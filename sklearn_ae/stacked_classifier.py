@@ -72,9 +72,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     validation_fraction : float, default=0.1
         Share of the labelled rows to hold out; of classes, the same of each where that is a row
         or more. Copies of a row are held out together.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included, without
         training the autoencoder anew.
@@ -123,7 +123,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         :class:`StackedAutoencoder` with these parameters, whose last layer is the code.
     head : estimator, default=None
         Any estimator of scikit-learn for the task, fitted on the code of the labelled rows. None:
-        a linear layer, which under a softmax tells classes apart.
+        a linear layer, which under a softmax tells classes apart. Weights of samples and classes
+        are passed on to it, unless ``set_fit_request(sample_weight=False)`` was called on it.
     fine_tune : bool, default=True
         Whether to train the encoder together with such a layer on the labelled rows. If False
         the encoder stays as it was. A `head` is fitted on the code of the encoder, fine-tuned or
@@ -150,10 +151,10 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
     head_ : estimator or None
         The fitted `head`. None: there is but the linear layer.
-    coef_ : ndarray of shape (n_outputs, n_components)
-        Weights of the linear layer on the code; of two classes the difference. Not there if a
-        `head` was given and nothing fine-tuned.
-    intercept_ : ndarray of shape (n_outputs,)
+    head_coef_ : ndarray of shape (n_outputs, n_components)
+        Weights of the linear layer on the code, not on the features; of two classes the
+        difference. Not there if a `head` was given and nothing fine-tuned.
+    head_intercept_ : ndarray of shape (n_outputs,)
         Its intercept.
     n_components_ : int
         Size of the code.
@@ -164,16 +165,17 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     input_shape_ : tuple of int
         Shape of one row of `X`.
     n_iter_ : int
-        Number of epochs of the last call, those of the autoencoder counted.
+        Number of epochs of the last call: of fine-tuning, or of the linear layer. Where a `head`
+        is fitted and nothing fine-tuned, those of the autoencoder.
     loss_curve_ : list of float
-        Training loss of each epoch after those of the autoencoder.
+        Training loss of each of these epochs, after those of the calls that were continued.
     best_epoch_ : int
         Epoch of the last call whose weights were kept.
     validation_scores_ : list of float or None
         Score of the held-out rows after each epoch.
     history_ : list of dict
-        One entry an epoch after those of the autoencoder, with all losses by name:
-        ``"supervised"`` and, if it has a weight, ``"reconstruction"``.
+        One entry per value of `loss_curve_`, with all losses by name: ``"supervised"`` and, if it
+        has a weight, ``"reconstruction"``. That of the autoencoder is ``autoencoder_.history_``.
     device_ : str
         Where it was trained.
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from sklearn_ae._code_penalty import CodePenalty
-from sklearn_ae._inputs import _as_known, _check_finite_tensor, to_plain
+from sklearn_ae._inputs import _as_known, _check_finite_tensor, as_numbers, to_plain
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.unet import UNetNetwork, UNetParameters
@@ -104,9 +104,9 @@ class UNetAutoencoder(CodePenalty, UNetParameters, BaseAutoencoder):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -236,8 +236,8 @@ class UNetAutoencoder(CodePenalty, UNetParameters, BaseAutoencoder):
             What to make of the rows. If None, or labels and the like, which are of another
             shape: the rows themselves.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: exactly where all
-            samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows to validate on, where there is no `y`. None: `validation_fraction` of `X`.
 
@@ -286,5 +286,6 @@ class UNetAutoencoder(CodePenalty, UNetParameters, BaseAutoencoder):
         if isinstance(y, Tensor) and y.device.type != "cpu":
             _check_finite_tensor(y, "y")
             return y
-        y = check_array(y, accept_sparse="csr", dtype="numeric", input_name="y")
+        options = {"accept_sparse": "csr", "dtype": "numeric", "input_name": "y"}
+        y = as_numbers(check_array(y, **options), **options)
         return y if isinstance(y, (np.ndarray, Tensor)) or sp.issparse(y) else _as_known(y)

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows, by_chunks
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import drawing_from, make_generator, normal_quantile
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
@@ -110,9 +111,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         Share of the rows to hold out. Copies of a row are held out together. Where that is
         less than one distinct row, all rows are trained and validated on alike, which proves
         nothing.
-    n_iter_no_change : int, default=100
+    n_iter_no_change : int or inf, default=100
         Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops.
+        after which training stops. ``numpy.inf``: never.
     warm_start : bool, default=False
         Whether `fit` continues from the present weights, optimiser state included.
     callbacks : list of skorch callbacks, default=None
@@ -150,7 +151,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     beta : float, default=1.0
         Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
     kl_warm_up : float, default=0.1
-        Share of the epochs of the first `fit` over which `beta` rises from zero.
+        Share of the epochs of the first `fit` over which `beta` rises from zero; of 10,000 epochs
+        where `max_iter` is larger.
     n_importance_samples : int, default=1
         Number of codes drawn for each row in a training step.
     binarize : bool, default=False
@@ -351,6 +353,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             return random_state.standard_normal((n_samples, self.n_components_))
         return super()._draw_codes(n_samples, random_state)
 
+    @isolated
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, noise=False):
         """Draw new rows.
@@ -383,6 +386,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         with drawing_from(generator):
             return kind.wrap(decode(self, codes, kind, draws=noise))
 
+    @isolated
     def posterior(self, X):
         """Mean and standard deviation of the codes of each row.
 
@@ -404,6 +408,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         )
         return kind.wrap(both[0]), kind.wrap((0.5 * both[1]).exp())
 
+    @isolated
     def score_samples(self, X, n_importance_samples=None):
         """Lower bound of the log-density of each sample, in nats.
 

@@ -94,7 +94,8 @@ def test_unrolled_it_is_a_better_start_than_chance():
     network = DeepBeliefNetwork(10, pretraining_max_iter=30, **params).fit(X)
     chance = StackedAutoencoder(10, activation="logistic", pretraining=None, **params).fit(X)
     assert network.score(X) > chance.score(X) + 0.1
-    assert network.n_iter_ == 4 * 30 + 10
+    assert network.n_iter_ == 10
+    assert [len(history) for history in network.layer_histories_] == [30] * 4
 
 
 def test_real_rows_are_gaussian_units():

@@ -16,8 +16,9 @@ from sklearn.neural_network import BernoulliRBM
 from torch import nn
 
 from sklearn_ae import RestrictedBoltzmannMachine
+from sklearn_ae._backend.keys import EQUAL_CELLS, cells_of_units, row_keys
 from sklearn_ae._backend.optimizer import FlatMomentum, FlatParameters
-from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator, row_keys
+from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae.losses import bernoulli_divergence
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
 from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer
@@ -455,7 +456,8 @@ def test_a_fit_is_the_textbook_s(digits, n_chains):
     values = [_values(start.double().layer)[0], np.zeros(6), np.log(rate / (1 - rate))]
     velocity = [np.zeros_like(value) for value in values]
     generator = make_generator(seeds.noise)
-    twins = np.unique(row_keys(X, 0), return_inverse=True)[1]
+    keys = row_keys(X, cells_of_units(64, EQUAL_CELLS))
+    twins = np.unique(keys, return_inverse=True)[1]
     chains = start.chains.numpy() if n_chains else None
     draws = _draws_of(generator, None if n_chains else twins)
     for _ in range(3):

@@ -124,7 +124,7 @@ def test_documented_attributes_of_supervised_estimators_are_those_of_a_fit(estim
     X = np.random.default_rng(0).normal(size=(30, 4))
     fitted = clone(estimator).fit(X, np.arange(30) % 2)
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
-    linear = {"coef_", "intercept_"}
+    linear = {"head_coef_", "head_intercept_"}
     assert public == documented - (set() if fitted.head is None else linear)
 
 

@@ -5,14 +5,10 @@ import pytest
 import torch
 
 from sklearn_ae._backend.optimizer import FlatParameters
+from sklearn_ae._modules import module_from_state, module_to_state
 from sklearn_ae.losses import LOSSES, get_loss
 from sklearn_ae.networks import DenseNetwork
-from sklearn_ae.networks._module import (
-    AutoencoderModule,
-    inner_width,
-    module_from_state,
-    module_to_state,
-)
+from sklearn_ae.networks._module import AutoencoderModule, inner_width
 from sklearn_ae.networks.activations import ACTIVATIONS
 from sklearn_ae.networks.dense_gradient import DenseGradient
 

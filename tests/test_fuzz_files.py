@@ -10,15 +10,18 @@ import json
 import os
 import resource
 import struct
+import subprocess
 import sys
 import time
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from forging import put_together, take_apart
+from heavy import heavy_files, limits, mixed_file
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -330,3 +333,54 @@ def test_every_file_is_a_model_or_an_error(name, watch, tmp_path):
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < MOST
     assert min(outcomes.values()) > 0.01 * sum(outcomes.values())
+
+
+# What is small and would become large
+
+
+def test_no_file_takes_more_than_its_size_accounts_for(tmp_path):
+    ordinary, path = tmp_path / "ordinary", tmp_path / "heavy"
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    save(make_pipeline(MinMaxScaler(), TINY).fit(X), ordinary)
+    size = min(150 * MUTATIONS, 10**7)
+    files = heavy_files(ordinary, size)
+    rng = np.random.default_rng(0)
+    files |= {f"mixed {n}": mixed_file(ordinary, size, rng) for n in range(MUTATIONS // 200)}
+    program = [sys.executable, Path(__file__).with_name("heavy.py"), ordinary]
+    failed, outcomes = {}, set()
+    with subprocess.Popen(
+        program, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        for name, (make, *arguments) in files.items():
+            path.write_bytes(make(*arguments))
+            print(path, file=process.stdin, flush=True)
+            seconds, taken, outcome = json.loads(process.stdout.readline())
+            allowed = limits(path.stat().st_size)
+            if seconds > allowed[0] or taken > allowed[1]:
+                failed[name] = seconds, taken, outcome, allowed
+            outcomes.add(outcome)
+        process.stdin.close()
+    assert not failed
+    assert "model" in outcomes  # some are as large as they seem
+
+
+def test_what_is_measured_is_what_is_taken(tmp_path):
+    """A list of numbers takes what it takes, and the limits are those that are promised."""
+    path = tmp_path / "model"
+    model = clone(TINY)
+    save(make_pipeline(MinMaxScaler(), model), tmp_path / "ordinary")
+    model.note_ = [place / 7 for place in range(300_000)]
+    save(make_pipeline(MinMaxScaler(), model), path)
+    result = subprocess.run(
+        [sys.executable, Path(__file__).with_name("heavy.py"), tmp_path / "ordinary"],
+        input=f"{path}\n",
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    seconds, taken, outcome = json.loads(result.stdout)
+    assert outcome == "model"
+    assert seconds > 0.01
+    assert taken > 300_000 * (24 + 8)  # a number and its place in a list
+    assert limits(0)[1] == 64 * 2**20
+    assert limits(10**6)[1] == limits(0)[1] + 10**7

@@ -43,16 +43,16 @@ def recorded(monkeypatch):
     import sklearn_ae._fitting as fitting
 
     watch(fitting, "describe_codes", 1)
-    split = fitting._split_raw
+    split = fitting.split
 
-    def divide(*args):
-        training, held_out = split(*args)
+    def divide(*args, **kwargs):
+        training, held_out = split(*args, **kwargs)
         if training is not held_out:  # else there is too little to hold out
             record("training", training)
             record("held_out", held_out)
         return training, held_out
 
-    monkeypatch.setattr(fitting, "_split_raw", divide)
+    monkeypatch.setattr(fitting, "split", divide)
     return seen, watch
 
 
@@ -111,7 +111,7 @@ def test_values_of_held_out_samples_do_not_matter(estimator, monkeypatch):
     """Whatever they are, what is fitted is the same, if the same epoch is the best."""
     data = (X - X.min()) / (X.max() - X.min())
     mask = np.arange(120) % 10 == 3
-    monkeypatch.setattr("sklearn_ae._fitting._held_out_mask", lambda *args: mask)
+    monkeypatch.setattr("sklearn_ae._fitting.held_out_mask", lambda *args: mask)
     # Both take the weights of the last epoch, whatever the held-out samples say to them.
     monkeypatch.setattr("sklearn_ae._backend.callbacks.BestWeights._value", _always_falling())
     other = np.where(mask[:, None], np.random.default_rng(1).random(data.shape), data)
@@ -187,9 +187,9 @@ def test_continuing_holds_out_the_same_samples(monkeypatch):
     """Else a continued fit would train on samples that the first one was validated on."""
     import sklearn_ae._fitting as fitting
 
-    masks, choose = [], fitting._held_out_mask
+    masks, choose = [], fitting.held_out_mask
     monkeypatch.setattr(
-        fitting, "_held_out_mask", lambda *args: masks.append(choose(*args)) or masks[-1]
+        fitting, "held_out_mask", lambda *args: masks.append(choose(*args)) or masks[-1]
     )
     for params in ({"init": "random"}, {"init": "random", "loss": "binary_crossentropy"}, {}):
         data = (X - X.min()) / (X.max() - X.min())
@@ -202,9 +202,9 @@ def test_continuing_holds_out_the_same_samples(monkeypatch):
 def test_neither_order_nor_units_change_what_is_held_out(monkeypatch):
     import sklearn_ae._fitting as fitting
 
-    masks, choose = [], fitting._held_out_mask
+    masks, choose = [], fitting.held_out_mask
     monkeypatch.setattr(
-        fitting, "_held_out_mask", lambda *args: masks.append(choose(*args)) or masks[-1]
+        fitting, "held_out_mask", lambda *args: masks.append(choose(*args)) or masks[-1]
     )
     for data in (X, 3 * X + 5, X[::-1]):
         StackedAutoencoder(
@@ -225,7 +225,7 @@ def test_without_fine_tuning_nothing_is_held_out(recorded):
 
 def test_a_held_out_sample_beyond_all_bounds_is_refused(monkeypatch):
     mask = np.arange(120) == 7
-    monkeypatch.setattr("sklearn_ae._fitting._held_out_mask", lambda *args: mask)
+    monkeypatch.setattr("sklearn_ae._fitting.held_out_mask", lambda *args: mask)
     data = X.astype(np.float32)
     data[7] = 1e25
     with pytest.raises(ValueError, match=r"X has values so large|X has values so far beyond"):

@@ -150,10 +150,11 @@ def test_constant_columns_stay_constant(X):
 
 def test_copies_of_rows_are_held_out_together(X):
     """With every row twice, no row is trained on while its copy is validated on."""
-    from sklearn_ae._backend.random import held_out, row_keys
+    from sklearn_ae._backend.batches import Rows
+    from sklearn_ae._backend.held_out import held_out_mask
 
-    keys = row_keys(np.concatenate([X, X]), seed=0)
-    mask = held_out(keys, np.ones(len(keys)), 0.2)
+    rows = Rows(np.concatenate([X, X]), None, torch.device("cpu"), torch.float64)
+    mask = held_out_mask(rows, seed=0, fraction=0.2)
     np.testing.assert_array_equal(mask[: len(X)], mask[len(X) :])
     assert mask.mean() == pytest.approx(0.2)
 

@@ -1,23 +1,25 @@
-"""What the outlier detector counts with: thresholds, medians, covariances, fingerprints."""
+"""What the outlier detector counts with: thresholds, medians, covariances, halves, folds."""
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
+import torch
 
 from sklearn_ae import Autoencoder, _error_statistics
+from sklearn_ae._backend.batches import Rows
+from sklearn_ae._backend.held_out import hash_rows
 from sklearn_ae._error_statistics import (
     decorrelate,
     error_covariance,
     lower_threshold,
-    median_with,
-    medians,
+    normal_error,
     weighted_median,
 )
 from sklearn_ae._members import (
     TrainingRows,
     average_over_pairs,
+    draw_some,
     draw_split,
-    row_fingerprints,
+    folds,
     second_half,
     train_member,
 )
@@ -27,9 +29,7 @@ def test_weighted_median_is_that_of_repeated_values():
     rng = np.random.default_rng(0)
     for _ in range(20):
         values, weight = rng.normal(size=(9, 2)), rng.integers(1, 4, size=9)
-        expected = np.quantile(
-            np.repeat(values, weight, axis=0), 0.5, axis=0, method="inverted_cdf"
-        )
+        expected = np.median(np.repeat(values, weight, axis=0), axis=0)
         np.testing.assert_array_equal(weighted_median(values, weight.astype(float)), expected)
 
 
@@ -40,15 +40,6 @@ def test_a_share_of_the_weight_lies_below_the_threshold(share):
     threshold = lower_threshold(scores, np.ones(100), share)
     assert (scores < threshold).sum() == int(100 * share + 1e-9)
     assert abs(threshold - np.quantile(scores, share, method="inverted_cdf")) < 0.2
-
-
-def test_fingerprints_tell_rows_apart_and_know_them_again():
-    X = np.random.default_rng(0).normal(size=(1000, 3))
-    keys = row_fingerprints(X, 0)
-    assert len(set(keys)) == 1000
-    np.testing.assert_array_equal(keys, row_fingerprints(X.astype(np.float32), 0))
-    np.testing.assert_array_equal(keys, row_fingerprints(sp.csr_array(X), 0))
-    assert row_fingerprints(np.array([[-0.0]]), 0) == row_fingerprints(np.array([[0.0]]), 0)
 
 
 def test_threshold_is_the_same_for_copies_and_for_weights():
@@ -91,20 +82,6 @@ def test_the_threshold_is_in_the_middle_of_a_gap(share):
 
 def test_the_threshold_of_equal_scores_is_below_them():
     assert lower_threshold(np.full(5, -3.0), np.ones(5), 0.1) < -3.0
-
-
-@pytest.mark.parametrize("n", [4, 5, 12, 13])
-def test_medians_follow_one_more_value(n):
-    rng = np.random.default_rng(n)
-    for _ in range(20):
-        values, weight = rng.normal(size=(n, 2)), rng.integers(1, 4, size=n).astype(float)
-        repeated = np.repeat(values, weight.astype(int), axis=0)
-        known, fresh = medians(values, weight), rng.normal(size=(6, 2))
-        np.testing.assert_array_equal(known[0], np.median(repeated, axis=0))
-        expected = [np.median(np.vstack([repeated, row]), axis=0) for row in fresh]
-        np.testing.assert_allclose(median_with(fresh, known, np.zeros(6, bool)), expected)
-        measured = median_with(fresh, known, np.ones(6, bool))
-        np.testing.assert_array_equal(measured, np.broadcast_to(known[0], (6, 2)))
 
 
 @pytest.mark.parametrize("n", [4, 30])
@@ -179,12 +156,61 @@ def test_normal_errors_do_not_depend_on_the_order_of_samples():
     X = rng.normal(size=(4_064, 3))
     X[::2] *= 100
     inside = np.arange(len(X)) >= 4_000
-    training = TrainingRows(X, np.ones(len(X)), False, row_fingerprints(X, 0), 0.0)
-    linear = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
-    member, _ = train_member(
-        linear, training, inside, seed=0, split=np.array([1, 0]), second=False
-    )
-    assert len(member.measured) == 2_000
+    member = member_trained_on(X, inside)
     error = np.abs(member.estimator.reconstruct(X[:4_000]) - X[:4_000])
-    share_below = (error < member.scale[0]).mean(axis=0)
-    assert np.abs(share_below - 0.5).max() < 5 * 0.5 / np.sqrt(2_000)
+    for scale in member.scale:
+        share_below = (error < scale).mean(axis=0)
+        assert np.abs(share_below - 0.5).max() < 5 * 0.5 / np.sqrt(2_000 * 7 / 8)
+
+
+def member_trained_on(X, inside, keys=None):
+    """A member that was trained on some of the samples."""
+    keys = keys_of(X) if keys is None else keys
+    training = TrainingRows(X, np.ones(len(X)), False, keys, 0.0)
+    linear = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
+    split = np.array([1, 0])
+    return train_member(linear, training, inside, seed=0, split=split, second=False)[0]
+
+
+def keys_of(X):
+    return hash_rows(Rows(X, None, torch.device("cpu"), torch.float64), seed=0).keys
+
+
+@pytest.mark.parametrize("n_samples", [24, 200])
+def test_no_sample_takes_part_in_the_standard_that_it_is_judged_by(n_samples):
+    X = np.random.default_rng(0).normal(size=(n_samples, 3))
+    inside = np.arange(n_samples) < n_samples // 2
+    keys = keys_of(X)
+    member, fold = member_trained_on(X, inside, keys), folds(keys)
+    for number in range(8):
+        others = ~inside & (fold != number)
+        error = member.estimator.reconstruct(X[others]) - X[others]
+        expected = normal_error(error, np.ones(len(error)))
+        np.testing.assert_allclose(member.scale[number], expected)
+
+
+def test_held_out_samples_of_one_fold_are_their_own_standard():
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    inside = np.arange(12) < 8
+    member = member_trained_on(X, inside, np.arange(12, dtype=np.uint64))
+    expected = normal_error(member.estimator.reconstruct(X[8:]) - X[8:], np.ones(4))
+    np.testing.assert_allclose(member.scale, np.tile(expected, (8, 1)))
+
+
+def test_folds_are_equally_frequent_and_independent_of_halves():
+    keys = np.random.default_rng(0).integers(2**64, size=20_000, dtype=np.uint64)
+    fold, split = folds(keys), draw_split(keys, np.random.RandomState(0))
+    shares = np.array([second_half(keys[fold == number], split).mean() for number in range(8)])
+    assert np.abs(np.bincount(fold) - 2500).max() < 5 * np.sqrt(2500)
+    assert np.abs(shares - 0.5).max() < 5 * 0.5 / np.sqrt(2500)
+
+
+def test_whether_a_sample_is_drawn_is_up_to_itself():
+    """Of fewer samples the same ones are drawn, and as many more as there is room for."""
+    keys = keys_of(np.random.default_rng(0).normal(size=(1000, 3)))
+    drawn = draw_some(keys, 300, np.random.RandomState(0))
+    fewer = draw_some(keys[:900], 300, np.random.RandomState(0))
+    other = draw_some(keys, 300, np.random.RandomState(1))
+    assert len(drawn) == len(fewer) == 300
+    assert set(drawn[drawn < 900]) <= set(fewer)
+    assert abs(len(set(drawn) & set(other)) - 90) < 5 * np.sqrt(300 * 0.3 * 0.7)

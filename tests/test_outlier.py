@@ -30,8 +30,7 @@ from sklearn_ae import (
     ConvolutionalAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._error_statistics import median_with
-from sklearn_ae._members import row_fingerprints, train_member
+from sklearn_ae._members import folds, train_member
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
 
@@ -169,32 +168,30 @@ def test_explain_points_at_the_feature_that_is_off(detector):
         assert (shares.argmax(axis=1) == feature).mean() > 0.8
 
 
-def terms_of(member, X, keys, conditional):
-    """Squares of errors in units of their medians, without the functions that are tested."""
+def errors_of(member, X, conditional):
+    """Errors of reconstruction, without the functions that are tested."""
     error = member.estimator.inverse_transform(member.estimator.transform(X)) - X
     error = error / member.estimator[0].scale_
     if conditional:
         error = error / member.spread
         error = error - error @ member.common.T.astype(float) @ member.common
-    measured = np.isin(keys, member.measured)
-    return error, measured
+    return np.abs(error)
 
 
 def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
     X = rows_on_a_curve(20, 7)
-    keys = row_fingerprints(X, detector._key_seed)
+    keys = detector._keys(X)
     new = np.array([member.is_new(keys) for member in detector._members])
     scores, shares = [], []
     for number, member in enumerate(detector._members):
         assert member.joint == (number >= 2)
-        error, measured = terms_of(member, X, keys, member.joint)
-        assert not measured.any()
-        square = (np.abs(error) / median_with(np.abs(error), member.scale, measured)) ** 2
+        error = errors_of(member, X, member.joint)
+        square = (error / member.scale[folds(keys)]) ** 2
         joint, single = np.log1p(square.mean(axis=1)), np.log1p(square).mean(axis=1)
         scores.append(-joint if member.joint else -single)
-        conditional, _ = terms_of(member, X, keys, conditional=True)
+        conditional = errors_of(member, X, conditional=True)
         conditional = np.log1p((conditional / member.conditional_scale) ** 2)
-        own = np.log1p((error / member.scale[0]) ** 2)
+        own = np.log1p((error / member.scale.mean(axis=0)) ** 2)
         shares.append(conditional if member.joint else (conditional + own) / 2)
     expected = (np.array(scores) * new).sum(axis=0) / 3
     np.testing.assert_allclose(detector.score_samples(X), expected, rtol=1e-4)
@@ -236,10 +233,11 @@ def test_a_variational_autoencoder_is_judged_by_its_likelihood():
     vae = VariationalAutoencoder(1, hidden_layer_sizes=(16,), max_iter=30)
     detector = AutoencoderOutlierDetector(vae, n_estimators=2, random_state=0).fit(X)
     fresh = rows_on_a_curve(50, 1)
-    keys, scores = row_fingerprints(fresh, detector._key_seed), detector.score_samples(fresh)
+    keys, scores = detector._keys(fresh), detector.score_samples(fresh)
     for member in detector._members:
         new = member.is_new(keys)
-        assert np.ptp((scores - member.estimator.score_samples(fresh))[new]) < 1e-9
+        bounds = member.estimator.score_samples(fresh) - member.level[folds(keys)]
+        np.testing.assert_allclose(scores[new], bounds[new])
     seen = np.concatenate([m.score_samples(X) for m in detector.estimators_])
     assert abs(np.median(detector.held_out_scores_)) < np.ptp(seen) / 10
     np.testing.assert_allclose(detector.explain(fresh).sum(axis=1), 1)
@@ -286,7 +284,7 @@ def test_a_sample_is_scored_by_the_member_of_each_pair_that_has_not_seen_it(trai
     X, fresh = rows_on_a_curve(200, 0), rows_on_a_curve(200, 1)
     detector = AutoencoderOutlierDetector(random_state=0).fit(X)
     for rows in (X, fresh):
-        keys = row_fingerprints(rows, detector._key_seed)
+        keys = detector._keys(rows)
         new = np.array([member.is_new(keys) for member in detector._members])
         assert (new[::2] != new[1::2]).all()
         if rows is X:

@@ -9,7 +9,6 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import Autoencoder, AutoencoderOutlierDetector
 from sklearn_ae._error_statistics import lower_threshold
-from sklearn_ae._members import row_fingerprints
 
 
 class Linear(Autoencoder):
@@ -74,7 +73,7 @@ def test_false_alarms_on_fresh_rows_are_as_many_as_asked_for():
     alarms = (detector.predict(fresh) == -1).mean()
     assert 0.05 < alarms < 0.15
     # What the threshold would be if members judged the rows that they were trained on.
-    keys = row_fingerprints(X, detector._key_seed)
+    keys = detector._keys(X)
     in_sample = np.mean([member.score(X, keys) for member in detector._members], axis=0)
     threshold = np.quantile(in_sample, 0.1)
     assert (detector.score_samples(fresh) < threshold).mean() > 0.2

@@ -2,7 +2,9 @@
 
 import copy
 import io
+import json
 import pickle
+import sys
 import zipfile
 
 import cloudpickle
@@ -46,9 +48,10 @@ from sklearn_ae import (
     networks,
     save,
 )
+from sklearn_ae._files.allowance import Allowance
 from sklearn_ae._files.catalogue import estimators, modules, own_types
 from sklearn_ae._files.description import Description
-from sklearn_ae._files.skops_gate import load_foreign
+from sklearn_ae._files.rebuilding import Rebuilding
 from sklearn_ae.networks._module import AutoencoderModule
 
 ALL = INSTANCES + SUPERVISED + OUTLIER_DETECTORS
@@ -347,6 +350,27 @@ def test_a_model_of_a_device_that_is_not_here_comes_to_the_cpu(X, path):
     assert again.predict(X).shape == (40,)
 
 
+@pytest.mark.parametrize("device", ["hpu", "hpu:0", "mkldnn", "fpga", "nowhere"])
+def test_a_kind_of_device_that_torch_does_not_know_is_the_cpu_with_a_warning(device, X, path):
+    fitted = _small().fit(X)
+    save(fitted, path)
+    content, arrays = take_apart(path)
+    content["objects"][-1]["attributes"]["device_"] = device
+    path.write_bytes(put_together(content, arrays))
+    before = set(sys.modules)
+    with pytest.warns(UserWarning, match=f"on the device '{device}', .* the CPU now") as seen:
+        again = load(path)
+    assert len(seen) == 1
+    assert set(sys.modules) == before
+    assert again.device_ == "cpu"
+    np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+
+
+def test_a_device_of_a_kind_that_torch_does_not_know_cannot_be_asked_for(X):
+    with pytest.raises(ValueError, match="device='hpu' cannot be used here"):
+        _small(device="hpu").fit(X)
+
+
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
 def test_a_device_can_be_asked_for(device, X, path):
     fitted = _small().fit(X)
@@ -464,6 +488,16 @@ def test_what_is_stored_does_not_grow_with_the_rows():
     assert abs(sizes[1] - sizes[0]) < 100
 
 
+def test_a_detector_keeps_three_numbers_for_each_sample(path):
+    sizes = []
+    for n in (3000, 5000):  # beyond what fingerprints are kept of
+        X = np.random.default_rng(0).normal(size=(n, 3))
+        detector = AutoencoderOutlierDetector(_small(), n_estimators=2, random_state=0).fit(X)
+        save(detector, path)
+        sizes.append(np.array([path.stat().st_size, len(pickle.dumps(detector))]))
+    np.testing.assert_allclose((sizes[1] - sizes[0]) / 2000, 24, atol=0.1)
+
+
 def test_large_numbers_in_units_of_the_data_travel(tmp_path):
     """What bounds sizes in a file of a stranger does not bound variances."""
     X = np.random.default_rng(0).normal(scale=1e4, size=(40, 4))
@@ -539,24 +573,39 @@ def test_whole_numbers_among_the_buffers_of_a_network_travel():
     model.fit(X).partial_fit(X)
 
 
-def test_forged_shapes_of_rows_are_refused_before_anything_is_built():
+def test_forged_shapes_of_rows_are_refused_before_anything_is_built(path):
     X = np.random.default_rng(0).normal(size=(20, 4, 4))
     model = Autoencoder(1, network=networks.UNetNetwork(channels=(2,), residual=True), max_iter=1)
-    state = model.fit(X).__getstate__()
-    state["module_"]["config"]["row_shape"] = (1000, 1000)
-    with pytest.raises(ValueError, match=r"rows of shape \(1000, 1000\)"):
-        Autoencoder().__setstate__(state)
+    save(model.fit(X), path)
+    content, arrays = take_apart(path)
+    content["objects"][-1]["attributes"]["module_"]["config"]["row_shape"] = {
+        "$tuple": [10**6] * 2
+    }
+    path.write_bytes(put_together(content, arrays))
+    with pytest.raises(ValueError, match=r"rows of shape \(1000000, 1000000\)"):
+        load(path)
+
+
+def test_a_damaged_state_of_a_pickle_is_noticed(X):
+    fitted = _small().fit(X)
+    for change in ({"center": np.zeros(5)}, {"code_mean": np.zeros(2, np.int64)}, {"other": X}):
+        state = fitted.__getstate__()
+        state["module_"]["arrays"].update(change)
+        with pytest.raises(ValueError, match="arrays of a|is of shape|the arrays are not those"):
+            Autoencoder().__setstate__(state)
 
 
 def test_archives_within_archives_are_refused():
     inner, outer = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data", bytes(10**6))
+    node = {"__loader__": "NdArrayNode", "__module__": "numpy", "__class__": "ndarray"}
+    schema = {**node, "type": "numpy", "file": "part", "protocol": 2}
     with zipfile.ZipFile(outer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("schema.json", "{}")
+        archive.writestr("schema.json", json.dumps(schema))
         archive.writestr("part", inner.getvalue())
-    with pytest.raises(ValueError, match="archive inside"):
-        load_foreign(np.frombuffer(outer.getvalue(), np.uint8))
+    with pytest.raises(ValueError, match="none of numbers or texts"):
+        Rebuilding({}, Allowance(10**6)).foreign(outer.getvalue())
 
 
 def test_windows_beyond_the_image_travel(tmp_path):

@@ -18,12 +18,18 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 
-from sklearn_ae import Autoencoder, FitCheckpoint, StackedAutoencoderClassifier
+from sklearn_ae import (
+    Autoencoder,
+    DenoisingAutoencoder,
+    FitCheckpoint,
+    StackedAutoencoderClassifier,
+)
 from sklearn_ae._backend import files
 from sklearn_ae._backend.checkpoint import read_checkpoint
 from sklearn_ae._backend.net import AutoencoderNet
+from sklearn_ae._identity import Words, identity_of
 
 PIXELS = slice(16, 32)
 
@@ -154,34 +160,28 @@ autoencoder.fit(X)
 """
 
 
-def test_a_killed_process_loses_nothing_but_time(tmp_path):
+def test_a_killed_process_loses_nothing_but_time(tmp_path, capsys):
     """SIGKILL cannot be caught: what is left is what the files hold."""
-    epochs = "2000"
+    epochs = "300"
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, tmp_path, epochs], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "begins\n"
     limit = time.monotonic() + 60
-    while not list(tmp_path.glob("*.safetensors")) and time.monotonic() < limit:
+    while not list(tmp_path.glob("*.checkpoint")) and time.monotonic() < limit:
         time.sleep(0.01)
-    time.sleep(0.3)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    (file,) = tmp_path.glob("*.safetensors")
+    (file,) = tmp_path.glob("*.checkpoint")
     X = load_digits().data
-    # As many epochs as the killed fit had planned: the schedule is a part of what is fitted.
     n_done = len(read_checkpoint(file)[1]["history"])
-    assert 0 < n_done < 2000
-    model = Autoencoder(5, max_iter=2000, random_state=0)
-
-    class Stop(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            net.stop_training |= len(net.history) >= n_done + 6
-
-    again = clone(model).set_params(callbacks=[FitCheckpoint(tmp_path), Stop()]).fit(X)
-    whole = clone(model).set_params(callbacks=[Stop()]).fit(X)
-    same_fit(again, whole, X)
+    assert 0 < n_done < int(epochs)
+    model = Autoencoder(5, max_iter=int(epochs), random_state=0)
+    again = clone(model).set_params(callbacks=[FitCheckpoint(tmp_path)], verbose=True).fit(X)
+    assert f"Autoencoder: resumed after epoch {n_done} from {file}" in capsys.readouterr().err
+    same_fit(again, model.fit(X), X)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_data_or_parameters_start_anew(digits, tmp_path, epochs):
@@ -265,8 +265,40 @@ def test_a_damaged_file_is_named(damage, digits, tmp_path, epochs):
         "noise": noise,
     }
     file.write_bytes(changed[damage])
-    with pytest.raises(ValueError, match=rf"{file.name} is not a whole checkpoint; delete it"):
-        clone(model).set_params(callbacks=[checkpoint]).fit(X)
+    with pytest.warns(RuntimeWarning, match=rf"{file.name} is damaged.*the fit starts anew"):
+        again = clone(model).set_params(callbacks=[checkpoint]).fit(X)
+    assert epochs.done == 4
+    same_fit(again, clone(model).fit(X), X)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_damage_of_any_byte_goes_unnoticed(digits, tmp_path, epochs):
+    """Bits are flipped, bytes cut and added, and another fit's file put in place of this one's."""
+    X, _ = digits
+    checkpoint = FitCheckpoint(tmp_path, every=1)
+    contents = []
+    for seed in (0, 1):
+        epochs.forget(stop_at=2)
+        with pytest.raises(KeyboardInterrupt):
+            Autoencoder(1, max_iter=4, random_state=seed, callbacks=[checkpoint]).fit(X)
+        (file,) = tmp_path.iterdir()
+        contents.append(file.read_bytes())
+        assert read_checkpoint(file) is not None
+        last = file
+        last.unlink()
+    rng = np.random.default_rng(0)
+    content = contents[1]
+    spoilt = [contents[0], content[:-1], content + b"\0", content[1:], bytes(len(content))]
+    for place in rng.integers(len(content), size=300):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(8)
+        spoilt.append(bytes(changed))
+    for each in spoilt:
+        last.write_bytes(each)
+        with pytest.warns(RuntimeWarning, match="is damaged"):
+            assert read_checkpoint(last) is None
+    last.write_bytes(content)
+    assert read_checkpoint(last) is not None
 
 
 def test_a_full_disk_does_not_end_the_fit(digits, tmp_path, monkeypatch):
@@ -320,7 +352,7 @@ def test_losses_and_callbacks_belong_to_what_a_fit_is(changed, digits, tmp_path,
     model = Autoencoder(
         2, max_iter=4, random_state=0, early_stopping=False, loss=partial(_absolute, factor=1.0)
     )
-    checkpoint = FitCheckpoint(tmp_path, every=1)
+    checkpoint = FitCheckpoint(tmp_path, every=1, version=1)
     epochs.forget(stop_at=2)
     with pytest.raises(KeyboardInterrupt):
         clone(model).set_params(callbacks=[checkpoint]).fit(X)
@@ -371,3 +403,225 @@ def test_how_tensors_are_printed_does_not_matter(digits, tmp_path, epochs):
 def test_passes_need_no_seed_beside_a_checkpoint(digits, tmp_path):
     Autoencoder(2, callbacks=[FitCheckpoint(tmp_path)]).partial_fit(digits[0])
     assert not list(tmp_path.iterdir())
+
+
+# What a fit is
+
+
+class Scaled:
+    """A loss that has an attribute, and an address in its representation."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, output, target):
+        return self.factor * (output - target).abs().mean(1)
+
+
+def _closing_over(factor):
+    return lambda output, target: factor * (output - target).abs().mean(1)
+
+
+def _with_default(value):
+    def loss(output, target, factor=value):
+        return factor * (output - target).abs().mean(1)
+
+    return loss
+
+
+def _with_keyword(value):
+    def loss(output, target, *, factor=value):
+        return factor * (output - target).abs().mean(1)
+
+    return loss
+
+
+FACTOR = {"value": 1.0}
+
+
+def _by_a_global(output, target):
+    return FACTOR["value"] * (output - target).abs().mean(1)
+
+
+MAKERS = {
+    "attribute": Scaled,
+    "method": lambda factor: Scaled(factor).__call__,
+    "closure": _closing_over,
+    "closed over array": lambda factor: _closing_over(np.full(5, factor)[0]),
+    "closed over tensor": lambda factor: _closing_over(torch.full((), factor)),
+    "closed over function": lambda factor: (lambda inner: lambda a, b: inner(a, b))(
+        _closing_over(factor)
+    ),
+    "closed over module": lambda factor: _closing_over_module(factor),
+    "default": _with_default,
+    "keyword default": _with_keyword,
+    "partial": lambda factor: partial(_absolute, factor=factor),
+}
+
+
+def _closing_over_module(factor):
+    layer = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64).requires_grad_(False)
+    layer.weight.fill_(factor)
+    return lambda output, target: layer((output - target).abs().mean(1, keepdim=True))[:, 0]
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_loss_is_told_from_one_that_differs_in_one_number(
+    make, digits, tmp_path, epochs, monkeypatch
+):
+    """The same loss, made anew at another address, goes on; another one starts anew."""
+    X, _ = digits
+    model = Autoencoder(1, max_iter=4, random_state=0, early_stopping=False)
+    callbacks = [FitCheckpoint(tmp_path, every=1, version=1)]
+    epochs.forget(stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(callbacks=callbacks, loss=make(1.0)).fit(X)
+    epochs.forget(stop_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(callbacks=callbacks, loss=make(2.0)).fit(X)
+    assert len(list(tmp_path.iterdir())) == 2
+    epochs.forget(stop_at=3)
+    newer = [FitCheckpoint(tmp_path, every=1, version=2)]
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(callbacks=newer, loss=make(1.0)).fit(X)
+    assert len(list(tmp_path.iterdir())) == 3
+    epochs.forget()
+    same_fit(
+        clone(model).set_params(callbacks=callbacks, loss=make(1.0)).fit(X),
+        clone(model).set_params(loss=make(1.0)).fit(X),
+        X,
+    )
+    assert epochs.done == 2 + 4
+    epochs.forget()
+    clone(model).set_params(callbacks=callbacks, loss=make(2.0)).fit(X)
+    assert epochs.done == 1
+
+
+def test_code_of_ones_own_needs_a_version(digits, tmp_path):
+    """What code calls cannot be known: a global that it reads, a module that it imports."""
+    X, _ = digits
+    checkpoint = [FitCheckpoint(tmp_path)]
+    model = Autoencoder(1, max_iter=1, random_state=0, callbacks=checkpoint)
+    own = [
+        model.set_params(loss=_by_a_global),
+        clone(model).set_params(loss="squared_error", callbacks=[*checkpoint, Damping()]),
+        DenoisingAutoencoder(noise=lambda x: x, random_state=0, callbacks=checkpoint),
+    ]
+    for estimator in own:
+        with pytest.raises(
+            ValueError, match=r"Give it a version, FitCheckpoint\(..., version=1\)"
+        ):
+            estimator.fit(X)
+    model.set_params(loss=torch.nn.functional.l1_loss)  # torch has a version
+    assert "l1_loss" in identity_of(model, checkpoint[0])
+    generator = partial(_absolute, factor=torch.Generator())
+    model.set_params(loss=generator, callbacks=[FitCheckpoint(tmp_path, version=1)])
+    with pytest.raises(ValueError, match="cannot tell loss from another one: .* a Generator"):
+        model.fit(X)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="version must be an int, a str or None"):
+        model.set_params(callbacks=[FitCheckpoint(tmp_path, version=1.5)]).fit(X)
+
+
+def test_long_arrays_among_parameters_are_told_apart_in_their_middle():
+    arrays = [np.zeros(5000), np.zeros(5000)]
+    arrays[1][2500] = 1.0  # where printing leaves values out
+    words = [Words(1).of(_closing_over(array), "loss") for array in arrays]
+    assert words[0] != words[1]
+    assert words[0] == Words(1).of(_closing_over(np.zeros(5000)), "loss")
+
+
+def test_attributes_of_callbacks_belong_to_what_a_fit_is(digits, tmp_path, epochs):
+    X, _ = digits
+    model = Autoencoder(1, max_iter=4, random_state=0)
+    for limit in (1.0, 2.0):
+        callbacks = [FitCheckpoint(tmp_path, every=1), GradientNormClipping(limit)]
+        epochs.forget(stop_at=2)
+        with pytest.raises(KeyboardInterrupt):
+            clone(model).set_params(callbacks=callbacks).fit(X)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# Several processes, and what others left
+
+
+def test_old_files_and_unfinished_ones_are_deleted(digits, tmp_path):
+    X, _ = digits
+    day = 24 * 3600
+    ages = {
+        f"{'0' * 32}.checkpoint": 29,
+        f"{'1' * 32}.checkpoint": 31,
+        f".{'2' * 16}.part": 0.5,
+        f".{'3' * 16}.part": 2,
+        "mine.checkpoint": 99,
+        "notes.part": 99,
+    }
+    for name, age in ages.items():
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (time.time() - age * day,) * 2)
+    model = Autoencoder(1, max_iter=1, random_state=0)
+    clone(model).set_params(callbacks=[FitCheckpoint(tmp_path, max_age=np.inf)]).fit(X)
+    gone = {f".{'3' * 16}.part"}
+    assert {each.name for each in tmp_path.iterdir()} == set(ages) - gone
+    clone(model).set_params(callbacks=[FitCheckpoint(tmp_path)]).fit(X)
+    gone |= {f"{'1' * 32}.checkpoint"}
+    assert {each.name for each in tmp_path.iterdir()} == set(ages) - gone
+    with pytest.raises(ValueError, match="max_age must be a positive number"):
+        clone(model).set_params(callbacks=[FitCheckpoint(tmp_path, max_age=0)]).fit(X)
+
+
+SHARING = """
+import sys, warnings
+warnings.simplefilter("error")
+from sklearn.datasets import load_iris
+from sklearn_ae import Autoencoder, FitCheckpoint
+X = load_iris().data
+for _ in range(15):
+    checkpoint = FitCheckpoint(sys.argv[1], every=1)
+    model = Autoencoder(2, max_iter=4, random_state=0, callbacks=[checkpoint]).fit(X)
+    print(model.score(X))
+"""
+
+
+def test_processes_in_one_folder_do_not_disturb_each_other(tmp_path):
+    """The same fit in three processes at once: they write, read and delete the same file."""
+    command = [sys.executable, "-c", SHARING, tmp_path]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    told = [process.communicate(timeout=120) for process in processes]
+    assert [errors for _, errors in told] == [""] * 3
+    assert len({line for output, _ in told for line in output.splitlines()}) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_may_vanish_at_any_time(digits, tmp_path, monkeypatch):
+    """Another process that does the same fit deletes the file when it is done."""
+    X, _ = digits
+    model = Autoencoder(1, max_iter=6, random_state=0)
+    expected = clone(model).fit(X)
+    copymode = files.shutil.copymode
+
+    def vanishing(path, beside):
+        path.unlink(missing_ok=True)
+        copymode(path, beside)
+
+    monkeypatch.setattr(files.shutil, "copymode", vanishing)
+    checkpoint = FitCheckpoint(tmp_path, every=1)
+    same_fit(clone(model).set_params(callbacks=[checkpoint]).fit(X), expected, X)
+    assert not list(tmp_path.iterdir())
+
+
+def test_resuming_is_told_only_when_asked_for(digits, tmp_path, epochs, capsys):
+    X, _ = digits
+    model = Autoencoder(
+        1, max_iter=4, random_state=0, callbacks=[FitCheckpoint(tmp_path, every=1)]
+    )
+    for verbose in (False, True):
+        epochs.forget(stop_at=2)
+        with pytest.raises(KeyboardInterrupt):
+            clone(model).fit(X)
+        epochs.forget()
+        capsys.readouterr()
+        clone(model).set_params(verbose=verbose).fit(X)
+        told = capsys.readouterr().err
+        assert ("Autoencoder: resumed after epoch 2 from" in told) == verbose

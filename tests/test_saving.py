@@ -15,11 +15,12 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from forging import put_together, take_apart
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 from skorch.callbacks import EpochScoring
 
@@ -30,8 +31,11 @@ from sklearn_ae import (
     DenoisingAutoencoder,
     LSTMAutoencoder,
     RecursiveAutoencoder,
+    RestrictedBoltzmannMachine,
+    SparseAutoencoder,
     StackedAutoencoderClassifier,
     UNetAutoencoder,
+    VariationalAutoencoder,
     load,
     save,
 )
@@ -138,9 +142,9 @@ def test_without_skops_it_says_what_to_install(X, fitted, path, monkeypatch):
     foreign = make_pipeline(MinMaxScaler(), fitted)
     save(foreign, path)
     monkeypatch.setitem(sys.modules, "skops", None)
-    for call in (lambda: load(path), lambda: save(foreign, path)):
-        with pytest.raises(ImportError, match=r'pip install "sklearn-ae\[skops\]"'):
-            call()
+    with pytest.raises(ImportError, match=r'pip install "sklearn-ae\[skops\]"'):
+        save(foreign, path)
+    assert repr(load(path)) == repr(foreign)  # what skops wrote is read without it
     detector = AutoencoderOutlierDetector(n_estimators=2).fit(X)
     save(detector, path)  # what the package uses by itself needs no other
     assert load(path).offset_ == detector.offset_
@@ -202,6 +206,52 @@ def test_a_link_stays_a_link(fitted, X, path):
     save(fitted, link)
     assert link.is_symlink()
     np.testing.assert_array_equal(load(path).transform(X), fitted.transform(X))
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_regular_file_is_left_alone(linked, fitted, path):
+    """A pipe stands for a device, which only the administrator could replace."""
+    pipe = path.with_name("pipe")
+    os.mkfifo(pipe)
+    if linked:
+        path.symlink_to(pipe)
+    target = path if linked else pipe
+    before = sorted(os.listdir(path.parent))
+    with pytest.raises(FileExistsError, match="no regular file"):
+        save(fitted, target)
+    with pytest.raises(ValueError, match="no regular file"):
+        load(target)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(os.listdir(path.parent)) == before
+
+
+def test_a_folder_is_not_replaced(fitted, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        save(fitted, tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_what_could_not_be_loaded_is_not_written(path):
+    """Values that a file could hold, but that load takes for an attack."""
+    model = Autoencoder()
+    model.note_ = {place * (2**61 - 1): "a" * 2000 for place in range(1, 100)}
+    with pytest.raises(ValueError, match="many keys of one hash"):
+        save(model, path)
+    model.note_ = [[]] * 700_000  # a list of two characters takes far more
+    with pytest.raises(ValueError, match="cannot be saved.*more memory than its size accounts"):
+        save(model, path)
+    assert not os.listdir(path.parent)
+
+
+def test_long_descriptions_come_back(path):
+    model = Autoencoder()
+    model.note_ = [{"name": f"a name {place}", "value": place / 7} for place in range(20_000)]
+    model.names_ = np.array([f"feature_{place}" for place in range(100_000)], object)
+    save(model, path)
+    again = load(path)
+    assert again.note_ == model.note_
+    assert list(again.names_) == list(model.names_)
 
 
 def test_paths_are_strings_too(fitted, path):
@@ -328,6 +378,99 @@ def test_numbers_that_no_array_accounts_for_cost_nothing(estimator, name, value,
         tracemalloc.stop()
     assert time.process_time() - before < 2
     assert peak < 20 * 2**20
+
+
+SIZES = [0, 10**4, 10**9, 2**62, {"$float": "inf"}]
+FORGED = [
+    *SIZES,
+    *({"$tuple": parts} for size in SIZES for parts in ([size], [2, size])),
+    *({"$tuple": [size] * 10_000} for size in (1, 3)),
+]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SparseAutoencoder(2),
+        VariationalAutoencoder(1),
+        RestrictedBoltzmannMachine(2, persistent=True, n_chains=2),
+        ConvolutionalAutoencoder(1, channels=(1,), unpooling="transposed"),
+        ConvolutionalAutoencoder(1, channels=(1,), unpooling="switches"),
+        LSTMAutoencoder(1, hidden_size=2),
+        RecursiveAutoencoder(1, hidden_size=2, tree="greedy"),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_no_argument_of_a_network_makes_a_small_file_large(estimator, X, path):
+    """Whatever is declared: a model or an error, in little time and little memory."""
+    save(estimator.set_params(max_iter=1).fit(X), path)
+    content, arrays = take_apart(path)
+    network, config = _arguments(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    n_refused = 0
+    for target in (config, network):
+        for name in sorted(set(target) - {"network"}):
+            value = target[name]
+            for target[name] in FORGED:
+                path.write_bytes(put_together(content, arrays))
+                start = time.process_time()
+                try:
+                    assert isinstance(load(path), type(estimator))
+                except ValueError:
+                    n_refused += 1
+                assert time.process_time() - start < 1
+            target[name] = value
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+    assert n_refused > len(FORGED)
+    path.write_bytes(put_together(content, arrays))
+    np.testing.assert_array_equal(load(path).transform(X), estimator.transform(X))
+
+
+def test_many_arrays_of_no_size_take_no_more_time_than_they_should(X, path):
+    """What as many arrays as there may be can account for: recurrent layers, most of all."""
+    save(LSTMAutoencoder(1, hidden_size=1, max_iter=1).fit(X), path)
+    content, arrays = take_apart(path)
+    network, _ = _arguments(content)
+    described = content["objects"][-1]["attributes"]["module_"]["arrays"]
+    for n_more, message in ((3_900, "are not those of such"), (4_100, "than a file can hold")):
+        network["n_layers"] = 490
+        forged = dict(arrays)
+        for number in range(n_more):
+            described[f"encoder.more{number}"] = {"$array": f"more{number}"}
+            forged[f"more{number}"] = np.zeros((0,), np.float32)
+        path.write_bytes(put_together(content, forged))
+        start = time.process_time()
+        with pytest.raises(ValueError, match=message):
+            load(path)
+        assert time.process_time() - start < 5
+
+
+def test_what_would_be_refused_is_refused_before_a_file_is_touched(fitted, X, path, monkeypatch):
+    monkeypatch.setattr("sklearn_ae._files.modules.MOST_ARRAYS", 12)
+    assert len(fitted.__getstate__()["module_"]["arrays"]) == 15
+    again = pickle.loads(pickle.dumps(fitted))  # nobody distrusts those
+    np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+    with pytest.raises(ValueError, match="module_ cannot be saved: a network of 15 arrays is"):
+        save(fitted, path)
+    monkeypatch.undo()
+    fitted.module_.encoder.layers[0] = torch.nn.Linear(4, 5).double()  # by hand
+    with pytest.raises(ValueError, match="module_ cannot be saved: encoder.layers.0.weight is of"):
+        save(fitted, path)
+    assert not os.listdir(path.parent)
+
+
+def test_networks_in_the_part_for_skops_are_checked_like_others(fitted, X, path):
+    """A FeatureUnion travels through skops, and what is in it with it."""
+    save(FeatureUnion([("codes", fitted)]).fit(X), path)
+    content, arrays = take_apart(path)
+    ((name, data),) = arrays.items()
+    parts = zipfile.ZipFile(io.BytesIO(data.tobytes()))
+    schema = parts.read("schema.json").decode()
+    forged = schema.replace('"content": "4"', '"content": "400000000"')
+    assert forged != schema
+    others = {part: parts.read(part) for part in parts.namelist() if part != "schema.json"}
+    data = np.frombuffer(_zip({"schema.json": forged, **others}), np.uint8)
+    _refused(path, put_together(content, {name: data}), r"rows of shape \(400000000,\)")
 
 
 def test_a_key_that_is_there_twice_is_refused(fitted, path):

@@ -85,9 +85,35 @@ X = np.random.default_rng(0).normal(size=(12, 4))
 models = [RestrictedBoltzmannMachine(2, persistent=True, max_iter=1), Autoencoder(max_iter=1)]
 models += [LSTMAutoencoder(max_iter=1), ConvolutionalAutoencoder(max_iter=1)]
 models += [UNetAutoencoder(max_iter=1), RecursiveAutoencoder(max_iter=1)]
+models += [DenoisingAutoencoder(max_iter=1), SemanticHashing(max_iter=1)]
+models += [VariationalAutoencoder(variance="per_feature", max_iter=1)]
 for model in models:
-    pickle.loads(pickle.dumps(model.fit(X))).transform(X)
+    again = pickle.loads(pickle.dumps(model.fit(X)))
+    again.transform(X)
+    again.partial_fit(X)
 print(*{"torch._dynamo", "sympy"} & set(sys.modules))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not result.stdout.strip()
+
+
+def test_continuing_a_fit_loads_no_compiler_and_filters_no_warning():
+    program = """
+import sys, warnings
+import numpy as np
+from sklearn_ae import *
+X = np.random.default_rng(0).normal(size=(12, 4))
+models = [Autoencoder(), DenoisingAutoencoder(), VariationalAutoencoder(), SemanticHashing(8)]
+models += [RestrictedBoltzmannMachine(2), SparseAutoencoder(4), LSTMAutoencoder()]
+models += [ConvolutionalAutoencoder(), UNetAutoencoder(), RecursiveAutoencoder()]
+Autoencoder(max_iter=1).fit(X)
+before = list(warnings.filters)
+for model in models:
+    model.set_params(max_iter=1, warm_start=True).fit(X).fit(X).partial_fit(X)
+print(*{"torch._dynamo", "sympy"} & set(sys.modules))
+print(*[each for each in warnings.filters if each not in before])
 """
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT

@@ -187,7 +187,7 @@ def test_truth_values(digits):
     classifier = fitted(X, y > 4)
     assert classifier.predict(X).dtype == bool
     assert classifier.decision_function(X).shape == (len(X),)
-    assert classifier.coef_.shape == (1, 12)
+    assert classifier.head_coef_.shape == (1, 12)
     np.testing.assert_array_equal(classifier.decision_function(X) > 0, classifier.predict(X))
 
 
@@ -229,7 +229,7 @@ def test_the_softmax_layer_is_logistic_regression(digits):
         batch_size=500,
     )
     codes = classifier.transform(X)
-    scores = codes @ classifier.coef_.T + classifier.intercept_
+    scores = codes @ classifier.head_coef_.T + classifier.head_intercept_
     np.testing.assert_allclose(classifier.decision_function(X), scores, rtol=1e-12)
     reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(codes, y)
 
@@ -272,7 +272,8 @@ def test_any_classifier_on_the_code(few, head, fine_tune):
     np.testing.assert_array_equal(classifier.predict(X), expected.predict(codes))
     for method in ("predict_proba", "predict_log_proba", "decision_function"):
         assert hasattr(classifier, method) == hasattr(head, method)
-    assert bool(classifier.history_) == fine_tune
+    autoencoder = classifier.autoencoder_
+    assert (classifier.history_ == autoencoder.history_) == (not fine_tune)
 
 
 def test_a_head_that_takes_no_weights_is_not_given_any(few):
@@ -373,7 +374,7 @@ def test_held_out_rows_are_of_all_classes(digits):
     y = (y == 0).astype(int)  # a tenth
     rows = Rows(X, None, torch.device("cpu"), torch.float64)
     rows.targets = Rows(y[:, None], None, torch.device("cpu"), torch.float64)
-    _, held_out = split(rows, 1.0, 0, 0.1, y)
+    _, held_out = split(rows, 0, 0.1, y)
     targets = held_out.targets.take(slice(0, len(held_out)))
     assert int(targets.sum()) == -(-y.sum() // 10)
 
@@ -384,7 +385,7 @@ def test_where_labels_are_few_rows_are_held_out_of_all_together(digits):
     for digit in range(10):
         few[np.flatnonzero(y == digit)[:4]] = digit
     rows = Rows(X[few >= 0], None, torch.device("cpu"), torch.float64)
-    training, held_out = split(rows, 1.0, 0, 0.1, few[few >= 0])
+    training, held_out = split(rows, 0, 0.1, few[few >= 0])
     assert (len(training), len(held_out)) == (36, 4)
 
 
@@ -751,7 +752,7 @@ def test_another_head_in_the_next_fit(few):
     assert classifier.head_ is None
     assert classifier.predict_proba(X).shape == (len(X), 10)
     classifier.set_params(head=SVC(), fine_tune=False).fit(X, y)
-    assert not hasattr(classifier, "coef_")
+    assert not hasattr(classifier, "head_coef_")
 
 
 def test_fine_tuning_may_begin_later(few):

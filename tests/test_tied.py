@@ -21,9 +21,10 @@ from sklearn_ae import (
     save,
 )
 from sklearn_ae._backend.optimizer import FlatParameters
+from sklearn_ae._modules import module_from_state, module_to_state
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer
-from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 TIED = DenseNetwork(hidden_layer_sizes=(6, 5), tied=True)

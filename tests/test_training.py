@@ -23,7 +23,8 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
-from sklearn_ae import Autoencoder
+from sklearn_ae import Autoencoder, VariationalAutoencoder
+from sklearn_ae._backend import net
 from sklearn_ae._backend.net import Validation
 from sklearn_ae._backend.optimizer import FlatAdam, FlatParameters, one_cycle
 from sklearn_ae.networks import DenseNetwork
@@ -31,12 +32,12 @@ from sklearn_ae.networks._module import AutoencoderModule
 
 
 def test_best_weights_are_restored(curve):
-    """A learning rate that only does harm leaves the start in place."""
-    autoencoder = Autoencoder(1, learning_rate_init=3.0, max_iter=15, random_state=0).fit(curve)
+    """Samples on a line leave PCA nothing to gain: all that training does is harm."""
     pca = PCA(1).fit(curve)
-    np.testing.assert_allclose(
-        autoencoder.score(curve), pca.explained_variance_ratio_.sum(), atol=1e-9
-    )
+    line = pca.inverse_transform(pca.transform(curve))
+    autoencoder = Autoencoder(1, learning_rate_init=3.0, max_iter=15, random_state=0).fit(line)
+    assert min(entry["valid_loss"] for entry in autoencoder.history_) > 1e-6
+    assert autoencoder.score(line) == pytest.approx(1, abs=1e-9)
     assert autoencoder.best_epoch_ == 0
 
 
@@ -453,3 +454,24 @@ def test_weights_and_held_out_rows_are_routed_through_a_pipeline(curve):
 def test_html_representation_of_a_fit(curve):
     html = Autoencoder(1, max_iter=2, random_state=0).fit(curve)._repr_html_()
     assert "n_iter_" in html
+
+
+def test_a_warm_up_ends_however_many_epochs_are_allowed(monkeypatch):
+    """A share of 10**6 epochs would keep patience from beginning."""
+    monkeypatch.setattr(net, "LONGEST_COURSE", 40)
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    params = {"hidden_layer_sizes": (4,), "n_iter_no_change": 3, "tol": 1.0, "random_state": 0}
+    vae = VariationalAutoencoder(1, kl_warm_up=0.25, max_iter=10**6, **params).fit(X)
+    assert 10 + 3 <= vae.n_iter_ < 100
+    seen = []
+
+    class Watching(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            pass
+
+        def on_batch_begin(self, net, **kwargs):
+            seen.append(net.module_.progress)
+
+    fit = {"kl_warm_up": 0.25, "max_iter": 80, "callbacks": [Watching()], **params}
+    VariationalAutoencoder(1, **fit | {"n_iter_no_change": 80}).fit(X)
+    np.testing.assert_allclose(seen, np.minimum(1, np.arange(80) / 40))

@@ -174,10 +174,16 @@ def test_weights_have_no_unit():
 
 def test_sample_weight_is_documented_alike():
     texts = set()
-    for name in sklearn_ae.__all__:
-        doc = inspect.getdoc(getattr(getattr(sklearn_ae, name), "fit", None)) or ""
-        if "sample_weight" in doc:
+    methods = [
+        getattr(getattr(sklearn_ae, name), method, None)
+        for name in sklearn_ae.__all__
+        for method in ("fit", "partial_fit")
+    ]
+    for doc in (inspect.getdoc(method) or "" for method in methods if method is not None):
+        if "sample_weight : " in doc:
             lines = doc.split("sample_weight : ")[1].splitlines()[1:3]
             texts.add(" ".join(line.strip() for line in lines))
     assert len(texts) == 1
-    assert "One of weight two counts as two equal ones" in texts.pop()
+    text = texts.pop()
+    assert "One of weight two counts as two equal ones" in text
+    assert "up to rounding if all samples are in one batch, in the expected gradient" in text

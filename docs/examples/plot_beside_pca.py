@@ -1,18 +1,17 @@
 """
-An autoencoder beside PCA
-=========================
+Comparison of an autoencoder with PCA
+=====================================
 
-PCA finds the best *linear* code. ``Autoencoder`` starts there and goes on: its encoder and
-decoder are PCA plus a non-linear part. It takes PCA's place in a pipeline and in a grid
-search without another line changed. The data are scikit-learn's handwritten digits, 8 x 8
-pixels each.
+PCA finds the best *linear* code. ``Autoencoder`` starts training at PCA: its encoder and
+decoder are PCA plus a non-linear part. It is a drop-in replacement for PCA in pipelines and grid
+searches. The data are scikit-learn's handwritten digits of 8 x 8 pixels.
 """
 
 # %%
-# A pipeline with either
-# ----------------------
-# The same three steps, the same number of components; only the middle step differs.
-# A grid search then tries other shapes of the autoencoder.
+# Pipelines
+# ---------
+# The pipelines have the same three steps and the same number of components; only the middle
+# step differs.
 
 from pathlib import Path
 from time import perf_counter
@@ -38,7 +37,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 
 
 def pipeline(reducer):
-    """Scale, reduce, classify."""
+    """Return a pipeline of a scaler, a reducer and a classifier."""
     return Pipeline(
         [
             ("scaler", MinMaxScaler()),
@@ -49,13 +48,13 @@ def pipeline(reducer):
 
 
 def explained(model, X):
-    """Fraction of the test rows' variance that is left after reducing and restoring."""
+    """Return the explained variance ratio of the reconstructions."""
     scaled = model["scaler"].transform(X)
     restored = model["reducer"].inverse_transform(model["reducer"].transform(scaled))
     return 1 - np.square(scaled - restored).sum() / np.square(scaled - scaled.mean(0)).sum()
 
 
-print(f"{'reducer':28}{'components':>11}{'variance explained':>20}{'accuracy':>10}{'seconds':>9}")
+print(f"{'reducer':28}{'components':>11}{'explained variance':>20}{'accuracy':>10}{'seconds':>9}")
 
 
 def report(name, model):
@@ -76,8 +75,9 @@ for n_components in (2, 4, 8):
     report("Autoencoder", pipeline(Autoencoder(n_components, random_state=0, verbose=1)))
 
 # %%
-# A grid search over code size and layers
-# ---------------------------------------
+# Grid search
+# -----------
+# The number of components and the hidden layers of the autoencoder are searched.
 
 search = GridSearchCV(
     pipeline(Autoencoder(random_state=0, max_iter=100)),
@@ -93,35 +93,35 @@ best = report("Autoencoder, grid search", search)
 print("best parameters:", search.best_params_)
 
 # %%
-# How training went
-# -----------------
-# The loss is the share of variance that is not explained. The weights of the best epoch on
-# held-out rows are kept.
+# Loss curve
+# ----------
+# The loss is the fraction of variance that is not explained. The weights of the best epoch on
+# held-out samples are kept.
 
 autoencoder = best["reducer"]
 epochs = [entry["epoch"] for entry in autoencoder.history_]
 held_out = [entry["valid_loss"] for entry in autoencoder.history_]
 
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-axes.plot(epochs, autoencoder.loss_curve_, label="training rows")
-axes.plot(epochs, held_out, label="held-out rows", linestyle="--")
+axes.plot(epochs, autoencoder.loss_curve_, label="training samples")
+axes.plot(epochs, held_out, label="held-out samples", linestyle="--")
 axes.axvline(autoencoder.best_epoch_, color="grey", linewidth=0.8, label="best epoch")
-axes.set(xlabel="epoch", ylabel="variance not explained", ylim=(0, None), title="Loss curve")
+axes.set(xlabel="epoch", ylabel="unexplained variance ratio", ylim=(0, None), title="Loss curve")
 axes.legend()
 figure.savefig(output / "loss_curve.png", dpi=120)
 
 # %%
-# Digits and what is left of them
-# -------------------------------
-# Eight test digits in the top row; below them what PCA and the autoencoder restore from
-# codes of the same size.
+# Reconstructions
+# ---------------
+# The top row shows eight test digits, the rows below the reconstructions by PCA and by the
+# autoencoder from codes of the same size.
 
 rows = best["scaler"].transform(X_test[:8])
 pca = PCA(autoencoder.n_components).fit(best["scaler"].transform(X_train))
 pictures = {
     "original": rows,
-    f"PCA, {pca.n_components_} numbers": pca.inverse_transform(pca.transform(rows)),
-    f"autoencoder, {autoencoder.n_components_} numbers": autoencoder.reconstruct(rows),
+    f"PCA, {pca.n_components_} components": pca.inverse_transform(pca.transform(rows)),
+    f"autoencoder, {autoencoder.n_components_} components": autoencoder.reconstruct(rows),
 }
 figure, axes = plt.subplots(3, 8, figsize=(8, 3.8), layout="constrained")
 for line, (name, images) in zip(axes, pictures.items(), strict=True):
@@ -132,10 +132,9 @@ for line, (name, images) in zip(axes, pictures.items(), strict=True):
 figure.savefig(output / "reconstructions.png", dpi=120)
 
 # %%
-# Two numbers a digit
-# -------------------
-# The plane that PCA finds and the one that the autoencoder finds, test digits coloured by
-# what they show.
+# Two components
+# --------------
+# Codes of the test digits with two components, coloured by digit.
 
 scaled_train, scaled_test = best["scaler"].transform(X_train), best["scaler"].transform(X_test)
 planes = {
@@ -154,4 +153,4 @@ for cell, (name, model) in zip(axes, planes.items(), strict=True):
     cell.set(title=f"{name}: {share:.0%} of the variance", xlabel="code 1", ylabel="code 2")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", title="digit")
 figure.savefig(output / "codes.png", dpi=120)
-print("pictures:", ", ".join(sorted(str(path) for path in output.glob("*.png"))))
+print("figures:", ", ".join(sorted(str(path) for path in output.glob("*.png"))))

@@ -1,13 +1,13 @@
 """
-Few labels, many rows
-=====================
+Semi-supervised classification
+==============================
 
-An autoencoder learns from all rows what digits look like; a classifier on top of it learns from
-the few that have a label. ``unlabeled=-1`` says that -1 marks samples without one.
+An autoencoder is trained on all samples, and a classifier on its codes of the few labelled
+samples. With ``unlabeled=-1``, the label -1 marks unlabelled samples.
 """
 
 # %%
-# Half of the digits are set aside. Of the other half only some keep their label.
+# Half of the digits are test samples. Of the other half only some keep their labels.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,7 +23,7 @@ X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, random_state=0)
 
 
 def hide(n_labels, seed):
-    """Keep the labels of some rows, about as many of each digit."""
+    """Keep `n_labels` labels, the same number of each digit."""
     order = np.random.RandomState(seed).permutation(len(y))
     by_class = [order[y[order] == digit] for digit in range(10)]
     known = np.concatenate([rows[: n_labels // 10] for rows in by_class])
@@ -33,8 +33,8 @@ def hide(n_labels, seed):
 
 
 # %%
-# A fit takes all rows, labelled or not. It trains the layers one after another on the digits
-# without looking at labels, and then the encoder with a softmax layer on the labelled rows.
+# ``fit`` takes all samples, labelled or not. It pre-trains the layers one after another without
+# labels, and then fine-tunes the encoder with a softmax layer on the labelled samples.
 
 few = hide(50, seed=0)
 classifier = StackedAutoencoderClassifier(
@@ -44,9 +44,9 @@ classifier.fit(X, few)
 print(f"{np.sum(few != -1)} labels: accuracy {classifier.score(X_test, y_test):.3f}")
 
 # %%
-# What is the first stage worth? To compare, the layers are trained once and kept by
-# scikit-learn's ``FrozenEstimator``; each classifier then goes on from a copy.
-# ``pretraining=None`` starts the same network at random.
+# To measure the effect of pre-training, the layers are pre-trained once and wrapped in
+# scikit-learn's ``FrozenEstimator``; each classifier then fine-tunes a copy.
+# With ``pretraining=None`` the same network starts at random weights.
 
 stack = StackedAutoencoder(
     128,
@@ -58,10 +58,10 @@ stack = StackedAutoencoder(
 ).fit(X)
 
 models = {
-    "pre-trained on all rows": StackedAutoencoderClassifier(
+    "pre-trained on all samples": StackedAutoencoderClassifier(
         autoencoder=FrozenEstimator(stack), unlabeled=-1, random_state=0
     ),
-    "the same network, random start": StackedAutoencoderClassifier(
+    "the same network, random weights": StackedAutoencoderClassifier(
         hidden_layer_sizes=(128, 128),
         activation="logistic",
         pretraining=None,
@@ -81,7 +81,7 @@ for i, n_labels in enumerate(sizes):
             curves[name][i, j] = model.score(X_test, y_test)
 
 # %%
-# The fewer the labels, the more the other rows tell.
+# The fewer the labels, the more unlabelled samples improve the accuracy.
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for (name, values), style in zip(curves.items(), ["o-", "s--", "^:"], strict=True):

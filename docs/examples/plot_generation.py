@@ -1,19 +1,18 @@
 """
-Drawing new digits
-==================
+Sampling and interpolation
+==========================
 
-Three autoencoders draw digits that nobody wrote, a classifier says what it takes them for,
-and two digits are turned into one another. The data are scikit-learn's handwritten digits,
-8 x 8 pixels each.
+Three autoencoders draw new digits, a classifier evaluates them, and pairs of digits are
+interpolated. The data are scikit-learn's handwritten digits of 8 x 8 pixels.
 """
 
 # %%
-# Where new codes come from
-# -------------------------
-# A variational autoencoder is trained so that codes are close to a standard normal, which is what
-# it draws from. Afterwards a mixture of Gaussians may be fitted to the codes, which is closer to
-# where they really are. The mixture makes a generator of a plain autoencoder, too; a penalty
-# on the code keeps its codes together, with few holes in between.
+# Densities of the codes
+# ----------------------
+# A variational autoencoder is trained so that the distribution of the codes is close to a
+# standard normal, the prior, from which it draws codes. A mixture of Gaussians fitted to the codes
+# is a better approximation of their distribution. With a mixture a plain autoencoder can draw
+# samples, too; a penalty on the code reduces the gaps between its codes.
 
 from pathlib import Path
 
@@ -49,24 +48,24 @@ for name, model in models.items():
     drawn[name] = model.fit(rows).sample(1000, random_state=0)
 
 # %%
-# What these draws lack is whatever a code cannot say. The likelihood of a variational autoencoder
-# knows how much that is, and may add it as noise.
+# The codes do not explain all of the variance. The likelihood of a variational autoencoder has a
+# variance for the rest, and ``noise=True`` adds noise of this variance.
 
 noisy = models["VAE, mixture"].sample(1000, random_state=0, noise=True)
 drawn["VAE, mixture, noise"] = noisy
 
 # %%
-# Are they digits?
-# ----------------
-# A classifier that has only seen real digits is asked; it is sure of a digit where its
-# probability is 80 % or more. The energy distance to held-out digits is small if draws lie where
-# real digits do, and as often.
+# Evaluation
+# ----------
+# A classifier is trained on real digits; it is sure of a digit if its probability is 80 % or
+# more. The energy distance to held-out digits is small if the distribution of the draws is close
+# to that of real digits.
 
 classifier = MLPClassifier((100,), max_iter=500, random_state=0).fit(rows, labels)
 
 
 def energy_distance(A, B):
-    """Mean distance between the samples, less those within."""
+    """Return twice the mean distance between two samples minus the mean distances within."""
     within = [pairwise_distances(part).sum() / len(part) / (len(part) - 1) for part in (A, B)]
     return 2 * pairwise_distances(A, B).mean() - sum(within)
 
@@ -89,10 +88,10 @@ for line, (name, images) in zip(axes, {**drawn, "held out": held_out}.items(), s
 figure.savefig(output / "generation.png", dpi=120)
 
 # %%
-# From one digit to another
-# -------------------------
-# ``interpolate`` decodes the codes on the way from one row to another. Half-way between the pixels
-# both digits are seen at once; half-way between the codes there is one, if any.
+# Interpolation
+# -------------
+# ``interpolate`` decodes codes on the line between the codes of two samples. Half-way between the
+# pixels of two digits both are visible; half-way between their codes there is one digit, if any.
 
 ends = [[np.flatnonzero(labels == digit)[0] for digit in pair] for pair in ((0, 6), (9, 3))]
 first, last = np.transpose(ends)
@@ -110,9 +109,9 @@ for number, line in enumerate(axes):
 figure.savefig(output / "interpolation.png", dpi=120)
 
 # %%
-# All codes of two numbers
-# ------------------------
-# A code of two numbers can be looked at as a whole.
+# Latent space with two components
+# --------------------------------
+# With two components, decoded codes on a grid show the whole latent space.
 
 plane = VariationalAutoencoder(2, max_iter=100, random_state=0).fit(rows)
 display = LatentTraversalDisplay.from_estimator(plane, rows, image_shape=(8, 8))

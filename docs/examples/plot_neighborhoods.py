@@ -1,19 +1,19 @@
 """
-Pixels, PCA and codes in the plane
-==================================
+t-SNE of pixels, principal components and codes
+===============================================
 
-t-SNE draws samples in the plane so that neighbours stay neighbours. Here it draws handwritten
-digits three times: as 64 pixels, as 32 principal components, and as the 32 components of a
-denoising autoencoder. Then it does so again with noise on the images. Labels serve for colours and
-figures only.
+t-SNE embeds samples in the plane so that neighbours stay neighbours. Here it embeds three
+representations of handwritten digits: 64 pixels, 32 principal components, and the 32 components of
+a denoising autoencoder, first of clean images, then of noisy ones. Labels are used for colours and
+for evaluation only.
 """
 
 # %%
-# Three representations
-# ---------------------
-# PCA and the autoencoder learn from 1,000 images without noise, and encode the other 797. The
-# autoencoder has its default parameters, apart from the sizes of the code and of the noise and
-# half the number of epochs.
+# Representations
+# ---------------
+# PCA and the autoencoder are fitted on 1,000 images without noise, and encode the other 797. The
+# autoencoder has its default parameters, except for the size of the code, the noise level and half
+# the number of epochs.
 
 from pathlib import Path
 
@@ -46,14 +46,14 @@ encoders = {
 }
 
 # %%
-# What is near
-# ------------
-# The figure for each is the accuracy of a classifier that asks the five nearest of the other
-# samples: first in the representation itself, then in the plane.
+# Nearest neighbours
+# ------------------
+# The titles show the leave-one-out accuracy of a classifier of the five nearest neighbours, first
+# in the representation, then in the plane.
 
 
 def accuracy(positions):
-    """Return the fraction of samples whose five nearest neighbours vote for the right digit."""
+    """Return the leave-one-out accuracy of five nearest neighbours."""
     voters = KNeighborsClassifier(5)
     return np.mean(cross_val_predict(voters, positions, y_test, cv=LeaveOneOut()) == y_test)
 
@@ -74,7 +74,7 @@ figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center
 figure.savefig(output / "neighborhoods.png", dpi=120)
 
 # %%
-# Without noise the three look alike, and are: the pixels of such small images are a good
-# representation already, and neither PCA nor the autoencoder loses what matters. Differences of a
-# percentage point are chance, among 797 images. With noise, PCA leaves out the part of it that
-# lies outside its 32 axes, and the autoencoder a part of the rest.
+# Without noise the three representations are similar: the pixels of such small images are a good
+# representation already, and neither PCA nor the autoencoder loses relevant information.
+# Differences of a percentage point are not significant, with 797 images. With noise, PCA removes
+# the part of the noise outside its 32 axes, and the autoencoder also removes a part of the rest.

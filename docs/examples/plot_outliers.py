@@ -1,17 +1,17 @@
 """
-Which rows are odd, and why
-===========================
+Outlier detection
+=================
 
-An outlier detector made of autoencoders, beside an isolation forest. It names the features that
-gave a row away, and its threshold holds on rows that it has not seen. The data are the tumours
-and the handwritten digits that come with scikit-learn.
+An outlier detector made of autoencoders is compared with an isolation forest. It attributes the
+score of a sample to its features, and its threshold is valid for new samples. The data are the
+tumours and the handwritten digits of scikit-learn.
 """
 
 # %%
-# A few malignant tumours among benign ones
-# -----------------------------------------
-# Labels are not used: the detectors are trained on a mixture, one malignant tumour to fifteen
-# benign ones. Both keep their default parameters.
+# Malignant tumours as outliers
+# -----------------------------
+# Labels are not used in training: the detectors are fitted on a mixture of one malignant tumour
+# to fifteen benign ones. Both have their default parameters, except for ``contamination``.
 
 from pathlib import Path
 
@@ -44,29 +44,30 @@ for name, detector in detectors.items():
     RocCurveDisplay.from_predictions(~benign_test, -normal, name=name, ax=axes)
     alarms = (detector.predict(test[benign_test]) == -1).mean()
     area = roc_auc_score(~benign_test, -normal)
-    print(f"{name:28} area {area:.3f}, false alarms on benign tumours {alarms:.3f}")
+    print(f"{name:28} AUROC {area:.3f}, false positive rate {alarms:.3f}")
 axes.set_title("malignant tumours as outliers")
 figure.savefig(output / "outliers_roc.png", dpi=120)
 
 # %%
-# Why this one?
-# -------------
-# The shares of a row sum to one. As the rows are a frame, so are the shares.
+# Explanations
+# ------------
+# ``explain`` returns the contribution of each feature; the contributions to a sample sum to one.
+# For a dataframe the result is a dataframe.
 
 detector = detectors["AutoencoderOutlierDetector"]
 oddest = test.iloc[[detector.score_samples(test).argmin()]]
 shares = detector.explain(oddest).iloc[0].sort_values().tail(8)
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 axes.barh(shares.index, shares)
-axes.set(xlabel="share of the score", title="the oddest tumour of the test")
+axes.set(xlabel="fraction of the score", title="test sample with the lowest score")
 figure.savefig(output / "outliers_why.png", dpi=120)
 
 # %%
-# How sure?
-# ---------
-# A p-value is the share of rows like the training rows that would look at least as odd: here
-# of benign tumours, the only ones that this detector is trained on. With the procedure of
-# Benjamini and Hochberg about a tenth of what is reported may be false.
+# p-values
+# --------
+# A p-value is the probability that a sample from the distribution of the training samples has a
+# score at most as high. Here the detector is fitted on benign tumours only. The procedure of
+# Benjamini and Hochberg controls the false discovery rate, here at about a tenth.
 
 clean = AutoencoderOutlierDetector(trim=0, random_state=0).fit(train[: -len(few)])
 reported = false_discovery_control(clean.p_values(test)) <= 0.1
@@ -74,10 +75,10 @@ false = (reported & benign_test).sum()
 print(f"reported {reported.sum()} of {len(test)} tumours, {false} of them benign")
 
 # %%
-# Where in a picture?
-# -------------------
-# Images keep their shape. One pixel of each test digit is set to black or white, whichever it
-# is not; the map of shares finds most of them.
+# Images
+# ------
+# For images the contributions have the shape of the images. One pixel of each test digit is set to
+# black or white, whichever it is not; most of these pixels have the largest contribution.
 
 digits = load_digits().images
 digits, spoilt = digits[:1500], digits[1500:1508].copy()
@@ -94,4 +95,4 @@ for upper, lower, image, shares, (row, column) in zip(*axes, spoilt, maps, place
         cell.set(xticks=[], yticks=[])
 figure.savefig(output / "outliers_where.png", dpi=120)
 found = maps.reshape(len(maps), -1).argmax(axis=1) == places @ [8, 1]
-print(f"largest share at the spoilt pixel in {found.sum()} of {len(found)} digits")
+print(f"largest contribution at the changed pixel in {found.sum()} of {len(found)} digits")

@@ -1,17 +1,17 @@
 """
-Retrieval by bits
-=================
+Image retrieval with binary codes
+=================================
 
-``SemanticHashing`` gives every image a code of 64 bits, eight bytes, and finds the images whose
-codes differ in the fewest. It is told nothing of the digits that they show. The data are
-scikit-learn's handwritten digits, 8 x 8 pixels each.
+``SemanticHashing`` encodes every image in 64 bits, eight bytes, and finds the images with the
+smallest Hamming distance. Labels are used for evaluation only. The data are scikit-learn's
+handwritten digits of 8 x 8 pixels.
 """
 
 # %%
-# Codes
-# -----
-# The last 297 images ask, the others answer. Random hyperplanes are the classical way to get
-# bits without learning.
+# Binary codes
+# ------------
+# The last 297 images are queries, the others the database. Random hyperplanes are the classical
+# method for binary codes without training.
 
 from pathlib import Path
 
@@ -36,19 +36,20 @@ planes = np.random.default_rng(0).standard_normal((64, 64))
 random_codes, random_asking = ((part - rows.mean(axis=0)) @ planes > 0 for part in (rows, queries))
 
 # %%
-# How many of the first neighbours show the same digit
-# ----------------------------------------------------
+# Precision
+# ---------
+# Precision at k is the fraction of the k nearest neighbours that show the same digit.
 
 
 def precision(distances):
-    """Share of the same digit among the first 1, 2, ..., 100 neighbours."""
+    """Return the precision at 1, 2, ..., 100 neighbours."""
     order = np.argsort(distances, axis=1, kind="stable")[:, :100]
     same = labels[order] == asked[:, None]
     return (same.cumsum(axis=1) / np.arange(1, 101)).mean(axis=0)
 
 
 def differing(first, second):
-    """Number of bits that differ, of all pairs."""
+    """Return the Hamming distances of all pairs."""
     return (first[:, None] != second).sum(axis=2)
 
 
@@ -61,15 +62,15 @@ figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for name, curve in curves.items():
     axes.plot(np.arange(1, 101), curve, label=name)
     print(f"{name:30} precision at 10: {curve[9]:.3f}, at 100: {curve[99]:.3f}")
-axes.set(xlabel="number of neighbours", ylabel="share of the same digit", ylim=(0, 1))
+axes.set(xlabel="number of neighbours", ylabel="precision", ylim=(0, 1))
 axes.legend()
 figure.savefig(output / "retrieval.png", dpi=120)
 
 # %%
 # Neighbours
 # ----------
-# A query on the left, and the eight images whose codes are nearest to its own. The number is that
-# of differing bits. Neighbours that show another digit are framed and crossed out. Of the first
+# Each row shows a query on the left, and the eight images with the nearest codes, with their
+# Hamming distances. Neighbours that show another digit are framed and crossed out. Of the first
 # eighty queries every tenth is drawn.
 
 shown = np.arange(0, 80, 10)
@@ -90,5 +91,5 @@ for line, number, counts, places in zip(axes, shown, distances, indices, strict=
             cell.plot([-0.5, 7.5], [-0.5, 7.5], color="firebrick", linewidth=2)
             cell.set(xlim=(-0.5, 7.5), ylim=(7.5, -0.5))
 right = np.mean(labels[indices] == asked[shown][:, None])
-figure.suptitle(f"A query, and the images with the nearest codes: {right:.0%} right", fontsize=11)
+figure.suptitle(f"Queries and images with the nearest codes: {right:.0%} correct", fontsize=11)
 figure.savefig(output / "neighbors.png", dpi=120)

@@ -1,18 +1,18 @@
 """
-The score field, and the energy behind it
-=========================================
+Score field and energy
+======================
 
-A denoising autoencoder points to where samples are denser. On a spiral the arrows lead to its
-nearest turn. If encoder and decoder share their weights, the arrows are the slopes of an energy,
-and the autoencoder is a restricted Boltzmann machine (Vincent, 2011).
+A denoising autoencoder estimates the score, i.e. the gradient of the log-density. If encoder and
+decoder share their weights, the score is minus the gradient of an energy, which is the free energy
+of a restricted Boltzmann machine (Vincent, 2011). The data are points on a spiral.
 """
 
 # %%
-# The score of the noisy density
-# ------------------------------
-# Under Gaussian noise of deviation :math:`\sigma` and squared error the best reconstruction
-# :math:`r` is the mean of the clean samples given the corrupted one, and
-# :math:`(r(x) - x) / \sigma^2` is the gradient of the logarithm of the noisy samples' density.
+# The score of the density of corrupted samples
+# ---------------------------------------------
+# With Gaussian noise of standard deviation :math:`\sigma` and squared error the optimal
+# reconstruction :math:`r` is the conditional mean of the clean sample given the corrupted one, and
+# :math:`(r(x) - x) / \sigma^2` is the gradient of the log-density of corrupted samples.
 
 from pathlib import Path
 
@@ -34,8 +34,8 @@ spiral += 0.08 * rng.standard_normal(spiral.shape)
 denoiser = DenoisingAutoencoder(2, noise_level=LEVEL, random_state=0).fit(spiral)
 
 # %%
-# ``sample`` walks along the arrows and then draws a clean sample around the reconstruction. The
-# noise is small beside the gap between two turns, so that the draws stay on the spiral.
+# ``sample`` runs Langevin dynamics with this score and then draws a clean sample given the result.
+# The noise is small relative to the gap between two turns, so that the draws are on the spiral.
 
 drawn = denoiser.sample(600, random_state=0)
 angle = 3 * np.sort(t)
@@ -44,21 +44,21 @@ distance = np.linalg.norm(drawn[:, None] - turns[None, ::5], axis=2).min(axis=1)
 print(f"draws within 0.3 of the spiral: {(distance < 0.3).mean():.0%}")
 
 # %%
-# A tied autoencoder is a restricted Boltzmann machine
-# ----------------------------------------------------
+# Tied autoencoders and restricted Boltzmann machines
+# ---------------------------------------------------
 # Let :math:`r(x) = c + W^T s(W x + b)` with the logistic function :math:`s`, and measure
 # :math:`x` in units of the noise. Then :math:`r(x) - x` is minus the gradient of
 #
 # .. math:: E(x) = \tfrac12 |x|^2 - c \cdot x - \sum_j \log(1 + e^{b_j + (W x)_j}),
 #
-# which is, up to a constant, the free energy of a Boltzmann machine with Gaussian visible units.
-# Here the network of such a machine is trained as what it also is, a denoising autoencoder, in
-# place of contrastive divergence.
+# which is, up to a constant, the free energy of an RBM with Gaussian visible units.
+# Here the network of an RBM is trained as a denoising autoencoder, instead of by contrastive
+# divergence.
 
 machine = RestrictedBoltzmannMachine(200, max_iter=1, random_state=0).fit(spiral)
 module, seeded = machine.module_, torch.Generator().manual_seed(0)
 x = (torch.from_numpy(spiral).to(module.center) - module.center) / module.scale
-module.sigma.fill_(LEVEL / module.scale)  # the deviation of the visible units is the noise's
+module.sigma.fill_(LEVEL / module.scale)  # the visible units have the variance of the noise
 with torch.no_grad():
     module.layer.weight.normal_(std=0.3, generator=seeded)
     spread = 4 / LEVEL * torch.rand(200, generator=seeded).to(x)
@@ -76,7 +76,7 @@ for _ in range(4000):
     schedule.step()
 
 # %%
-# Slopes of the free energy, by central differences, against the arrows of the reconstruction:
+# Compare the gradient of the free energy, by central differences, with the score field:
 
 points = rng.uniform(-4, 4, size=(500, 2))
 step = 1e-4
@@ -88,11 +88,12 @@ slopes = np.column_stack(
 )
 arrows = (machine.reconstruct(points) - points) / LEVEL**2
 error = np.abs(arrows + slopes).max() / np.abs(arrows).max()
-print(f"largest difference between arrows and slopes: {error:.1e} of the longest arrow")
+print(f"largest difference between score and gradient: {error:.1e} of the largest score")
 
 # %%
-# On the left the network that is free to choose its weights, in the middle the tied one, on the
-# right what only the tied one has: an energy, here as the density that it gives to the plane.
+# The left panel shows the score field of the denoising autoencoder without tied weights, the
+# middle one that of the tied network, and the right one the density defined by the energy of the
+# latter.
 
 figure, axes = plt.subplots(1, 3, figsize=(17, 5), layout="constrained")
 free = ScoreFieldDisplay.from_estimator(denoiser, spiral, grid_size=28, ax=axes[0])
@@ -110,7 +111,7 @@ image = axes[2].pcolormesh(side, side, density, cmap="magma", shading="auto", ra
 axes[2].scatter(*drawn[:300].T, s=4, color="white", alpha=0.6, linewidths=0)
 axes[2].set(aspect="equal", xlabel="feature 0", ylabel="feature 1")
 figure.colorbar(image, ax=axes[2], label="density")
-titles = ["denoising autoencoder: score field", "tied weights: r(x) - x, over the variance"]
-for ax, title in zip(axes, [*titles, "the same: exp(-free energy); dots: draws"], strict=True):
+titles = ["denoising autoencoder: score field", "tied weights: score field"]
+for ax, title in zip(axes, [*titles, "tied weights: exp(-free energy); dots: draws"], strict=True):
     ax.set_title(title)
 figure.savefig(output / "score_field.png", dpi=120)

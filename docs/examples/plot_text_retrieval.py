@@ -1,17 +1,17 @@
 """
-Texts by bits
-=============
+Text retrieval with binary codes
+================================
 
-``SemanticHashing`` gives every text a code of 128 bits, sixteen bytes, and finds the texts whose
-codes differ in the fewest. The texts are what every installation has: the docstrings of SciPy and
-scikit-learn.
+``SemanticHashing`` encodes every text in 128 bits, sixteen bytes, and finds the texts with the
+smallest Hamming distance. The texts are the docstrings of SciPy and scikit-learn.
 """
 
 # %%
 # Bags of words
 # -------------
-# A text is what a docstring says before its references and examples. It belongs to a subpackage,
-# which serves to evaluate only. A quarter of the texts are queries, which nothing is fitted on.
+# A text is the part of a docstring before its references and examples. Its label is the
+# subpackage, which is used for evaluation only. A quarter of the texts are queries and not used in
+# training.
 
 import importlib
 import inspect
@@ -64,10 +64,10 @@ rows, queries = (
 print(f"{len(known)} texts and {len(asking)} queries of {len(set(labels))} subpackages")
 
 # %%
-# How many of the first neighbours are of the same subpackage
-# -----------------------------------------------------------
-# Beside the bits: the bags of words themselves, and latent semantic analysis, which keeps 128
-# numbers of a text.
+# Precision
+# ---------
+# Precision at k is the fraction of the k nearest neighbours from the same subpackage. The
+# baselines are the bags of words and latent semantic analysis (LSA) with 128 components.
 
 hashing = SemanticHashing(
     128, hidden_layer_sizes=(256,), code_noise=4.0, max_iter=40, random_state=0
@@ -76,7 +76,7 @@ bits = [2 * hashing.transform(part) - 1 for part in (queries, rows)]
 lsa = TruncatedSVD(128, random_state=0).fit(rows)
 similarities = {
     "2,000 words, cosine": cosine_similarity(queries, rows),
-    "LSA, 128 numbers, cosine": cosine_similarity(lsa.transform(queries), lsa.transform(rows)),
+    "LSA, 128 components, cosine": cosine_similarity(lsa.transform(queries), lsa.transform(rows)),
     "SemanticHashing, 128 bits": bits[0] @ bits[1].T,
 }
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
@@ -86,15 +86,15 @@ for (name, values), style in zip(similarities.items(), ("-", "--", "-."), strict
     curve = (same.cumsum(axis=1) / np.arange(1, 51)).mean(axis=0)
     axes.plot(np.arange(1, 51), curve, style, label=name)
     print(f"{name:28} precision at 5: {curve[4]:.3f}, at 50: {curve[49]:.3f}")
-axes.set(xlabel="number of neighbours", ylabel="fraction of the same subpackage", ylim=(0, 1))
+axes.set(xlabel="number of neighbours", ylabel="precision", ylim=(0, 1))
 axes.legend(loc="lower left")
 figure.savefig(output / "text_retrieval.png", dpi=120)
 
 # %%
 # Neighbours
 # ----------
-# Queries on the left, and beside each the four texts whose codes are nearest. Those of another
-# subpackage are framed and crossed out; some are good answers all the same.
+# Each row shows a query on the left, and the four texts with the nearest codes. Those of another
+# subpackage are framed and crossed out; some of them are relevant nevertheless.
 
 shown = asking[:12]
 _, indices = hashing.kneighbors(words.transform([texts[name] for name in names[shown]]), 4)
@@ -107,7 +107,7 @@ for column, title in ((0, "query"), (1, f"nearest codes, {right:.0%} of the same
 
 
 def shorten(name):
-    """Cut what does not fit into a cell."""
+    """Truncate names that do not fit into a cell."""
     return name if len(name) < 25 else f"{name[:23]}..."
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._backend.device import holding_limit
-from sklearn_ae._backend.random import row_keys
+from sklearn_ae._backend.keys import EQUAL_CELLS, cells_of_units, row_keys
 from sklearn_ae._backend.resources import heavy
 
 CHUNK_BYTES = 8 * 2**20
@@ -84,6 +84,12 @@ class Rows:
         rows.center, rows.scale = center.to(self.device), scale.to(self.device)
         if self.targets is not None:
             rows.targets = self.targets.standardized(center, scale, dtype)
+        return rows
+
+    def raw(self) -> Rows:
+        """Return the same rows in the units of the data, in the widest type."""
+        rows = Rows(self.X, self.weight, self.device, self.precise, self.ragged)
+        rows._index = self._index
         return rows
 
     def through(
@@ -181,13 +187,6 @@ class Rows:
             n_taken = index.stop - index.start if isinstance(index, slice) else len(index)
             return torch.ones(n_taken, dtype=self.precise, device=self.device)
         return self.weight[index].to(self.device, self.precise)
-
-    def keys(self, index: slice, unit: float, seed: int) -> np.ndarray:
-        """Hash some rows by their content, in multiples of ``unit``."""
-        values = self.take(index)
-        return row_keys(
-            (values.nan_to_num() if self.ragged else values).cpu().numpy() / unit, seed
-        )
 
     @property
     def total_weight(self) -> float:
@@ -290,7 +289,11 @@ class Batches:
 
     def find_groups(self) -> Tensor:
         """Number the distinct rows, in an order of their own: equal rows have equal numbers."""
-        keys = [self.rows.keys(chunk, 1.0, seed=0) for chunk in self.rows.chunks()]
+        cells = cells_of_units(self.rows.n_features, EQUAL_CELLS)
+        keys = [
+            row_keys(self.rows.take(chunk).nan_to_num().cpu().numpy(), cells)
+            for chunk in self.rows.chunks()
+        ]
         groups = np.unique(np.concatenate(keys), return_inverse=True)[1]
         return torch.from_numpy(groups).to(self.rows.device)
 
@@ -317,11 +320,12 @@ class Batches:
         return Batch(seen, target, weight, self._twins)
 
     def _draw(self, rows: Tensor) -> Tensor:
-        draw = torch.empty_like(rows)
+        # In float32 whatever the type of the data is: torch draws others in float64.
+        draw = torch.empty_like(rows, dtype=torch.float32)
         if self._twins is None:
-            return draw.normal_(std=self.noise_level, generator=self.noise)
+            return draw.normal_(std=self.noise_level, generator=self.noise).to(rows)
         distinct = draw[: int(self._twins.max()) + 1]
-        return distinct.normal_(std=self.noise_level, generator=self.noise)[self._twins]
+        return distinct.normal_(std=self.noise_level, generator=self.noise)[self._twins].to(rows)
 
 
 @heavy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -48,7 +50,7 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
         if resolved.type == "meta":
             raise RuntimeError("it holds no values")
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"device={str(device)!r} cannot be used here ({reason}); "
@@ -58,7 +60,19 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
 
 
 def present_device(device: str) -> torch.device:
-    """Return a device where a model once was, or the CPU where that is not there."""
+    """Return a device where a model once was, or the CPU where that is not there.
+
+    A kind of device that this installation of torch has no module for is not even looked for, as
+    torch would import one of its name. As it is rarer than a missing GPU, there is a warning.
+    """
+    kind = str(device).partition(":")[0]
+    if f"torch.{kind}" not in sys.modules:
+        warnings.warn(
+            f"the model was on the device {device!r}, which torch does not know here; it is on "
+            f"the CPU now.",
+            stacklevel=2,
+        )
+        return torch.device("cpu")
     try:
         return resolve_device(device, None)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -20,17 +21,23 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises
     ------
+    FileExistsError
+        If there is something that is no regular file, such as a device or a pipe.
     OSError
         If the folder cannot be written to or the disk is full. What was there is then intact, and
         nothing is left beside it.
     """
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise FileExistsError(
+            errno.EEXIST, "There is something that is no regular file", str(path)
+        )
     beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with open(beside, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
+        with contextlib.suppress(FileNotFoundError):  # another process may delete it meanwhile
             shutil.copymode(path, beside)
         os.replace(beside, path)
     except BaseException:

@@ -29,6 +29,13 @@ from sklearn_ae.networks._module import TrainableModule
 DOUBT = 0.05
 """Chance to leave a good start for nothing."""
 
+LONGEST_COURSE = 10_000
+"""Number of epochs that a change of the objective is a share of, where `max_iter` is larger.
+
+Patience begins when the objective has settled: with ``max_iter=10**6``, which is to say that
+patience alone ends the training, a tenth of that would not be over in days.
+"""
+
 LOST = 1e15
 """Size of a weight that leads nowhere, on numbers of the order of one; float64 holds larger."""
 
@@ -219,7 +226,7 @@ class AutoencoderNet(NeuralNet):
             if self.stop_training:
                 break
             self.notify("on_epoch_begin", **data)
-            if not all(parameter.requires_grad for parameter in self.module_.parameters()):
+            if not all(parameter.requires_grad for parameter in self.flat.parameters):
                 raise ValueError("callbacks that freeze parameters (Freezer) are not supported.")
             self.module_.train()
             self._train_epoch(batches, epoch, tell_batches, own_schedule)
@@ -236,6 +243,7 @@ class AutoencoderNet(NeuralNet):
     ) -> None:
         schedule, n_batches = SCHEDULES[self.plan.schedule], len(batches)
         n_steps = n_batches * self.plan.max_iter
+        stretch = max(1.0, self.plan.max_iter / LONGEST_COURSE)
         group = self.optimizer_.param_groups[0]
         # A foreign scheduler watches ``step``; without one the short way is open.
         move = self.optimizer_.move if own_schedule else self.optimizer_.step
@@ -243,7 +251,7 @@ class AutoencoderNet(NeuralNet):
         for number, batch in enumerate(batches):
             progress = (epoch * n_batches + number) / n_steps
             if self.plan.has_course:
-                self.module_.progress = progress
+                self.module_.progress = min(1.0, progress * stretch)
             if own_schedule:
                 group["lr"] = self.plan.learning_rate_init * schedule(progress)
             if tell_batches:

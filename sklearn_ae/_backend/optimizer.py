@@ -14,7 +14,7 @@ from sklearn_ae.networks._module import TrainableModule
 
 
 class FlatParameters:
-    """All parameters of a module in one vector, and their gradients in another.
+    """The trained parameters of a module in one vector, and their gradients in another.
 
     The module's parameters become views of ``values``; one kernel then updates them all.
     Those that weight decay shrinks come first.
@@ -30,11 +30,17 @@ class FlatParameters:
         Its ``grad``. Kept: the parameters' own are views of it.
     n_penalized : int
         Weight decay acts on ``values[:n_penalized]``.
+    parameters : list of nn.Parameter
+        The module's own. Those of a network that froze them when it was built are not among them.
     """
 
     def __init__(self, module: TrainableModule) -> None:
         spared = module.unpenalized()
-        named = sorted(module.named_parameters(), key=lambda item: item[0] in spared)
+        trained = [item for item in module.named_parameters() if item[1].requires_grad]
+        if not trained:
+            raise ValueError("the network has no parameters that are trained.")
+        named = sorted(trained, key=lambda item: item[0] in spared)
+        self.parameters = [parameter for _, parameter in named]
         parts = [parameter.detach().reshape(-1) for _, parameter in named]
         self.n_penalized = sum(p.numel() for name, p in named if name not in spared)
         self.values = nn.Parameter(torch.cat(parts))

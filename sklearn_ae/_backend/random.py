@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
@@ -115,73 +113,6 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
         return drawn.index_select(-2, self.twins) if shared else drawn
 
 
-GRID = 2.0**20
-"""Steps of the grid of the hashes in one standard deviation."""
-
-MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-"""Shifts and factors that turn sums into hashes."""
-
-LAST_SHIFT = 31
-
-STRIDE = 0x9E3779B97F4A7C15
-"""Between the numbers that are mixed into the draws of one key."""
-
-
-def row_keys(rows: np.ndarray, seed: int) -> np.ndarray:
-    """Hash each row by its content.
-
-    Equal rows have equal keys wherever they stand, and rounding errors of a change of
-    units vanish in the grid of 2^-20 standard deviations.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, n_features)
-        Centred and scaled rows.
-    seed : int
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), dtype uint64
-    """
-    grid = np.rint(np.clip(rows * GRID, -(2.0**62), 2.0**62)).astype(np.int64)
-    # The sum is linear in the row; the mixing breaks the lines up.
-    factors = key_factors(rows.shape[1], seed)
-    return _mix((grid.view(np.uint64) * factors).sum(axis=1, dtype=np.uint64))
-
-
-def key_factors(n_features: int, seed: int) -> np.ndarray:
-    """Draw the odd number that each feature is multiplied by in a row's hash, as uint64."""
-    draws = np.random.default_rng(seed).integers(2**63, size=n_features, dtype=np.uint64)
-    return draws | np.uint64(1)
-
-
-def _mix(keys: np.ndarray) -> np.ndarray:
-    """Turn keys into numbers that look independent: the finaliser of splitmix64."""
-    for shift, factor in MIXING:
-        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
-    return keys ^ (keys >> np.uint64(LAST_SHIFT))
-
-
-def uniform_from_keys(keys: np.ndarray, n_draws: int) -> Tensor:
-    """Draw uniform numbers for each key, always the same for one key.
-
-    What a sample is given then depends neither on its place nor on the samples beside it.
-
-    Parameters
-    ----------
-    keys : ndarray of shape (n_keys,), dtype uint64
-    n_draws : int
-
-    Returns
-    -------
-    Tensor of shape (n_keys, n_draws), float32
-        Multiples of 2^-24, shifted by half of that off the ends of the unit interval.
-    """
-    steps = np.arange(1, n_draws + 1, dtype=np.uint64) * np.uint64(STRIDE)
-    bits = _mix(keys[:, None] + steps) >> np.uint64(40)
-    return torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))
-
-
 def normal_quantile(probability: Tensor) -> Tensor:
     """Turn uniform numbers, in float32, into standard Gaussian ones."""
     return torch.special.ndtri(probability.clamp(2**-25, 1 - 2**-24))
@@ -216,37 +147,3 @@ def shifted(grid: Tensor, shift: Tensor) -> Tensor:
     """
     points = grid + shift[:, None]
     return points - (points >= 1).to(points.dtype)
-
-
-def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np.ndarray:
-    """Choose the rows to validate on.
-
-    The rows with the smallest keys are held out until they carry ``fraction`` of the
-    weight. Copies of a row have one key, so none of them is trained on while another is
-    validated on, and a row of weight two counts exactly as two rows do.
-
-    Parameters
-    ----------
-    keys : ndarray of shape (n_samples,)
-    weight : ndarray of shape (n_samples,) or None
-    fraction : float
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), dtype bool
-        All False where a fraction of the distinct rows is less than one row.
-    """
-    if weight is None:
-        ordered = np.sort(keys)
-        place = math.ceil(fraction * len(keys)) - 1
-    else:
-        order = np.argsort(keys)
-        ordered, carried = keys[order], np.cumsum(weight[order])
-        place = np.searchsorted(carried, fraction * carried[-1])
-    n_distinct = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
-    if n_distinct * fraction < 1:
-        return np.zeros(len(keys), dtype=bool)
-    last = ordered[place]
-    if last == ordered[-1]:  # something must be left to train on
-        last = ordered[np.searchsorted(ordered, last) - 1]
-    return keys <= last

@@ -22,7 +22,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _process = os.getpid()
 
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+_SIGNS = (
+    "Storage size calculation overflowed",
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "ALLOC_FAILED",
+)
 
 
 def heavy(function: Function) -> Function:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from typing import Any
 
 import numpy as np
+import scipy
 import sklearn
+import skorch
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor
@@ -15,10 +18,12 @@ from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.callbacks import BestWeights
 from sklearn_ae._backend.checkpoint import (
     FitCheckpoint,
-    not_whole,
     read_checkpoint,
     write_checkpoint,
 )
+
+FORMAT = 2
+"""Of the files: another number for each change of what they hold."""
 
 RULES = (
     "monitor",
@@ -45,6 +50,8 @@ class Saver(Callback):
     generators : dict of str to torch.Generator
     rows : list of Rows or None
         Those to train on, and those to validate on.
+    announced : str or None
+        Who goes on, if that is to be printed.
     """
 
     def __init__(
@@ -54,12 +61,14 @@ class Saver(Callback):
         best: BestWeights,
         generators: dict[str, torch.Generator],
         rows: list[Rows | None],
+        announced: str | None,
     ) -> None:
         self.checkpoint = checkpoint
         self.identity = identity
         self.best = best
         self.generators = generators
         self.rows = rows
+        self.announced = announced
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Look for a file of this very run."""
@@ -67,10 +76,12 @@ class Saver(Callback):
         found = read_checkpoint(self.path)
         if found is None:
             return
-        try:
-            self._restore(net, *found)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(not_whole(self.path)) from error
+        self._restore(net, *found)
+        if self.announced:
+            print(
+                f"{self.announced}: resumed after epoch {len(net.history)} from {self.path}",
+                file=sys.stderr,
+            )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the file, if it is time."""
@@ -85,7 +96,11 @@ class Saver(Callback):
     def _fingerprint(self, net: Any) -> str:
         """Hash everything that decides how the run goes."""
         hashed = hashlib.blake2b(digest_size=16)
-        versions = torch.__version__, np.__version__, sklearn.__version__
+        from sklearn_ae import __version__  # not there yet when this module is imported
+
+        packages = torch, np, scipy, sklearn, skorch
+        numbers = [package.__version__ for package in packages]
+        versions = FORMAT, __version__, sys.version_info[:2], numbers
         plan = net.plan
         best = {name: getattr(self.best, name) for name in RULES}
         said = plan._replace(step=type(plan.step).__name__, judge=None, score=None)

@@ -129,7 +129,7 @@ def train(training: Training) -> Trained:
     """Train the module."""
     # Imported when used: skorch doubles the time of an import.
     from sklearn_ae._backend.callbacks import BestWeights, Progress
-    from sklearn_ae._backend.net import AutoencoderNet, Plan
+    from sklearn_ae._backend.net import LONGEST_COURSE, AutoencoderNet, Plan
 
     flat = FlatParameters(training.module)
     device = flat.values.device
@@ -142,7 +142,7 @@ def train(training: Training) -> Trained:
         training.patience,
         training.demand_evidence,
         has_evidence=training.held_out is not training.rows,
-        settled_from=training.settled_from * training.max_iter,
+        settled_from=training.settled_from * min(training.max_iter, LONGEST_COURSE),
     )
     generators = {"shuffle": shuffle, "noise": noise}
     listeners = _listeners(training, best, generators)
@@ -177,6 +177,8 @@ def train(training: Training) -> Trained:
                 listener.close()
     for parameter in training.module.parameters():
         parameter.grad = None
+        # Memory of its own, as a loaded model has: bits of products depend on its boundaries.
+        parameter.data = parameter.data.clone()
     training.module.eval()
     return Trained(
         [_plain(epoch) for epoch in net.history],
@@ -195,7 +197,8 @@ def _listeners(training: Training, best: Any, generators: dict[str, torch.Genera
         from sklearn_ae._backend.saver import Saver
 
         shown = [training.rows, training.held_out, training.others]
-        listeners.append(Saver(training.checkpoint, training.identity, best, generators, shown))
+        known = training.checkpoint, training.identity
+        listeners.append(Saver(*known, best, generators, shown, training.progress))
     if training.progress is not None:
         listeners.append(Progress(training.max_iter, training.progress))
     return listeners

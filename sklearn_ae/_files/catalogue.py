@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import all_estimators
+
+from sklearn_ae._compat import loss_classes
 
 DTYPES = {
     dtype.name: dtype
@@ -18,8 +22,10 @@ DTYPES = {
 }
 """Types of the entries of arrays, by name."""
 
-LAST_CODE_POINT = 0x10FFFF
-"""The largest number that is a character."""
+NUMBER_TYPES: frozenset[type] = frozenset(
+    (bool, int, float, *(dtype.type for dtype in DTYPES.values()))
+)
+"""Classes that stand for types of numbers, as in ``OneHotEncoder(dtype=np.float32)``."""
 
 
 @functools.cache
@@ -69,10 +75,26 @@ def modules() -> dict[str, type]:
 @functools.cache
 def records() -> dict[str, Any]:
     """Return the named tuples in fitted attributes, by name."""
+    from sklearn_ae._backend.keys import Grid
     from sklearn_ae._inputs import TensorState
     from sklearn_ae._members import Member
 
-    return _by_name([Member, TensorState])
+    return _by_name([Grid, Member, TensorState])
+
+
+@functools.cache
+def foreign_estimators() -> dict[str, type]:
+    """Return scikit-learn's estimators, by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # modules that are deprecated are imported too
+        found = dict(all_estimators())
+    return {name: cls for name, cls in found.items() if cls.__module__.startswith("sklearn.")}
+
+
+@functools.cache
+def foreign_values() -> dict[str, type]:
+    """Return scikit-learn's loss functions, which hold numbers only, by name."""
+    return _by_name(loss_classes())
 
 
 def own_types() -> list[str]:

@@ -36,10 +36,14 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_ae._backend.checkpoint import FitCheckpoint
+from sklearn_ae._backend.checkpoint import checkpoints_among
+from sklearn_ae._files.allowance import Allowance, check_keys
 from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
-from sklearn_ae._files.rebuilding import check_sense, is_attribute, short
+from sklearn_ae._files.modules import check_module, module_from_file
+from sklearn_ae._files.rebuilding import Rebuilding, check_sense, is_attribute
 from sklearn_ae._files.skops_gate import dump_foreign
+from sklearn_ae._files.values import check_values, refusal
+from sklearn_ae._state import arriving_on, building_with
 
 
 class Description:
@@ -69,6 +73,7 @@ class Description:
         self._kept: list[BaseEstimator] = []  # an id is unique only while its object lives
         self._path = [type(estimator).__name__]
         self._estimator(estimator)
+        check_values(estimator)
 
     # Estimators
 
@@ -87,12 +92,12 @@ class Description:
     def _describe(self, estimator: BaseEstimator) -> dict[str, Any]:
         cls = type(estimator)
         if estimators().get(cls.__name__) is not cls:
-            return {"skops": self._array(dump_foreign(estimator, self._where()))}
+            return {"skops": self._array(self._foreign(estimator))}
         check_sense(estimator)  # what would not be read is not written
         state = dict(estimator.__getstate__())
         params = {name: state.pop(name) for name in sorted(cls._get_param_names())}
         if params.get("callbacks"):  # where a fit keeps its state is no part of what it has learnt
-            others = [each for each in params["callbacks"] if not isinstance(each, FitCheckpoint)]
+            others = [each for each in params["callbacks"] if not checkpoints_among([each])]
             params["callbacks"] = others or None
         for name in state:
             if not is_attribute(cls, name) and not hasattr(cls, name):
@@ -100,11 +105,27 @@ class Description:
                     f"{self._where()}.{name} is not of {cls.__name__}, whose attributes begin or "
                     f"end in an underscore; delete it before saving."
                 )
-        return {
+        described = {
             "class": cls.__name__,
             "params": self._items(params),
             "attributes": self._items(state),
         }
+        if "module_" in state:
+            try:
+                check_module(state["module_"])
+            except Exception as error:  # as wide as that of `load`
+                raise ValueError(f"{self._where()}.module_ cannot be saved: {error}.") from error
+        return described
+
+    def _foreign(self, estimator: BaseEstimator) -> np.ndarray:
+        """Let skops write an estimator of scikit-learn, if what it writes can be read."""
+        data = dump_foreign(estimator, self._where())
+        try:
+            with arriving_on("cpu"), building_with(module_from_file):
+                Rebuilding({}, Allowance(len(data))).foreign(data.tobytes())
+        except Exception as error:  # of any kind, as when it is loaded
+            raise ValueError(f"{self._where()} cannot be saved: {error}.") from error
+        return data
 
     def _items(self, values: dict[str, Any]) -> dict[str, Any]:
         return {name: self._named(name, value) for name, value in values.items()}
@@ -145,19 +166,7 @@ class Description:
 
     def _refusal(self, value: Any) -> ValueError:
         name = [part for part in self._path if not part.startswith("[")][-1]
-        remedy = "Replace it by a plain value, or use pickle."
-        if name in ("callbacks", "_skl_callbacks"):
-            remedy = "It has no part in a fitted model: take it away, for example by "
-            remedy += (
-                "set_callbacks()" if name == "_skl_callbacks" else "set_params(callbacks=None)"
-            )
-            remedy += ", before saving."
-        elif callable(value):
-            remedy = "Choose one of the values that have a name and fit again, or use pickle."
-        return ValueError(
-            f"{self._where()} is {short(value)}, of type {type(value).__name__}, and cannot be "
-            f"saved: a file holds values, and no code. {remedy}"
-        )
+        return refusal(name, value, self._where())
 
     def _list(self, values: Sequence[Any]) -> list[Any]:
         return [self._named(f"[{place}]", value) for place, value in enumerate(values)]
@@ -165,6 +174,7 @@ class Description:
     def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return self._items(value)
+        check_keys(value)
         return {"$dict": [[self._value(k), self._named(str(k), v)] for k, v in value.items()]}
 
     def _array(self, value: np.ndarray) -> dict[str, Any]:

@@ -1,18 +1,17 @@
-"""The gate to skops, through which scikit-learn's own estimators travel in a file."""
+"""The gate to skops, which writes scikit-learn's own estimators."""
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklearn_ae._files.catalogue import own_types
+from sklearn_ae._files.values import check_values
 
 OLDEST = (0, 13)
-"""The first version of skops without a known way around its list of trusted types."""
+"""The first version of skops whose files are read, and without a known way around its list."""
 
 
 class SkopsError(ImportError):
@@ -35,7 +34,9 @@ def dump_foreign(estimator: BaseEstimator, where: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If skops is not there, or what it made could not be read again without trust.
+        If what skops made holds what it does not trust.
+    SkopsError
+        If skops is not there, or too old.
     """
     name = type(estimator).__name__
     if not type(estimator).__module__.startswith("sklearn."):
@@ -47,45 +48,21 @@ def dump_foreign(estimator: BaseEstimator, where: str) -> np.ndarray:
     skops = _skops(f"{where} is scikit-learn's {name}, which is saved")
     try:
         data = skops.dumps(estimator)
+        untrusted = skops.get_untrusted_types(data=data)
     except Exception as error:  # of any kind, from whatever a foreign estimator holds
         raise ValueError(f"{where} cannot be saved: skops refuses it ({error}).") from error
-    strange = sorted(set(skops.get_untrusted_types(data=data)) - set(own_types()))
+    strange = sorted(set(untrusted) - set(own_types()))
     if strange:
-        raise ValueError(
+        message = (
             f"{where} contains what is neither of sklearn_ae nor trusted by skops: "
             f"{', '.join(strange)}. Leave it out, or use pickle."
         )
+        try:
+            check_values(estimator, where)
+        except ValueError as error:
+            raise ValueError(f"{message} {error}") from None
+        raise ValueError(message)
     return np.frombuffer(data, np.uint8)
-
-
-def load_foreign(data: np.ndarray) -> Any:
-    """Build what :func:`dump_foreign` took apart.
-
-    Of this package's classes those of the catalogue are trusted, and all others only as far as
-    skops trusts them by itself.
-    """
-    skops = _skops("the file contains estimators of scikit-learn, which are loaded")
-    content = data.tobytes()
-    _check_size(content)
-    return skops.loads(content, trusted=own_types())
-
-
-def _check_size(content: bytes) -> None:
-    """Refuse what would be far larger in memory than it is in the file."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        parts = archive.infolist()
-        packed = [part for part in parts if _starts_archive(archive, part)]
-    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-        raise ValueError("its part for skops is compressed")
-    if packed:
-        raise ValueError("its part for skops has an archive inside, which may be compressed")
-    if sum(part.file_size for part in parts) > len(content):
-        raise ValueError("its part for skops is shorter than it says")
-
-
-def _starts_archive(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bool:
-    with archive.open(part) as file:
-        return file.read(2) == b"PK"
 
 
 def _skops(need: str) -> Any:

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from sklearn_ae._backend.keys import POSITION_BITS
 from sklearn_ae._limits import limit_of
-from sklearn_ae._members import Member, last_step
+from sklearn_ae._members import FOLD_BITS, Member, last_step
 from sklearn_ae._onnx.graph import Graph
-from sklearn_ae._onnx.hashing import fingerprints
+from sklearn_ae._onnx.hashing import highest_bits, keys_in_grid, looked_up
 from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
 from sklearn_ae._onnx.tracing import Traced, traced
@@ -33,13 +33,15 @@ def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method:
     limit = limit_of(np.float32)
     is_far = (rows.abs() >= limit).long().sum(1) > 0
     rows = cast(Traced, rows.clamp(-limit, limit))
-    keys = fingerprints(rows, estimator._key_seed)
+    cells, position = keys_in_grid(rows, estimator._grid)
+    position = position * 2 ** (64 - POSITION_BITS)
+    fold = highest_bits(cells, FOLD_BITS)
     total: Any = 0.0
     for member in estimator._members:
         factor, median = (int(number) for number in member.split)
-        second_half = keys * torch.tensor(factor) > torch.tensor(median)
+        second_half = cells * torch.tensor(factor) + position > torch.tensor(median)
         is_new = ~second_half if member.second else second_half
-        total = total + _score(member, graph, rows, keys).masked_fill(~is_new, 0.0)
+        total = total + _score(member, graph, rows, fold).masked_fill(~is_new, 0.0)
     scores = (total / (len(estimator._members) // 2)).masked_fill(is_far, -torch.inf)
     if method == "score_samples":
         return Output.of(scores.float())
@@ -49,18 +51,15 @@ def _(estimator: AutoencoderOutlierDetector, graph: Graph, rows: Traced, method:
     return Output.of(1 - 2 * (decision < 0).long())
 
 
-def _contained(keys: Tensor, among: np.ndarray) -> Tensor:
-    """Write down whether each key is among others."""
-    return (keys[:, None] == torch.from_numpy(among.view(np.int64))).long().sum(1) > 0
-
-
-def _score(member: Member, graph: Graph, rows: Traced, keys: Tensor) -> Any:
+def _score(member: Member, graph: Graph, rows: Traced, fold: Any) -> Any:
     """Write down how normal a member takes samples to be, in float64."""
     rows = _prepared(member.estimator, graph, rows)
     autoencoder = last_step(member.estimator)
     if member.knows_likelihood:
         bound = write(autoencoder, graph, rows, "score_samples")
-        return traced(graph, bound.name, torch.zeros(len(rows))).double() - member.level
+        return traced(graph, bound.name, torch.zeros(len(rows))).double() - looked_up(
+            torch.from_numpy(member.level), fold
+        )
     restored = write(autoencoder, graph, rows, "reconstruct")
     flat = graph.add("Reshape", restored.name, np.array([-1, rows.shape[1]]))
     x, y = rows.double(), traced(graph, flat, torch.zeros(rows.shape)).double()
@@ -71,16 +70,8 @@ def _score(member: Member, graph: Graph, rows: Traced, keys: Tensor) -> Any:
         common = torch.from_numpy(member.common).double()
         error = error / torch.from_numpy(member.spread)
         error = error - (error @ common.T) @ common
-    square = (error.abs() / _scale(member, error.abs(), keys)).square()
+    square = (error / looked_up(torch.from_numpy(member.scale), fold)).square()
     return -(square.mean(1).log1p() if member.joint else square.log1p().mean(1))
-
-
-def _scale(member: Member, error: Any, keys: Tensor) -> Any:
-    """Write down ``median_with``: medians that count a fresh sample's own error."""
-    median, low, high, upper_low, upper_high = torch.from_numpy(member.scale)
-    with_own = torch.minimum(torch.maximum(error, low), high)
-    with_own = (with_own + torch.minimum(torch.maximum(error, upper_low), upper_high)) / 2
-    return torch.where(_contained(keys, member.measured)[:, None], median, with_own)
 
 
 def _prepared(estimator: Any, graph: Graph, rows: Traced) -> Traced:

@@ -11,42 +11,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.random import GRID, LAST_SHIFT, MIXING, STRIDE, key_factors
-from sklearn_ae._members import fingerprint_factors
+from sklearn_ae._backend.keys import (
+    FAR,
+    LAST_SHIFT,
+    MIXING,
+    N_SLICES,
+    POSITION_BITS,
+    Grid,
+    Units,
+    cell_factors,
+    draw_steps,
+)
 from sklearn_ae._onnx.graph import dtype_number
-from sklearn_ae._onnx.tracing import plain, written
-
-LEAST_EXPONENT = -126
-"""Of float32; numbers below have fewer digits."""
+from sklearn_ae._onnx.tracing import written
 
 
-def fingerprints(x: Tensor, seed: int) -> Tensor:
-    """Write down ``row_fingerprints``: a number for each row of float32, ``(batch,)``.
-
-    With ``2^e <= |x| < 2^(e+1)`` the bits of a number are those of
-    ``(|x| / 2^e + e + 126) 2^23``, and of its sign.
-    """
-    powers = torch.tensor([2.0**e for e in range(LEAST_EXPONENT, 128)], dtype=torch.float64)
-    size = x.double().abs()
-
-    def place_of(exponent: Tensor) -> Tensor:
-        return (exponent.clamp(LEAST_EXPONENT, 127) - LEAST_EXPONENT).long()
-
-    place = place_of((size.log() / math.log(2)).floor())
-    power = _looked_up(powers, place)
-    # The logarithm may be off by its last digit.
-    place = (place + (size >= 2 * power).long() - (size < power).long()).clamp(0, 253)
-    significand = size / _looked_up(powers, place)
-    bits = ((significand + place.double()) * 2.0**23).long() + (x < 0).long() * 2**31
-    return _times(bits, fingerprint_factors(x.shape[1], seed))
+def keys_in_grid(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Write down the hash of each sample's cell, and the place in the slice."""
+    projected = x.double() @ torch.from_numpy(grid.directions.T)
+    inner = torch.from_numpy(grid.edges[:, 1:-1])
+    cells = (projected[:, :, None] > inner).long().sum(2)
+    edges = torch.from_numpy(np.sort(grid.edges[0]))
+    least, largest = (looked_up(edges, cells[:, 0] + k) for k in (0, 1))
+    position = ((projected[:, 0] - least) / (largest - least)).nan_to_num().clamp(0.0, 1.0)
+    position = position * float(N_SLICES)
+    position = (position - position.floor()) * 2.0**POSITION_BITS
+    return _hash_cells(cells), position.floor().long()
 
 
-def uniform_of_rows(x: Tensor, shape: tuple[int, int], seed: int) -> Tensor:
+def _hash_cells(cells: Tensor) -> Tensor:
+    hashes = _mix(_times(cells, cell_factors()))
+    return _shifted(hashes, POSITION_BITS) * 2**POSITION_BITS
+
+
+def highest_bits(keys: Tensor, n_bits: int) -> Tensor:
+    """Write down the whole number that the highest bits of each key are."""
+    return _shifted(keys, 64 - n_bits)
+
+
+def uniform_of_rows(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
     """Write down uniform numbers of each sample, ``(shape[0], batch, shape[1])``, by content."""
-    grid = (x.nan_to_num() * GRID).clamp(-(2.0**62), 2.0**62).round().long()
-    keys = _mix(_times(grid, key_factors(x.shape[1], seed)))
+    projected = x.nan_to_num().double() @ torch.from_numpy(cells.directions.T)
+    place = (projected * cells.n_cells + torch.from_numpy(cells.shift)).clamp(-FAR, FAR)
+    keys = _hash_cells(place.floor().long())
     with np.errstate(over="ignore"):
-        steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(STRIDE)
+        steps = draw_steps(math.prod(shape), seed)
     bits = _shifted(_mix(keys[:, None] + _signed(steps)), 40)
     uniform = (bits.to(x.dtype) + 0.5) * 2.0**-24
     return uniform.unflatten(1, shape).permute(1, 0, 2)
@@ -118,5 +127,7 @@ def _xor(a: Tensor, b: Tensor) -> Tensor:
     return written("BitwiseXor", a, b, example=a)
 
 
-def _looked_up(table: Tensor, places: Tensor) -> Tensor:
-    return written("Gather", table, places, example=table[plain(places)], axis=0)
+def looked_up(table: Tensor, places: Tensor) -> Tensor:
+    """Write down the entries of a table at places that no example gives."""
+    example = table[torch.zeros(len(places), dtype=torch.int64)]
+    return written("Gather", table, places, example=example, axis=0)

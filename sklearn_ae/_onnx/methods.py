@@ -13,8 +13,9 @@ import torch
 
 from sklearn_ae._backend.random import latin_grid, shifted
 from sklearn_ae._backend.reach import FARTHEST, codes_within_reach, lowest_if_far
-from sklearn_ae._bounds import bound_of_samples
+from sklearn_ae._bounds import bound_of_samples, cells_of_network
 from sklearn_ae._inference import to_units
+from sklearn_ae._modules import duplicate
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
@@ -24,7 +25,7 @@ from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.belief_network import DRAWS, DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.networks._boltzmann import BoltzmannModule
-from sklearn_ae.networks._module import AutoencoderModule, module_from_state, module_to_state
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._variational import VariationalModule
 from sklearn_ae.variational import VariationalAutoencoder
 
@@ -111,7 +112,7 @@ def _within_reach(x: Any) -> Any:
 
 def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
     """Copy a fitted module to the CPU, in float32, what looks at values replaced by loops."""
-    return in_loops(module_from_state(module_to_state(estimator.module_)).float())
+    return in_loops(duplicate(estimator.module_).cpu().float())
 
 
 def _in_shape(estimator: BaseAutoencoder, rows: Any) -> Any:
@@ -153,6 +154,7 @@ def _(estimator: DeepBeliefNetwork, module: AutoencoderModule, x: Any) -> Any:
     if network is None:
         return score_rows.dispatch(BaseAutoencoder)(estimator, module, x)
     grid = latin_grid(DRAWS, network.n_inner)
-    shift = uniform_of_rows(x, (1, grid.shape[1]), seed=0)[0].double()
+    cells = cells_of_network(module, x.shape[1])
+    shift = uniform_of_rows(x, cells, (1, grid.shape[1]), seed=0)[0].double()
     bounds = network.bound(x.double(), shifted(grid, shift))
     return lowest_if_far((bounds - estimator._log_volume(precise)).float(), x)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.pipeline import Pipeline
 
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._members import last_step
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register what they write
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph, dtype_number
@@ -72,6 +73,7 @@ def first_rows(graph: Graph, result: str, n_rows: str) -> str:
     return graph.add("Slice", result, ints(0), n_rows, ints(0))
 
 
+@isolated
 @torch.no_grad()
 def write_all(estimator: Any, graph: Graph, rows: str, methods: Sequence[str]) -> list[Output]:
     """Write down methods of an estimator, for flat rows of float32 with that name."""

@@ -23,7 +23,7 @@ END = np.iinfo(np.int64).max
 def as_dtype(g: Graph, value: Any, dtype: torch.dtype) -> Any:
     """Return an argument in a type: a name, a traced tensor or a constant."""
     if not isinstance(value, Traced):
-        return torch.as_tensor(value).to(dtype)
+        return torch.as_tensor(value, dtype=dtype)
     return value if value.dtype == dtype else g.add("Cast", value, to=dtype_number(dtype))
 
 

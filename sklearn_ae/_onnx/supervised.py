@@ -72,8 +72,8 @@ def _(estimator: StackedAutoencoderRegressor, graph: Graph, rows: Traced, method
 
 def _linear(estimator: Any, graph: Graph, codes: Output) -> str:
     """Write down the linear layer."""
-    coef, intercept = (v.astype(np.float32) for v in (estimator.coef_, estimator.intercept_))
-    return graph.add("Gemm", codes.name, coef, intercept, transB=1)
+    layer = estimator.head_coef_, estimator.head_intercept_
+    return graph.add("Gemm", codes.name, *(v.astype(np.float32) for v in layer), transB=1)
 
 
 def _labels(graph: Graph, places: str, classes: np.ndarray) -> Output:

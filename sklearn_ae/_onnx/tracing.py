@@ -57,7 +57,9 @@ class Traced(Tensor):
         graph = _graph_of([args, kwargs])
         try:
             names = TRANSLATIONS[name](graph, result, *args, **kwargs)
-        except (KeyError, TypeError) as error:  # of that name, or with these arguments
+        except NotImplementedError:  # says what it is
+            raise
+        except Exception as error:  # none of that name, or not with arguments of these kinds
             raise NotImplementedError(
                 f"{name!r} of torch, as this network uses it, cannot be written in ONNX here. "
                 f"The network itself, estimator.module_, can be given to torch.onnx.export."

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
-from sklearn_ae.networks._module import CALLS, SPARE, AutoencoderModule, _Hollow
+from sklearn_ae.networks._module import AutoencoderModule
 
 OF_ONE_SIZE = frozenset(
     {"center", "code_mean", "code_factor", "code_spread", "least", "most", "residual"}
@@ -12,7 +15,11 @@ OF_ONE_SIZE = frozenset(
 """Buffers with a value for each feature or component that encoding and decoding do without."""
 
 
-def resized(module: AutoencoderModule, row_shape: tuple[int, ...]) -> AutoencoderModule:
+def resized(
+    module: AutoencoderModule,
+    row_shape: tuple[int, ...],
+    build: Callable[[type, dict[str, Any]], AutoencoderModule],
+) -> AutoencoderModule:
     """Return a module of the same weights for samples of another shape.
 
     Weights are shared, not copied. What is known of each feature or component of the training
@@ -22,6 +29,8 @@ def resized(module: AutoencoderModule, row_shape: tuple[int, ...]) -> Autoencode
     ----------
     module : AutoencoderModule
     row_shape : tuple of int
+    build : callable
+        Class and arguments of a module to the module, whose weights will be replaced.
 
     Returns
     -------
@@ -41,8 +50,7 @@ def resized(module: AutoencoderModule, row_shape: tuple[int, ...]) -> Autoencode
     network = module.network.resized(before, row_shape)
     config = module.config | {"network": network, "row_shape": row_shape}
     tensors = module.state_dict()
-    with torch.device("meta"), _Hollow(SPARE + CALLS * len(tensors)):
-        other = type(module)(**config)
+    other = build(type(module), config)
     for name, empty in other.state_dict().items():
         if name in OF_ONE_SIZE:
             tensors[name] = torch.zeros(empty.shape).to(module.center)
@@ -53,4 +61,9 @@ def resized(module: AutoencoderModule, row_shape: tuple[int, ...]) -> Autoencode
             )
     tensors["center"] = module.network.common_center(module.center, before, row_shape)
     other.load_state_dict(tensors, assign=True)
+    buffers = dict(module.named_buffers())
+    for name, empty in other.named_buffers():
+        if name not in tensors and buffers[name].shape == empty.shape:  # not persistent
+            owner, _, leaf = name.rpartition(".")
+            setattr(other.get_submodule(owner), leaf, buffers[name])
     return other.eval()

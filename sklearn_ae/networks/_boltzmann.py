@@ -79,8 +79,8 @@ class BoltzmannModule(AutoencoderModule):
         n_chains: int = 0,
     ) -> None:
         super().__init__(network, row_shape, n_components)
-        self.register_buffer("sigma", torch.ones_like(self.center))
-        self.register_buffer("base", torch.zeros_like(self.center))
+        self.register_buffer("sigma", torch.ones(self.center.shape))
+        self.register_buffer("base", torch.zeros(self.center.shape))
         self.register_buffer("chains", torch.empty(n_chains, n_components).bernoulli_(0.5))
 
     @property

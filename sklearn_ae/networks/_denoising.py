@@ -62,7 +62,7 @@ class DenoisingModule(AutoencoderModule):
         super().__init__(network, row_shape, n_components, **options)
         self.noise = noise
         for name in ("least", "most", "residual"):
-            self.register_buffer(name, torch.zeros_like(self.center))
+            self.register_buffer(name, torch.zeros(self.center.shape))
         for name in ("level", "strays"):
             self.register_buffer(name, torch.zeros(()))
 

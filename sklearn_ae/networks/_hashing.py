@@ -42,7 +42,7 @@ class HashingModule(AutoencoderModule):
         super().__init__(network, row_shape, n_components)
         self.code_noise = code_noise
         self.input_masking = input_masking
-        self.register_buffer("input_center", torch.zeros_like(self.center))
+        self.register_buffer("input_center", torch.zeros(self.center.shape))
         self.register_buffer("input_scale", torch.ones(()))
 
     @torch.no_grad()

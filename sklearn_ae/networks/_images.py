@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
-import numpy as np
 import torch
 from sklearn.base import clone
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from torch.nn import functional
 
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae.networks._layers import BatchNorm
-from sklearn_ae.networks._network import Network
+from sklearn_ae.networks._network import Network, positive_integers
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 Pair = tuple[int, int]
@@ -108,12 +107,12 @@ class ImageNetwork(ImageParameters, Network):
 
     def _widths(self) -> tuple[int, ...]:
         """Return the number of channels of each level, from the outermost inwards."""
-        return _positive_integers(self.channels, "channels")
+        return positive_integers(self.channels, "channels")
 
     def _layout(self, row_shape: tuple[int, ...]) -> Layout:
         """Find out which pixel each number of a row belongs to, or say why that cannot be."""
         given = row_shape if self.image_shape is None else self.image_shape
-        shape = _positive_integers(given, "image_shape")
+        shape = positive_integers(given, "image_shape")
         n_axes, n_features = min(len(shape), 2), math.prod(row_shape)
         axes: tuple[int, ...]
         if len(shape) == 3:
@@ -138,7 +137,7 @@ class ImageNetwork(ImageParameters, Network):
         """Return a specification for images of another size, with as many channels."""
         shape = self.image_shape
         if shape is not None:
-            n_axes = len(_positive_integers(shape, "image_shape"))
+            n_axes = len(positive_integers(shape, "image_shape"))
             # What was said of the shape is said of the other: (length,) of (length, n_channels).
             shape = other[:n_axes] if self.channels_last else other[-n_axes:]
         network = clone(self).set_params(image_shape=shape)
@@ -169,14 +168,6 @@ class ImageNetwork(ImageParameters, Network):
                 size = (-(-size[0] // high), -(-size[1] // wide))
             shapes.append((width, *size))
         return shapes
-
-
-def _positive_integers(values: Any, name: str) -> tuple[int, ...]:
-    """Return one or more positive integers as a tuple."""
-    integers = np.atleast_1d(values).tolist()
-    if not integers or not all(isinstance(value, int) and value > 0 for value in integers):
-        raise ValueError(f"{name} must be positive integers, got {values!r}.")
-    return tuple(integers)
 
 
 def names_of(prefix: str, shapes: list[Shape]) -> list[str]:

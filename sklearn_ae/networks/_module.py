@@ -1,21 +1,18 @@
 """What every network is: a torch module that can say how it was built.
 
-A module remembers the arguments of its constructor, so a fitted model travels as plain
-values and NumPy arrays (class, arguments, weights) and is built again on arrival. No torch
-object is ever pickled.
+A module remembers the arguments of its constructor, so that it can be built again from them
+(:mod:`sklearn_ae._modules`).
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.nn.parameter import is_lazy
 
 if TYPE_CHECKING:
     from sklearn_ae.networks._network import Network
@@ -28,23 +25,6 @@ CODE_ENTRIES = 2**14
 
 CODE_SHARE = 10
 """Beyond, it has at most one entry for so many weights: a code may be far wider than a row."""
-
-SPARE = 1_000
-"""How much larger a number of a module may be than any side of its arrays."""
-
-LISTED = 100
-"""How much longer a list in its arguments may be than the list of its arrays."""
-
-CALLS = 50
-"""Calls of torch that building takes for each of the arrays, at most."""
-
-HOLLOW: dict[str, Callable[..., Tensor]] = {
-    **dict.fromkeys(("rand", "randn"), torch.empty),
-    **dict.fromkeys(("ones_like", "zeros_like"), lambda tensor: torch.empty(tensor.shape)),
-    **dict.fromkeys(("uniform_", "normal_", "kaiming_uniform_"), lambda tensor, *_, **__: tensor),
-    **dict.fromkeys(("mul", "lt"), lambda tensor, *_: tensor),
-}
-"""What constructors of modules do with values, by name, and what does for a module without."""
 
 
 class TrainableModule(nn.Module):
@@ -131,12 +111,22 @@ class AutoencoderModule(TrainableModule):
         n_code = n_components + network.n_extra(row_shape)
         self.encoder = network.encoder(row_shape, self.n_encoded(n_components), **options)
         self.decoder = network.decoder(row_shape, n_components, **options)
+        if any(is_lazy(value) for value in [*self.parameters(), *self.buffers()]):
+            self._set_lazy_sizes(n_features, n_code)
         network.connect(self.encoder, self.decoder)
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("code_mean", torch.zeros(n_code))
         self.register_buffer("code_factor", torch.zeros(n_code, self._code_rank(n_code)))
         self.register_buffer("code_spread", torch.zeros(n_code))
+
+    @torch.no_grad()
+    def _set_lazy_sizes(self, n_features: int, n_code: int) -> None:
+        """Show two samples to torch's lazy modules, which have no weights before."""
+        self.eval()  # running statistics stay as they are
+        self.encoder(torch.zeros(2, n_features))
+        self.decoder(torch.zeros(2, n_code))
+        self.train()
 
     def _code_rank(self, n_code: int) -> int:
         """Return the rank of the description of the codes."""
@@ -182,120 +172,21 @@ def inner_width(module: nn.Module) -> int:
     return max((min(len(matrix), matrix[0].numel()) for matrix in matrices), default=1)
 
 
-def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
-    """Describe a module by plain values and NumPy arrays.
+def converted(
+    module: AutoencoderModule, dtype: torch.dtype, device: torch.device | None = None
+) -> AutoencoderModule:
+    """Convert a module in place, as its ``to`` does, and keep what is complex complex."""
 
-    The arrays share memory with the module where it lies on the CPU. Weights that encoder and
-    decoder share are there once, and bits take a byte.
-    """
-    arrays = {
-        name: np.asarray(
-            value.detach().cpu().numpy(), bool if name in module.bits else None, order="C"
-        )
-        for name, value in _distinct(module).items()
-    }
-    return {"class": type(module), "config": dict(module.config), "arrays": arrays}
+    def convert(value: Tensor) -> Tensor:
+        if value.is_complex():
+            return value.to(device, dtype.to_complex())
+        return value.to(device, dtype if value.is_floating_point() else None)
+
+    return module._apply(convert)
 
 
-def _distinct(module: nn.Module) -> dict[str, Tensor]:
+def distinct(module: nn.Module) -> dict[str, Tensor]:
     """Return a module's weights and buffers by name, each under its first name."""
     values = module.state_dict(keep_vars=True)
     first = {id(value): name for name, value in reversed(values.items())}
     return {name: value for name, value in values.items() if first[id(value)] == name}
-
-
-def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
-    """Build the module that :func:`module_to_state` described, on the CPU.
-
-    The arrays are copied: they may be a read-only memory map. The state may come from a stranger:
-    what is built takes no more time or memory than its arrays account for.
-
-    Raises
-    ------
-    ValueError
-        If the arguments are not those of a module with such arrays.
-    """
-    cls, config, arrays = state["class"], state["config"], state["arrays"]
-    if not issubclass(cls, AutoencoderModule):
-        raise ValueError(f"{cls.__name__} is no module of an autoencoder")
-    if math.prod(config["row_shape"]) != len(arrays["center"]):
-        raise ValueError(f"rows of shape {config['row_shape']} are not those of such arrays")
-    sizes = [size for array in arrays.values() for size in array.shape]
-    _check_arguments(config, SPARE + max(sizes, default=0), LISTED + len(arrays))
-    config["network"]._validate_params()
-    with torch.device("meta"), _Hollow(SPARE + CALLS * len(arrays)):
-        module = cls(**config)
-    _check_arrays(module, arrays)
-    dtype = arrays["center"].dtype
-    tensors = {
-        name: torch.from_numpy(np.array(array, dtype if name in module.bits else None))
-        for name, array in arrays.items()
-    }
-    module.load_state_dict(tensors, assign=True, strict=False)  # what is shared has a name only
-    return module.requires_grad_(True).eval()
-
-
-def _check_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> None:
-    """Refuse arrays that are not those of a module, or of other shapes or types."""
-    expected, name = _distinct(module), type(module).__name__
-    if list(arrays) != list(expected):
-        raise ValueError(f"the arrays are not those of such a {name}")
-    real = {key for key in arrays if expected[key].is_floating_point() and key not in module.bits}
-    dtypes = {arrays[key].dtype.name for key in real}
-    if dtypes not in ({"float32"}, {"float64"}):
-        raise ValueError(f"the arrays of a {name} cannot be of types {sorted(dtypes)}")
-    for key, array in arrays.items():
-        shape = tuple(expected[key].shape)
-        counts = torch.empty(0, dtype=expected[key].dtype).numpy().dtype  # of what is no number
-        wanted = bool if key in module.bits else counts
-        if array.shape != shape or (key not in real and array.dtype != wanted):
-            raise ValueError(
-                f"{key} is of shape {array.shape} and type {array.dtype}, but that of such a "
-                f"{name} has the shape {shape}"
-            )
-
-
-class _Hollow(TorchFunctionMode):
-    """Builds modules without values, and none that takes more calls of torch than it should.
-
-    Nothing is drawn or computed: even without values torch does that by way of its compiler,
-    whose import takes seconds, makes a folder and sets an environment variable.
-    """
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.left = most
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.left -= 1
-        # Not within the exit of ``no_grad``: gradients would stay off.
-        if self.left < 0 and function is not torch._C._set_grad_enabled:
-            raise ValueError("the network has more parts than there are arrays for")
-        function = HOLLOW.get(getattr(function, "__name__", ""), function)
-        return function(*args, **(kwargs or {}))
-
-
-def _check_arguments(value: Any, largest: int, longest: int) -> None:
-    """Refuse what no array accounts for in the arguments of a module or of a network.
-
-    Parameters
-    ----------
-    value : object
-    largest : int
-        Bound of all whole numbers.
-    longest : int
-        Bound of the lengths of lists.
-    """
-    if hasattr(value, "get_params"):
-        value = value.get_params(deep=False)
-    if isinstance(value, (np.ndarray, np.generic)):
-        value = value.tolist()
-    if isinstance(value, dict):  # a window may be larger than the image, and costs nothing
-        value = [entry for name, entry in value.items() if name != "pool_size"]
-    if isinstance(value, (list, tuple)):
-        if len(value) > longest:
-            raise ValueError(f"the network has {len(value)} parts, more than there are arrays for")
-        for entry in value:
-            _check_arguments(entry, largest, longest)
-    elif isinstance(value, int) and abs(value) > largest:  # sizes are whole numbers
-        raise ValueError(f"{value!r} among the arguments of the network is out of range")

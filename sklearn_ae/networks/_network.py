@@ -6,8 +6,11 @@ from abc import abstractmethod
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+
+from sklearn_ae._compat import is_whole
 
 
 class Network(BaseEstimator):
@@ -30,6 +33,9 @@ class Network(BaseEstimator):
     takes_missing: ClassVar[bool] = False
     cheap_in_double: ClassVar[bool] = True
     rows_at_once: ClassVar[int] = 4096
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    """What is checked of the parameters, as scikit-learn has it; the others may be anything."""
 
     @abstractmethod
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
@@ -115,4 +121,29 @@ class Network(BaseEstimator):
     def of(cls, source: Any) -> Self:
         """Take the parameters from an object's attributes of their names, those that it has."""
         names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-        return cls(**{name: getattr(source, name) for name in names if hasattr(source, name)})
+        given = {name: getattr(source, name) for name in names if hasattr(source, name)}
+        return cls(**given).with_python_numbers()
+
+    def with_python_numbers(self) -> Self:
+        """Turn NumPy's numbers among the parameters into Python's, in place.
+
+        Layers of torch take no others, and products of small types overflow.
+        """
+        return self.set_params(
+            **{name: python_numbers(value) for name, value in self.get_params(deep=False).items()}
+        )
+
+
+def python_numbers(value: Any) -> Any:
+    """Return a number of NumPy's as Python's, also within tuples and lists."""
+    if type(value) in (tuple, list):
+        return type(value)(python_numbers(entry) for entry in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def positive_integers(values: Any, name: str, least: int = 1) -> tuple[int, ...]:
+    """Return one or more positive integers as a tuple; with ``least=0`` also none."""
+    integers = [values] if np.ndim(values) == 0 else list(values)
+    if len(integers) < least or not all(is_whole(value) and value > 0 for value in integers):
+        raise ValueError(f"{name} must be positive integers, got {values!r}.")
+    return tuple(int(value) for value in integers)

@@ -50,7 +50,7 @@ class VariationalModule(AutoencoderModule):
         super().__init__(network, row_shape, n_components)
         self.likelihood = likelihood
         self.binarize = binarize
-        start = torch.zeros_like(self.center if variance == "per_feature" else self.scale)
+        start = torch.zeros(self.center.shape if variance == "per_feature" else ())
         self.is_learned = likelihood == "gaussian" and isinstance(variance, str)
         if self.is_learned:
             self.slow_log_variance = torch.nn.Parameter(start)

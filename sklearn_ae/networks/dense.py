@@ -9,13 +9,12 @@ from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae.networks._layers import BatchNorm, LayerNorm, TiedLinear, drop
-from sklearn_ae.networks._network import Network
+from sklearn_ae.networks._network import Network, positive_integers
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 
@@ -275,9 +274,4 @@ class DenseNetwork(DenseParameters, Network):
         decoder.layers[-1].bias.copy_(output)
 
     def _widths(self) -> tuple[int, ...]:
-        sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise ValueError(
-                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}."
-            )
-        return tuple(sizes)
+        return positive_integers(self.hidden_layer_sizes, "hidden_layer_sizes", least=0)

@@ -1,15 +1,14 @@
 """
-Photographs: less noise, fewer bits
-===================================
+Image denoising and compression
+===============================
 
-Two photographs come with scikit-learn. Autoencoders learn on their left halves and are judged on
-the right ones, which they have not seen: what noise they take off, and what they make of pictures
-that were kept in few bits.
+Autoencoders are fitted on patches of the left halves of scikit-learn's two sample images, and
+evaluated on the right halves: first they remove noise, then the artefacts of compression.
 """
 
 # %%
-# The pictures
-# ------------
+# Images
+# ------
 
 from pathlib import Path
 
@@ -35,19 +34,19 @@ judged = [picture[:424, 320:] for picture in photographs]
 
 
 def draw(side, n):
-    """Draw squares of the known halves."""
+    """Draw patches of the training halves."""
     return np.concatenate(
         [extract_patches_2d(half, (side, side), max_patches=n, random_state=0) for half in known]
     )
 
 
 def psnr(restored, clean):
-    """Peak signal-to-noise ratio in dB: three more are half the squared error."""
+    """Return the peak signal-to-noise ratio in dB: 3 dB more mean half the squared error."""
     return -10 * np.log10(np.square(np.clip(restored, 0, 1) - clean).mean())
 
 
 def show(columns, file):
-    """Draw a part of each judged half, clean and as each column has it; PSNR is of all of it."""
+    """Draw a crop of each test half, clean and as in each column; PSNR is that of the half."""
     parts = np.s_[230:390, 0:160], np.s_[130:290, 0:160]
     n_columns = 1 + len(columns)
     size = (2.2 * n_columns, 5.1)
@@ -66,10 +65,10 @@ def show(columns, file):
 
 
 # %%
-# Noise
-# -----
-# A denoising autoencoder sees squares with fresh noise in every epoch and is asked for the clean
-# ones. Its network is a residual U-Net: it says what to add to a square.
+# Denoising
+# ---------
+# A denoising autoencoder is trained on patches with fresh noise in every epoch. Its network is a
+# residual U-Net, which predicts the difference to the noisy patch.
 
 sigma = 25 / 255
 side = 32
@@ -88,12 +87,12 @@ denoiser = DenoisingAutoencoder(
 ).fit(squares)
 
 # %%
-# A picture is cut into squares that overlap by half. Restored, they are joined again, with weights
-# that fade towards their rims.
+# An image is cut into patches that overlap by half. The denoised patches are averaged with weights
+# that decrease towards the border of a patch.
 
 
 def restore(denoiser, picture):
-    """Restore the squares of a picture and join them."""
+    """Denoise the patches of an image and average them."""
     tops, lefts = (
         np.unique([*range(0, length - side, side // 2), length - side])
         for length in picture.shape[:2]
@@ -112,8 +111,8 @@ def restore(denoiser, picture):
 
 
 # %%
-# Beside it the median of 5 x 5 pixels, and the best linear map from 7 x 7 pixels to the one in
-# their middle, learnt from the same halves.
+# The baselines are a median filter of 5 x 5 pixels, and the best linear map from 7 x 7 pixels to
+# the central one, fitted on the same halves.
 
 rng = np.random.default_rng(0)
 small = draw(7, 10_000)
@@ -122,7 +121,7 @@ linear = LinearRegression().fit(spoilt.reshape(len(small), -1), small[:, 3, 3])
 
 
 def linear_map(picture):
-    """Replace each pixel by a weighted sum of those around it."""
+    """Replace each pixel by a weighted sum of its neighbours."""
     around = extract_patches_2d(np.pad(picture, ((3, 3), (3, 3), (0, 0)), "reflect"), (7, 7))
     return linear.predict(around.reshape(len(around), -1)).reshape(picture.shape)
 
@@ -140,32 +139,33 @@ for name, pictures in columns.items():
 show(columns, "pictures_noise.png")
 
 # %%
-# Bits
-# ----
-# Now a picture is cut into blocks of 8 x 8 pixels, and PCA makes 192 numbers of a block, which are
-# divided by a step and rounded. The larger the step, the fewer bits: those that an entropy coder
-# needs whose tables, one for each component, were counted on the known halves.
+# Compression
+# -----------
+# An image is cut into blocks of 8 x 8 pixels, and PCA transforms each block to 192 components,
+# which are divided by a step and rounded. The larger the step, the smaller the number of bits that
+# an entropy coder needs. Its frequency tables, one per component, are those of the training
+# halves.
 
 edge = 8
 pca = PCA().fit(draw(edge, 15_000).reshape(30_000, -1))
 
 
 def encode(pictures, step):
-    """Rounded codes of the blocks of pictures, one a row."""
+    """Return the rounded codes of the blocks of images, one block per row."""
     n, high, wide = len(pictures), *(length // edge for length in pictures.shape[1:3])
     blocks = pictures.reshape(n, high, edge, wide, edge, 3).swapaxes(2, 3)
     return np.rint(pca.transform(blocks.reshape(n * high * wide, -1)) / step)
 
 
 def decode(codes, step, shape):
-    """The pictures that rounded codes make."""
+    """Decode rounded codes to images."""
     n, high, wide = shape[0], *(length // edge for length in shape[1:3])
     blocks = pca.inverse_transform((codes * step).astype(np.float32))
     return blocks.reshape(n, high, wide, edge, edge, 3).swapaxes(2, 3).reshape(shape)
 
 
 def n_bits(codes, counted):
-    """Bits of rounded codes, with tables counted on others."""
+    """Return the bits of rounded codes, with frequency tables of other codes."""
     total = 0
     for column, seen in zip(codes.astype(int).T, counted.astype(int).T, strict=True):
         least, most = min(column.min(), seen.min()), max(column.max(), seen.max())
@@ -175,15 +175,15 @@ def n_bits(codes, counted):
 
 
 # %%
-# What rounding does to a picture is a kind of noise as well, and ``noise`` may be any function of
-# the rows: this one compresses them, each with a step of its own. One autoencoder then serves all
-# rates. It also sees across the edges of the blocks, which PCA does not.
+# Rounding is a kind of corruption, and ``noise`` may be any function of samples: this one
+# compresses them, each with a different step, so that one autoencoder can be used at all rates.
+# Unlike PCA, it uses the context across the edges of the blocks.
 
 
 def rounding(rows):
-    """Compress squares and restore them."""
+    """Compress patches and decode them."""
     steps = (0.15 * 8 ** torch.rand(len(rows), device=rows.device)).cpu().numpy()
-    step = np.repeat(steps, (side // edge) ** 2)[:, None]  # the same for all blocks of a square
+    step = np.repeat(steps, (side // edge) ** 2)[:, None]  # the same for all blocks of a patch
     pictures = rows.cpu().numpy().reshape(-1, side, side, 3)
     decoded = decode(encode(pictures, step), step, pictures.shape)
     return torch.from_numpy(decoded.reshape(rows.shape)).to(rows)
@@ -209,12 +209,12 @@ for place, name, style in (1, "PCA", "o--"), (2, "PCA and autoencoder", "s-"):
     ]
     axes.plot(*np.transpose(points), style, label=name)
     print(f"{name:20}", *(f"{rate:.2f} bits: {ratio:.1f} dB  " for rate, ratio in points))
-axes.set(xlabel="bits a pixel", ylabel="PSNR in dB")
+axes.set(xlabel="bits per pixel", ylabel="PSNR in dB")
 axes.legend()
 figure.savefig(output / "pictures_rate.png", dpi=120)
 
 # %%
-# In the originals a pixel takes 24 bits.
+# The original images have 24 bits per pixel.
 
 rate, decoded, smooth = results[2]
 show({f"PCA, {rate:.2f} bits": decoded, "PCA and autoencoder": smooth}, "pictures_bits.png")

@@ -1,18 +1,18 @@
 """
-Looking at an autoencoder
-=========================
+Visualising an autoencoder
+==========================
 
-Has training settled? What is lost? Where do the rows lie in the code, and what is in between?
-One picture for each question, on scikit-learn's handwritten digits, 8 x 8 pixels each; and one
-for a denoising autoencoder, on a spiral.
+This example shows all Displays of :mod:`sklearn_ae.plotting`: loss curves, reconstructions, the
+latent space and latent traversals of scikit-learn's handwritten digits of 8 x 8 pixels, and the
+score field of a denoising autoencoder on a spiral.
 """
 
 # %%
-# How training went
-# -----------------
-# A variational autoencoder pays for what it fails to restore and for what it writes into the
-# code. Both terms are in the history by name. The upright line marks the weights that were
-# kept, those of the best epoch on held-out rows.
+# Loss curves
+# -----------
+# The loss of a variational autoencoder is the sum of a reconstruction term and the divergence of
+# the posterior from the prior. ``history_`` has both by name. The vertical line marks the best
+# epoch on held-out samples, whose weights were kept.
 
 from pathlib import Path
 
@@ -38,33 +38,33 @@ display = LossCurveDisplay.from_estimator(autoencoder)
 display.figure_.savefig(output / "looking_loss.png", dpi=120)
 
 # %%
-# What is lost
-# ------------
-# Originals, what two numbers leave of them, and the difference. The rows are flat, so the shape
-# of the images must be said.
+# Reconstructions
+# ---------------
+# The rows show originals, reconstructions from two components, and their differences. The samples
+# are flat, so ``image_shape`` must be passed.
 
 display = ReconstructionDisplay.from_estimator(autoencoder, X, image_shape=(8, 8))
 display.figure_.savefig(output / "looking_reconstructions.png", dpi=120)
 
 # %%
-# Eight numbers lose less.
+# With eight components the differences are smaller.
 
 wider = Autoencoder(8, max_iter=100, random_state=0).fit(X)
 display = ReconstructionDisplay.from_estimator(wider, X, image_shape=(8, 8))
 display.figure_.savefig(output / "looking_reconstructions_8.png", dpi=120)
 
 # %%
-# Where the rows lie
-# ------------------
-# Two numbers are a place in the plane. Some of the rows are drawn as what they are, in frames of
-# their class's colour.
+# Latent space
+# ------------
+# With two components the codes are points in the plane. Some samples are drawn as thumbnails, with
+# a frame in the colour of their class.
 
 display = LatentSpaceDisplay.from_estimator(autoencoder, X, y, thumbnails=60, image_shape=(8, 8))
 display.figure_.savefig(output / "looking_codes.png", dpi=120)
 
 # %%
-# More than two numbers come to the plane by PCA, and the axes say how much of the codes' variance
-# they show. A t-SNE keeps neighbours together and nothing else: it has no unit.
+# More than two components are reduced by PCA, and the axis labels show the explained variance
+# ratio of the codes. t-SNE preserves neighbours only, not distances.
 
 figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
 LatentSpaceDisplay.from_estimator(wider, X, y, ax=axes[0])
@@ -72,18 +72,18 @@ LatentSpaceDisplay.from_estimator(wider, X[:800], y[:800], reduction="tsne", ax=
 figure.savefig(output / "looking_wider_codes.png", dpi=120)
 
 # %%
-# What lies in between
-# --------------------
-# Codes that no row has, decoded. The codes of a variational autoencoder are close to a standard
-# normal, so the table steps through its quantiles.
+# Latent traversal
+# ----------------
+# Codes on a grid are decoded. The steps are quantiles of the standard normal, since the codes of a
+# variational autoencoder are close to it.
 
 display = LatentTraversalDisplay.from_estimator(autoencoder, X, image_shape=(8, 8))
 display.figure_.savefig(output / "looking_traversal.png", dpi=120)
 
 # %%
-# Where rows come from
-# --------------------
-# A denoising autoencoder learns in which direction rows are denser. On a spiral the arrows lead
+# Score field
+# -----------
+# A denoising autoencoder estimates the gradient of the log-density. On a spiral the arrows point
 # to its nearest turn, and are short on it.
 
 rng = np.random.default_rng(0)
