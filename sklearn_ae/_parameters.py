@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sklearn_ae._backend.device import available_devices
 from sklearn_ae._backend.optimizer import SCHEDULES
-from sklearn_ae._compat import HasMethods, Interval, Options, StrOptions
-from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_ae._compat import Interval, Options, StrOptions
 from sklearn_ae.networks._network import python_numbers
 
 
@@ -43,23 +40,6 @@ class DeviceName(Options):
 
     def __str__(self) -> str:
         return f"'auto' or one of {available_devices()}"
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class CodeParameters:
-    """What every autoencoder is asked: size and distribution of the code, and what is good."""
-
-    n_components: int | None = field(default=2, kw_only=False)
-    loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
-    output_activation: str = "identity"
-    density: Any = "gaussian"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "loss": [StrOptions(set(LOSSES)), callable],
-        "output_activation": [StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
-        "density": [StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
-    }
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

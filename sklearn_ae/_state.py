@@ -8,10 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from sklearn.base import BaseEstimator
-
 from sklearn_ae._backend.device import present_device
-from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._inputs import array_from_state, array_to_state
 from sklearn_ae._modules import module_from_state, module_to_state
@@ -87,39 +84,38 @@ def set_history(
     estimator.best_epoch_ = best_epoch
 
 
-class PlainState(BaseEstimator):
-    """Fitted attributes travel as plain values and NumPy arrays, to any device."""
+def array_attributes(estimator: Any) -> list[str]:
+    """Name the fitted attributes that are arrays, of the library and device of the data."""
+    return [
+        name
+        for name, value in vars(estimator).items()
+        if type(value) is type(estimator._kind) and name != "feature_names_in_"
+    ]
 
-    def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
-        """Move to another array library or device."""
-        for name in self._array_attributes():
-            setattr(self, name, converter(getattr(self, name)))
 
-    def _array_attributes(self) -> list[str]:
-        """Name the fitted attributes that are arrays, of the library and device of the data."""
-        return [
-            name
-            for name, value in vars(self).items()
-            if type(value) is type(self._kind) and name != "feature_names_in_"
-        ]
+def convert_arrays(estimator: Any, converter: Callable[[Any], Any]) -> None:
+    """Move the fitted attributes that are arrays to another array library or device."""
+    for name in array_attributes(estimator):
+        setattr(estimator, name, converter(getattr(estimator, name)))
 
-    @isolated
-    def __getstate__(self) -> dict[str, Any]:
-        """Describe the estimator without torch objects."""
-        state = dict(super().__getstate__())
-        if "module_" in state:
-            state["module_"] = module_to_state(state["module_"])
-            for name in self._array_attributes():
-                state[name] = array_to_state(state[name])
-        return state
 
-    @isolated
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        limit_if_forked()
-        state = dict(state)
-        if "module_" in state:
-            device = present_device(_TARGET.get() or state["device_"])
-            state["module_"] = _BUILD.get()(state["module_"]).to(device)
-            state["device_"] = str(state["module_"].center.device)
-            state |= {n: array_from_state(v, _TARGET.get()) for n, v in state.items()}
-        super().__setstate__(state)
+def to_plain_state(estimator: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """Replace torch objects in the state of an estimator by plain values and NumPy arrays."""
+    state = dict(state)
+    if "module_" in state:
+        state["module_"] = module_to_state(state["module_"])
+        for name in array_attributes(estimator):
+            state[name] = array_to_state(state[name])
+    return state
+
+
+def from_plain_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Undo :func:`to_plain_state`, on the device of :func:`arriving_on`."""
+    limit_if_forked()
+    state = dict(state)
+    if "module_" in state:
+        device = present_device(_TARGET.get() or state["device_"])
+        state["module_"] = _BUILD.get()(state["module_"]).to(device)
+        state["device_"] = str(state["module_"].center.device)
+        state |= {n: array_from_state(v, _TARGET.get()) for n, v in state.items()}
+    return state

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -24,6 +26,9 @@ from sklearn_ae._backend.resources import limit_if_forked
 from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
     open_context,
     with_callbacks,
 )
@@ -47,9 +52,15 @@ from sklearn_ae._inputs import (
     kind_of,
 )
 from sklearn_ae._modules import duplicate
-from sklearn_ae._parameters import CodeParameters, TrainingParameters
-from sklearn_ae._state import PlainState, set_history, unchanged_on_error
-from sklearn_ae.losses import Loss, get_loss
+from sklearn_ae._parameters import TrainingParameters
+from sklearn_ae._state import (
+    convert_arrays,
+    from_plain_state,
+    set_history,
+    to_plain_state,
+    unchanged_on_error,
+)
+from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS, Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -59,15 +70,22 @@ class BaseAutoencoder(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    PlainState,
     TrainingParameters,
-    CodeParameters,
+    BaseEstimator,
 ):
     """Base of all autoencoders. Not to be used directly."""
 
+    n_components: int | None = field(default=2, kw_only=False)
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
+    output_activation: str = "identity"
+    density: Any = "gaussian"
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **CodeParameters._parameter_constraints,
         **TrainingParameters._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "loss": [StrOptions(set(LOSSES)), callable],
+        "output_activation": [StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
+        "density": [StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
     }
 
     # Hooks of a variant
@@ -517,3 +535,16 @@ class BaseAutoencoder(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.array_api_support = True
         return tags
+
+    def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
+        """Move to another array library or device."""
+        convert_arrays(self, converter)
+
+    @isolated
+    def __getstate__(self) -> dict[str, Any]:
+        """Describe the estimator without torch objects."""
+        return to_plain_state(self, super().__getstate__())
+
+    @isolated
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(from_plain_state(state))
