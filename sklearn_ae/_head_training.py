@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,15 @@ from sklearn_ae.networks._module import inner_width
 
 OTHERS = 256
 """Least number of rows whose reconstruction a step of fine-tuning looks at."""
+
+
+ONE_PASS: dict[str, Any] = {
+    "schedule": "constant",
+    "max_iter": 1,
+    "checkpoint": None,
+    "has_course": False,
+}
+"""What differs in a pass over one chunk of many."""
 
 
 class Labels(NamedTuple):
@@ -63,15 +73,23 @@ class HeadTraining:
         Fitted. Its module is trained in place.
     labels : Labels
     seeds : Seeds
+    one_pass : bool
+        Whether this is a pass over one chunk of many.
     """
 
     def __init__(
-        self, stack: Any, autoencoder: BaseAutoencoder, labels: Labels, seeds: Seeds
+        self,
+        stack: Any,
+        autoencoder: BaseAutoencoder,
+        labels: Labels,
+        seeds: Seeds,
+        one_pass: bool,
     ) -> None:
         self.stack = stack
         self.autoencoder = autoencoder
         self.labels = labels
         self.seeds = seeds
+        self.one_pass = one_pass
         self.trains = "head"
         if stack.fine_tune:
             self.trains = "all" if stack.reconstruction_weight else "encoder"
@@ -99,6 +117,9 @@ class HeadTraining:
             module = HeadedModule(self.autoencoder.module_, self.labels.n_outputs, self.trains)
         if state is not None:
             self._take_up(module, state)
+        if not self.labels.known.any():  # nor has this chunk any
+            earlier = {} if state is None else state["training"]
+            return module, Trained([], math.nan, 0, earlier)
         # The others of weight zero are left out here as everywhere.
         self.others = rows
         if rows.weight is not None:
@@ -145,8 +166,9 @@ class HeadTraining:
             seeds=self.seeds,
             others=self.others if self.trains == "all" else None,
             callbacks=check_callbacks(stack.callbacks),
-            progress=type(stack).__name__ if stack.verbose else None,
-            state=None if state is None else state["training"],
+            progress=type(stack).__name__ if stack.verbose and not self.one_pass else None,
+            state=(state or {}).get("training") or None,
+            **(ONE_PASS if self.one_pass else {}),
         )
 
     def _labelled(self, rows: Rows) -> tuple[Rows, Rows | None]:
@@ -156,7 +178,7 @@ class HeadTraining:
         rows.weight = labels.weight
         rows.targets = Rows(labels.targets, labels.weight, rows.device, rows.dtype)
         rows = rows.where(labels.known)
-        if not stack.early_stopping:
+        if self.one_pass or not stack.early_stopping:
             return rows, None
         strata = labels.strata[labels.known]
         return split(rows, self.seeds.split, stack.validation_fraction, strata)

@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from sklearn_ae._backend.isolation import isolated
+from sklearn_ae._class_targets import class_targets, set_classes
 from sklearn_ae._compat import MissingValues, StrOptions
 from sklearn_ae._head_training import Labels
+from sklearn_ae._heads import can_continue
 from sklearn_ae._inputs import check_weight
-from sklearn_ae._labels import check_labels, too_few, warn_of_marker
+from sklearn_ae._labels import check_labels
+from sklearn_ae._state import unchanged_on_error
 from sklearn_ae._supervised import SupervisedStack
 
 
@@ -220,50 +221,50 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         "scoring": [StrOptions({"loss", "accuracy"})],
     }
 
-    def _check_labels(self, y: Any, n_samples: int, weight: Tensor | None, resume: bool) -> Labels:
-        labels, known = check_labels(y, n_samples, self.unlabeled)
-        n_unlabelled = int((~known).sum())
-        if weight is not None:
-            weighted = weight.numpy() > 0
-            labels, known = labels[weighted[known]], known & weighted
-        with np.errstate(invalid="ignore"):  # it compares with integers, which may hold less
-            check_classification_targets(labels)
-        classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        if len(classes) < 2:
-            raise ValueError(too_few(classes, n_unlabelled, self.unlabeled))
-        if resume and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"the classes were {self.classes_} and are now {classes}, so training cannot "
-                f"continue; use a new estimator, or warm_start=False."
-            )
-        if self.unlabeled is None:
-            warn_of_marker(classes, counts)
-        self.classes_: np.ndarray = classes
-        self._unlabeled: Any = self.unlabeled
-        indices = np.zeros(n_samples, int)  # of samples without a label any
-        indices[known] = numbers
-        if self.class_weight is not None:
-            of_rows = torch.from_numpy(self._class_weights(indices, known, weight)[indices])
-            weight = of_rows if weight is None else weight * of_rows
-        targets = indices[:, None].astype(float)
-        return Labels(classes[indices], targets, known, weight, indices, len(classes))
+    @available_if(can_continue)
+    @isolated
+    @unchanged_on_error
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one pass over one chunk of samples.
 
-    def _class_weights(
-        self, indices: np.ndarray, known: np.ndarray, weight: Tensor | None
-    ) -> np.ndarray:
-        """Return the weight of each class."""
-        if self.class_weight == "balanced" and weight is not None:
-            # scikit-learn 1.8 counts samples; one of weight two is two samples.
-            mass = np.bincount(indices[known], weight.numpy()[known])
-            return mass.sum() / (len(mass) * mass)
-        labels = self.classes_[indices[known]]
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-        if (weights < 0).any() or not weights.any():
-            shown = dict(zip(self.classes_.tolist(), weights.tolist(), strict=True))
-            raise ValueError(
-                f"class_weight comes to {shown}; no weight may be negative, and not all zero."
-            )
-        return weights
+        One pass of the autoencoder over all samples by its own `partial_fit`, then one pass of
+        fine-tuning or of the head over the labelled ones. Later calls continue, optimiser state
+        included. The learning rate is `learning_rate_init` throughout, and nothing is held out. A
+        frozen autoencoder is not trained, but is fine-tuned. With a `head` that has no
+        `partial_fit` there is none here either.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            One chunk of the training samples, labelled or not.
+        y : array-like of shape (n_samples,)
+            Labels, `unlabeled` for samples without one. There need not be any.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that there will be, such as ``numpy.unique`` of all labels; `unlabeled`
+            among them is left out. Needed in the first call unless the estimator is fitted.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, if `classes` is missing in the first call or
+            changes later, if `y` has another class, or if training diverges. The estimator is
+            then as it was before.
+        """
+        self._validate_params()
+        set_classes(self, classes)
+        return self._fit(X, y, sample_weight, one_pass=True)
+
+    def _check_labels(
+        self, y: Any, n_samples: int, weight: Tensor | None, resume: bool, one_pass: bool
+    ) -> Labels:
+        return class_targets(self, y, n_samples, weight, resume, one_pass)
 
     def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         numbers = target[:, 0].long()
