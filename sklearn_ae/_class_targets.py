@@ -38,7 +38,7 @@ def class_targets(
     Parameters
     ----------
     classifier : StackedAutoencoderClassifier
-    y : array-like of shape (n_samples,)
+    y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
     n_samples : int
     weight : Tensor of shape (n_samples,) or None
     resume : bool
@@ -51,6 +51,15 @@ def class_targets(
     if weight is not None:
         weighted = weight.numpy() > 0
         labels, known = labels[weighted[known]], known & weighted
+    several = labels.ndim == 2
+    if resume and several != classifier._has_several_labels:
+        raise ValueError(
+            "y was of shape (n_samples,) or (n_samples, n_outputs) and is now of the other, so "
+            "training cannot continue; use a new estimator, or warm_start=False."
+        )
+    classifier._multilabel, classifier._unlabeled = several, classifier.unlabeled
+    if several:
+        return _label_targets(classifier, labels, known, weight, resume, one_pass)
     if len(labels):
         with np.errstate(invalid="ignore"):  # it compares with integers, which may hold less
             check_classification_targets(labels)
@@ -67,7 +76,6 @@ def class_targets(
     elif classifier.unlabeled is None:
         warn_of_marker(classes, counts)
     classifier.classes_ = classes
-    classifier._unlabeled = classifier.unlabeled
     indices = np.zeros(n_samples, int)  # of samples without a label any
     indices[known] = numbers
     if classifier.class_weight is not None:
@@ -78,6 +86,36 @@ def class_targets(
             known = known & (weight.numpy() > 0)
     targets = indices[:, None].astype(float)
     return Labels(classes[indices], targets, known, weight, indices, len(classes))
+
+
+def _label_targets(
+    classifier: Any,
+    labels: np.ndarray,
+    known: np.ndarray,
+    weight: Tensor | None,
+    resume: bool,
+    one_pass: bool,
+) -> Labels:
+    """Return what is trained on where a sample may have several labels."""
+    if classifier.class_weight is not None:
+        raise ValueError(
+            "class_weight is not supported where y is of shape (n_samples, n_outputs): a sample "
+            "may be of several classes; pass sample_weight."
+        )
+    if not len(labels) and not one_pass:
+        raise ValueError("y has no labelled sample that has a weight.")
+    n_outputs = labels.shape[1]
+    classes = np.arange(n_outputs)
+    if (one_pass or resume) and not np.array_equal(classifier.classes_, classes):
+        raise ValueError(
+            f"y has {n_outputs} columns, so the classes must be numpy.arange({n_outputs}), and "
+            f"they are {classifier.classes_}."
+        )
+    classifier.classes_ = classes
+    values = np.zeros((len(known), n_outputs), int)
+    values[known] = labels
+    strata = np.zeros(len(known), int)
+    return Labels(values, values.astype(float), known, weight, strata, n_outputs)
 
 
 def _numbered(labels: np.ndarray, present: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
 from sklearn_ae._head_training import Labels
 from sklearn_ae.base import BaseAutoencoder
+
+
+def head_has(method: str) -> Callable[[Any], bool]:
+    """Return a function that tells whether the head has a method; the linear one has all."""
+
+    def check(stack: Any) -> bool:
+        head = getattr(stack, "head_", stack.head)
+        return head is None or hasattr(head, method)
+
+    return check
+
+
+def takes_several_labels(head: Any) -> bool:
+    """Return whether a head is known to take several labels per sample."""
+    if head is None:
+        return True
+    tags = get_tags(head)
+    known = tags.classifier_tags is not None and tags.classifier_tags.multi_label
+    return known or tags.target_tags.multi_output
 
 
 def can_continue(stack: Any) -> bool:
@@ -97,8 +118,29 @@ def fit_head(
     given = {"classes": classes} if one_pass and classes is not None else {}
     if labels.weight is not None and not _refuses_weights(head, method):
         given["sample_weight"] = labels.weight.numpy()[labels.known]
-    with config_context(array_api_dispatch=False):  # it is given NumPy arrays
-        return getattr(head, method)(codes, values, **given)
+    try:
+        with config_context(array_api_dispatch=False):  # it is given NumPy arrays
+            return getattr(head, method)(codes, values, **given)
+    except ValueError as error:
+        if not is_classifier(head) or values.ndim == 1:
+            raise
+        raise ValueError(
+            f"head={head!r} does not take y of shape (n_samples, n_outputs): {error} Choose a "
+            f"head that takes several labels per sample, or wrap it in MultiOutputClassifier."
+        ) from error
+
+
+def label_probabilities(head: Any, codes: np.ndarray) -> np.ndarray:
+    """Return the probability of each of several labels, ``(n_samples, n_outputs)``.
+
+    Some classifiers return a list with the probabilities of the classes of each output, which
+    have one class only where all training samples agree.
+    """
+    found = head.predict_proba(codes)
+    if not isinstance(found, list):
+        return found
+    pairs = zip(found, head.classes_, strict=True)
+    return np.column_stack([proba[:, classes == 1].sum(axis=1) for proba, classes in pairs])
 
 
 def on_cpu(array: Any) -> Any:

@@ -104,7 +104,7 @@ class SupervisedStack(
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Training rows, labelled or not.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels. What marks a row without one is said above.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples. One of weight two counts as two equal ones: up to rounding if
@@ -282,6 +282,8 @@ class SupervisedStack(
     ) -> None:
         earlier = self.history_ if continues else []
         if trained is not None:
+            if continues and self._training_state is None:  # those were the autoencoder's epochs
+                earlier = []
             set_history(self, trained.history, trained.best_epoch, earlier)
         elif continues and (not one_pass or self._frozen() is not None):
             set_history(self, [], 0, earlier)

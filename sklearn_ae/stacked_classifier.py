@@ -7,33 +7,23 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._class_targets import class_targets, set_classes
 from sklearn_ae._compat import MissingValues, StrOptions
 from sklearn_ae._head_training import Labels
-from sklearn_ae._heads import can_continue
+from sklearn_ae._heads import can_continue, head_has, label_probabilities, takes_several_labels
 from sklearn_ae._inputs import check_weight
 from sklearn_ae._labels import check_labels
 from sklearn_ae._state import unchanged_on_error
 from sklearn_ae._supervised import SupervisedStack
-
-
-def _head_has(method: str) -> Callable[[Any], bool]:
-    """Say whether the head has a method; the linear one has all."""
-
-    def check(estimator: Any) -> bool:
-        head = getattr(estimator, "head_", estimator.head)
-        return head is None or hasattr(head, method)
-
-    return check
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -43,6 +33,10 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     An autoencoder is trained on all rows, labelled or not; then a classifier on its code, or the
     encoder together with a softmax layer, on the samples that have a label. By default all of them
     have: set `unlabeled` to the value that marks samples without one.
+
+    A sample may have several labels: `y` of shape (n_samples, n_outputs), of zeros and ones, is
+    learnt by one logistic unit per column in place of the softmax layer, under the sum of their
+    binary cross-entropies.
 
     Parameters
     ----------
@@ -136,10 +130,11 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         What stands in `y` for no label, such as -1. A missing value, such as ``np.nan``, stands
         for all of them: NaN, None and pandas' NA. Samples without a label train the autoencoder
         only, and `score` leaves them out. None: every sample has a label, and every value of `y`
-        is a class.
+        is a class. Of several labels per sample it stands in all columns.
     class_weight : dict or "balanced", default=None
         Weights of the classes, ``{label: weight}``. ``"balanced"`` makes all classes weigh the
-        same. They count for the head and for fine-tuning, not for the autoencoder.
+        same. They count for the head and for fine-tuning, not for the autoencoder. Not supported
+        for several labels per sample.
     scoring : {"loss", "accuracy"}, default="loss"
         By what `early_stopping` judges the held-out rows. Of epochs of equal accuracy the one of
         the lower loss is better.
@@ -147,7 +142,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, without `unlabeled`.
+        The labels, without `unlabeled`. Of several labels per sample the numbers of the columns.
     autoencoder_ : estimator
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
     head_ : estimator or None
@@ -237,11 +232,12 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             One chunk of the training samples, labelled or not.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels, `unlabeled` for samples without one. There need not be any.
         classes : array-like of shape (n_classes,), default=None
             All classes that there will be, such as ``numpy.unique`` of all labels; `unlabeled`
-            among them is left out. Needed in the first call unless the estimator is fitted.
+            among them is left out. Of several labels per sample ``numpy.arange(n_outputs)``.
+            Needed in the first call unless the estimator is fitted.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
 
@@ -266,7 +262,15 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     ) -> Labels:
         return class_targets(self, y, n_samples, weight, resume, one_pass)
 
+    @property
+    def _has_several_labels(self) -> bool:
+        """Whether a sample may have several of the classes."""
+        return vars(self).get("_multilabel", False)
+
     def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        if self._has_several_labels:
+            losses = binary_cross_entropy_with_logits(output, target, reduction="none").sum(1)
+            return losses, ((output > 0) != (target > 0)).any(1).to(losses.dtype)
         numbers = target[:, 0].long()
         losses = cross_entropy(output, numbers, reduction="none")
         return losses, (output.argmax(1) != numbers).to(losses.dtype)
@@ -278,7 +282,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return self.scoring == "accuracy"
 
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        if len(weight) == 2:  # one logit, as in scikit-learn's linear classifiers
+        if (
+            len(weight) == 2 and not self._has_several_labels
+        ):  # one logit, as in scikit-learn's linear classifiers
             return weight[1:] - weight[:1], bias[1:] - bias[:1]
         return weight, bias
 
@@ -292,15 +298,17 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
-            Their classes; never `unlabeled`.
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Their classes; never `unlabeled`. Of several labels per sample 1 where one is there.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return self.head_.predict(self._codes(X))
+        if self._has_several_labels:
+            return (self._linear(X) > 0).astype(int)
         return self.classes_[self._logits(X).argmax(1)]
 
-    @available_if(_head_has("predict_proba"))
+    @available_if(head_has("predict_proba"))
     def predict_proba(self, X):
         """Predict the probabilities of the classes.
 
@@ -312,14 +320,17 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
+            In the order of `classes_`. Of several labels per sample the probability of each, as
+            :class:`~sklearn.neural_network.MLPClassifier` returns them.
         """
         check_is_fitted(self)
         if self.head_ is not None:
-            return self.head_.predict_proba(self._codes(X))
+            return label_probabilities(self.head_, self._codes(X))
+        if self._has_several_labels:
+            return expit(self._linear(X))
         return softmax(self._logits(X), axis=1)
 
-    @available_if(_head_has("predict_proba"))
+    @available_if(head_has("predict_proba"))
     def predict_log_proba(self, X):
         """Predict the logarithms of the probabilities of the classes.
 
@@ -336,10 +347,12 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         check_is_fitted(self)
         if self.head_ is not None:
             with np.errstate(divide="ignore"):  # of zero: -inf
-                return np.log(self.head_.predict_proba(self._codes(X)))
+                return np.log(label_probabilities(self.head_, self._codes(X)))
+        if self._has_several_labels:
+            return log_expit(self._linear(X))
         return log_softmax(self._logits(X), axis=1)
 
-    @available_if(_head_has("decision_function"))
+    @available_if(head_has("decision_function"))
     def decision_function(self, X):
         """Return the linear layer's values, or whatever the head's are.
 
@@ -351,13 +364,14 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Of two classes the second one's logit, positive where it is predicted.
+            Of two classes the second one's logit, positive where it is predicted. Of several
+            labels per sample the logit of each.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return self.head_.decision_function(self._codes(X))
         scores = self._linear(X)
-        return scores[:, 0] if len(self.classes_) == 2 else scores
+        return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def _logits(self, X: Any) -> np.ndarray:
         """Return logits of all classes."""
@@ -367,11 +381,13 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     def score(self, X, y, sample_weight=None):
         """Accuracy on the samples that have a label.
 
+        Of several labels per sample it is that of all together, the subset accuracy.
+
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Rows.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels. Samples marked by `unlabeled`, as it was when `fit` was called, do not count.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
@@ -393,3 +409,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         weight = check_weight(sample_weight, len(predicted))
         weight = None if weight is None else weight.numpy()[known]
         return float(accuracy_score(labels, predicted[known], sample_weight=weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = takes_several_labels(self.head)
+        return tags
