@@ -95,7 +95,9 @@ class HeadTraining:
             self.trains = "all" if stack.reconstruction_weight else "encoder"
 
     @heavy
-    def run(self, rows: Rows, state: dict[str, Any] | None) -> tuple[HeadedModule, Trained]:
+    def run(
+        self, rows: Rows, state: dict[str, Any] | None, listeners: list[Any]
+    ) -> tuple[HeadedModule, Trained]:
         """Train on the labelled ones among the rows.
 
         Parameters
@@ -104,6 +106,8 @@ class HeadTraining:
             All of them, in the units of the autoencoder's network.
         state : dict or None
             What :meth:`state_of` gave after an earlier run that this one continues.
+        listeners : list of skorch callbacks
+            Further ones than the user's.
 
         Returns
         -------
@@ -124,7 +128,7 @@ class HeadTraining:
         self.others = rows
         if rows.weight is not None:
             self.others = rows.where(rows.weight.numpy() > 0)
-        return module, train(self._training(module, rows, state))
+        return module, train(self._training(module, rows, state, listeners))
 
     def state_of(self, module: HeadedModule, training: dict[str, Any] | None) -> dict[str, Any]:
         """Describe where a run left off, by plain values and NumPy arrays."""
@@ -139,7 +143,13 @@ class HeadTraining:
             )
         module.load_head(state["head"])
 
-    def _training(self, module: HeadedModule, rows: Rows, state: dict[str, Any] | None) -> Any:
+    def _training(
+        self,
+        module: HeadedModule,
+        rows: Rows,
+        state: dict[str, Any] | None,
+        listeners: list[Any],
+    ) -> Any:
         """Gather what the training loop needs to know."""
         stack, network = self.stack, self.autoencoder.module_.network
         training, held_out = self._labelled(rows)
@@ -165,7 +175,7 @@ class HeadTraining:
             products=self.products,
             seeds=self.seeds,
             others=self.others if self.trains == "all" else None,
-            callbacks=check_callbacks(stack.callbacks),
+            callbacks=[*listeners, *check_callbacks(stack.callbacks)],
             progress=type(stack).__name__ if stack.verbose and not self.one_pass else None,
             state=(state or {}).get("training") or None,
             **(ONE_PASS if self.one_pass else {}),

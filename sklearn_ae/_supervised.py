@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -26,15 +27,23 @@ from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import Trained
-from sklearn_ae._compat import HasMethods, Interval
+from sklearn_ae._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    open_context,
+    with_callbacks,
+)
 from sklearn_ae._continuing import check_unchanged
 from sklearn_ae._density import describe_codes
 from sklearn_ae._greedy import StackParameters
 from sklearn_ae._head_training import HeadTraining, Labels
 from sklearn_ae._heads import choose_head, fit_head, on_cpu
 from sklearn_ae._inputs import Kind, check_rows, check_weight
+from sklearn_ae._modules import duplicate
 from sklearn_ae._parameters import TrainingParameters
 from sklearn_ae._state import set_history, unchanged_on_error
+from sklearn_ae._tasks import task
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
@@ -44,6 +53,7 @@ from sklearn_ae.stacked import StackedAutoencoder
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SupervisedStack(
+    CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     StackParameters,
@@ -96,6 +106,7 @@ class SupervisedStack(
 
     @isolated
     @unchanged_on_error
+    @with_callbacks
     @deleting_checkpoints()
     def fit(self, X, y, sample_weight=None):
         """Train the autoencoder on all rows, then the head, or all, on the labelled ones.
@@ -127,6 +138,7 @@ class SupervisedStack(
         """Train all there is to train, of a whole data set or for one pass over a chunk."""
         self._validate_params()
         resume = (one_pass or self.warm_start) and hasattr(self, "autoencoder_")
+        data = {"X": X, "y": y}
         X, kind = check_rows(self, X, reset=not resume)
         if y is None:
             name = type(self).__name__
@@ -135,12 +147,20 @@ class SupervisedStack(
         labels = self._check_labels(y, X.shape[0], weight, resume, one_pass)
         seeds = draw_seeds(self.random_state)
         head = choose_head(self, labels.weight is not None, seeds.split, one_pass)
-        autoencoder = self._pretrained(X, weight, seeds.weights, resume, one_pass)
+        context = None if one_pass else open_context(self, self._n_tasks(resume))
+        if context is not None:
+            context.call_on_fit_task_begin(estimator=self, **data)
+        autoencoder = self._pretrained(X, weight, seeds.weights, resume, one_pass, context)
         rows = self._rows(autoencoder, X, kind, weight)
         trained, state = None, None
         if self.fine_tune or head is None:
             training = HeadTraining(self, autoencoder, labels, seeds, one_pass)
-            module, trained = training.run(rows, self._training_state if resume else None)
+            earlier = self._training_state if resume else None
+            snapshot = functools.partial(self._snapshot, autoencoder)
+            name = "fine_tuning" if self.fine_tune else "linear_layer"
+            with task(context, name, self, n_epochs=self.max_iter) as own:
+                listeners = own.listeners(self, **data, snapshot=snapshot)
+                module, trained = training.run(rows, earlier, listeners)
             if self.fine_tune:
                 autoencoder.density_ = describe_codes(
                     autoencoder.module_, rows, autoencoder.density, seeds.subspace
@@ -153,14 +173,43 @@ class SupervisedStack(
                 self.__dict__.pop(name, None)
         if head is not None:
             classes = getattr(self, "classes_", None)
-            head = fit_head(head, autoencoder, X, labels, classes, one_pass)
+            with task(context, "head", self, inner=head):
+                head = fit_head(head, autoencoder, X, labels, classes, one_pass)
         self.head_: Any = head
         self._set_fitted(autoencoder, trained, resume, one_pass)
         self._training_state: dict[str, Any] | None = state
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes=dict)
         return self
 
+    def _n_tasks(self, resume: bool) -> int:
+        """Return how many tasks a fit has: the autoencoder, the linear layer and the head."""
+        trains_autoencoder = not resume and self._frozen() is None
+        trains_layer = self.fine_tune or self.head is None
+        return trains_autoencoder + trains_layer + (self.head is not None)
+
+    def _snapshot(self, autoencoder: BaseAutoencoder, module: HeadedModule) -> dict[str, Any]:
+        """Return the fitted attributes of a stack that would stop now, without its `head`."""
+        known = copy.copy(autoencoder)
+        known.module_ = duplicate(autoencoder.module_)
+        coef, intercept = (value.numpy() for value in self._to_head(*module.linear_map()))
+        return {
+            "autoencoder_": known,
+            "head_": None,
+            "head_coef_": coef,
+            "head_intercept_": intercept,
+            "n_components_": autoencoder.n_components_,
+            "_n_features_out": autoencoder.n_components_,
+        }
+
     def _pretrained(
-        self, X: Any, weight: Tensor | None, seed: int, resume: bool, one_pass: bool
+        self,
+        X: Any,
+        weight: Tensor | None,
+        seed: int,
+        resume: bool,
+        one_pass: bool,
+        context: Any,
     ) -> BaseAutoencoder:
         """Return an autoencoder that was trained on the samples, or is frozen."""
         frozen = self._frozen()
@@ -176,7 +225,8 @@ class SupervisedStack(
                 return autoencoder
         train = autoencoder.partial_fit if one_pass else autoencoder.fit
         in_shape = X if len(self.input_shape_) == 1 else X.reshape(-1, *self.input_shape_)
-        return train(in_shape, sample_weight=weight)
+        with task(context, "autoencoder", self, inner=autoencoder):
+            return train(in_shape, sample_weight=weight)
 
     def _frozen(self) -> BaseAutoencoder | None:
         """Return the autoencoder that is fitted already, if one was given."""

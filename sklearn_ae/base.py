@@ -82,6 +82,10 @@ class BaseAutoencoder(
         """Say how many epochs to train the whole network for, at most."""
         return self.max_iter
 
+    def _n_tasks(self, resume: bool) -> int:
+        """Say how many tasks a fit has, at most, of which scikit-learn's callbacks hear."""
+        return self._joint_epochs()
+
     def _says_loss(self) -> str:
         """Name the parameter that chooses the loss, and its value, for error messages."""
         if self.output_activation != "identity":
@@ -196,7 +200,7 @@ class BaseAutoencoder(
                 "out, and validation_fraction of X and y is held out."
             )
         held_out = None if X_val is None else check_held_out(self, X_val)
-        context = open_context(self, self.max_iter)
+        context = open_context(self, self._n_tasks(resume))
         if context is not None:
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         module, trained = fit_module(
