@@ -42,7 +42,7 @@ from sklearn_ae._heads import choose_head, fit_head, on_cpu
 from sklearn_ae._inputs import Kind, check_rows, check_weight
 from sklearn_ae._modules import duplicate
 from sklearn_ae._parameters import TrainingParameters
-from sklearn_ae._state import set_history, unchanged_on_error
+from sklearn_ae._state import set_history, unchanged_on_error, warn_if_cut_short
 from sklearn_ae._tasks import task
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
@@ -177,6 +177,8 @@ class SupervisedStack(
                 head = fit_head(head, autoencoder, X, labels, classes, one_pass)
         self.head_: Any = head
         self._set_fitted(autoencoder, trained, resume, one_pass)
+        if trained is not None:
+            warn_if_cut_short(self, trained)
         self._training_state: dict[str, Any] | None = state
         if context is not None:
             context.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes=dict)

@@ -32,7 +32,7 @@ from sklearn_ae._inputs import (
 )
 from sklearn_ae._modules import duplicate
 from sklearn_ae._parameters import CodeParameters, TrainingParameters
-from sklearn_ae._state import set_history, unchanged_on_error
+from sklearn_ae._state import set_history, unchanged_on_error, warn_if_cut_short
 from sklearn_ae.losses import Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
@@ -215,6 +215,7 @@ class BaseAutoencoder(
             callbacks=self._listeners(context, X, y, kind),
         )
         self._set_fitted(module, trained, kind, continues=resume, keep_state=self.warm_start)
+        warn_if_cut_short(self, trained)
         if context is not None:
             context.call_on_fit_task_end(
                 estimator=self, X=X, y=X if y is None else y, reconstruction_attributes=dict
