@@ -78,7 +78,7 @@ class DeepBeliefNetwork(Stack):
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
         first tenth of `max_iter` and then falls to zero along half a cosine. With
-        ``"constant"`` a ``ConvergenceWarning`` is given if `max_iter`, larger than
+        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
         `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
     learning_rate_init : float, default=0.01
         Step size of the optimiser, the largest one of the schedule.
@@ -226,7 +226,8 @@ class DeepBeliefNetwork(Stack):
 
     def _belief(self, module: AutoencoderModule) -> BeliefNetwork | None:
         """Return the generative model; None if back-propagation has trained the network on."""
-        if self.history_:
+        # RBMs are trained by contrastive divergence, all layers together by the loss.
+        if any("contrastive" not in epoch for epoch in self.history_):
             return None
         if self._fitted_loss in ("poisson", "continuous_bernoulli"):
             raise ValueError(

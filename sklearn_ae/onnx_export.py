@@ -7,7 +7,10 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ae._backend.isolation import isolated
 
+
+@isolated
 def to_onnx(
     estimator: Any, method: str | Sequence[str] | None = None, *, target_opset: int = 18
 ) -> Any:
