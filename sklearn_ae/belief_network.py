@@ -224,7 +224,8 @@ class DeepBeliefNetwork(Stack):
 
     def _belief(self, module: AutoencoderModule) -> BeliefNetwork | None:
         """Return the generative model; None if back-propagation has trained the network on."""
-        if self.history_:
+        # RBMs are trained by contrastive divergence, all layers together by the loss.
+        if any("contrastive" not in epoch for epoch in self.history_):
             return None
         if self._fitted_loss in ("poisson", "continuous_bernoulli"):
             raise ValueError(

@@ -238,7 +238,7 @@ def test_what_could_not_be_loaded_is_not_written(path):
     model.note_ = {place * (2**61 - 1): "a" * 2000 for place in range(1, 100)}
     with pytest.raises(ValueError, match="many keys of one hash"):
         save(model, path)
-    model.note_ = [[]] * 700_000  # a list of two characters takes far more
+    model.note_ = [[]] * 400_000  # a list of two characters takes far more
     with pytest.raises(ValueError, match="cannot be saved.*more memory than its size accounts"):
         save(model, path)
     assert not os.listdir(path.parent)
