@@ -25,6 +25,9 @@ from sklearn.utils._param_validation import (
 from sklearn.utils._param_validation import (
     Interval as _Interval,
 )
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call as check_partial_fit_first_call,
+)
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 LARGEST_POWER = 60
@@ -109,6 +112,7 @@ __all__ = [
     "MissingValues",
     "Options",
     "StrOptions",
+    "check_partial_fit_first_call",
     "check_same_namespace",
     "check_sample_weight",
     "get_namespace_and_device",

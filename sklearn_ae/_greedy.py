@@ -24,6 +24,7 @@ from sklearn_ae._fitting import training_of
 from sklearn_ae._inference import open_rows
 from sklearn_ae._inputs import check_count
 from sklearn_ae._state import set_history
+from sklearn_ae._tasks import running, task
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.networks import Network
@@ -65,6 +66,7 @@ class Stack(BaseAutoencoder):
     """Base of autoencoders that are trained layer by layer. Not to be used directly."""
 
     fine_tune: bool
+    hidden_layer_sizes: Any
     n_steps: int = 1
     layer_histories_: list[History]
 
@@ -73,6 +75,12 @@ class Stack(BaseAutoencoder):
 
     def _joint_epochs(self) -> int:
         return self.max_iter if self.fine_tune else 0
+
+    def _n_tasks(self, resume: bool) -> int:
+        layers = len(np.atleast_1d(self.hidden_layer_sizes)) + 1
+        if resume or getattr(self, "pretraining", None) is None:
+            layers = 0
+        return layers + self._joint_epochs()
 
     def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> dict[str, Any]:
         return {"layer_histories_": pretrain_layers(self, module, X, seed)}
@@ -281,18 +289,21 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
         seeds = draw_seeds(seed + depth)
         with drawing_from(make_generator(seeds.weights, rows.device)):
             what = undoes(stack, layer, pair, rows.hold())
-        trained = train(
-            training_of(
-                stack,
-                **what,
-                rows=rows,
-                held_out=None,
-                products=products,
-                seeds=seeds,
-                max_iter=layer.max_iter,
-                progress=f"layer {depth + 1} of {len(layers)}" if stack.verbose else None,
+        # A callback may end the epochs of a layer; no layer is left out.
+        with task(running(stack), "layer", stack, n_epochs=layer.max_iter) as own:
+            trained = train(
+                training_of(
+                    stack,
+                    **what,
+                    rows=rows,
+                    held_out=None,
+                    products=products,
+                    seeds=seeds,
+                    max_iter=layer.max_iter,
+                    callbacks=own.listeners(stack),
+                    progress=f"layer {depth + 1} of {len(layers)}" if stack.verbose else None,
+                )
             )
-        )
         if stack.pretraining == "rbm":
             pair.tie()
         histories.append(trained.history)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,15 @@ from sklearn_ae.networks._module import inner_width
 
 OTHERS = 256
 """Least number of rows whose reconstruction a step of fine-tuning looks at."""
+
+
+ONE_PASS: dict[str, Any] = {
+    "schedule": "constant",
+    "max_iter": 1,
+    "checkpoint": None,
+    "has_course": False,
+}
+"""What differs in a pass over one chunk of many."""
 
 
 class Labels(NamedTuple):
@@ -63,21 +73,31 @@ class HeadTraining:
         Fitted. Its module is trained in place.
     labels : Labels
     seeds : Seeds
+    one_pass : bool
+        Whether this is a pass over one chunk of many.
     """
 
     def __init__(
-        self, stack: Any, autoencoder: BaseAutoencoder, labels: Labels, seeds: Seeds
+        self,
+        stack: Any,
+        autoencoder: BaseAutoencoder,
+        labels: Labels,
+        seeds: Seeds,
+        one_pass: bool,
     ) -> None:
         self.stack = stack
         self.autoencoder = autoencoder
         self.labels = labels
         self.seeds = seeds
+        self.one_pass = one_pass
         self.trains = "head"
         if stack.fine_tune:
             self.trains = "all" if stack.reconstruction_weight else "encoder"
 
     @heavy
-    def run(self, rows: Rows, state: dict[str, Any] | None) -> tuple[HeadedModule, Trained]:
+    def run(
+        self, rows: Rows, state: dict[str, Any] | None, listeners: list[Any]
+    ) -> tuple[HeadedModule, Trained]:
         """Train on the labelled ones among the rows.
 
         Parameters
@@ -86,6 +106,8 @@ class HeadTraining:
             All of them, in the units of the autoencoder's network.
         state : dict or None
             What :meth:`state_of` gave after an earlier run that this one continues.
+        listeners : list of skorch callbacks
+            Further ones than the user's.
 
         Returns
         -------
@@ -99,11 +121,14 @@ class HeadTraining:
             module = HeadedModule(self.autoencoder.module_, self.labels.n_outputs, self.trains)
         if state is not None:
             self._take_up(module, state)
+        if not self.labels.known.any():  # nor has this chunk any
+            earlier = {} if state is None else state["training"]
+            return module, Trained([], math.nan, 0, earlier)
         # The others of weight zero are left out here as everywhere.
         self.others = rows
         if rows.weight is not None:
             self.others = rows.where(rows.weight.numpy() > 0)
-        return module, train(self._training(module, rows, state))
+        return module, train(self._training(module, rows, state, listeners))
 
     def state_of(self, module: HeadedModule, training: dict[str, Any] | None) -> dict[str, Any]:
         """Describe where a run left off, by plain values and NumPy arrays."""
@@ -118,7 +143,13 @@ class HeadTraining:
             )
         module.load_head(state["head"])
 
-    def _training(self, module: HeadedModule, rows: Rows, state: dict[str, Any] | None) -> Any:
+    def _training(
+        self,
+        module: HeadedModule,
+        rows: Rows,
+        state: dict[str, Any] | None,
+        listeners: list[Any],
+    ) -> Any:
         """Gather what the training loop needs to know."""
         stack, network = self.stack, self.autoencoder.module_.network
         training, held_out = self._labelled(rows)
@@ -144,9 +175,10 @@ class HeadTraining:
             products=self.products,
             seeds=self.seeds,
             others=self.others if self.trains == "all" else None,
-            callbacks=check_callbacks(stack.callbacks),
-            progress=type(stack).__name__ if stack.verbose else None,
-            state=None if state is None else state["training"],
+            callbacks=[*listeners, *check_callbacks(stack.callbacks)],
+            progress=type(stack).__name__ if stack.verbose and not self.one_pass else None,
+            state=(state or {}).get("training") or None,
+            **(ONE_PASS if self.one_pass else {}),
         )
 
     def _labelled(self, rows: Rows) -> tuple[Rows, Rows | None]:
@@ -156,7 +188,7 @@ class HeadTraining:
         rows.weight = labels.weight
         rows.targets = Rows(labels.targets, labels.weight, rows.device, rows.dtype)
         rows = rows.where(labels.known)
-        if not stack.early_stopping:
+        if self.one_pass or not stack.early_stopping:
             return rows, None
         strata = labels.strata[labels.known]
         return split(rows, self.seeds.split, stack.validation_fraction, strata)

@@ -357,3 +357,11 @@ def array_from_state(state: Any, device: str | None = None) -> Any:
     if not isinstance(state, TensorState):
         return state
     return torch.from_numpy(np.array(state.values)).to(present_device(device or state.device))
+
+
+def without_tensors(X: Any) -> Any:
+    """Return tensors, on any device, and nested lists as arrays."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    return np.asarray(X) if isinstance(X, (list, tuple)) and np.ndim(X) > 2 else X

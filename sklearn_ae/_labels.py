@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
@@ -23,8 +24,8 @@ def check_labels(y: Any, n_samples: int, unlabeled: Any) -> tuple[np.ndarray, np
 
     Parameters
     ----------
-    y : array-like of shape (n_samples,)
-        Labels.
+    y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+        Labels. Of several per sample each is 0 or 1.
     n_samples : int
         How many there must be.
     unlabeled : object
@@ -32,7 +33,7 @@ def check_labels(y: Any, n_samples: int, unlabeled: Any) -> tuple[np.ndarray, np
 
     Returns
     -------
-    labels : ndarray of shape (n_labelled,)
+    labels : ndarray of shape (n_labelled,) or (n_labelled, n_outputs)
         Labels of the samples that have one.
     labelled : ndarray of shape (n_samples,), dtype bool
         Which samples these are.
@@ -42,13 +43,15 @@ def check_labels(y: Any, n_samples: int, unlabeled: Any) -> tuple[np.ndarray, np
     ValueError
         If `y` has another shape, or a missing value that does not stand for no label.
     """
-    y = as_numpy(y)
+    y = y.toarray() if sp.issparse(y) else as_numpy(y)
     numpy_type = getattr(getattr(y, "dtype", None), "numpy_dtype", None)  # of pandas' Int64 etc.
     if hasattr(y, "isna"):
-        y = y.to_numpy(dtype=object if np.any(y.isna()) else numpy_type)
+        y = y.to_numpy(dtype=object if np.asarray(y.isna()).any() else numpy_type)
     y = check_array(y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y")
-    y = column_or_1d(y, warn=True)
     check_consistent_length(range(n_samples), y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        return _check_label_matrix(y, unlabeled)
+    y = column_or_1d(y, warn=True)
     labelled = is_labelled(y, unlabeled)
     labels = y[labelled]
     if is_missing(labels).any():
@@ -56,6 +59,32 @@ def check_labels(y: Any, n_samples: int, unlabeled: Any) -> tuple[np.ndarray, np
     if labels.dtype.kind == "f":
         check_array(labels, ensure_2d=False, ensure_min_samples=0, input_name="y")  # infinity
     return (_as_plain(labels, numpy_type) if unlabeled is not None else labels), labelled
+
+
+def _check_label_matrix(y: np.ndarray, unlabeled: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Validate several labels per sample, each 0 or 1; all of a sample are there, or none."""
+    if unlabeled is not None and not is_labelled(np.array([0, 1]), unlabeled).all():
+        raise ValueError(
+            f"unlabeled={unlabeled!r} is a label where y is of shape (n_samples, n_outputs); mark "
+            f"samples without labels by another value, such as -1, in all their columns."
+        )
+    given = is_labelled(y, unlabeled)
+    labelled = np.all(given, axis=1)
+    if (given.any(1) != labelled).any():
+        raise ValueError(
+            f"y has samples of which some labels are {unlabeled!r} and others are not; a sample "
+            f"has all its labels, or none."
+        )
+    labels = y[labelled]
+    if is_missing(labels).any():
+        raise ValueError(_MISSING)
+    if labels.dtype.kind not in "biufO" or not np.isin(labels, (0, 1)).all():
+        raise ValueError(
+            f"Unknown label type: y is of shape (n_samples, {y.shape[1]}), so its values must be "
+            f"0 or 1, one column for each label that a sample may have; got "
+            f"{np.unique(labels.astype(str))[:5].tolist()}."
+        )
+    return labels.astype(int), labelled
 
 
 def as_numpy(y: Any) -> Any:

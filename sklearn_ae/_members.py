@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_ae._backend.keys import draw_factor, reordered
 from sklearn_ae._compat import safe_indexing
@@ -22,6 +21,7 @@ from sklearn_ae._error_statistics import (
     squared_ratio,
     weighted_median,
 )
+from sklearn_ae._member_copies import fit_steps, last_step, prepare, seeded_copy
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.variational import VariationalAutoencoder
@@ -215,11 +215,6 @@ class TrainingRows(NamedTuple):
     trim: float
 
 
-def last_step(estimator: Any) -> Any:
-    """Return the autoencoder itself."""
-    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-
-
 def small_autoencoder(n_features: int, pair: int) -> Pipeline:
     """Return what the two members of a pair are copies of, unless the user says otherwise.
 
@@ -255,6 +250,15 @@ def check_template(estimator: Any) -> None:
         )
 
 
+def templates_of(estimator: Any, n_members: int, n_features: int) -> list[Any]:
+    """Return what each member is a copy of; members come in whole pairs."""
+    n_members += n_members % 2
+    if estimator is None:
+        return [small_autoencoder(n_features, number // 2) for number in range(n_members)]
+    check_template(estimator)
+    return [estimator] * n_members
+
+
 def train_member(
     template: Any,
     training: TrainingRows,
@@ -264,42 +268,21 @@ def train_member(
     joint: bool = False,
     split: np.ndarray,
     second: bool,
+    fitting: Callable[[Any], AbstractContextManager] = nullcontext,
 ) -> tuple[Member, np.ndarray]:
-    """Train on some of the samples; learn from all others what is normal, and score them."""
+    """Train on some of the samples; learn from all others what is normal, and score them.
+
+    The autoencoder is fitted within the context that ``fitting`` returns for it.
+    """
     part = safe_indexing(training.rows, np.flatnonzero(inside))
     weight = training.weight[inside] if training.weighted else None
-    estimator = _fit_copy(template, part, weight, seed)
+    estimator = seeded_copy(template, seed)
+    with fitting(last_step(estimator)):
+        fit_steps(estimator, part, weight)
     member = _describe(estimator, joint, training, inside, np.random.RandomState(seed))
     member = member._replace(split=split, second=second)
     rest = np.flatnonzero(~inside)
     return member, member.score(safe_indexing(training.rows, rest), training.keys[rest])
-
-
-def _fit_copy(template: Any, X: Any, weight: np.ndarray | None, seed: int) -> Any:
-    """Fit a copy, every ``random_state`` in it set from ``seed``."""
-    estimator = clone(template)
-    names = sorted(name for name in estimator.get_params() if name.endswith("random_state"))
-    seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(names))
-    estimator.set_params(**{name: int(s) for name, s in zip(names, seeds, strict=True)})
-    for _, step in _steps(estimator):
-        weighted = weight is not None and has_fit_parameter(step, "sample_weight")
-        step.fit(X, **({"sample_weight": weight} if weighted else {}))
-        if step is not last_step(estimator):
-            X = step.transform(X)
-    return estimator
-
-
-def _steps(estimator: Any) -> list[tuple[str, Any]]:
-    if not isinstance(estimator, Pipeline):
-        return [("autoencoder", estimator)]
-    return [(name, step) for name, step in estimator.steps if step not in (None, "passthrough")]
-
-
-def prepare(estimator: Any, X: Any) -> Any:
-    """Apply all steps before the autoencoder."""
-    for _, step in _steps(estimator)[:-1]:
-        X = step.transform(X)
-    return X
 
 
 def errors(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:

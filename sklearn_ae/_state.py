@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ae._backend.device import present_device
 from sklearn_ae._backend.resources import limit_if_forked
@@ -82,6 +85,19 @@ def set_history(
         entry["valid_score"] for entry in estimator.history_ if "valid_score" in entry
     ] or None
     estimator.best_epoch_ = best_epoch
+
+
+def warn_if_cut_short(estimator: Any, trained: Any) -> None:
+    """Warn if `max_iter` ended a training at a constant rate that was still improving."""
+    if not trained.cut_short:
+        return
+    warnings.warn(
+        f"{type(estimator).__name__}: max_iter={estimator.max_iter} was reached, but the loss has "
+        f"fallen by more than tol={estimator.tol} within the last n_iter_no_change="
+        f"{estimator.n_iter_no_change} epochs. Increase max_iter.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
 
 
 def array_attributes(estimator: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -10,18 +11,14 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn import config_context, get_config
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     clone,
-    is_classifier,
-    is_regressor,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
@@ -30,14 +27,23 @@ from sklearn_ae._backend.device import resolve_device
 from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._backend.random import draw_seeds
 from sklearn_ae._backend.training import Trained
-from sklearn_ae._compat import HasMethods, Interval
+from sklearn_ae._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    open_context,
+    with_callbacks,
+)
 from sklearn_ae._continuing import check_unchanged
 from sklearn_ae._density import describe_codes
 from sklearn_ae._greedy import StackParameters
 from sklearn_ae._head_training import HeadTraining, Labels
+from sklearn_ae._heads import choose_head, fit_head, on_cpu
 from sklearn_ae._inputs import Kind, check_rows, check_weight
+from sklearn_ae._modules import duplicate
 from sklearn_ae._parameters import TrainingParameters
-from sklearn_ae._state import set_history, unchanged_on_error
+from sklearn_ae._state import set_history, unchanged_on_error, warn_if_cut_short
+from sklearn_ae._tasks import task
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
@@ -47,6 +53,7 @@ from sklearn_ae.stacked import StackedAutoencoder
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SupervisedStack(
+    CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     StackParameters,
@@ -74,7 +81,9 @@ class SupervisedStack(
     # Hooks of classifier and regressor
 
     @abstractmethod
-    def _check_labels(self, y: Any, n_samples: int, weight: Tensor | None, resume: bool) -> Labels:
+    def _check_labels(
+        self, y: Any, n_samples: int, weight: Tensor | None, resume: bool, one_pass: bool
+    ) -> Labels:
         """Validate labels, and set what is to be remembered of them."""
 
     @abstractmethod
@@ -97,6 +106,7 @@ class SupervisedStack(
 
     @isolated
     @unchanged_on_error
+    @with_callbacks
     @deleting_checkpoints()
     def fit(self, X, y, sample_weight=None):
         """Train the autoencoder on all rows, then the head, or all, on the labelled ones.
@@ -105,7 +115,7 @@ class SupervisedStack(
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Training rows, labelled or not.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels. What marks a row without one is said above.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples. One of weight two counts as two equal ones: up to rounding if
@@ -122,40 +132,88 @@ class SupervisedStack(
             If a parameter or the data are invalid, or if training diverges. The estimator
             is then as it was before.
         """
+        return self._fit(X, y, sample_weight, one_pass=False)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, one_pass: bool) -> Any:
+        """Train all there is to train, of a whole data set or for one pass over a chunk."""
         self._validate_params()
-        resume = self.warm_start and hasattr(self, "autoencoder_")
+        resume = (one_pass or self.warm_start) and hasattr(self, "autoencoder_")
+        data = {"X": X, "y": y}
         X, kind = check_rows(self, X, reset=not resume)
         if y is None:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
         weight = check_weight(sample_weight, X.shape[0])
-        labels = self._check_labels(y, X.shape[0], weight, resume)
+        labels = self._check_labels(y, X.shape[0], weight, resume, one_pass)
         seeds = draw_seeds(self.random_state)
-        head = self._new_head(labels.weight is not None, seeds.split)
-        autoencoder = self._pretrained(X, weight, seeds.weights, resume)
+        head = choose_head(self, labels.weight is not None, seeds.split, one_pass)
+        context = None if one_pass else open_context(self, self._n_tasks(resume))
+        if context is not None:
+            context.call_on_fit_task_begin(estimator=self, **data)
+        autoencoder = self._pretrained(X, weight, seeds.weights, resume, one_pass, context)
         rows = self._rows(autoencoder, X, kind, weight)
         trained, state = None, None
         if self.fine_tune or head is None:
-            training = HeadTraining(self, autoencoder, labels, seeds)
-            module, trained = training.run(rows, self._training_state if resume else None)
+            training = HeadTraining(self, autoencoder, labels, seeds, one_pass)
+            earlier = self._training_state if resume else None
+            snapshot = functools.partial(self._snapshot, autoencoder)
+            name = "fine_tuning" if self.fine_tune else "linear_layer"
+            with task(context, name, self, n_epochs=self.max_iter) as own:
+                listeners = own.listeners(self, **data, snapshot=snapshot)
+                module, trained = training.run(rows, earlier, listeners)
             if self.fine_tune:
                 autoencoder.density_ = describe_codes(
                     autoencoder.module_, rows, autoencoder.density, seeds.subspace
                 )
-            state = training.state_of(module, trained.state if self.warm_start else None)
+            keep = self.warm_start or one_pass
+            state = training.state_of(module, trained.state if keep else None)
             self._set_head(module)
         else:  # an earlier fit's
             for name in ("head_coef_", "head_intercept_"):
                 self.__dict__.pop(name, None)
-        self.head_: Any = None if head is None else _fit_head(head, autoencoder, X, labels)
-        self._set_fitted(autoencoder, trained, resume)
+        if head is not None:
+            classes = getattr(self, "classes_", None)
+            with task(context, "head", self, inner=head):
+                head = fit_head(head, autoencoder, X, labels, classes, one_pass)
+        self.head_: Any = head
+        self._set_fitted(autoencoder, trained, resume, one_pass)
+        if trained is not None:
+            warn_if_cut_short(self, trained)
         self._training_state: dict[str, Any] | None = state
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes=dict)
         return self
 
+    def _n_tasks(self, resume: bool) -> int:
+        """Return how many tasks a fit has: the autoencoder, the linear layer and the head."""
+        trains_autoencoder = not resume and self._frozen() is None
+        trains_layer = self.fine_tune or self.head is None
+        return trains_autoencoder + trains_layer + (self.head is not None)
+
+    def _snapshot(self, autoencoder: BaseAutoencoder, module: HeadedModule) -> dict[str, Any]:
+        """Return the fitted attributes of a stack that would stop now, without its `head`."""
+        known = copy.copy(autoencoder)
+        known.module_ = duplicate(autoencoder.module_)
+        coef, intercept = (value.numpy() for value in self._to_head(*module.linear_map()))
+        return {
+            "autoencoder_": known,
+            "head_": None,
+            "head_coef_": coef,
+            "head_intercept_": intercept,
+            "n_components_": autoencoder.n_components_,
+            "_n_features_out": autoencoder.n_components_,
+        }
+
     def _pretrained(
-        self, X: Any, weight: Tensor | None, seed: int, resume: bool
+        self,
+        X: Any,
+        weight: Tensor | None,
+        seed: int,
+        resume: bool,
+        one_pass: bool,
+        context: Any,
     ) -> BaseAutoencoder:
-        """Return an autoencoder that was trained on the rows, or is frozen."""
+        """Return an autoencoder that was trained on the samples, or is frozen."""
         frozen = self._frozen()
         if frozen is not None and not resume:
             self._check_frozen(frozen, X)
@@ -164,31 +222,13 @@ class SupervisedStack(
             return autoencoder
         autoencoder = self._new_autoencoder(seed)
         if resume:
-            return self._taken_up(autoencoder, X.shape[1])
+            autoencoder = self._taken_up(autoencoder, X.shape[1])
+            if frozen is not None or not one_pass:
+                return autoencoder
+        train = autoencoder.partial_fit if one_pass else autoencoder.fit
         in_shape = X if len(self.input_shape_) == 1 else X.reshape(-1, *self.input_shape_)
-        return autoencoder.fit(in_shape, sample_weight=weight)
-
-    def _new_head(self, is_weighted: bool, seed: int) -> Any:
-        """Return the head to fit, None for the linear one; refuse it before the long training."""
-        if self.head is None:
-            return None
-        head = clone(self.head)
-        task, suits = (
-            ("classifier", is_classifier) if is_classifier(self) else ("regressor", is_regressor)
-        )
-        if not suits(head):
-            raise ValueError(f"head must be a {task}, got {head!r}.")
-        if is_weighted and not _refuses_weights(head) and not _takes_weights(head):
-            raise ValueError(
-                f"head={head!r} does not take weights, so sample_weight and class_weight cannot "
-                f"be passed on to it; leave them out or choose another head."
-            )
-        open_seeds = [
-            name
-            for name, value in head.get_params().items()
-            if value is None and name.split("__")[-1] == "random_state"
-        ]
-        return head.set_params(**dict.fromkeys(open_seeds, seed))
+        with task(context, "autoencoder", self, inner=autoencoder):
+            return train(in_shape, sample_weight=weight)
 
     def _frozen(self) -> BaseAutoencoder | None:
         """Return the autoencoder that is fitted already, if one was given."""
@@ -286,17 +326,23 @@ class SupervisedStack(
         )
 
     def _set_fitted(
-        self, autoencoder: BaseAutoencoder, trained: Trained | None, continues: bool
+        self,
+        autoencoder: BaseAutoencoder,
+        trained: Trained | None,
+        continues: bool,
+        one_pass: bool,
     ) -> None:
         earlier = self.history_ if continues else []
         if trained is not None:
+            if continues and self._training_state is None:  # those were the autoencoder's epochs
+                earlier = []
             set_history(self, trained.history, trained.best_epoch, earlier)
-        elif continues:
+        elif continues and (not one_pass or self._frozen() is not None):
             set_history(self, [], 0, earlier)
         else:  # nothing but the autoencoder was trained
             last = autoencoder.history_[len(autoencoder.history_) - autoencoder.n_iter_ :]
             numbered = [{**entry, "epoch": 1 + place} for place, entry in enumerate(last)]
-            set_history(self, numbered, autoencoder.best_epoch_)
+            set_history(self, numbered, autoencoder.best_epoch_, earlier)
         self.autoencoder_: BaseAutoencoder = autoencoder
         self.n_components_ = self._n_features_out = autoencoder.n_components_
         self.device_ = autoencoder.device_ = str(autoencoder.module_.center.device)
@@ -321,7 +367,7 @@ class SupervisedStack(
     def _codes(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         X, _ = check_rows(self, X, reset=False)
-        return np.asarray(_on_cpu(self.autoencoder_.transform(X)))
+        return np.asarray(on_cpu(self.autoencoder_.transform(X)))
 
     def _linear(self, X: Any) -> np.ndarray:
         """Return what the linear head makes of rows, in float64."""
@@ -343,35 +389,3 @@ class SupervisedStack(
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _refuses_weights(head: Any) -> bool:
-    """Whether ``set_fit_request(sample_weight=False)`` was called on a head."""
-    fit = getattr(get_routing_for_object(head), "fit", None)  # a pipeline has none
-    return fit is not None and fit.requests.get("sample_weight") is False
-
-
-def _takes_weights(head: Any) -> bool:
-    """Whether a head takes weights, itself or by metadata routing."""
-    if has_fit_parameter(head, "sample_weight"):
-        return True
-    routing = get_routing_for_object(head)
-    return get_config()["enable_metadata_routing"] and bool(
-        routing.consumes("fit", ["sample_weight"])
-    )
-
-
-def _fit_head(head: Any, autoencoder: BaseAutoencoder, X: Any, labels: Labels) -> Any:
-    """Fit an estimator on the codes of the labelled rows."""
-    rows = X if labels.known.all() else X[labels.known]  # without a copy, where that can be
-    codes = np.asarray(_on_cpu(autoencoder.transform(rows)))
-    values = labels.values[labels.known]
-    weights = {}
-    if labels.weight is not None and not _refuses_weights(head):
-        weights["sample_weight"] = labels.weight.numpy()[labels.known]
-    with config_context(array_api_dispatch=False):  # it is given NumPy arrays
-        return head.fit(codes, values, **weights)
-
-
-def _on_cpu(array: Any) -> Any:
-    return array.cpu() if isinstance(array, Tensor) else array

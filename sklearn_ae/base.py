@@ -59,6 +59,7 @@ from sklearn_ae._state import (
     set_history,
     to_plain_state,
     unchanged_on_error,
+    warn_if_cut_short,
 )
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS, Loss, get_loss
 from sklearn_ae.networks import Network
@@ -117,6 +118,10 @@ class BaseAutoencoder(
     def _joint_epochs(self) -> int:
         """Say how many epochs to train the whole network for, at most."""
         return self.max_iter
+
+    def _n_tasks(self, resume: bool) -> int:
+        """Say how many tasks a fit has, at most, of which scikit-learn's callbacks hear."""
+        return self._joint_epochs()
 
     def _says_loss(self) -> str:
         """Name the parameter that chooses the loss, and its value, for error messages."""
@@ -237,7 +242,7 @@ class BaseAutoencoder(
                 "out, and validation_fraction of X and y is held out."
             )
         held_out = None if X_val is None else check_held_out(self, X_val)
-        context = open_context(self, self.max_iter)
+        context = open_context(self, self._n_tasks(resume))
         if context is not None:
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         module, trained = fit_module(
@@ -252,6 +257,7 @@ class BaseAutoencoder(
             callbacks=self._listeners(context, X, y, kind),
         )
         self._set_fitted(module, trained, kind, continues=resume, keep_state=self.warm_start)
+        warn_if_cut_short(self, trained)
         if context is not None:
             context.call_on_fit_task_end(
                 estimator=self, X=X, y=X if y is None else y, reconstruction_attributes=dict

@@ -83,7 +83,9 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalParameters, BaseAutoenc
         16,384 and 256 from there.
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
-        first tenth of `max_iter` and then falls to zero along half a cosine.
+        first tenth of `max_iter` and then falls to zero along half a cosine. With
+        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
+        `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
     solver : {"adam", "sgd"}, default="adam"

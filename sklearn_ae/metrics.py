@@ -233,6 +233,8 @@ class _LabeledScorer:
             labels = np.asarray(y)
             labelled = np.all(is_labelled(labels, self.unlabeled), axis=1)
             labels = labels[labelled]
+            if labels.dtype.kind == "O":  # numbers beside None
+                labels = np.array(labels.tolist())
         if not labelled.any():
             raise ValueError(
                 f"y has no labelled sample to score on: all are {self.unlabeled!r}. Choose folds "

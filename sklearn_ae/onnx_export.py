@@ -7,7 +7,10 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_ae._backend.isolation import isolated
 
+
+@isolated
 def to_onnx(
     estimator: Any, method: str | Sequence[str] | None = None, *, target_opset: int = 18
 ) -> Any:
@@ -117,7 +120,7 @@ def register_onnx_converters() -> None:
 
 def _checked(estimator: Any, method: str | Sequence[str] | None) -> Sequence[str]:
     """Return the methods to export."""
-    from sklearn_ae._members import last_step
+    from sklearn_ae._member_copies import last_step
     from sklearn_ae._onnx.methods import default_methods, methods_of
 
     last = last_step(estimator)

@@ -14,32 +14,36 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.held_out import hash_rows, keys_in_grid
-from sklearn_ae._compat import Interval, safe_indexing
+from sklearn_ae._compat import (
+    CallbackSupportMixin,
+    Interval,
+    safe_indexing,
+    with_callbacks,
+)
 from sklearn_ae._error_statistics import conformal_p_values, lower_threshold
-from sklearn_ae._inputs import as_numbers, check_weight
+from sklearn_ae._inputs import as_numbers, check_weight, without_tensors
 from sklearn_ae._limits import check_size, frame_like, is_far, within_limit
 from sklearn_ae._members import (
     Member,
     TrainingRows,
     average_over_pairs,
-    check_template,
     draw_some,
     draw_split,
     scores_jointly,
     second_half,
-    small_autoencoder,
+    templates_of,
     train_member,
 )
 from sklearn_ae._state import unchanged_on_error
+from sklearn_ae._tasks import Tasks, whole_fit
 from sklearn_ae.autoencoder import Autoencoder
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
+class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator):
     r"""Outlier detection by what autoencoders cannot restore.
 
     Several autoencoders are trained, each on a part of the rows, so that every training row is
@@ -155,6 +159,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     }
 
     @unchanged_on_error
+    @with_callbacks
     def fit(self, X, y=None, sample_weight=None):
         """Train the members and find the threshold.
 
@@ -183,7 +188,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         self._validate_params()
         flat, rows = self._check_rows(X, reset=True)
         check_size(flat)
-        templates = self._templates(flat.shape[1])
+        templates = templates_of(self.estimator, int(self.n_estimators), flat.shape[1])
         given = check_weight(sample_weight, flat.shape[0])
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
         random_state = check_random_state(self.random_state)
@@ -194,26 +199,22 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         training = TrainingRows(
             safe_indexing(rows, counted), weight[counted], given is not None, keys, self.trim
         )
-        self._members, scores = self._train(templates, training, random_state)
-        self.estimators_ = [member.estimator for member in self._members]
-        dtype = np.float32 if flat.dtype == np.float32 else np.float64
-        self.held_out_scores_ = np.full(len(weight), np.nan, dtype)
-        self.held_out_scores_[counted] = scores
-        self.offset_ = lower_threshold(scores, training.weight, self.contamination)
-        self._weight = None if given is None else weight
+        with whole_fit(self, len(templates), X, y) as context:
+            self._members, scores = self._train(templates, training, random_state, context)
+            self.estimators_ = [member.estimator for member in self._members]
+            dtype = np.float32 if flat.dtype == np.float32 else np.float64
+            self.held_out_scores_ = np.full(len(weight), np.nan, dtype)
+            self.held_out_scores_[counted] = scores
+            self.offset_ = lower_threshold(scores, training.weight, self.contamination)
+            self._weight = None if given is None else weight
         return self
 
-    def _templates(self, n_features: int) -> list[Any]:
-        """Return what each member is a copy of; members come in whole pairs."""
-        n_members = int(self.n_estimators)
-        n_members += n_members % 2
-        if self.estimator is None:
-            return [small_autoencoder(n_features, number // 2) for number in range(n_members)]
-        check_template(self.estimator)
-        return [self.estimator] * n_members
-
     def _train(
-        self, templates: list[Any], training: TrainingRows, random_state: np.random.RandomState
+        self,
+        templates: list[Any],
+        training: TrainingRows,
+        random_state: np.random.RandomState,
+        context: Any,
     ) -> tuple[list[Member], np.ndarray]:
         """Train one member after another; return the held-out scores as well."""
         # Copies of a row share their fate: one would tell what the other is.
@@ -223,7 +224,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
                 f"{type(self).__name__} holds rows out and needs two that differ, but the rows "
                 f"of X are all equal in float32, or there is 1 sample."
             )
-        members: list[Member] = []
+        members, tasks = [], Tasks(context, "member", self)
         scores = np.zeros((len(templates), len(which)))
         new = np.zeros(scores.shape, dtype=bool)
         for number, template in enumerate(templates):
@@ -242,10 +243,20 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             seed = random_state.randint(2**31 - 1)
             joint = self.estimator is None and scores_jointly(number // 2)
             member, scores[number, ~inside] = train_member(
-                template, training, inside, seed, joint=joint, split=split, second=number % 2 == 1
+                template,
+                training,
+                inside,
+                seed,
+                joint=joint,
+                split=split,
+                second=number % 2 == 1,
+                fitting=tasks.around,
             )
             members.append(member)
-        return members, average_over_pairs(scores, new)
+            if tasks.stop and number % 2 == 1:  # the first of a pair scores one half only
+                break
+        n_members = len(members)
+        return members, average_over_pairs(scores[:n_members], new[:n_members])
 
     def _looks_clean(self, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return scores >= lower_threshold(scores, weight, self.trim)
@@ -373,7 +384,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _check_rows(self, X: Any, *, reset: bool) -> tuple[Any, Any]:
         """Validate rows; return them flat, and as members take them."""
-        X = _without_tensors(X)
+        X = without_tensors(X)
         shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         if shape is not None and not reset and shape != self.input_shape_:
             raise ValueError(
@@ -400,11 +411,3 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = get_tags(given).input_tags.sparse
         tags.input_tags.three_d_array = get_tags(given).input_tags.three_d_array
         return tags
-
-
-def _without_tensors(X: Any) -> Any:
-    """Return tensors, on any device, and nested lists as arrays."""
-    if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    return np.asarray(X) if isinstance(X, (list, tuple)) and np.ndim(X) > 2 else X

@@ -55,6 +55,7 @@ ARRAY_COST = 400
 """Bytes that an array takes in memory without its values."""
 
 
+@isolated
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """Save an estimator to a file that is safe to load.
 

@@ -7,32 +7,23 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from sklearn_ae._backend.isolation import isolated
+from sklearn_ae._class_targets import class_targets, set_classes
 from sklearn_ae._compat import MissingValues, StrOptions
 from sklearn_ae._head_training import Labels
+from sklearn_ae._heads import can_continue, head_has, label_probabilities, takes_several_labels
 from sklearn_ae._inputs import check_weight
-from sklearn_ae._labels import check_labels, too_few, warn_of_marker
+from sklearn_ae._labels import check_labels
+from sklearn_ae._state import unchanged_on_error
 from sklearn_ae._supervised import SupervisedStack
-
-
-def _head_has(method: str) -> Callable[[Any], bool]:
-    """Say whether the head has a method; the linear one has all."""
-
-    def check(estimator: Any) -> bool:
-        head = getattr(estimator, "head_", estimator.head)
-        return head is None or hasattr(head, method)
-
-    return check
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -42,6 +33,10 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     An autoencoder is trained on all rows, labelled or not; then a classifier on its code, or the
     encoder together with a softmax layer, on the samples that have a label. By default all of them
     have: set `unlabeled` to the value that marks samples without one.
+
+    A sample may have several labels: `y` of shape (n_samples, n_outputs), of zeros and ones, is
+    learnt by one logistic unit per column in place of the softmax layer, under the sum of their
+    binary cross-entropies.
 
     Parameters
     ----------
@@ -53,7 +48,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         16,384 and 256 from there.
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
-        first tenth of `max_iter` and then falls to zero along half a cosine.
+        first tenth of `max_iter` and then falls to zero along half a cosine. With
+        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
+        `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
     solver : {"adam", "sgd"}, default="adam"
@@ -135,10 +132,11 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         What stands in `y` for no label, such as -1. A missing value, such as ``np.nan``, stands
         for all of them: NaN, None and pandas' NA. Samples without a label train the autoencoder
         only, and `score` leaves them out. None: every sample has a label, and every value of `y`
-        is a class.
+        is a class. Of several labels per sample it stands in all columns.
     class_weight : dict or "balanced", default=None
         Weights of the classes, ``{label: weight}``. ``"balanced"`` makes all classes weigh the
-        same. They count for the head and for fine-tuning, not for the autoencoder.
+        same. They count for the head and for fine-tuning, not for the autoencoder. Not supported
+        for several labels per sample.
     scoring : {"loss", "accuracy"}, default="loss"
         By what `early_stopping` judges the held-out rows. Of epochs of equal accuracy the one of
         the lower loss is better.
@@ -146,7 +144,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, without `unlabeled`.
+        The labels, without `unlabeled`. Of several labels per sample the numbers of the columns.
     autoencoder_ : estimator
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
     head_ : estimator or None
@@ -220,52 +218,61 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         "scoring": [StrOptions({"loss", "accuracy"})],
     }
 
-    def _check_labels(self, y: Any, n_samples: int, weight: Tensor | None, resume: bool) -> Labels:
-        labels, known = check_labels(y, n_samples, self.unlabeled)
-        n_unlabelled = int((~known).sum())
-        if weight is not None:
-            weighted = weight.numpy() > 0
-            labels, known = labels[weighted[known]], known & weighted
-        with np.errstate(invalid="ignore"):  # it compares with integers, which may hold less
-            check_classification_targets(labels)
-        classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        if len(classes) < 2:
-            raise ValueError(too_few(classes, n_unlabelled, self.unlabeled))
-        if resume and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"the classes were {self.classes_} and are now {classes}, so training cannot "
-                f"continue; use a new estimator, or warm_start=False."
-            )
-        if self.unlabeled is None:
-            warn_of_marker(classes, counts)
-        self.classes_: np.ndarray = classes
-        self._unlabeled: Any = self.unlabeled
-        indices = np.zeros(n_samples, int)  # of samples without a label any
-        indices[known] = numbers
-        if self.class_weight is not None:
-            of_rows = torch.from_numpy(self._class_weights(indices, known, weight)[indices])
-            weight = of_rows if weight is None else weight * of_rows
-        targets = indices[:, None].astype(float)
-        return Labels(classes[indices], targets, known, weight, indices, len(classes))
+    @available_if(can_continue)
+    @isolated
+    @unchanged_on_error
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one pass over one chunk of samples.
 
-    def _class_weights(
-        self, indices: np.ndarray, known: np.ndarray, weight: Tensor | None
-    ) -> np.ndarray:
-        """Return the weight of each class."""
-        if self.class_weight == "balanced" and weight is not None:
-            # scikit-learn 1.8 counts samples; one of weight two is two samples.
-            mass = np.bincount(indices[known], weight.numpy()[known])
-            return mass.sum() / (len(mass) * mass)
-        labels = self.classes_[indices[known]]
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-        if (weights < 0).any() or not weights.any():
-            shown = dict(zip(self.classes_.tolist(), weights.tolist(), strict=True))
-            raise ValueError(
-                f"class_weight comes to {shown}; no weight may be negative, and not all zero."
-            )
-        return weights
+        One pass of the autoencoder over all samples by its own `partial_fit`, then one pass of
+        fine-tuning or of the head over the labelled ones. Later calls continue, optimiser state
+        included. The learning rate is `learning_rate_init` throughout, and nothing is held out. A
+        frozen autoencoder is not trained, but is fine-tuned. With a `head` that has no
+        `partial_fit` there is none here either.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            One chunk of the training samples, labelled or not.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels, `unlabeled` for samples without one. There need not be any.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that there will be, such as ``numpy.unique`` of all labels; `unlabeled`
+            among them is left out. Of several labels per sample ``numpy.arange(n_outputs)``.
+            Needed in the first call unless the estimator is fitted.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, if `classes` is missing in the first call or
+            changes later, if `y` has another class, or if training diverges. The estimator is
+            then as it was before.
+        """
+        self._validate_params()
+        set_classes(self, classes)
+        return self._fit(X, y, sample_weight, one_pass=True)
+
+    def _check_labels(
+        self, y: Any, n_samples: int, weight: Tensor | None, resume: bool, one_pass: bool
+    ) -> Labels:
+        return class_targets(self, y, n_samples, weight, resume, one_pass)
+
+    @property
+    def _has_several_labels(self) -> bool:
+        """Whether a sample may have several of the classes."""
+        return vars(self).get("_multilabel", False)
 
     def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        if self._has_several_labels:
+            losses = binary_cross_entropy_with_logits(output, target, reduction="none").sum(1)
+            return losses, ((output > 0) != (target > 0)).any(1).to(losses.dtype)
         numbers = target[:, 0].long()
         losses = cross_entropy(output, numbers, reduction="none")
         return losses, (output.argmax(1) != numbers).to(losses.dtype)
@@ -277,7 +284,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return self.scoring == "accuracy"
 
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        if len(weight) == 2:  # one logit, as in scikit-learn's linear classifiers
+        if (
+            len(weight) == 2 and not self._has_several_labels
+        ):  # one logit, as in scikit-learn's linear classifiers
             return weight[1:] - weight[:1], bias[1:] - bias[:1]
         return weight, bias
 
@@ -291,15 +300,17 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
-            Their classes; never `unlabeled`.
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Their classes; never `unlabeled`. Of several labels per sample 1 where one is there.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return self.head_.predict(self._codes(X))
+        if self._has_several_labels:
+            return (self._linear(X) > 0).astype(int)
         return self.classes_[self._logits(X).argmax(1)]
 
-    @available_if(_head_has("predict_proba"))
+    @available_if(head_has("predict_proba"))
     def predict_proba(self, X):
         """Predict the probabilities of the classes.
 
@@ -311,14 +322,17 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
+            In the order of `classes_`. Of several labels per sample the probability of each, as
+            :class:`~sklearn.neural_network.MLPClassifier` returns them.
         """
         check_is_fitted(self)
         if self.head_ is not None:
-            return self.head_.predict_proba(self._codes(X))
+            return label_probabilities(self.head_, self._codes(X))
+        if self._has_several_labels:
+            return expit(self._linear(X))
         return softmax(self._logits(X), axis=1)
 
-    @available_if(_head_has("predict_proba"))
+    @available_if(head_has("predict_proba"))
     def predict_log_proba(self, X):
         """Predict the logarithms of the probabilities of the classes.
 
@@ -335,10 +349,12 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         check_is_fitted(self)
         if self.head_ is not None:
             with np.errstate(divide="ignore"):  # of zero: -inf
-                return np.log(self.head_.predict_proba(self._codes(X)))
+                return np.log(label_probabilities(self.head_, self._codes(X)))
+        if self._has_several_labels:
+            return log_expit(self._linear(X))
         return log_softmax(self._logits(X), axis=1)
 
-    @available_if(_head_has("decision_function"))
+    @available_if(head_has("decision_function"))
     def decision_function(self, X):
         """Return the linear layer's values, or whatever the head's are.
 
@@ -350,13 +366,14 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Of two classes the second one's logit, positive where it is predicted.
+            Of two classes the second one's logit, positive where it is predicted. Of several
+            labels per sample the logit of each.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return self.head_.decision_function(self._codes(X))
         scores = self._linear(X)
-        return scores[:, 0] if len(self.classes_) == 2 else scores
+        return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def _logits(self, X: Any) -> np.ndarray:
         """Return logits of all classes."""
@@ -366,11 +383,13 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     def score(self, X, y, sample_weight=None):
         """Accuracy on the samples that have a label.
 
+        Of several labels per sample it is that of all together, the subset accuracy.
+
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Rows.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels. Samples marked by `unlabeled`, as it was when `fit` was called, do not count.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
@@ -392,3 +411,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         weight = check_weight(sample_weight, len(predicted))
         weight = None if weight is None else weight.numpy()[known]
         return float(accuracy_score(labels, predicted[known], sample_weight=weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = takes_several_labels(self.head)
+        return tags

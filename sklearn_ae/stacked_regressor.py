@@ -10,12 +10,16 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import check_array
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor
 
+from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._head_training import Labels
+from sklearn_ae._heads import can_continue
 from sklearn_ae._inputs import check_weight
 from sklearn_ae._labels import as_numpy
+from sklearn_ae._state import unchanged_on_error
 from sklearn_ae._supervised import SupervisedStack
 
 
@@ -37,7 +41,9 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         16,384 and 256 from there.
     learning_rate : {"one_cycle", "constant"}, default="one_cycle"
         Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
-        first tenth of `max_iter` and then falls to zero along half a cosine.
+        first tenth of `max_iter` and then falls to zero along half a cosine. With
+        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
+        `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
     learning_rate_init : float, default=0.003
         Step size of the optimiser, the largest one of the schedule.
     solver : {"adam", "sgd"}, default="adam"
@@ -173,7 +179,44 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     (3,)
     """
 
-    def _check_labels(self, y: Any, n_samples: int, weight: Tensor | None, resume: bool) -> Labels:
+    @available_if(can_continue)
+    @isolated
+    @unchanged_on_error
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one pass over one chunk of samples.
+
+        One pass of the autoencoder over all samples by its own `partial_fit`, then one pass of
+        fine-tuning or of the head over the labelled ones. The first call fixes mean and scale of
+        the targets from its chunk, as the autoencoder's fixes those of `X`; later calls continue,
+        optimiser state included. The learning rate is `learning_rate_init` throughout, and
+        nothing is held out. A frozen autoencoder is not trained, but is fine-tuned. With a `head`
+        that has no `partial_fit` there is none here either.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            One chunk of the training samples, labelled or not.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, NaN for unlabelled samples. The first chunk needs a labelled one.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, or if training diverges. The estimator
+            is then as it was before.
+        """
+        return self._fit(X, y, sample_weight, one_pass=True)
+
+    def _check_labels(
+        self, y: Any, n_samples: int, weight: Tensor | None, resume: bool, one_pass: bool
+    ) -> Labels:
         y = _checked(y, n_samples)
         targets = y.reshape(n_samples, -1).astype(np.float64)
         missing = np.isnan(targets)
@@ -185,7 +228,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         known = ~missing.any(1)
         if weight is not None:
             known &= weight.numpy() > 0
-        if not known.any():
+        if not known.any() and not (resume and one_pass):
             raise ValueError("y has no target that is not NaN, in a row with a weight.")
         if not resume:
             mass = None if weight is None else weight.numpy()[known]

@@ -8,14 +8,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Without it scikit-learn skips its array API checks in silence.
 os.environ["SCIPY_ARRAY_API"] = "1"
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "shifted"))
 import random
 
 import numpy as np
 import pytest
+import seed_shift  # noqa: F401 - shifts all seeds if SKLEARN_AE_SEED_SHIFT says so
 from hypothesis import settings
-
-import sklearn_ae  # noqa: F401 - all modules, whose draws may be shifted below
-from sklearn_ae._backend import random as backend_random
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
@@ -37,23 +36,3 @@ def pytest_collection_modifyitems(items):
         items.reverse()
     elif order:
         random.Random(order).shuffle(items)
-
-
-def pytest_configure(config):
-    """Shift all seeds of data and of fits by SKLEARN_AE_SEED_SHIFT: other draws, same claims."""
-    shift = int(os.environ.get("SKLEARN_AE_SEED_SHIFT", 0))
-    if not shift:
-        return
-    default_rng, draw_seeds = np.random.default_rng, backend_random.draw_seeds
-
-    def shifted_rng(seed=None):
-        return default_rng(seed + shift if isinstance(seed, int) else seed)
-
-    def shifted_seeds(random_state):
-        is_seed = isinstance(random_state, int)
-        return draw_seeds(random_state + shift if is_seed else random_state)
-
-    np.random.default_rng = shifted_rng
-    for module in list(sys.modules.values()):
-        if getattr(module, "draw_seeds", None) is draw_seeds:
-            module.draw_seeds = shifted_seeds

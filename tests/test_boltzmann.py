@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
-from scipy.special import expit, logsumexp
+from scipy.special import expit, logsumexp, softmax
 from scipy.stats import kstest
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
@@ -645,14 +645,41 @@ def test_samples_are_like_the_rows(trained, digits):
     np.testing.assert_array_equal(steps[0], trained.gibbs(train, 1, random_state=0))
 
 
-def test_gaussian_samples_have_the_moments_of_the_rows():
+def _exact_moments(machine):
+    """Mean and covariance of a Gaussian machine's rows, summed over all hidden states."""
+    module = machine.module_
+    layer, h = module.layer, _states(module.n_components)
+    W, c, b = (
+        p.detach().double().numpy() for p in (layer.weight, layer.hidden_bias, layer.visible_bias)
+    )
+    # Given h the rows are a Gaussian around b + W^T h, which e^{-E} is integrated over.
+    centers = b + h @ W
+    share = softmax(h @ c + 0.5 * np.square(centers).sum(1))
+    mean = share @ centers
+    covariance = np.eye(len(b)) + (share[:, None] * (centers - mean)).T @ (centers - mean)
+    unit = (module.sigma * module.scale).double().numpy()
+    return mean * unit + module.center.double().numpy(), covariance * np.outer(unit, unit)
+
+
+def test_gaussian_samples_have_the_moments_of_the_machine():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 4)) + 0.5 * rng.normal(size=(2000, 4))
     X = 10 * X + 100
     machine = RestrictedBoltzmannMachine(8, random_state=0).fit(X)
     drawn = machine.sample(4000, random_state=0)
-    np.testing.assert_allclose(drawn.mean(0), X.mean(0), atol=0.15 * X.std())
-    np.testing.assert_allclose(drawn.std(0), X.std(0), rtol=0.2)
+    mean, covariance = _exact_moments(machine)
+    gaps = drawn - mean
+    products = (gaps[:, :, None] * gaps[:, None]).reshape(len(gaps), -1)
+    for values, expected in ((drawn, mean), (products, covariance.ravel())):
+        error = values.std(0) / np.sqrt(len(values))
+        assert np.all(np.abs(values.mean(0) - expected) < 4.5 * error)
+    # The likelihood is greatest, among Gaussians with the fixed variance of one, where larger
+    # eigenvalues of the correlations are kept: as near as so many rows determine it.
+    eigenvalues, axes = np.linalg.eigh(np.corrcoef(X.T))
+    likeliest = (axes * np.maximum(eigenvalues, 1)) @ axes.T
+    error = np.sqrt(2 / len(X)) * eigenvalues[-1]
+    np.testing.assert_allclose(covariance / np.outer(X.std(0), X.std(0)), likeliest, atol=error)
+    np.testing.assert_allclose((mean - X.mean(0)) / X.std(0), 0, atol=4 / np.sqrt(len(X)))
     moved = machine.gibbs(X[:100], 1, random_state=0)
     assert np.corrcoef(moved.ravel(), X[:100].ravel())[0, 1] > 0.3
 

@@ -183,7 +183,7 @@ def test_only_what_is_metadata_can_be_requested(name):
         }
     assert "set_inverse_transform_request" not in requests
     assert requests <= {"set_fit_request", "set_partial_fit_request", "set_score_request"}
-    assert {entry.split(": ")[1] for entry in asked} <= {"sample_weight", "X_val"}
+    assert {entry.split(": ")[1] for entry in asked} <= {"sample_weight", "X_val", "classes"}
 
 
 def test_codes_are_passed_on_to_inverse_transform_under_routing():

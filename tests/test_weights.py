@@ -31,7 +31,7 @@ TABLE = {"hidden_layer_sizes": (5,), "max_iter": 2, "random_state": 0}
 HOOKS = [
     Autoencoder(2, code_alpha=0.3, **TABLE),
     SparseAutoencoder(6, sparsity="kl", **TABLE),
-    SparseAutoencoder(6, sparsity="l1", n_active=2, **TABLE),
+    SparseAutoencoder(6, sparsity="l1", n_active=4, **TABLE),
     SparseAutoencoder(6, sparsity="topk", n_active=2, **TABLE),
     DenoisingAutoencoder(2, **TABLE),
     DenoisingAutoencoder(2, noise="salt_and_pepper", **TABLE),
@@ -107,6 +107,11 @@ def test_mean_gradient_over_all_batches_is_that_of_copies(estimator):
     X = np.repeat(_data(), 4, axis=0)
     module = estimator.fit(X).module_.double().train()
     module.progress = 0.7
+    if getattr(estimator, "sparsity", None) == "l1":
+        # A step changes the factor by a limited share, and the limit is not linear. With three
+        # units always on, between three and six are, for four, and no batch comes up to it.
+        with torch.no_grad():
+            module.encoder.layers[-1].bias[:3] += 10
     x = (torch.from_numpy(_data()) - module.center) / module.scale
 
     def gradient(places, weight):

@@ -149,8 +149,9 @@ class ScikitLearnCallbacks(Callback):
         Of the fit.
     X, y : array-like
         Data of the fit, for callbacks that score.
-    snapshot : callable
-        ``module`` to the fitted attributes of an estimator that stopped now.
+    snapshot : callable or None
+        ``module`` to the fitted attributes of an estimator that stopped now. None: it could not
+        be used yet.
     """
 
     def __init__(self, estimator: Any, context: Any, X: Any, y: Any, snapshot: Any) -> None:
@@ -171,7 +172,7 @@ class ScikitLearnCallbacks(Callback):
             estimator=self.estimator,
             X=self.X,
             y=self.y,
-            reconstruction_attributes=lambda: self.snapshot(net.module_),
+            reconstruction_attributes=self.snapshot and (lambda: self.snapshot(net.module_)),
         )
 
 

@@ -33,7 +33,7 @@ EQUAL_CELLS = 2.0**20
 ROUNDING = 2e-8
 """What rounding to float32 changes a projection by, on average, as a fraction of its summands."""
 
-CROSSING = 4e-4
+CROSSING = 8e-4
 """Fraction of the samples that may change their cell in float32. One in a thousand is promised."""
 
 LARGEST_OFFSET = 4096.0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._backend.batches import CHUNK_ROWS, Batches, Rows
-from sklearn_ae._backend.checkpoint import FitCheckpoint
+from sklearn_ae._backend.checkpoint import FitCheckpoint, without_name
 from sklearn_ae._backend.linear import share_explained, spread
 from sklearn_ae._backend.optimizer import FlatParameters
 from sklearn_ae._backend.random import make_generator
@@ -111,6 +111,8 @@ class Trained:
         Optimiser and generators, as NumPy arrays.
     description : dict
         The variant's own fitted attributes.
+    cut_short : bool
+        Whether `max_iter` ended the training before patience could, which it could have.
     """
 
     history: list[dict[str, float]]
@@ -118,6 +120,7 @@ class Trained:
     best_epoch: int
     state: dict[str, Any]
     description: dict[str, Any] = field(default_factory=dict)
+    cut_short: bool = False
 
 
 def auto_batch_size(n_rows: int) -> int:
@@ -185,7 +188,22 @@ def train(training: Training) -> Trained:
         float(best.best_loss),
         best.kept_epoch,
         _save(net.optimizer_, flat, generators),
+        cut_short=_is_cut_short(training, len(net.history), best.waited),
     )
+
+
+def _is_cut_short(training: Training, n_epochs: int, waited: int) -> bool:
+    """Whether there was an improvement within the patience when `max_iter` was reached.
+
+    A schedule that falls to zero by then is done, and so is a fit whose length is `max_iter`
+    because patience cannot end it before.
+    """
+    from skorch.callbacks import LRScheduler
+
+    scheduled = any(isinstance(without_name(each), LRScheduler) for each in training.callbacks)
+    if training.schedule != "constant" or scheduled or n_epochs < training.max_iter:
+        return False
+    return waited < training.patience < training.max_iter
 
 
 def _listeners(training: Training, best: Any, generators: dict[str, torch.Generator]) -> list[Any]:

@@ -42,8 +42,10 @@ def _set_shapes(operator: Any) -> None:
     if isinstance(estimator, StackedAutoencoderClassifier):
         is_text = estimator.classes_.dtype.kind in "USO"
         label = types.StringTensorType if is_text else types.Int64TensorType
-        operator.outputs[0].type = label([n_rows])
         widths = [len(estimator.classes_)]
+        operator.outputs[0].type = label(
+            [n_rows, *(widths if estimator._has_several_labels else [])]
+        )
     elif isinstance(estimator, AutoencoderOutlierDetector):
         operator.outputs[0].type = types.Int64TensorType([n_rows, 1])
         widths = [1]

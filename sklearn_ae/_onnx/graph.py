@@ -242,4 +242,5 @@ def _prefix_names(graph: Any, prefix: str) -> None:
 def dtype_number(dtype: torch.dtype) -> int:
     """Return ONNX's number of a type of tensors."""
     onnx = require("onnx")
-    return onnx.helper.np_dtype_to_tensor_dtype(torch.empty(0, dtype=dtype).numpy().dtype)
+    example = torch.empty(0, dtype=dtype, device="cpu").numpy()
+    return onnx.helper.np_dtype_to_tensor_dtype(example.dtype)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
-from sklearn_ae._onnx.graph import Graph
+from sklearn_ae._onnx.graph import Graph, dtype_number
 from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
 from sklearn_ae._onnx.steps import scikit_learn_model
 from sklearn_ae._onnx.tracing import Traced
@@ -38,6 +39,8 @@ def _(estimator: StackedAutoencoderClassifier, graph: Graph, rows: Traced, metho
     if method == "transform":
         return codes
     n_classes = len(estimator.classes_)
+    if estimator._has_several_labels:
+        return _of_several_labels(estimator, graph, codes, method)
     if estimator.head_ is not None:
         return _of_head(estimator, graph, codes, method)
     scores = _linear(estimator, graph, codes)
@@ -74,6 +77,25 @@ def _linear(estimator: Any, graph: Graph, codes: Output) -> str:
     """Write down the linear layer."""
     layer = estimator.head_coef_, estimator.head_intercept_
     return graph.add("Gemm", codes.name, *(v.astype(np.float32) for v in layer), transB=1)
+
+
+def _of_several_labels(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
+    """Write down a logistic unit for each label."""
+    if estimator.head_ is not None:
+        raise ValueError(
+            f"a classifier of several labels per sample is exported with head=None only, got "
+            f"head={estimator.head_!r}."
+        )
+    shape, scores = (None, len(estimator.classes_)), _linear(estimator, graph, codes)
+    if method == "predict":
+        positive = graph.add("Greater", scores, np.float32(0))
+        number = dtype_number(torch.int64)
+        return Output(graph.add("Cast", positive, to=number), np.dtype(np.int64), shape)
+    if method == "predict_proba":
+        scores = graph.add("Sigmoid", scores)
+    elif method == "predict_log_proba":
+        scores = graph.add("Neg", graph.add("Softplus", graph.add("Neg", scores)))
+    return Output(scores, FLOAT, shape)
 
 
 def _labels(graph: Graph, places: str, classes: np.ndarray) -> Output:
