@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar
 
 from torch import Tensor
 
 from sklearn_ae._compat import Interval
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._module import AutoencoderModule
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class CodePenalty:
     """A penalty that makes codes gather at the origin.
 
@@ -20,11 +19,14 @@ class CodePenalty:
     prior (Ghosh et al., 2020, From variational to deterministic autoencoders, ICLR).
     """
 
-    code_alpha: float = 0.0
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "code_alpha": [Interval(Real, 0, None, closed="left")],
-    }
+    code_alpha: float = parameter(
+        default=0.0,
+        doc="""float
+        Strength of the L2 penalty on the code: the factor of the mean square of its components,
+        in the loss. Codes then gather at the origin.
+        """,
+        constraint=[Interval(Real, 0, None, closed="left")],
+    )
 
     def _has_plain_loss(self) -> bool:
         return type(self)._loss is CodePenalty._loss and not self.code_alpha

@@ -31,7 +31,7 @@ from sklearn_ae._density import check_density, describe_codes
 from sklearn_ae._identity import identity_of
 from sklearn_ae._inputs import Kind, check_callbacks, check_range, check_weight
 from sklearn_ae._modules import duplicate
-from sklearn_ae._parameters import TrainingParameters, with_python_numbers
+from sklearn_ae._parameters.shared import TrainingParameters, with_python_numbers
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
 
 MAX_FLOAT64_SAMPLES = 64

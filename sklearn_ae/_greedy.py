@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._fitting import training_of
 from sklearn_ae._inference import open_rows
 from sklearn_ae._inputs import check_count
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._state import set_history
 from sklearn_ae._tasks import running, task
 from sklearn_ae.base import BaseAutoencoder
@@ -38,28 +38,55 @@ LINEAR = 0.1
 History = list[dict[str, float]]
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class StackParameters(DenseParameters):
     """How the layers of a stack are trained, one after another."""
 
     hidden_layer_sizes: tuple[int, ...] = (128, 128)
-    pretraining: str | None = "denoising"
-    pretraining_max_iter: int | Sequence[int] = 50
-    noise_level: float | Sequence[float] = 0.25
-    sparsity_weight: float | Sequence[float] = 0.3
-    contraction: float | Sequence[float] = 0.001
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DenseParameters._parameter_constraints,
-        "pretraining": [
+    pretraining: str | None = parameter(
+        default="denoising",
+        doc="""{"autoencoder", "denoising", "sparse", "contractive", "rbm"}
+        How each layer is trained: to undo itself; to do so from inputs of which a share of
+        `noise_level` is set to zero; with an L1 penalty on its code; with a penalty on the
+        Jacobian of its code; or as a restricted Boltzmann machine, which needs
+        ``activation="logistic"``. None: the weights stay random until all are trained together.
+        """,
+        constraint=[
             StrOptions({"autoencoder", "denoising", "sparse", "contractive", "rbm"}),
             None,
         ],
-        "pretraining_max_iter": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "noise_level": ["array-like", Interval(Real, 0, 1, closed="left")],
-        "sparsity_weight": ["array-like", Interval(Real, 0, None, closed="left")],
-        "contraction": ["array-like", Interval(Real, 0, None, closed="left")],
-    }
+    )
+    pretraining_max_iter: int | Sequence[int] = parameter(
+        default=50,
+        doc="""int or sequence of int
+        Number of epochs of each layer, that of the code last; one number is for all.
+        """,
+        constraint=["array-like", Interval(Integral, 1, None, closed="left")],
+    )
+    noise_level: float | Sequence[float] = parameter(
+        default=0.25,
+        doc="""float or sequence of float
+        Share of a layer's inputs set to zero, in the rows that is the mean of the feature unless
+        the loss uses the data as they are. Only for ``pretraining="denoising"``.
+        """,
+        constraint=["array-like", Interval(Real, 0, 1, closed="left")],
+    )
+    sparsity_weight: float | Sequence[float] = parameter(
+        default=0.3,
+        doc="""float or sequence of float
+        Factor of the mean absolute value of a layer's code, for layers that are wider than what
+        they see. Only for ``pretraining="sparse"``.
+        """,
+        constraint=["array-like", Interval(Real, 0, None, closed="left")],
+    )
+    contraction: float | Sequence[float] = parameter(
+        default=0.001,
+        doc="""float or sequence of float
+        Factor of the squared Frobenius norm of a layer's Jacobian. Only for
+        ``pretraining="contractive"``.
+        """,
+        constraint=["array-like", Interval(Real, 0, None, closed="left")],
+    )
 
 
 class Stack(BaseAutoencoder):

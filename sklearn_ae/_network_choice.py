@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from sklearn.base import clone
 
 from sklearn_ae._backend.batches import Rows
 from sklearn_ae._backend.linear import start_at_pca
 from sklearn_ae._compat import Options, StrOptions
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks import DenseNetwork, Network
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseParameters
@@ -29,16 +29,19 @@ class Specification(Options):
         return "an instance of 'sklearn_ae.networks.Network'"
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class NetworkChoice(DenseParameters):
     """A dense network by default, or the one that is given."""
 
-    network: Network | None = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DenseParameters._parameter_constraints,
-        "network": [Specification(), None],
-    }
+    network: Network | None = parameter(
+        default=None,
+        doc="""Network
+        Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
+        `activation` are then not used. None: a dense network. Convolutional ones also take
+        ``n_components=None``: their maps are then the code.
+        """,
+        constraint=[Specification(), None],
+    )
 
     def _network(self) -> Network:
         if self.network is None:
@@ -56,16 +59,21 @@ class NetworkChoice(DenseParameters):
         return network.with_python_numbers()
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class LinearStart(NetworkChoice):
     """A dense network may carry linear maps beside it and start at PCA."""
 
-    init: str = "pca"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **NetworkChoice._parameter_constraints,
-        "init": [StrOptions({"pca", "random"})],
-    }
+    init: str = parameter(
+        default="pca",
+        doc="""{"pca", "random"}
+        Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
+        ``"random"`` leaves them out; other networks, those with tied weights and those with a
+        `code_activation` have none. Under ``"binary_crossentropy"``, ``"poisson"`` or an
+        `output_activation`, which see the data through a link, only the encoder's linear map is
+        PCA's.
+        """,
+        constraint=[StrOptions({"pca", "random"})],
+    )
 
     def _network_options(self) -> dict[str, Any]:
         """Return what the network's factories are told beside their sizes."""

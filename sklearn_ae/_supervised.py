@@ -6,9 +6,9 @@ import copy
 import functools
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import (
@@ -41,7 +41,8 @@ from sklearn_ae._head_training import HeadTraining, Labels
 from sklearn_ae._heads import choose_head, fit_head, on_cpu
 from sklearn_ae._inputs import Kind, check_rows, check_weight
 from sklearn_ae._modules import duplicate
-from sklearn_ae._parameters import TrainingParameters
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.shared import TrainingParameters
 from sklearn_ae._state import set_history, unchanged_on_error, warn_if_cut_short
 from sklearn_ae._tasks import task
 from sklearn_ae.base import BaseAutoencoder
@@ -51,7 +52,7 @@ from sklearn_ae.networks._network import positive_integers
 from sklearn_ae.stacked import StackedAutoencoder
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class SupervisedStack(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -62,21 +63,54 @@ class SupervisedStack(
 ):
     """Base of the supervised stacks. Not to be used directly."""
 
-    early_stopping: bool = False
-    max_iter: int = 100
-    autoencoder: BaseAutoencoder | FrozenEstimator | None = None
-    head: Any = None
-    fine_tune: bool = True
-    reconstruction_weight: float = 0.0
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **TrainingParameters._parameter_constraints,
-        **StackParameters._parameter_constraints,
-        "autoencoder": [BaseAutoencoder, FrozenEstimator, None],
-        "head": [HasMethods(["fit", "predict"]), None],
-        "fine_tune": ["boolean"],
-        "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
-    }
+    early_stopping: bool = parameter(
+        default=False,
+        doc="""bool
+        Whether to hold out `validation_fraction` of the labelled rows, judge each epoch on them
+        and keep the best weights. The autoencoder is trained on them, too, without their labels.
+        """,
+    )
+    max_iter: int = parameter(
+        default=100,
+        doc="""int
+        Number of epochs of the head, or of fine-tuning, at most.
+        """,
+    )
+    autoencoder: BaseAutoencoder | FrozenEstimator | None = parameter(
+        default=None,
+        doc="""estimator
+        Any autoencoder of this package, to be trained on all rows first, by its own parameters;
+        in scikit-learn's ``FrozenEstimator`` one that is fitted already, of which a copy is used.
+        The parameters from `hidden_layer_sizes` to `contraction` are then not used. None: a
+        :class:`StackedAutoencoder` with these parameters, whose last layer is the code.
+        """,
+        constraint=[BaseAutoencoder, FrozenEstimator, None],
+    )
+    head: Any = parameter(
+        default=None,
+        doc="""estimator
+        Any estimator of scikit-learn for the task, fitted on the code of the labelled rows. None:
+        a linear layer, which under a softmax tells classes apart. Weights of samples and classes
+        are passed on to it, unless ``set_fit_request(sample_weight=False)`` was called on it.
+        """,
+        constraint=[HasMethods(["fit", "predict"]), None],
+    )
+    fine_tune: bool = parameter(
+        default=True,
+        doc="""bool
+        Whether to train the encoder together with such a layer on the labelled rows. If False
+        the encoder stays as it was. A `head` is fitted on the code of the encoder, fine-tuned or
+        not.
+        """,
+        constraint=["boolean"],
+    )
+    reconstruction_weight: float = parameter(
+        default=0.0,
+        doc="""float
+        Factor of the autoencoder's own loss, of labelled and unlabelled rows, in fine-tuning.
+        """,
+        constraint=[Interval(Real, 0, None, closed="left")],
+    )
 
     # Hooks of classifier and regressor
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -52,7 +51,8 @@ from sklearn_ae._inputs import (
     kind_of,
 )
 from sklearn_ae._modules import duplicate
-from sklearn_ae._parameters import TrainingParameters
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.shared import TrainingParameters
 from sklearn_ae._state import (
     convert_arrays,
     from_plain_state,
@@ -66,7 +66,7 @@ from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class BaseAutoencoder(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -76,17 +76,96 @@ class BaseAutoencoder(
 ):
     """Base of all autoencoders. Not to be used directly."""
 
-    n_components: int | None = field(default=2, kw_only=False)
-    loss: str | Callable[[Tensor, Tensor], Tensor] = "squared_error"
-    output_activation: str = "identity"
-    density: Any = "gaussian"
+    n_components: int | None = parameter(
+        default=2,
+        doc="""int
+        Size of the code. It may exceed the number of features.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
+        kw_only=False,
+    )
+    loss: str | Callable[[Tensor, Tensor], Tensor] = parameter(
+        default="squared_error",
+        doc="""str or callable
+        Loss that training minimises, averaged over the values of a sample:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"``,
+        ``"continuous_bernoulli"`` or ``"poisson"``. The last three use the data without centring
+        and scaling; the first two of them need data in [0, 1], the last one data that are not
+        negative. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, shape (batch_size,).
+        """,
+        constraint=[StrOptions(set(LOSSES)), callable],
+    )
+    output_activation: str = parameter(
+        default="identity",
+        doc="""{"identity", "logistic", "tanh", "relu", "softplus"}
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
+        """,
+        constraint=[StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
+    )
+    density: Any = parameter(
+        default="gaussian",
+        doc=""""gaussian" or density estimator
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 10,000 rows at most, each component of the code standardised.
+        """,
+        constraint=[StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
+    )
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **TrainingParameters._parameter_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "loss": [StrOptions(set(LOSSES)), callable],
-        "output_activation": [StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
-        "density": [StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "n_components_": """int
+        Size of the code.
+        """,
+        "n_features_in_": """int
+        Number of features of a row, all axes of an image counted.
+        """,
+        "feature_names_in_": """ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+        """,
+        "input_shape_": """tuple of int
+        Shape of one row of `X`.
+        """,
+        "n_iter_": """int
+        Number of epochs of the last call.
+        """,
+        "loss_": """float
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
+        """,
+        "loss_curve_": """list of float
+        Training loss of each epoch.
+        """,
+        "best_loss_": """float
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+        """,
+        "best_epoch_": """int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
+        """,
+        "validation_scores_": """list of float or None
+        Fraction of variance explained on the held-out rows after each epoch, in units of the
+        variance of the training rows.
+        """,
+        "history_": """list of dict
+        One entry an epoch with all losses by name.
+        """,
+        "module_": """torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+        """,
+        "device_": """str
+        Where it was trained.
+        """,
+        "density_": """Pipeline or str
+        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
+        estimator.
+        """,
     }
 
     # Hooks of a variant
