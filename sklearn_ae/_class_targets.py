@@ -11,8 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from sklearn_ae._compat import check_partial_fit_first_call
-from sklearn_ae._head_training import Labels
-from sklearn_ae._labels import check_labels, too_few, warn_of_marker
+from sklearn_ae._stacks.head_training import Labels
+from sklearn_ae._stacks.labels import check_labels, too_few, warn_of_marker
 
 
 def set_classes(classifier: Any, classes: Any) -> None:

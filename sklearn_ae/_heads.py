@@ -15,7 +15,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
-from sklearn_ae._head_training import Labels
+from sklearn_ae._stacks.head_training import Labels
 from sklearn_ae.base import BaseAutoencoder
 
 

@@ -43,7 +43,7 @@ class Task:
         """
         if self.context is None:
             return []
-        from sklearn_ae._backend.callbacks import ScikitLearnCallbacks
+        from sklearn_ae._training.callbacks import ScikitLearnCallbacks
 
         return [ScikitLearnCallbacks(estimator, self.context, X, y, snapshot)]
 

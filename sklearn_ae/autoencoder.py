@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from numbers import Real
 
-from sklearn_ae._code_penalty import CodePenalty
 from sklearn_ae._compat import Interval
-from sklearn_ae._energy import Energy
-from sklearn_ae._network_choice import LinearStart
+from sklearn_ae._estimator.code_penalty import CodePenalty
+from sklearn_ae._estimator.energy import Energy
+from sklearn_ae._estimator.network_choice import LinearStart
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._module import AutoencoderModule

@@ -19,10 +19,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.resources import limit_if_forked
-from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
     HasMethods,
@@ -31,9 +27,8 @@ from sklearn_ae._compat import (
     open_context,
     with_callbacks,
 )
-from sklearn_ae._density import draw_from_density, draw_from_gaussian
-from sklearn_ae._fitting import fit_module
-from sklearn_ae._inference import (
+from sklearn_ae._estimator.density import draw_from_density, draw_from_gaussian
+from sklearn_ae._estimator.inference import (
     decode,
     fraction_explained,
     interpolate,
@@ -42,7 +37,7 @@ from sklearn_ae._inference import (
     open_rows,
     to_units,
 )
-from sklearn_ae._inputs import (
+from sklearn_ae._estimator.inputs import (
     Kind,
     check_callbacks,
     check_count,
@@ -50,10 +45,8 @@ from sklearn_ae._inputs import (
     check_rows,
     kind_of,
 )
-from sklearn_ae._modules import duplicate
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._parameters.shared import TrainingParameters
-from sklearn_ae._state import (
+from sklearn_ae._estimator.modules import duplicate
+from sklearn_ae._estimator.state import (
     convert_arrays,
     from_plain_state,
     set_history,
@@ -61,6 +54,13 @@ from sklearn_ae._state import (
     unchanged_on_error,
     warn_if_cut_short,
 )
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.training import TrainingParameters
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.fitting import fit_module
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.resources import limit_if_forked
+from sklearn_ae._training.run import Trained, Training
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS, Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
@@ -411,7 +411,7 @@ class BaseAutoencoder(
         """Collect the callbacks of a fit: the user's, and those that scikit-learn has set."""
         listeners = check_callbacks(self.callbacks)
         if context is not None:
-            from sklearn_ae._backend.callbacks import ScikitLearnCallbacks
+            from sklearn_ae._training.callbacks import ScikitLearnCallbacks
 
             snapshot = functools.partial(self._snapshot, kind)
             ours = ScikitLearnCallbacks(self, context, X, X if y is None else y, snapshot)

@@ -12,18 +12,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.keys import row_keys, uniform_from_keys
-from sklearn_ae._backend.random import drawing_from, latin_grid, make_generator, shifted
-from sklearn_ae._backend.reach import lowest_if_far
-from sklearn_ae._backend.resources import heavy
-from sklearn_ae._bounds import cells_of_network
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._greedy import Stack
-from sklearn_ae._inference import module_as, open_rows
-from sklearn_ae._inputs import check_count, kind_of
+from sklearn_ae._estimator.bounds import cells_of_network
+from sklearn_ae._estimator.inference import module_as, open_rows
+from sklearn_ae._estimator.inputs import check_count, kind_of
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._stacks.greedy import Stack
+from sklearn_ae._training.batches import by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.keys import row_keys, uniform_from_keys
+from sklearn_ae._training.random import drawing_from, latin_grid, make_generator, shifted
+from sklearn_ae._training.reach import lowest_if_far
+from sklearn_ae._training.resources import heavy
 from sklearn_ae.networks._belief import BeliefNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._partition import CELLS

@@ -12,18 +12,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.linear import spread
-from sklearn_ae._backend.random import drawing_from, make_generator
-from sklearn_ae._backend.reach import lowest_if_far
-from sklearn_ae._backend.resources import heavy, limit_if_forked
-from sklearn_ae._backend.steps import ContrastiveStep
-from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._inference import module_as, open_rows
-from sklearn_ae._inputs import check_count, kind_of
+from sklearn_ae._estimator.inference import module_as, open_rows
+from sklearn_ae._estimator.inputs import check_count, kind_of
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.linear import spread
+from sklearn_ae._training.random import drawing_from, make_generator
+from sklearn_ae._training.reach import lowest_if_far
+from sklearn_ae._training.resources import heavy, limit_if_forked
+from sklearn_ae._training.run import Training
+from sklearn_ae._training.steps import ContrastiveStep
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork

@@ -7,12 +7,12 @@ from numbers import Integral, Real
 
 from torch import Tensor
 
-from sklearn_ae._backend.batches import by_chunks
-from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._inference import open_rows
-from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae._estimator.inference import open_rows
+from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._training.batches import by_chunks
+from sklearn_ae._training.isolation import isolated
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._contractive import ContractiveModule, estimated_norm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sklearn_ae._code_penalty import CodePenalty
+from sklearn_ae._estimator.code_penalty import CodePenalty
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network

@@ -12,18 +12,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.linear import shrink_start, spread
-from sklearn_ae._backend.random import drawing_from, make_generator
-from sklearn_ae._backend.resources import heavy
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._energy import Energy
-from sklearn_ae._inference import module_as, open_rows
-from sklearn_ae._inputs import check_count, kind_of
-from sklearn_ae._network_choice import LinearStart
+from sklearn_ae._estimator.energy import Energy
+from sklearn_ae._estimator.inference import module_as, open_rows
+from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._estimator.network_choice import LinearStart
+from sklearn_ae._estimator.strays import STRAYS, fraction_of_strays
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._strays import STRAYS, fraction_of_strays
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.linear import shrink_start, spread
+from sklearn_ae._training.random import drawing_from, make_generator
+from sklearn_ae._training.resources import heavy
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._denoising import DenoisingModule
 

@@ -11,16 +11,16 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.linear import spread
 from sklearn_ae._compat import Interval, check_same_namespace
-from sklearn_ae._hamming import nearest_codes, pack_bits
-from sklearn_ae._inference import open_rows
-from sklearn_ae._inputs import Kind, _as_known, check_codes, check_count, kind_of
-from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae._estimator.inference import open_rows
+from sklearn_ae._estimator.inputs import Kind, _as_known, check_codes, check_count, kind_of
+from sklearn_ae._estimator.network_choice import NetworkChoice
+from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._state import unchanged_on_error
+from sklearn_ae._search.hamming import nearest_codes, pack_bits
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.linear import spread
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._hashing import HashingModule
 from sklearn_ae.networks.dense import DenseStack

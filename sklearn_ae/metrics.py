@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._compat import safe_indexing
-from sklearn_ae._labels import check_labels, is_labelled
+from sklearn_ae._stacks.labels import check_labels, is_labelled
 from sklearn_ae.base import BaseAutoencoder
 
 __all__ = ["denoising_scorer", "elbo_scorer", "labeled_scorer", "reconstruction_scorer"]

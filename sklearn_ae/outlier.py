@@ -14,18 +14,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.held_out import hash_rows, keys_in_grid
 from sklearn_ae._compat import (
     CallbackSupportMixin,
     Interval,
     safe_indexing,
     with_callbacks,
 )
-from sklearn_ae._error_statistics import conformal_p_values, lower_threshold
-from sklearn_ae._inputs import as_numbers, check_weight, without_tensors
-from sklearn_ae._limits import check_size, frame_like, is_far, within_limit
-from sklearn_ae._members import (
+from sklearn_ae._detection.error_statistics import conformal_p_values, lower_threshold
+from sklearn_ae._detection.limits import check_size, frame_like, is_far, within_limit
+from sklearn_ae._detection.members import (
     Member,
     TrainingRows,
     average_over_pairs,
@@ -36,9 +33,12 @@ from sklearn_ae._members import (
     templates_of,
     train_member,
 )
+from sklearn_ae._estimator.inputs import as_numbers, check_weight, without_tensors
+from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._state import unchanged_on_error
 from sklearn_ae._tasks import Tasks, whole_fit
+from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.held_out import hash_rows, keys_in_grid
 from sklearn_ae.autoencoder import Autoencoder
 
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._training.batches import Rows
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import bernoulli_divergence
 from sklearn_ae.networks import DenseNetwork

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sklearn_ae._compat import StrOptions
-from sklearn_ae._greedy import Stack, StackParameters
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._stacks.greedy import Stack, StackParameters
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 

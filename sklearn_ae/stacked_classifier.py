@@ -14,16 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from sklearn_ae._backend.isolation import isolated
 from sklearn_ae._class_targets import class_targets, set_classes
 from sklearn_ae._compat import MissingValues, StrOptions
-from sklearn_ae._head_training import Labels
+from sklearn_ae._estimator.inputs import check_weight
+from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._heads import can_continue, head_has, label_probabilities, takes_several_labels
-from sklearn_ae._inputs import check_weight
-from sklearn_ae._labels import check_labels
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._state import unchanged_on_error
-from sklearn_ae._supervised import SupervisedStack
+from sklearn_ae._stacks.head_training import Labels
+from sklearn_ae._stacks.labels import check_labels
+from sklearn_ae._stacks.supervised import SupervisedStack
+from sklearn_ae._training.isolation import isolated
 
 
 @declares_parameters

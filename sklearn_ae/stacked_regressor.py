@@ -14,13 +14,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._head_training import Labels
+from sklearn_ae._estimator.inputs import check_weight
+from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._heads import can_continue
-from sklearn_ae._inputs import check_weight
-from sklearn_ae._labels import as_numpy
-from sklearn_ae._state import unchanged_on_error
-from sklearn_ae._supervised import SupervisedStack
+from sklearn_ae._stacks.head_training import Labels
+from sklearn_ae._stacks.labels import as_numpy
+from sklearn_ae._stacks.supervised import SupervisedStack
+from sklearn_ae._training.isolation import isolated
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
-from sklearn_ae._code_penalty import CodePenalty
-from sklearn_ae._inputs import _as_known, _check_finite_tensor, as_numbers, to_plain
+from sklearn_ae._estimator.code_penalty import CodePenalty
+from sklearn_ae._estimator.inputs import _as_known, _check_finite_tensor, as_numbers, to_plain
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network

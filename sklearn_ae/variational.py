@@ -14,16 +14,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.random import drawing_from, make_generator, normal_quantile
-from sklearn_ae._backend.resources import limit_if_forked
-from sklearn_ae._bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
-from sklearn_ae._inference import decode, open_rows
-from sklearn_ae._inputs import check_count, kind_of
-from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
+from sklearn_ae._estimator.inference import decode, open_rows
+from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.random import drawing_from, make_generator, normal_quantile
+from sklearn_ae._training.resources import limit_if_forked
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import gaussian_divergence
 from sklearn_ae.networks import Network

@@ -16,9 +16,9 @@ from sklearn.neural_network import BernoulliRBM
 from torch import nn
 
 from sklearn_ae import RestrictedBoltzmannMachine
-from sklearn_ae._backend.keys import EQUAL_CELLS, cells_of_units, row_keys
-from sklearn_ae._backend.optimizer import FlatMomentum, FlatParameters
-from sklearn_ae._backend.random import draw_seeds, drawing_from, make_generator
+from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, row_keys
+from sklearn_ae._training.optimizer import FlatMomentum, FlatParameters
+from sklearn_ae._training.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae.losses import bernoulli_divergence
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
 from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer

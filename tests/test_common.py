@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_ae
 from sklearn_ae._compat import StrOptions
-from sklearn_ae._supervised import SupervisedStack
+from sklearn_ae._stacks.supervised import SupervisedStack
 
 ESTIMATORS = [name for name in sklearn_ae.__all__ if hasattr(getattr(sklearn_ae, name), "fit")]
 

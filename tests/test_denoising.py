@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import DenoisingAutoencoder
-from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks import ConvolutionalNetwork, LSTMNetwork
 
 CENTERS = np.array([[-1.5, 0.0], [1.5, 0.5], [0.0, -1.8]])

@@ -64,7 +64,7 @@ def test_imports_follow_the_layers(path):
         ours = {name for name in imported if name.startswith("sklearn_ae.")}
         assert all(name.startswith(allowed) for name in ours)
     if place == "_backend":
-        allowed = ("sklearn_ae._backend", "sklearn_ae.networks", "sklearn_ae.losses")
+        allowed = ("sklearn_ae._training", "sklearn_ae.networks", "sklearn_ae.losses")
         ours = {name for name in imported if name.startswith("sklearn_ae.")}
         assert all(name.startswith(allowed) for name in ours)
     else:

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sklearn_ae._backend.random import latin_grid, shifted
-from sklearn_ae._backend.reach import FARTHEST, codes_within_reach, lowest_if_far
-from sklearn_ae._bounds import bound_of_samples, cells_of_network
-from sklearn_ae._inference import to_units
-from sklearn_ae._modules import duplicate
+from sklearn_ae._estimator.bounds import bound_of_samples, cells_of_network
+from sklearn_ae._estimator.inference import to_units
+from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
 from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_rows
 from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
+from sklearn_ae._training.random import latin_grid, shifted
+from sklearn_ae._training.reach import FARTHEST, codes_within_reach, lowest_if_far
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.belief_network import DRAWS, DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine

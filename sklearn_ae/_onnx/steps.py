@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_ae._member_copies import last_step
 from sklearn_ae._onnx.graph import FIRST_OPSET, require
-from sklearn_ae._supervised import SupervisedStack
+from sklearn_ae._stacks.supervised import SupervisedStack
 
 ML_OPSET = 3
 """Version of the operators for trees, linear models and so on."""
