@@ -5,16 +5,16 @@ from __future__ import annotations
 from numbers import Real
 
 from sklearn_ae._compat import Interval
-from sklearn_ae._estimator.code_penalty import CodePenalty
-from sklearn_ae._estimator.energy import Energy
+from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
+from sklearn_ae._estimator.energy import energy
 from sklearn_ae._estimator.network_choice import LinearStart
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._module import AutoencoderModule
 
 
 @declares_parameters
-class Autoencoder(Energy, CodePenalty, LinearStart, BaseAutoencoder):
+class Autoencoder(LinearStart, BaseAutoencoder):
     r"""Dense autoencoder: PCA plus what PCA cannot see.
 
     An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
@@ -72,6 +72,11 @@ class Autoencoder(Energy, CodePenalty, LinearStart, BaseAutoencoder):
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
+    code_alpha: float = same_as(CodePenalty, "code_alpha")
+
+    _loss = penalized_loss
+    _has_plain_loss = is_unpenalized
+    energy = energy
 
     def _build_module(self, n_features: int) -> AutoencoderModule:
         return AutoencoderModule(

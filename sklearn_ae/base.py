@@ -28,6 +28,7 @@ from sklearn_ae._compat import (
     with_callbacks,
 )
 from sklearn_ae._estimator.density import draw_from_density, draw_from_gaussian
+from sklearn_ae._estimator.fitting import fit_module
 from sklearn_ae._estimator.inference import (
     decode,
     fraction_explained,
@@ -57,7 +58,6 @@ from sklearn_ae._estimator.state import (
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._training.batches import Rows, by_chunks
-from sklearn_ae._training.fitting import fit_module
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.resources import limit_if_forked
 from sklearn_ae._training.run import Trained, Training

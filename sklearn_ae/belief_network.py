@@ -16,8 +16,8 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.bounds import cells_of_network
 from sklearn_ae._estimator.inference import module_as, open_rows
 from sklearn_ae._estimator.inputs import check_count, kind_of
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._stacks.greedy import Stack
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
+from sklearn_ae._stacks.greedy import Stack, StackParameters
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.keys import row_keys, uniform_from_keys
@@ -27,7 +27,6 @@ from sklearn_ae._training.resources import heavy
 from sklearn_ae.networks._belief import BeliefNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._partition import CELLS
-from sklearn_ae.networks.dense import DenseParameters
 
 CHAIN = 500
 """Gibbs steps of the topmost RBM before the layers below are drawn."""
@@ -74,14 +73,7 @@ class DeepBeliefNetwork(Stack):
 
     # Derivatives of logistic units are at most a quarter: steps may be larger.
     learning_rate_init: float = 0.01
-    hidden_layer_sizes: tuple[int, ...] = parameter(
-        default=(128, 128),
-        doc="""tuple of int
-        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
-        no hidden layer.
-        """,
-        constraint=DenseParameters._parameter_constraints["hidden_layer_sizes"],
-    )
+    hidden_layer_sizes: tuple[int, ...] = same_as(StackParameters, "hidden_layer_sizes")
     code_activation: str = parameter(
         default="identity",
         doc="""{"identity", "logistic"}
@@ -90,13 +82,7 @@ class DeepBeliefNetwork(Stack):
         """,
         constraint=[StrOptions({"identity", "logistic"})],
     )
-    pretraining_max_iter: int | Sequence[int] = parameter(
-        default=50,
-        doc="""int or sequence of int
-        Number of epochs of each layer, that of the code last; one number is for all.
-        """,
-        constraint=["array-like", Interval(Integral, 1, None, closed="left")],
-    )
+    pretraining_max_iter: int | Sequence[int] = same_as(StackParameters, "pretraining_max_iter")
     n_steps: int = parameter(
         default=1,
         doc="""int

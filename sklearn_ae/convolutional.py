@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from sklearn_ae._estimator.code_penalty import CodePenalty
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.convolutional import ConvolutionalNetwork, ConvolutionalParameters
 
 
 @declares_parameters
-class ConvolutionalAutoencoder(CodePenalty, ConvolutionalParameters, BaseAutoencoder):
+class ConvolutionalAutoencoder(ConvolutionalParameters, BaseAutoencoder):
     r"""Autoencoder of images and signals: filters that are the same at every place.
 
     Level :math:`l` of the encoder convolves and keeps the largest value of each window, and a
@@ -102,6 +102,10 @@ class ConvolutionalAutoencoder(CodePenalty, ConvolutionalParameters, BaseAutoenc
         """,
         kw_only=False,
     )
+    code_alpha: float = same_as(CodePenalty, "code_alpha")
+
+    _loss = penalized_loss
+    _has_plain_loss = is_unpenalized
 
     def _network(self) -> Network:
         return ConvolutionalNetwork.of(self)

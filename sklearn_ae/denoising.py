@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._estimator.energy import Energy
+from sklearn_ae._estimator.energy import energy
 from sklearn_ae._estimator.inference import module_as, open_rows
 from sklearn_ae._estimator.inputs import check_count, kind_of
 from sklearn_ae._estimator.network_choice import LinearStart
@@ -29,7 +29,7 @@ from sklearn_ae.networks._denoising import DenoisingModule
 
 
 @declares_parameters
-class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
+class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     r"""Autoencoder that is shown spoilt rows and asked for the clean ones.
 
     With :math:`\tilde x` a corrupted copy of :math:`x`, drawn anew every time the row is
@@ -98,6 +98,8 @@ class DenoisingAutoencoder(Energy, LinearStart, BaseAutoencoder):
         The noise level used. None if `noise` is a callable.
         """,
     }
+
+    energy = energy
 
     def _build_module(self, n_features: int) -> DenoisingModule:
         is_share = self.noise in ("masking", "salt_and_pepper")

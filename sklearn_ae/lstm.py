@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from sklearn_ae._estimator.code_penalty import CodePenalty
-from sklearn_ae._parameters.declaration import declares_parameters
+from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
+from sklearn_ae._parameters.declaration import declares_parameters, same_as
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.lstm import LSTMNetwork, LSTMParameters
 
 
 @declares_parameters
-class LSTMAutoencoder(CodePenalty, LSTMParameters, BaseAutoencoder):
+class LSTMAutoencoder(LSTMParameters, BaseAutoencoder):
     r"""Recurrent autoencoder of sequences, of equal or of different lengths.
 
     An encoder reads the steps :math:`x_1, \dots, x_T` of a sequence, from the end by default,
@@ -69,6 +69,11 @@ class LSTMAutoencoder(CodePenalty, LSTMParameters, BaseAutoencoder):
     """
 
     max_iter: int = 100
+
+    code_alpha: float = same_as(CodePenalty, "code_alpha")
+
+    _loss = penalized_loss
+    _has_plain_loss = is_unpenalized
 
     def _network(self) -> Network:
         return LSTMNetwork.of(self)

@@ -120,7 +120,7 @@ def register_onnx_converters() -> None:
 
 def _checked(estimator: Any, method: str | Sequence[str] | None) -> Sequence[str]:
     """Return the methods to export."""
-    from sklearn_ae._member_copies import last_step
+    from sklearn_ae._detection.member_copies import last_step
     from sklearn_ae._onnx.methods import default_methods, methods_of
 
     last = last_step(estimator)

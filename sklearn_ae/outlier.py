@@ -35,8 +35,8 @@ from sklearn_ae._detection.members import (
 )
 from sklearn_ae._estimator.inputs import as_numbers, check_weight, without_tensors
 from sklearn_ae._estimator.state import unchanged_on_error
+from sklearn_ae._estimator.tasks import Tasks, whole_fit
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._tasks import Tasks, whole_fit
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.held_out import hash_rows, keys_in_grid
 from sklearn_ae.autoencoder import Autoencoder

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from sklearn_ae._estimator.code_penalty import CodePenalty
-from sklearn_ae._parameters.declaration import declares_parameters
+from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
+from sklearn_ae._parameters.declaration import declares_parameters, same_as
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.recursive import RecursiveNetwork, RecursiveParameters
 
 
 @declares_parameters
-class RecursiveAutoencoder(CodePenalty, RecursiveParameters, BaseAutoencoder):
+class RecursiveAutoencoder(RecursiveParameters, BaseAutoencoder):
     r"""Recursive autoencoder: a sequence is folded as a tree, and unfolded along the same tree.
 
     Each step becomes a vector. Two neighbours become their parent, which takes their place,
@@ -76,6 +76,11 @@ class RecursiveAutoencoder(CodePenalty, RecursiveParameters, BaseAutoencoder):
     """
 
     max_iter: int = 100
+
+    code_alpha: float = same_as(CodePenalty, "code_alpha")
+
+    _loss = penalized_loss
+    _has_plain_loss = is_unpenalized
 
     def _network(self) -> Network:
         return RecursiveNetwork.of(self)

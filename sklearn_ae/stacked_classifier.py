@@ -14,13 +14,18 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from sklearn_ae._class_targets import class_targets, set_classes
 from sklearn_ae._compat import MissingValues, StrOptions
 from sklearn_ae._estimator.inputs import check_weight
 from sklearn_ae._estimator.state import unchanged_on_error
-from sklearn_ae._heads import can_continue, head_has, label_probabilities, takes_several_labels
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._stacks.class_targets import class_targets, set_classes
 from sklearn_ae._stacks.head_training import Labels
+from sklearn_ae._stacks.heads import (
+    can_continue,
+    head_has,
+    label_probabilities,
+    takes_several_labels,
+)
 from sklearn_ae._stacks.labels import check_labels
 from sklearn_ae._stacks.supervised import SupervisedStack
 from sklearn_ae._training.isolation import isolated
@@ -96,88 +101,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         constraint=[StrOptions({"loss", "accuracy"})],
     )
 
-    validation_fraction: float = parameter(
-        default=0.1,
-        doc="""float
-        Share of the labelled rows to hold out; of classes, the same of each where that is a row
-        or more. Copies of a row are held out together.
-        """,
-    )
-    warm_start: bool = parameter(
-        default=False,
-        doc="""bool
-        Whether `fit` continues from the present weights, optimiser state included, without
-        training the autoencoder anew.
-        """,
-    )
-    random_state: int | np.random.RandomState | None = parameter(
-        default=None,
-        doc="""int, RandomState instance or None
-        Fixes initial weights, held-out rows, order and noise, also those of an `autoencoder` and a
-        `head` whose own `random_state` is None.
-        """,
-    )
-    hidden_layer_sizes: tuple[int, ...] = parameter(
-        default=(128, 128),
-        doc="""tuple of int
-        Widths of the encoder's layers, that of the code last.
-        """,
-    )
-    activation: str = parameter(
-        default="""tanh""",
-        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
-        Non-linearity of all these layers.
-        """,
-    )
-
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "classes_": """ndarray of shape (n_classes,)
         The labels, without `unlabeled`. Of several labels per sample the numbers of the columns.
-        """,
-        "autoencoder_": """estimator
-        The fitted autoencoder, its encoder fine-tuned; `transform` is its.
-        """,
-        "head_": """estimator or None
-        The fitted `head`. None: there is but the linear layer.
-        """,
-        "head_coef_": """ndarray of shape (n_outputs, n_components)
-        Weights of the linear layer on the code, not on the features; of two classes the
-        difference. Not there if a `head` was given and nothing fine-tuned.
-        """,
-        "head_intercept_": """ndarray of shape (n_outputs,)
-        Its intercept.
-        """,
-        "n_components_": """int
-        Size of the code.
-        """,
-        "n_features_in_": """int
-        Number of features of a row, all axes of an image counted.
-        """,
-        "feature_names_in_": """ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
-        """,
-        "input_shape_": """tuple of int
-        Shape of one row of `X`.
-        """,
-        "n_iter_": """int
-        Number of epochs of the last call: of fine-tuning, or of the linear layer. Where a `head`
-        is fitted and nothing fine-tuned, those of the autoencoder.
-        """,
-        "loss_curve_": """list of float
-        Training loss of each of these epochs, after those of the calls that were continued.
-        """,
-        "best_epoch_": """int
-        Epoch of the last call whose weights were kept.
-        """,
-        "validation_scores_": """list of float or None
-        Score of the held-out rows after each epoch.
-        """,
-        "history_": """list of dict
-        One entry per value of `loss_curve_`, with all losses by name: ``"supervised"`` and, if it
-        has a weight, ``"reconstruction"``. That of the autoencoder is ``autoencoder_.history_``.
-        """,
-        "device_": """str
-        Where it was trained.
         """,
     }
 

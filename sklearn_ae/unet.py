@@ -10,16 +10,16 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
-from sklearn_ae._estimator.code_penalty import CodePenalty
+from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
 from sklearn_ae._estimator.inputs import _as_known, _check_finite_tensor, as_numbers, to_plain
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.unet import UNetNetwork, UNetParameters
 
 
 @declares_parameters
-class UNetAutoencoder(CodePenalty, UNetParameters, BaseAutoencoder):
+class UNetAutoencoder(UNetParameters, BaseAutoencoder):
     r"""U-Net: a convolutional autoencoder whose decoder also sees the encoder's maps.
 
     Level :math:`l` of the encoder convolves what the level above it, pooled, gives. The decoder
@@ -85,6 +85,10 @@ class UNetAutoencoder(CodePenalty, UNetParameters, BaseAutoencoder):
         """,
         kw_only=False,
     )
+    code_alpha: float = same_as(CodePenalty, "code_alpha")
+
+    _loss = penalized_loss
+    _has_plain_loss = is_unpenalized
 
     def _network(self) -> Network:
         return UNetNetwork.of(self)

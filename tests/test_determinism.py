@@ -52,8 +52,8 @@ def test_the_order_of_the_rows_does_not_choose_those_held_out():
     """Held-out rows go by content: shuffled rows give the same ones, whatever their units."""
     import torch
 
+    from sklearn_ae._estimator.fitting import split
     from sklearn_ae._training.batches import Rows
-    from sklearn_ae._training.fitting import split
 
     X = load_digits().data
     order = np.random.default_rng(0).permutation(len(X))

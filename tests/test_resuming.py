@@ -26,9 +26,9 @@ from sklearn_ae import (
     FitCheckpoint,
     StackedAutoencoderClassifier,
 )
+from sklearn_ae._estimator.identity import Words, identity_of
 from sklearn_ae._training import files
 from sklearn_ae._training.checkpoint import read_checkpoint
-from sklearn_ae._training.identity import Words, identity_of
 from sklearn_ae._training.net import AutoencoderNet
 
 PIXELS = slice(16, 32)

@@ -20,7 +20,7 @@ from sklearn_ae._detection.error_statistics import (
     squared_ratio,
     weighted_median,
 )
-from sklearn_ae._member_copies import fit_steps, last_step, prepare, seeded_copy
+from sklearn_ae._detection.member_copies import fit_steps, last_step, prepare, seeded_copy
 from sklearn_ae._training.keys import draw_factor, reordered
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.base import BaseAutoencoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 from torch import Tensor
 
@@ -28,26 +29,30 @@ class CodePenalty:
         constraint=[Interval(Real, 0, None, closed="left")],
     )
 
-    def _has_plain_loss(self) -> bool:
-        return type(self)._loss is CodePenalty._loss and not self.code_alpha
 
-    def _loss(
-        self,
-        module: AutoencoderModule,
-        X: Tensor,
-        y: Tensor | None = None,
-        sample_weight: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        code = module.encode(X)
-        output, target = module.decode(code), X if y is None else y
-        terms = {"reconstruction": self._compare(module, output, target)}  # type: ignore[attr-defined]
-        if self.code_alpha:
-            if not module.n_components:
-                raise ValueError(
-                    f"code_alpha={self.code_alpha} shrinks components, of which "
-                    f"{type(module.network).__name__} has none with n_components=None."
-                )
-            # Past the components stand places and maps, which are not the code's to shrink.
-            own = code[:, : module.n_components]
-            terms["code"] = self.code_alpha * own.square().mean(1)
-        return terms
+def penalized_loss(
+    estimator: Any,
+    module: AutoencoderModule,
+    X: Tensor,
+    y: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return the loss of the reconstruction and, if asked for, the penalty: a hook ``_loss``."""
+    code = module.encode(X)
+    output, target = module.decode(code), X if y is None else y
+    terms = {"reconstruction": estimator._compare(module, output, target)}
+    if estimator.code_alpha:
+        if not module.n_components:
+            raise ValueError(
+                f"code_alpha={estimator.code_alpha} shrinks components, of which "
+                f"{type(module.network).__name__} has none with n_components=None."
+            )
+        # Past the components stand places and maps, which are not the code's to shrink.
+        own = code[:, : module.n_components]
+        terms["code"] = estimator.code_alpha * own.square().mean(1)
+    return terms
+
+
+def is_unpenalized(estimator: Any) -> bool:
+    """Whether that loss is the reconstruction's alone: a hook ``_has_plain_loss``."""
+    return type(estimator)._loss is penalized_loss and not estimator.code_alpha

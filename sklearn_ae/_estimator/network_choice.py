@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import clone
 
 from sklearn_ae._compat import Options, StrOptions
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.linear import start_at_pca
 from sklearn_ae.networks import DenseNetwork, Network
@@ -30,9 +30,11 @@ class Specification(Options):
 
 
 @declares_parameters
-class NetworkChoice(DenseParameters):
+class NetworkChoice:
     """A dense network by default, or the one that is given."""
 
+    hidden_layer_sizes: tuple[int, ...] = same_as(DenseParameters, "hidden_layer_sizes")
+    activation: str = same_as(DenseParameters, "activation")
     network: Network | None = parameter(
         default=None,
         doc="""Network

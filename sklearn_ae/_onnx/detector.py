@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from sklearn_ae._detection.limits import limit_of
+from sklearn_ae._detection.member_copies import last_step
 from sklearn_ae._detection.members import FOLD_BITS, Member
-from sklearn_ae._member_copies import last_step
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.hashing import highest_bits, keys_in_grid, looked_up
 from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write

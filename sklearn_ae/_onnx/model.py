@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.pipeline import Pipeline
 
-from sklearn_ae._member_copies import last_step
+from sklearn_ae._detection.member_copies import last_step
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register what they write
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph, dtype_number
 from sklearn_ae._onnx.methods import Output, methods_of, write

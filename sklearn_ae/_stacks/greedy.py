@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._estimator.fitting import training_of
 from sklearn_ae._estimator.inference import open_rows
 from sklearn_ae._estimator.inputs import check_count
 from sklearn_ae._estimator.state import set_history
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._tasks import running, task
+from sklearn_ae._estimator.tasks import running, task
+from sklearn_ae._parameters.declaration import (
+    constraints_of,
+    declares_parameters,
+    parameter,
+    same_as,
+)
 from sklearn_ae._training.batches import Rows, by_chunks
 from sklearn_ae._training.device import resolve_precision
-from sklearn_ae._training.fitting import training_of
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.linear import spread
 from sklearn_ae._training.random import draw_seeds, drawing_from, make_generator
@@ -39,10 +44,13 @@ History = list[dict[str, float]]
 
 
 @declares_parameters
-class StackParameters(DenseParameters):
+class StackParameters:
     """How the layers of a stack are trained, one after another."""
 
-    hidden_layer_sizes: tuple[int, ...] = (128, 128)
+    hidden_layer_sizes: tuple[int, ...] = same_as(
+        DenseParameters, "hidden_layer_sizes", default=(128, 128)
+    )
+    activation: str = same_as(DenseParameters, "activation")
     pretraining: str | None = parameter(
         default="denoising",
         doc="""{"autoencoder", "denoising", "sparse", "contractive", "rbm"}
@@ -228,7 +236,7 @@ def _layers(stack: Any, n_layers: int) -> list[Layer]:
 def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
     """Return a parameter's value for each layer: one for all, or one for each."""
     values = np.atleast_1d(value).tolist()
-    allowed = StackParameters._parameter_constraints[name][-1]
+    allowed = constraints_of(StackParameters)[name][-1]
     if not all(allowed.is_satisfied_by(each) for each in values):
         raise ValueError(f"each value of {name} must be {allowed}, got {value!r}.")
     if np.ndim(value) == 0:

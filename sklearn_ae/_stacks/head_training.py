@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._estimator.fitting import split, training_of
 from sklearn_ae._estimator.inputs import check_callbacks, check_range
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.device import resolve_precision
-from sklearn_ae._training.fitting import split, training_of
 from sklearn_ae._training.random import Seeds, drawing_from, make_generator
 from sklearn_ae._training.resources import heavy
 from sklearn_ae._training.run import Trained, train

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import (
@@ -28,19 +28,19 @@ from sklearn_ae._compat import (
     open_context,
     with_callbacks,
 )
+from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import describe_codes
 from sklearn_ae._estimator.inputs import Kind, check_rows, check_weight
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.state import set_history, unchanged_on_error, warn_if_cut_short
-from sklearn_ae._heads import choose_head, fit_head, on_cpu
+from sklearn_ae._estimator.tasks import task
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._stacks.greedy import StackParameters
 from sklearn_ae._stacks.head_training import HeadTraining, Labels
-from sklearn_ae._tasks import task
+from sklearn_ae._stacks.heads import choose_head, fit_head, on_cpu
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.checkpoint import checkpoints_among, deleting_checkpoints
-from sklearn_ae._training.continuing import check_unchanged
 from sklearn_ae._training.device import resolve_device
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import draw_seeds
@@ -63,6 +63,39 @@ class SupervisedStack(
 ):
     """Base of the supervised stacks. Not to be used directly."""
 
+    validation_fraction: float = parameter(
+        default=0.1,
+        doc="""float
+        Share of the labelled rows to hold out; of classes, the same of each where that is a row
+        or more. Copies of a row are held out together.
+        """,
+    )
+    warm_start: bool = parameter(
+        default=False,
+        doc="""bool
+        Whether `fit` continues from the present weights, optimiser state included, without
+        training the autoencoder anew.
+        """,
+    )
+    random_state: int | np.random.RandomState | None = parameter(
+        default=None,
+        doc="""int, RandomState instance or None
+        Fixes initial weights, held-out rows, order and noise, also those of an `autoencoder` and a
+        `head` whose own `random_state` is None.
+        """,
+    )
+    hidden_layer_sizes: tuple[int, ...] = parameter(
+        default=(128, 128),
+        doc="""tuple of int
+        Widths of the encoder's layers, that of the code last.
+        """,
+    )
+    activation: str = parameter(
+        default="""tanh""",
+        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
+        Non-linearity of all these layers.
+        """,
+    )
     early_stopping: bool = parameter(
         default=False,
         doc="""bool
@@ -113,6 +146,54 @@ class SupervisedStack(
     )
 
     # Hooks of classifier and regressor
+
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "autoencoder_": """estimator
+        The fitted autoencoder, its encoder fine-tuned; `transform` is its.
+        """,
+        "head_": """estimator or None
+        The fitted `head`. None: there is but the linear layer.
+        """,
+        "head_coef_": """ndarray of shape (n_outputs, n_components)
+        Weights of the linear layer on the code, not on the features; of two classes the
+        difference. Not there if a `head` was given and nothing fine-tuned.
+        """,
+        "head_intercept_": """ndarray of shape (n_outputs,)
+        Its intercept.
+        """,
+        "n_components_": """int
+        Size of the code.
+        """,
+        "n_features_in_": """int
+        Number of features of a row, all axes of an image counted.
+        """,
+        "feature_names_in_": """ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+        """,
+        "input_shape_": """tuple of int
+        Shape of one row of `X`.
+        """,
+        "n_iter_": """int
+        Number of epochs of the last call: of fine-tuning, or of the linear layer. Where a `head`
+        is fitted and nothing fine-tuned, those of the autoencoder.
+        """,
+        "loss_curve_": """list of float
+        Training loss of each of these epochs, after those of the calls that were continued.
+        """,
+        "best_epoch_": """int
+        Epoch of the last call whose weights were kept.
+        """,
+        "validation_scores_": """list of float or None
+        Score of the held-out rows after each epoch.
+        """,
+        "history_": """list of dict
+        One entry per value of `loss_curve_`, with all losses by name: ``"supervised"`` and, if it
+        has a weight, ``"reconstruction"``. That of the autoencoder is ``autoencoder_.history_``.
+        """,
+        "device_": """str
+        Where it was trained.
+        """,
+    }
 
     @abstractmethod
     def _check_labels(

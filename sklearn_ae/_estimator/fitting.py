@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, describe_codes
+from sklearn_ae._estimator.identity import identity_of
 from sklearn_ae._estimator.inputs import Kind, check_callbacks, check_range, check_weight
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._parameters.training import TrainingParameters, with_python_numbers
@@ -19,10 +21,8 @@ from sklearn_ae._training.checkpoint import (
     deleting_checkpoints,
     without_name,
 )
-from sklearn_ae._training.continuing import check_unchanged
 from sklearn_ae._training.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._training.held_out import held_out_mask
-from sklearn_ae._training.identity import identity_of
 from sklearn_ae._training.linear import spread
 from sklearn_ae._training.random import (
     Seeds,
