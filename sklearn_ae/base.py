@@ -47,6 +47,7 @@ from sklearn_ae._estimator.inputs import (
     kind_of,
 )
 from sklearn_ae._estimator.modules import duplicate
+from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._estimator.state import (
     convert_arrays,
     from_plain_state,
@@ -64,6 +65,17 @@ from sklearn_ae._training.run import Trained, Training
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS, Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
+
+__all__ = [
+    "BaseAutoencoder",
+    "Interval",
+    "NetworkChoice",
+    "StrOptions",
+    "declares_parameters",
+    "isolated",
+    "parameter",
+]
+"""What authors of estimators need."""
 
 
 @declares_parameters
