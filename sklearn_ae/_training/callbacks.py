@@ -64,8 +64,9 @@ class BestWeights(Callback):
         loss = self._value(net, net.validation)
         if len(net.history) <= self.settled_from:
             self.waited = -1
-            if self.monitor == "train_loss":
-                self.best_loss = self.reference = math.inf
+        # Losses of another objective do not compare with those from here on.
+        if self.monitor == "train_loss" and len(net.history) - 1 <= self.settled_from:
+            self.best_loss = self.reference = math.inf
         if loss < self.best_loss:
             self.best_loss = loss
             if self.monitor != "train_loss":
