@@ -130,7 +130,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             among them is left out. Of several labels per sample ``numpy.arange(n_outputs)``.
             Needed in the first call unless the estimator is fitted.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------

@@ -74,7 +74,8 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, NaN for unlabelled samples. The first chunk needs a labelled one.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
+            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
+            all samples are in one batch, in the expected gradient of each step otherwise.
 
         Returns
         -------

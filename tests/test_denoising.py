@@ -320,7 +320,9 @@ def _denoiser(n_features, level, seed, **params):
 @pytest.mark.parametrize("n_features", [1, 2, 5])
 def test_clusters_are_drawn_as_wide_as_they_are(n_features, seed):
     X = _clusters(n_features, 3.0, seed)
-    drawn = _denoiser(n_features, 0.5, seed).fit(X).sample(2000, seed, n_steps=100)
+    # Which epoch is the best on few held-out samples is a matter of luck.
+    trained = _denoiser(n_features, 0.5, seed, early_stopping=False).fit(X)
+    drawn = trained.sample(2000, seed, n_steps=100)
     right = drawn[:, 0] > 0
     for part in (drawn[right], drawn[~right]):
         np.testing.assert_allclose(part.std(0), 0.5, rtol=0.1)

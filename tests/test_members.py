@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_ae import Autoencoder, _error_statistics
+from sklearn_ae import Autoencoder
+from sklearn_ae._detection import error_statistics as _error_statistics
 from sklearn_ae._detection.error_statistics import (
     decorrelate,
     error_covariance,

@@ -17,7 +17,7 @@ import torch
 from forging import put_together, take_apart
 from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -140,9 +140,11 @@ def test_unfitted_estimators_travel(instance, X, y, path):
 def test_training_goes_on_where_it_was(instance, X, y, path):
     estimator = clone(instance).set_params(random_state=0)
     if hasattr(estimator, "partial_fit"):
-        estimator.partial_fit(X)
+        labels = {"y": y} if hasattr(estimator, "predict") else {}
+        classes = {"classes": np.unique(y)} if is_classifier(estimator) else {}
+        estimator.partial_fit(X, **labels, **classes)
         again = _travelled(estimator, path)
-        _assert_works_alike(again.partial_fit(X), estimator.partial_fit(X), X)
+        _assert_works_alike(again.partial_fit(X, **labels), estimator.partial_fit(X, **labels), X)
     if "warm_start" in estimator.get_params():
         estimator = clone(estimator).set_params(warm_start=True).fit(X, y)
         again = _travelled(estimator, path)

@@ -27,7 +27,7 @@ from sklearn_ae import (
     StackedAutoencoderClassifier,
 )
 from sklearn_ae._estimator.identity import Words, identity_of
-from sklearn_ae._training import files
+from sklearn_ae._training import atomic as files
 from sklearn_ae._training.checkpoint import read_checkpoint
 from sklearn_ae._training.net import AutoencoderNet
 
