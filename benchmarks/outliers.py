@@ -46,7 +46,7 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_ae import Autoencoder, AutoencoderOutlierDetector
-from sklearn_ae._error_statistics import lower_threshold
+from sklearn_ae._detection.error_statistics import lower_threshold
 
 RARE = {"digits": (0, 3, 8), "wine": (0, 1, 2), "breast_cancer": (0,), "iris": (0, 1)}
 

@@ -23,7 +23,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity, euclidean_distances
 
 from sklearn_ae import Autoencoder, SemanticHashing
-from sklearn_ae._hamming import nearest_codes
+from sklearn_ae._search.hamming import nearest_codes
 
 POSTS = {
     "hidden_layer_sizes": (512,),

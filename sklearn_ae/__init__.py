@@ -1,6 +1,6 @@
 """Autoencoders that stand where ``PCA()`` stands: scikit-learn estimators on PyTorch."""
 
-from sklearn_ae._backend.checkpoint import FitCheckpoint
+from sklearn_ae._training.checkpoint import FitCheckpoint
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.belief_network import DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
@@ -9,7 +9,7 @@ from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
 from sklearn_ae.hashing import SemanticHashing
 from sklearn_ae.lstm import LSTMAutoencoder
-from sklearn_ae.onnx_export import register_onnx_converters, to_onnx
+from sklearn_ae.onnx import register_onnx_converters, to_onnx
 from sklearn_ae.outlier import AutoencoderOutlierDetector
 from sklearn_ae.persistence import load, save
 from sklearn_ae.recursive import RecursiveAutoencoder

@@ -9,47 +9,175 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from numbers import Integral
 from typing import Any, ClassVar
 
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.training import Trained, Training
 from sklearn_ae._compat import (
     CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
     open_context,
     with_callbacks,
 )
-from sklearn_ae._fitting import fit_module
-from sklearn_ae._inference import Inference
-from sklearn_ae._inputs import (
+from sklearn_ae._estimator.density import draw_from_density, draw_from_gaussian
+from sklearn_ae._estimator.fitting import fit_module
+from sklearn_ae._estimator.inference import (
+    decode,
+    fraction_explained,
+    interpolate,
+    minus_mean_squares,
+    open_codes,
+    open_rows,
+    to_units,
+)
+from sklearn_ae._estimator.inputs import (
     Kind,
     check_callbacks,
+    check_count,
     check_held_out,
     check_rows,
+    kind_of,
 )
-from sklearn_ae._modules import duplicate
-from sklearn_ae._parameters import CodeParameters, TrainingParameters
-from sklearn_ae._state import set_history, unchanged_on_error, warn_if_cut_short
-from sklearn_ae.losses import Loss, get_loss
+from sklearn_ae._estimator.modules import duplicate
+from sklearn_ae._estimator.network_choice import NetworkChoice
+from sklearn_ae._estimator.state import (
+    convert_arrays,
+    from_plain_state,
+    set_history,
+    to_plain_state,
+    unchanged_on_error,
+    warn_if_cut_short,
+)
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.training import TrainingParameters
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.resources import limit_if_forked
+from sklearn_ae._training.run import Trained, Training
+from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS, Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
 
+__all__ = [
+    "BaseAutoencoder",
+    "Interval",
+    "NetworkChoice",
+    "StrOptions",
+    "declares_parameters",
+    "isolated",
+    "parameter",
+]
+"""What authors of estimators need."""
 
-@dataclass(kw_only=True, eq=False, repr=False)
+
+@declares_parameters
 class BaseAutoencoder(
     CallbackSupportMixin,
-    Inference,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
     TrainingParameters,
-    CodeParameters,
+    BaseEstimator,
 ):
     """Base of all autoencoders. Not to be used directly."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **CodeParameters._parameter_constraints,
-        **TrainingParameters._parameter_constraints,
+    n_components: int | None = parameter(
+        default=2,
+        doc="""int
+        Size of the code. It may exceed the number of features.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
+        kw_only=False,
+    )
+    loss: str | Callable[[Tensor, Tensor], Tensor] = parameter(
+        default="squared_error",
+        doc="""str or callable
+        Loss that training minimises, averaged over the values of a sample:
+        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"``,
+        ``"continuous_bernoulli"`` or ``"poisson"``. The last three use the data without centring
+        and scaling; the first two of them need data in [0, 1], the last one data that are not
+        negative. A callable
+        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
+        the network's units and returns one value a row, shape (batch_size,).
+        """,
+        constraint=[StrOptions(set(LOSSES)), callable],
+    )
+    output_activation: str = parameter(
+        default="identity",
+        doc="""{"identity", "logistic", "tanh", "relu", "softplus"}
+        Non-linearity of the output under a loss that has none of its own. Other than
+        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
+        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
+        ``"softplus"``.
+        """,
+        constraint=[StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
+    )
+    density: Any = parameter(
+        default="gaussian",
+        doc=""""gaussian" or density estimator
+        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
+        of the training rows' codes, or what a clone of the given estimator makes of them, such
+        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
+        fitted on 10,000 rows at most, each component of the code standardised.
+        """,
+        constraint=[StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
+    )
+
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "n_components_": """int
+        Size of the code.
+        """,
+        "n_features_in_": """int
+        Number of features of a row, all axes of an image counted.
+        """,
+        "feature_names_in_": """ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+        """,
+        "input_shape_": """tuple of int
+        Shape of one row of `X`.
+        """,
+        "n_iter_": """int
+        Number of epochs of the last call.
+        """,
+        "loss_": """float
+        Training loss of the last epoch, the sum of its terms. A squared error is in units of
+        the variance of the training rows.
+        """,
+        "loss_curve_": """list of float
+        Training loss of each epoch.
+        """,
+        "best_loss_": """float
+        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
+        weights kept.
+        """,
+        "best_epoch_": """int
+        Epoch of the last call whose weights were kept. Zero: those of its start, which under
+        ``init="pca"`` are PCA's.
+        """,
+        "validation_scores_": """list of float or None
+        Fraction of variance explained on the held-out rows after each epoch, in units of the
+        variance of the training rows.
+        """,
+        "history_": """list of dict
+        One entry an epoch with all losses by name.
+        """,
+        "module_": """torch.nn.Module
+        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+        """,
+        "device_": """str
+        Where it was trained.
+        """,
+        "density_": """Pipeline or str
+        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
+        estimator.
+        """,
     }
 
     # Hooks of a variant
@@ -125,6 +253,11 @@ class BaseAutoencoder(
     def _get_loss(self) -> Loss:
         """Return the loss of the reconstruction, that of the parameters."""
         return get_loss(self.loss, self.output_activation)
+
+    def _get_fitted_loss(self) -> Loss:
+        """Return the loss that the module was trained for, whatever the parameters are now."""
+        # Files of estimators without such a parameter lack the attribute.
+        return get_loss(self._fitted_loss, vars(self).get("_fitted_output_activation", "identity"))
 
     def _compare(self, module: AutoencoderModule, output: Tensor, target: Tensor) -> Tensor:
         """Return the reconstruction loss of each row."""
@@ -290,7 +423,7 @@ class BaseAutoencoder(
         """Collect the callbacks of a fit: the user's, and those that scikit-learn has set."""
         listeners = check_callbacks(self.callbacks)
         if context is not None:
-            from sklearn_ae._backend.callbacks import ScikitLearnCallbacks
+            from sklearn_ae._training.callbacks import ScikitLearnCallbacks
 
             snapshot = functools.partial(self._snapshot, kind)
             ours = ScikitLearnCallbacks(self, context, X, X if y is None else y, snapshot)
@@ -307,3 +440,208 @@ class BaseAutoencoder(
             "_fitted_output_activation": self.output_activation,
             "_kind": kind.empty(),
         }
+
+    # Inference. None of these methods changes the estimator.
+
+    def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
+        """Validate what to make of the rows. None: the rows themselves, whatever y is."""
+        return None
+
+    @isolated
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Their codes, in the floating-point type of `X`.
+        """
+        rows, kind, module = open_rows(self, X, "transform", any_size=True)
+        return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
+
+    @isolated
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : {array-like, Tensor} of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Samples in the units of the training data, in the floating-point type of `X`.
+            Images and sequences have their own shape.
+        """
+        codes, kind = open_codes(self, X)
+        return kind.wrap(decode(self, codes, kind))
+
+    @isolated
+    def reconstruct(self, X):
+        """Encode and decode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        X_reconstructed : ndarray of the shape of `X`
+            Equal to ``inverse_transform(transform(X))``.
+        """
+        rows, kind, module = open_rows(self, X, "reconstruct", any_size=True)
+        result = by_chunks(
+            rows, lambda x: to_units(self, module, module(x)), module.network.rows_at_once
+        )
+        return kind.wrap(result.reshape(-1, *module.config["row_shape"]))
+
+    @isolated
+    def score_samples(self, X):
+        """Score each row: the higher, the more like the training rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Minus the mean squared error of each row's reconstruction, in squared units of
+            `X`.
+        """
+        rows, kind, module = open_rows(self, X, "score_samples", any_size=True)
+        return kind.wrap(minus_mean_squares(self, rows, module))
+
+    @isolated
+    def score(self, X, y=None, sample_weight=None):
+        """Fraction of variance explained.
+
+        ``1 - ||X - X'||^2 / ||X - mean(X)||^2``, with ``X'`` the reconstruction:
+        comparable with ``PCA.explained_variance_ratio_.sum()``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1; higher is better. Of rows that are all equal: 1 if they are
+            reconstructed, else 0.
+        """
+        rows, _, module = open_rows(self, X, "score", sample_weight, y, any_size=True)
+        return fraction_explained(self, rows, module)
+
+    @isolated
+    def sample(self, n_samples=1, random_state=None):
+        """Draw new rows.
+
+        Codes are drawn from the distribution that `density` chooses, and decoded.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Fixes the draw.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training data.
+        """
+        check_is_fitted(self)
+        check_count(n_samples, "n_samples")
+        limit_if_forked()
+        codes = self._draw_codes(n_samples, check_random_state(random_state))
+        kind = kind_of(self._kind)
+        return kind.wrap(decode(self, codes, kind))
+
+    def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
+        """Draw codes like those of the training rows."""
+        if isinstance(self.density_, str):
+            return draw_from_gaussian(self.module_, n_samples, random_state)
+        return draw_from_density(self.density_, n_samples, random_state)
+
+    @isolated
+    def interpolate(self, X, X_end, n_steps=9):
+        """Decode the codes between those of two rows.
+
+        The codes lie on a straight line, evenly. What a network tells its decoder past the
+        components, such as the places of maxima, is that of the nearer end.
+
+        Parameters
+        ----------
+        X, X_end : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
+            Rows to start from, and as many rows to arrive at.
+        n_steps : int, default=9
+            Number of codes on each line, both ends counted; at least 2.
+
+        Returns
+        -------
+        X_between : ndarray of shape (n_samples, n_steps, n_features)
+            Rows in the units of the training data, the first and the last of each line the
+            reconstructions of its ends. Images and sequences come back in their own shape.
+        """
+        check_count(n_steps, "n_steps", at_least=2)
+        first, last = (open_rows(self, rows, "interpolate") for rows in (X, X_end))
+        return first[1].wrap(interpolate(self, first, last, n_steps))
+
+    # What scikit-learn asks for
+
+    def get_feature_names_out(self, input_features=None):
+        """Name the columns of the code.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored, as by PCA.
+
+        Returns
+        -------
+        names : ndarray of shape (n_codes,)
+            The name of the class and a number for each component, or what the column tells the
+            decoder besides.
+        """
+        names = super().get_feature_names_out(input_features)
+        extra = self.module_.network.extra_names(self.input_shape_)
+        prefix = type(self).__name__.lower()
+        names[len(names) - len(extra) :] = [f"{prefix}_{name}" for name in extra]
+        return names
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.array_api_support = True
+        return tags
+
+    def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
+        """Move to another array library or device."""
+        convert_arrays(self, converter)
+
+    @isolated
+    def __getstate__(self) -> dict[str, Any]:
+        """Describe the estimator without torch objects."""
+        return to_plain_state(self, super().__getstate__())
+
+    @isolated
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(from_plain_state(state))

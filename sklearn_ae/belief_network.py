@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.keys import row_keys, uniform_from_keys
-from sklearn_ae._backend.random import drawing_from, latin_grid, make_generator, shifted
-from sklearn_ae._backend.reach import lowest_if_far
-from sklearn_ae._backend.resources import heavy
-from sklearn_ae._bounds import cells_of_network
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._greedy import Stack
-from sklearn_ae._inputs import check_count, kind_of
-from sklearn_ae.base import BaseAutoencoder
+from sklearn_ae._estimator.bounds import cells_of_network
+from sklearn_ae._estimator.inference import module_as, open_rows
+from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
+from sklearn_ae._stacks.greedy import Stack, StackParameters
+from sklearn_ae._training.batches import by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.keys import row_keys, uniform_from_keys
+from sklearn_ae._training.random import drawing_from, latin_grid, make_generator, shifted
+from sklearn_ae._training.reach import lowest_if_far
+from sklearn_ae._training.resources import heavy
 from sklearn_ae.networks._belief import BeliefNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._partition import CELLS
-from sklearn_ae.networks.dense import DenseParameters
 
 CHAIN = 500
 """Gibbs steps of the topmost RBM before the layers below are drawn."""
@@ -36,9 +35,9 @@ DRAWS = 100
 """Draws of the hidden units for the bound of one sample's log-likelihood."""
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class DeepBeliefNetwork(Stack):
-    r"""Stack of restricted Boltzmann machines, unrolled into a deep autoencoder.
+    """Stack of restricted Boltzmann machines, unrolled into a deep autoencoder.
 
     Each layer is trained as a :class:`RestrictedBoltzmannMachine` on the hidden units of the one
     below, by contrastive divergence. Unrolled, the weights that went up and, transposed, those
@@ -46,138 +45,6 @@ class DeepBeliefNetwork(Stack):
 
     Under ``"binary_crossentropy"`` the rows are Bernoulli units, otherwise Gaussian ones of unit
     variance once centred and divided by their overall standard deviation.
-
-    Parameters
-    ----------
-    n_components : int, default=2
-        Size of the code. It may exceed the number of features.
-    loss : str or callable, default="squared_error"
-        Loss that training minimises, averaged over the values of a sample:
-        ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"``,
-        ``"continuous_bernoulli"`` or ``"poisson"``. The last three use the data without centring
-        and scaling; the first two of them need data in [0, 1], the last one data that are not
-        negative. A callable
-        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
-        the network's units and returns one value a row, shape (batch_size,).
-    output_activation : {"identity", "logistic", "tanh", "relu", "softplus"}, default="identity"
-        Non-linearity of the output under a loss that has none of its own. Other than
-        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
-        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
-        ``"softplus"``.
-    density : "gaussian" or density estimator, default="gaussian"
-        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
-        of the training rows' codes, or what a clone of the given estimator makes of them, such
-        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
-        fitted on 10,000 rows at most, each component of the code standardised.
-    alpha : float, default=0.1
-        Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``.
-    batch_size : int or "auto", default="auto"
-        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
-        16,384 and 256 from there.
-    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
-        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
-        first tenth of `max_iter` and then falls to zero along half a cosine. With
-        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
-        `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
-    learning_rate_init : float, default=0.01
-        Step size of the optimiser, the largest one of the schedule.
-    solver : {"adam", "sgd"}, default="adam"
-        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
-        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
-        more with many features, over which losses are means, much less under a likelihood.
-    momentum : float, default=0.9
-        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
-    max_iter : int, default=200
-        Number of epochs, at most.
-    tol : float, default=0.0001
-        Smallest relative fall of the loss that counts as an improvement.
-    early_stopping : bool, default=True
-        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
-        keep the best weights. If False, and without `X_val`, all rows are trained on and the
-        last weights kept.
-    validation_fraction : float, default=0.1
-        Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, which proves
-        nothing.
-    n_iter_no_change : int or inf, default=100
-        Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops. ``numpy.inf``: never.
-    warm_start : bool, default=False
-        Whether `fit` continues from the present weights, optimiser state included.
-    callbacks : list of skorch callbacks, default=None
-        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
-        `learning_rate`.
-    device : str or torch.device, default="auto"
-        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
-        else the first CUDA device if there is one, else the CPU.
-    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
-        Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: in dense networks up to 512 rows, or
-        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
-        a smaller side is 256 or more, products are in bfloat16 if the hardware has
-        instructions for it, and weights in float32. Results are always computed in the
-        floating-point type of the data.
-    random_state : int, RandomState instance or None, default=None
-        Fixes initial weights, held-out rows, order and noise.
-    verbose : int or bool, default=False
-        Whether to show a progress bar with the loss and the time left.
-    hidden_layer_sizes : tuple of int, default=(128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
-        no hidden layer.
-    code_activation : {"identity", "logistic"}, default="identity"
-        Whether the units of the code are linear, with Gaussian noise of variance one in the
-        machine, or logistic.
-    pretraining_max_iter : int or sequence of int, default=50
-        Number of epochs of each layer, that of the code last; one number is for all.
-    n_steps : int, default=1
-        Number of Gibbs steps of contrastive divergence.
-    fine_tune : bool, default=True
-        Whether to train the unrolled network in the end, for `max_iter` epochs. If False,
-        `early_stopping`, `max_iter` and what goes with them are not used, all samples are trained
-        on, and the network is a density: `sample` draws from it, and `score_samples` is a lower
-        bound of the log-likelihood.
-
-    Attributes
-    ----------
-    n_components_ : int
-        Size of the code.
-    n_features_in_ : int
-        Number of features of a row, all axes of an image counted.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
-    n_iter_ : int
-        Number of epochs of the last call.
-    loss_ : float
-        Training loss of the last epoch, the sum of its terms. A squared error is in units of
-        the variance of the training rows.
-    loss_curve_ : list of float
-        Training loss of each epoch.
-    best_loss_ : float
-        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
-        weights kept.
-    best_epoch_ : int
-        Epoch of the last call whose weights were kept. Zero: those of its start, which under
-        ``init="pca"`` are PCA's.
-    validation_scores_ : list of float or None
-        Fraction of variance explained on the held-out rows after each epoch, in units of the
-        variance of the training rows.
-    history_ : list of dict
-        One entry an epoch with all losses by name.
-    module_ : torch.nn.Module
-        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
-    device_ : str
-        Where it was trained.
-    density_ : Pipeline or str
-        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
-        estimator.
-    layer_histories_ : list of list of dict
-        For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
-        free energies, which should stay near zero. `history_`, `loss_curve_` and `n_iter_` are
-        those of the training of all layers together; where `fine_tune` is False, those of the last
-        layer.
 
     See Also
     --------
@@ -206,22 +73,44 @@ class DeepBeliefNetwork(Stack):
 
     # Derivatives of logistic units are at most a quarter: steps may be larger.
     learning_rate_init: float = 0.01
-    hidden_layer_sizes: tuple[int, ...] = (128, 128)
-    code_activation: str = "identity"
-    pretraining_max_iter: int | Sequence[int] = 50
-    n_steps: int = 1
-    fine_tune: bool = True
+    hidden_layer_sizes: tuple[int, ...] = same_as(StackParameters, "hidden_layer_sizes")
+    code_activation: str = parameter(
+        default="identity",
+        doc="""{"identity", "logistic"}
+        Whether the units of the code are linear, with Gaussian noise of variance one in the
+        machine, or logistic.
+        """,
+        constraint=[StrOptions({"identity", "logistic"})],
+    )
+    pretraining_max_iter: int | Sequence[int] = same_as(StackParameters, "pretraining_max_iter")
+    n_steps: int = parameter(
+        default=1,
+        doc="""int
+        Number of Gibbs steps of contrastive divergence.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    fine_tune: bool = parameter(
+        default=True,
+        doc="""bool
+        Whether to train the unrolled network in the end, for `max_iter` epochs. If False,
+        `early_stopping`, `max_iter` and what goes with them are not used, all samples are trained
+        on, and the network is a density: `sample` draws from it, and `score_samples` is a lower
+        bound of the log-likelihood.
+        """,
+        constraint=["boolean"],
+    )
 
     activation: ClassVar[str] = "logistic"
     pretraining: ClassVar[str] = "rbm"
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAutoencoder._parameter_constraints,
-        "hidden_layer_sizes": DenseParameters._parameter_constraints["hidden_layer_sizes"],
-        "code_activation": [StrOptions({"identity", "logistic"})],
-        "pretraining_max_iter": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "n_steps": [Interval(Integral, 1, None, closed="left")],
-        "fine_tune": ["boolean"],
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "layer_histories_": """list of list of dict
+        For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
+        free energies, which should stay near zero. `history_`, `loss_curve_` and `n_iter_` are
+        those of the training of all layers together; where `fine_tune` is False, those of the last
+        layer.
+        """,
     }
 
     def _belief(self, module: AutoencoderModule) -> BeliefNetwork | None:
@@ -271,7 +160,7 @@ class DeepBeliefNetwork(Stack):
         """
         check_is_fitted(self)
         kind = kind_of(self._kind)
-        module = self._module_as(kind.dtype)
+        module = module_as(self, kind.dtype)
         network = self._belief(module)
         if network is None:
             return super().sample(n_samples, random_state)
@@ -356,11 +245,11 @@ class DeepBeliefNetwork(Stack):
             weights are too large.
         """
         check_count(n_draws, "n_draws")
-        rows, kind, module = self._to_infer(X, "score_samples")
+        rows, kind, module = open_rows(self, X, "score_samples")
         if self._belief(module) is None:
             return super().score_samples(X)
         # Bits are drawn by thresholds, which rounding errors of float32 would cross.
-        module = module if module.center.dtype == rows.precise else self._module_as(rows.precise)
+        module = module if module.center.dtype == rows.precise else module_as(self, rows.precise)
         network = self._belief(module)
         assert network is not None
         grid = latin_grid(n_draws, network.n_inner).to(module.center)

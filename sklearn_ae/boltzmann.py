@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -13,16 +12,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.linear import spread
-from sklearn_ae._backend.random import drawing_from, make_generator
-from sklearn_ae._backend.reach import lowest_if_far
-from sklearn_ae._backend.resources import heavy, limit_if_forked
-from sklearn_ae._backend.steps import ContrastiveStep
-from sklearn_ae._backend.training import Training
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._inputs import check_count, kind_of
+from sklearn_ae._estimator.inference import module_as, open_rows
+from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.linear import spread
+from sklearn_ae._training.random import drawing_from, make_generator
+from sklearn_ae._training.reach import lowest_if_far
+from sklearn_ae._training.resources import heavy, limit_if_forked
+from sklearn_ae._training.run import Training
+from sklearn_ae._training.steps import ContrastiveStep
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
@@ -33,7 +34,7 @@ JUDGED_UNITS = {"bernoulli": 16, "gaussian": 4}
 """Number of visible units of a held-out row whose likelihood given the others is computed."""
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class RestrictedBoltzmannMachine(BaseAutoencoder):
     r"""Model of the density of rows by hidden binary units.
 
@@ -58,118 +59,6 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     energy of the rows less that of what the model makes up, is near zero throughout and no measure
     of progress. With ``early_stopping=True`` or `X_val` the rows held out are judged by their
     pseudo-likelihood, the probabilities of single features given all others.
-
-    Parameters
-    ----------
-    n_components : int, default=256
-        Size of the code. It may exceed the number of features.
-    density : "gaussian" or density estimator, default="gaussian"
-        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
-        of the training rows' codes, or what a clone of the given estimator makes of them, such
-        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
-        fitted on 10,000 rows at most, each component of the code standardised.
-    alpha : float, default=0.0001
-        Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``.
-    batch_size : int or "auto", default="auto"
-        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
-        16,384 and 256 from there.
-    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
-        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
-        first tenth of `max_iter` and then falls to zero along half a cosine. With
-        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
-        `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
-    learning_rate_init : float, default=0.03
-        Step size of the optimiser, the largest one of the schedule.
-    momentum : float, default=0.9
-        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
-    max_iter : int, default=200
-        Number of epochs, at most.
-    tol : float, default=0.0001
-        Smallest relative fall of the loss that counts as an improvement.
-    early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
-        keep the best weights. If False, and without `X_val`, all rows are trained on and the
-        last weights kept.
-    validation_fraction : float, default=0.1
-        Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, which proves
-        nothing.
-    n_iter_no_change : int or inf, default=100
-        Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops. ``numpy.inf``: never.
-    warm_start : bool, default=False
-        Whether `fit` continues from the present weights, optimiser state included.
-    callbacks : list of skorch callbacks, default=None
-        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
-        `learning_rate`.
-    device : str or torch.device, default="auto"
-        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
-        else the first CUDA device if there is one, else the CPU.
-    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
-        Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: in dense networks up to 512 rows, or
-        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
-        a smaller side is 256 or more, products are in bfloat16 if the hardware has
-        instructions for it, and weights in float32. Results are always computed in the
-        floating-point type of the data.
-    random_state : int, RandomState instance or None, default=None
-        Fixes initial weights, held-out rows, order and noise.
-    verbose : int or bool, default=False
-        Whether to show a progress bar with the loss and the time left.
-    visible : {"gaussian", "bernoulli"}, default="gaussian"
-        Distribution of a row given the hidden units. ``"gaussian"`` divides each feature by its
-        standard deviation, and its variance given the hidden units is then one. ``"bernoulli"``
-        needs data in [0, 1] and takes what lies between as a probability.
-    n_steps : int, default=1
-        Gibbs steps that lead to what the rows of a training step are contrasted with.
-    persistent : bool, default=False
-        Whether the Gibbs steps go on from where those of the last training step ended, and not
-        from the rows. Closer to the gradient of the likelihood, if the weights move slowly or
-        `n_steps` is larger.
-    n_chains : int, default=100
-        Number of persistent chains. Not used unless `persistent`.
-    sparsity_target : float, default=None
-        Mean activation that each hidden unit is drawn to. None: no such pull.
-    sparsity_weight : float, default=3.0
-        Strength of that pull: the input of each hidden unit is moved by so many times the
-        distance of its mean activation from `sparsity_target`.
-
-    Attributes
-    ----------
-    n_components_ : int
-        Size of the code.
-    n_features_in_ : int
-        Number of features of a row, all axes of an image counted.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
-    n_iter_ : int
-        Number of epochs of the last call.
-    loss_ : float
-        Training loss of the last epoch, the sum of its terms. A squared error is in units of
-        the variance of the training rows.
-    loss_curve_ : list of float
-        Training loss of each epoch.
-    best_loss_ : float
-        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
-        weights kept.
-    best_epoch_ : int
-        Epoch of the last call whose weights were kept. Zero: those of its start, which under
-        ``init="pca"`` are PCA's.
-    validation_scores_ : list of float or None
-        Fraction of variance explained on the held-out rows after each epoch, in units of the
-        variance of the training rows.
-    history_ : list of dict
-        One entry an epoch with all losses by name.
-    module_ : torch.nn.Module
-        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
-    device_ : str
-        Where it was trained.
-    density_ : Pipeline or str
-        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
-        estimator.
 
     See Also
     --------
@@ -203,7 +92,10 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     (3, 64)
     """
 
-    n_components: int = field(default=256, kw_only=False)
+    n_components: int = parameter(
+        default=256,
+        kw_only=False,
+    )
     loss: ClassVar[property] = property(  # type: ignore[misc]
         lambda self: "squared_error" if self.visible == "gaussian" else "binary_crossentropy"
     )
@@ -212,26 +104,53 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     alpha: float = 1e-4
     learning_rate_init: float = 0.03
     early_stopping: bool = False
-    visible: str = "gaussian"
-    n_steps: int = 1
-    persistent: bool = False
-    n_chains: int = 100
-    sparsity_target: float | None = None
-    sparsity_weight: float = 3.0
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{
-            name: allowed
-            for name, allowed in BaseAutoencoder._parameter_constraints.items()
-            if name not in ("loss", "output_activation", "solver")
-        },
-        "visible": [StrOptions({"gaussian", "bernoulli"})],
-        "n_steps": [Interval(Integral, 1, None, closed="left")],
-        "persistent": ["boolean"],
-        "n_chains": [Interval(Integral, 1, None, closed="left")],
-        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
-        "sparsity_weight": [Interval(Real, 0, None, closed="left")],
-    }
+    visible: str = parameter(
+        default="gaussian",
+        doc="""{"gaussian", "bernoulli"}
+        Distribution of a row given the hidden units. ``"gaussian"`` divides each feature by its
+        standard deviation, and its variance given the hidden units is then one. ``"bernoulli"``
+        needs data in [0, 1] and takes what lies between as a probability.
+        """,
+        constraint=[StrOptions({"gaussian", "bernoulli"})],
+    )
+    n_steps: int = parameter(
+        default=1,
+        doc="""int
+        Gibbs steps that lead to what the rows of a training step are contrasted with.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    persistent: bool = parameter(
+        default=False,
+        doc="""bool
+        Whether the Gibbs steps go on from where those of the last training step ended, and not
+        from the rows. Closer to the gradient of the likelihood, if the weights move slowly or
+        `n_steps` is larger.
+        """,
+        constraint=["boolean"],
+    )
+    n_chains: int = parameter(
+        default=100,
+        doc="""int
+        Number of persistent chains. Not used unless `persistent`.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    sparsity_target: float | None = parameter(
+        default=None,
+        doc="""float
+        Mean activation that each hidden unit is drawn to. None: no such pull.
+        """,
+        constraint=[Interval(Real, 0, 1, closed="neither"), None],
+    )
+    sparsity_weight: float = parameter(
+        default=3.0,
+        doc="""float
+        Strength of that pull: the input of each hidden unit is moved by so many times the
+        distance of its mean activation from `sparsity_target`.
+        """,
+        constraint=[Interval(Real, 0, None, closed="left")],
+    )
 
     def _network(self) -> BoltzmannNetwork:
         return BoltzmannNetwork(visible=self.visible)
@@ -292,7 +211,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         energy : ndarray of shape (n_samples,)
             Minus the logarithm of a density that is not normalised: lower is more likely.
         """
-        rows, kind, module = self._to_infer(X, "free_energy")
+        rows, kind, module = open_rows(self, X, "free_energy")
         return kind.wrap(-_unnormalized(module, rows))
 
     @isolated
@@ -337,7 +256,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             ``-free_energy(X) - log_partition()``: density per unit of `X`, or probability under
             ``visible="bernoulli"``.
         """
-        rows, kind, module = self._to_infer(X, "score_samples")
+        rows, kind, module = open_rows(self, X, "score_samples")
         return kind.wrap(_unnormalized(module, rows) - self.log_partition())
 
     @isolated
@@ -359,7 +278,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             Rows in the units of the training data.
         """
         check_count(n_steps, "n_steps")
-        rows, kind, module = self._to_infer(V, "gibbs")
+        rows, kind, module = open_rows(self, V, "gibbs")
         assert isinstance(module, BoltzmannModule)
         walk = functools.partial(self._walk, module, n_steps=n_steps)
         seed = check_random_state(random_state).randint(2**31 - 1)
@@ -394,7 +313,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
         kind = kind_of(self._kind)
-        module: Any = self._module_as(kind.dtype)
+        module: Any = module_as(self, kind.dtype)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         link = self._get_fitted_loss().mean
 

@@ -18,8 +18,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._compat import safe_indexing
-from sklearn_ae._inference import Inference
-from sklearn_ae._labels import check_labels, is_labelled
+from sklearn_ae._stacks.labels import check_labels, is_labelled
+from sklearn_ae.base import BaseAutoencoder
 
 __all__ = ["denoising_scorer", "elbo_scorer", "labeled_scorer", "reconstruction_scorer"]
 
@@ -59,7 +59,7 @@ def reconstruction_scorer(estimator, X, y=None):
     >>> bool(abs(reconstruction_scorer(pca, X) - ratio) < 1e-12)
     True
     """
-    if isinstance(estimator, Inference):
+    if isinstance(estimator, BaseAutoencoder):
         return estimator.score(X, y)
     return _explained(X, estimator.inverse_transform(estimator.transform(X)))
 
@@ -93,7 +93,7 @@ def elbo_scorer(estimator, X, y=None):
     """
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     own = getattr(type(last), "score_samples", None)
-    if own is None or own is Inference.score_samples:
+    if own is None or own is BaseAutoencoder.score_samples:
         raise ValueError(
             f"{type(last).__name__} has no likelihood, so elbo_scorer cannot score it; use "
             f"reconstruction_scorer, or an estimator with one such as VariationalAutoencoder."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -15,18 +14,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.held_out import hash_rows, keys_in_grid
 from sklearn_ae._compat import (
     CallbackSupportMixin,
     Interval,
     safe_indexing,
     with_callbacks,
 )
-from sklearn_ae._error_statistics import conformal_p_values, lower_threshold
-from sklearn_ae._inputs import as_numbers, check_weight, without_tensors
-from sklearn_ae._limits import check_size, frame_like, is_far, within_limit
-from sklearn_ae._members import (
+from sklearn_ae._detection.error_statistics import conformal_p_values, lower_threshold
+from sklearn_ae._detection.limits import check_size, frame_like, is_far, within_limit
+from sklearn_ae._detection.members import (
     Member,
     TrainingRows,
     average_over_pairs,
@@ -37,12 +33,16 @@ from sklearn_ae._members import (
     templates_of,
     train_member,
 )
-from sklearn_ae._state import unchanged_on_error
-from sklearn_ae._tasks import Tasks, whole_fit
+from sklearn_ae._estimator.inputs import as_numbers, check_weight, without_tensors
+from sklearn_ae._estimator.state import unchanged_on_error
+from sklearn_ae._estimator.tasks import Tasks, whole_fit
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.held_out import hash_rows, keys_in_grid
 from sklearn_ae.autoencoder import Autoencoder
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator):
     r"""Outlier detection by what autoencoders cannot restore.
 
@@ -70,47 +70,6 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     held-out scores alone: about a share `contamination` of fresh samples like the training samples
     is called an outlier, and exactly that share of the training samples. The hash does not change
     with the units or the floating-point type of the data, but for one sample in a thousand.
-
-    Parameters
-    ----------
-    estimator : object, default=None
-        An autoencoder of this package, or a Pipeline that ends in one; copies of it are fitted.
-        None: a ``StandardScaler`` and a small :class:`Autoencoder` that learns to take noise
-        away: strong noise in the first pair of members, weaker noise in the next ones.
-    n_estimators : int, default=6
-        Number of members. They come in pairs, each of which parts the rows into halves at
-        random; each member is trained on rows of its half. An odd number is rounded up. With
-        the default `estimator`, two find no broken fine relations: four are needed.
-    contamination : float, default=0.1
-        Share of outliers among the training rows, in (0, 0.5]. It moves the threshold
-        `offset_`, not the scores.
-    max_samples : int, default=512
-        Number of distinct rows, at most, that a member is trained on.
-    trim : float, default=0.3
-        Share of the rows, those with the lowest scores so far, that later members are not
-        trained on. Should be above the share of outliers; 0 where the training rows are known
-        to be clean. The same share is left out of the covariance of the errors.
-    random_state : int, RandomState instance or None, default=None
-        Fixes initial weights, held-out rows, order and noise.
-
-    Attributes
-    ----------
-    estimators_ : list of object
-        The fitted members.
-    offset_ : float
-        Threshold of the scores: of the `held_out_scores_` a share `contamination` is below. It is
-        in the middle of the gap between the two scores that part the training samples in this
-        proportion, so that predictions do not depend on rounding. Where ``contamination < 1 / n``
-        it is below the least of the n scores, by half of the gap above that.
-    held_out_scores_ : ndarray of shape (n_samples,)
-        Score of each training sample by the members that were not trained on it, in the
-        floating-point type of the data; NaN for samples of weight zero.
-    n_features_in_ : int
-        Number of features of a row, all axes of an image counted.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
 
     See Also
     --------
@@ -142,20 +101,80 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     np.int64(2)
     """
 
-    estimator: Any = field(default=None, kw_only=False)
-    n_estimators: int = 6
-    contamination: float = 0.1
-    max_samples: int = 512
-    trim: float = 0.3
-    random_state: int | np.random.RandomState | None = None
+    estimator: Any = parameter(
+        default=None,
+        doc="""object
+        An autoencoder of this package, or a Pipeline that ends in one; copies of it are fitted.
+        None: a ``StandardScaler`` and a small :class:`Autoencoder` that learns to take noise
+        away: strong noise in the first pair of members, weaker noise in the next ones.
+        """,
+        constraint=[BaseEstimator, None],
+        kw_only=False,
+    )
+    n_estimators: int = parameter(
+        default=6,
+        doc="""int
+        Number of members. They come in pairs, each of which parts the rows into halves at
+        random; each member is trained on rows of its half. An odd number is rounded up. With
+        the default `estimator`, two find no broken fine relations: four are needed.
+        """,
+        constraint=[Interval(Integral, 2, None, closed="left")],
+    )
+    contamination: float = parameter(
+        default=0.1,
+        doc="""float
+        Share of outliers among the training rows, in (0, 0.5]. It moves the threshold
+        `offset_`, not the scores.
+        """,
+        constraint=[Interval(Real, 0, 0.5, closed="right")],
+    )
+    max_samples: int = parameter(
+        default=512,
+        doc="""int
+        Number of distinct rows, at most, that a member is trained on.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    trim: float = parameter(
+        default=0.3,
+        doc="""float
+        Share of the rows, those with the lowest scores so far, that later members are not
+        trained on. Should be above the share of outliers; 0 where the training rows are known
+        to be clean. The same share is left out of the covariance of the errors.
+        """,
+        constraint=[Interval(Real, 0, 1, closed="left")],
+    )
+    random_state: int | np.random.RandomState | None = parameter(
+        default=None,
+        doc="""int, RandomState instance or None
+        Fixes initial weights, held-out rows, order and noise.
+        """,
+        constraint=["random_state"],
+    )
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [BaseEstimator, None],
-        "n_estimators": [Interval(Integral, 2, None, closed="left")],
-        "contamination": [Interval(Real, 0, 0.5, closed="right")],
-        "max_samples": [Interval(Integral, 1, None, closed="left")],
-        "trim": [Interval(Real, 0, 1, closed="left")],
-        "random_state": ["random_state"],
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "estimators_": """list of object
+        The fitted members.
+        """,
+        "offset_": """float
+        Threshold of the scores: of the `held_out_scores_` a share `contamination` is below. It is
+        in the middle of the gap between the two scores that part the training samples in this
+        proportion, so that predictions do not depend on rounding. Where ``contamination < 1 / n``
+        it is below the least of the n scores, by half of the gap above that.
+        """,
+        "held_out_scores_": """ndarray of shape (n_samples,)
+        Score of each training sample by the members that were not trained on it, in the
+        floating-point type of the data; NaN for samples of weight zero.
+        """,
+        "n_features_in_": """int
+        Number of features of a row, all axes of an image counted.
+        """,
+        "feature_names_in_": """ndarray of shape (n_features,)
+        Names of the features, if `X` had names.
+        """,
+        "input_shape_": """tuple of int
+        Shape of one row of `X`.
+        """,
     }
 
     @unchanged_on_error

@@ -23,14 +23,14 @@ import torch
 from sklearn.base import BaseEstimator
 
 import sklearn_ae
-from sklearn_ae._backend.device import resolve_device
-from sklearn_ae._backend.files import write_atomically
-from sklearn_ae._backend.isolation import isolated
+from sklearn_ae._estimator.state import arriving_on, building_with
 from sklearn_ae._files.allowance import Allowance, read_json, weigh
 from sklearn_ae._files.description import Description
 from sklearn_ae._files.modules import module_from_file
 from sklearn_ae._files.rebuilding import Rebuilding
-from sklearn_ae._state import arriving_on, building_with
+from sklearn_ae._training.atomic import write_atomically
+from sklearn_ae._training.device import resolve_device
+from sklearn_ae._training.isolation import isolated
 
 FORMAT = 1
 """Version of the format. A file of a higher one is refused, all others are read."""

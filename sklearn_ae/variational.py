@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -15,14 +14,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._backend.batches import Rows, by_chunks
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._backend.random import drawing_from, make_generator, normal_quantile
-from sklearn_ae._backend.resources import limit_if_forked
-from sklearn_ae._bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
-from sklearn_ae._inputs import check_count, kind_of
-from sklearn_ae._network_choice import NetworkChoice
+from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
+from sklearn_ae._estimator.inference import decode, open_rows
+from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._estimator.network_choice import NetworkChoice
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.random import drawing_from, make_generator, normal_quantile
+from sklearn_ae._training.resources import limit_if_forked
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import gaussian_divergence
 from sklearn_ae.networks import Network
@@ -42,7 +43,7 @@ DECODED_ROWS = 2**14
 """Number of codes that are decoded at a time."""
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     r"""Autoencoder that is a latent-variable model of the samples.
 
@@ -71,139 +72,6 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
     The history has both terms by name, as they enter the loss: a ``"kl"`` that stays at zero is a
     posterior that has collapsed onto the prior. A fit that ends like that warns.
-
-    Parameters
-    ----------
-    n_components : int, default=2
-        Size of the code. It may exceed the number of features.
-    density : {"prior", "gaussian"} or density estimator, default="prior"
-        Distribution of the codes, for `sample`: :math:`p(z)`; the Gaussian that has the mean and
-        the covariance of the training rows' codes; or what a clone of the given estimator makes
-        of them, such as ``GaussianMixture(10)`` of scikit-learn, which is closer to where codes
-        really are. It is fitted on 10,000 rows at most, each component of the code standardised.
-    alpha : float, default=0.1
-        Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``.
-    batch_size : int or "auto", default="auto"
-        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
-        16,384 and 256 from there.
-    learning_rate : {"one_cycle", "constant"}, default="one_cycle"
-        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
-        first tenth of `max_iter` and then falls to zero along half a cosine. With
-        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
-        `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
-    learning_rate_init : float, default=0.003
-        Step size of the optimiser, the largest one of the schedule.
-    solver : {"adam", "sgd"}, default="adam"
-        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
-        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
-        more with many features, over which losses are means, much less under a likelihood.
-    momentum : float, default=0.9
-        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
-    max_iter : int, default=200
-        Number of epochs, at most.
-    tol : float, default=0.0001
-        Smallest relative fall of the loss that counts as an improvement.
-    early_stopping : bool, default=True
-        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
-        keep the best weights. If False, and without `X_val`, all rows are trained on and the
-        last weights kept.
-    validation_fraction : float, default=0.1
-        Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, which proves
-        nothing.
-    n_iter_no_change : int or inf, default=100
-        Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops. ``numpy.inf``: never.
-    warm_start : bool, default=False
-        Whether `fit` continues from the present weights, optimiser state included.
-    callbacks : list of skorch callbacks, default=None
-        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
-        `learning_rate`.
-    device : str or torch.device, default="auto"
-        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
-        else the first CUDA device if there is one, else the CPU.
-    precision : {"auto", "float32", "float64", "bfloat16"}, default="auto"
-        Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: in dense networks up to 512 rows, or
-        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
-        a smaller side is 256 or more, products are in bfloat16 if the hardware has
-        instructions for it, and weights in float32. Results are always computed in the
-        floating-point type of the data.
-    random_state : int, RandomState instance or None, default=None
-        Fixes initial weights, held-out rows, order and noise.
-    verbose : int or bool, default=False
-        Whether to show a progress bar with the loss and the time left.
-    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
-        no hidden layer.
-    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
-        Non-linearity of the hidden layers.
-    network : Network, default=None
-        Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network. Convolutional ones also take
-        ``n_components=None``: their maps are then the code.
-    likelihood : {"gaussian", "bernoulli", "continuous_bernoulli"}, default="gaussian"
-        Distribution of a sample given its code. The last two need data in [0, 1]:
-        ``"bernoulli"`` is for bits, ``"continuous_bernoulli"`` for grey values.
-    variance : {"learned", "per_feature"} or float, default="learned"
-        Variance of the Gaussian likelihood: one number that is learned, one for each feature,
-        or a given one in squared units of `X`. Only for the Gaussian likelihood.
-    beta : float, default=1.0
-        Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
-    kl_warm_up : float, default=0.1
-        Share of the epochs of the first `fit` over which `beta` rises from zero; of 10,000 epochs
-        where `max_iter` is larger.
-    n_importance_samples : int, default=1
-        Number of codes drawn for each row in a training step.
-    binarize : bool, default=False
-        Whether to train on bits, each entry of a row being the probability of its bit, drawn
-        anew every time the row is presented. Needs ``likelihood="bernoulli"``.
-
-    Attributes
-    ----------
-    n_components_ : int
-        Size of the code.
-    n_features_in_ : int
-        Number of features of a row, all axes of an image counted.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
-    n_iter_ : int
-        Number of epochs of the last call.
-    loss_ : float
-        Training loss of the last epoch, the sum of its terms. A squared error is in units of
-        the variance of the training rows.
-    loss_curve_ : list of float
-        Training loss of each epoch.
-    best_loss_ : float
-        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
-        weights kept.
-    best_epoch_ : int
-        Epoch of the last call whose weights were kept. Zero: those of its start, which under
-        ``init="pca"`` are PCA's.
-    validation_scores_ : list of float or None
-        Fraction of variance explained on the held-out rows after each epoch, in units of the
-        variance of the training rows.
-    history_ : list of dict
-        One entry an epoch with all losses by name.
-    module_ : torch.nn.Module
-        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
-    device_ : str
-        Where it was trained.
-    density_ : Pipeline or str
-        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
-        estimator.
-    kl_ : float
-        Mean divergence of the training samples' posteriors from the prior, in nats.
-    n_importance_samples_ : int
-        Number of codes that were drawn for each sample in a training step.
-    active_units_ : int
-        Number of components whose posterior mean has a variance above 0.01 over the training
-        rows.
-    noise_variance_ : float or ndarray of shape (n_features,)
-        Variance of the Gaussian likelihood in squared units of `X`; NaN under the others.
 
     See Also
     --------
@@ -240,31 +108,80 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         lambda self: LOSS_OF.get(self.likelihood, self.likelihood)
     )
     output_activation: ClassVar[str] = "identity"  # type: ignore[misc]
-    density: Any = "prior"
-    likelihood: str = "gaussian"
-    variance: str | float = "learned"
-    beta: float = 1.0
-    kl_warm_up: float = 0.1
-    n_importance_samples: int = 1
-    binarize: bool = False
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{
-            name: allowed
-            for name, allowed in BaseAutoencoder._parameter_constraints.items()
-            if name not in ("loss", "output_activation")
-        },
-        **NetworkChoice._parameter_constraints,
-        "density": [StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
-        "likelihood": [StrOptions(set(LOSS_OF))],
-        "variance": [
+    density: Any = parameter(
+        default="prior",
+        doc="""{"prior", "gaussian"} or density estimator
+        Distribution of the codes, for `sample`: :math:`p(z)`; the Gaussian that has the mean and
+        the covariance of the training rows' codes; or what a clone of the given estimator makes
+        of them, such as ``GaussianMixture(10)`` of scikit-learn, which is closer to where codes
+        really are. It is fitted on 10,000 rows at most, each component of the code standardised.
+        """,
+        constraint=[StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
+    )
+    likelihood: str = parameter(
+        default="gaussian",
+        doc="""{"gaussian", "bernoulli", "continuous_bernoulli"}
+        Distribution of a sample given its code. The last two need data in [0, 1]:
+        ``"bernoulli"`` is for bits, ``"continuous_bernoulli"`` for grey values.
+        """,
+        constraint=[StrOptions(set(LOSS_OF))],
+    )
+    variance: str | float = parameter(
+        default="learned",
+        doc="""{"learned", "per_feature"} or float
+        Variance of the Gaussian likelihood: one number that is learned, one for each feature,
+        or a given one in squared units of `X`. Only for the Gaussian likelihood.
+        """,
+        constraint=[
             StrOptions({"learned", "per_feature"}),
             Interval(Real, 0, None, closed="neither"),
         ],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warm_up": [Interval(Real, 0, 1, closed="both")],
-        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
-        "binarize": ["boolean"],
+    )
+    beta: float = parameter(
+        default=1.0,
+        doc="""float
+        Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
+        """,
+        constraint=[Interval(Real, 0, None, closed="left")],
+    )
+    kl_warm_up: float = parameter(
+        default=0.1,
+        doc="""float
+        Share of the epochs of the first `fit` over which `beta` rises from zero; of 10,000 epochs
+        where `max_iter` is larger.
+        """,
+        constraint=[Interval(Real, 0, 1, closed="both")],
+    )
+    n_importance_samples: int = parameter(
+        default=1,
+        doc="""int
+        Number of codes drawn for each row in a training step.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    binarize: bool = parameter(
+        default=False,
+        doc="""bool
+        Whether to train on bits, each entry of a row being the probability of its bit, drawn
+        anew every time the row is presented. Needs ``likelihood="bernoulli"``.
+        """,
+        constraint=["boolean"],
+    )
+
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "kl_": """float
+        Mean divergence of the training samples' posteriors from the prior, in nats.
+        """,
+        "n_importance_samples_": """int
+        Number of codes that were drawn for each sample in a training step.
+        """,
+        "active_units_": """int
+        Number of components whose posterior mean has a variance above 0.01 over the training
+        rows.
+        """,
+        "noise_variance_": """float or ndarray of shape (n_features,)
+        Variance of the Gaussian likelihood in squared units of `X`; NaN under the others.
+        """,
     }
 
     def _build_module(self, n_features: int) -> VariationalModule:
@@ -385,7 +302,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         codes = self._draw_codes(n_samples, random_state)
         generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
         with drawing_from(generator):
-            return kind.wrap(self._decoded(codes, kind, draws=noise))
+            return kind.wrap(decode(self, codes, kind, draws=noise))
 
     @isolated
     def posterior(self, X):
@@ -402,7 +319,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             Equal to ``transform(X)``.
         std : ndarray of shape (n_samples, n_components)
         """
-        rows, kind, module = self._to_infer(X, "posterior")
+        rows, kind, module = open_rows(self, X, "posterior")
         assert isinstance(module, VariationalModule)
         both = by_chunks(
             rows, lambda x: torch.stack(module.posterior(x)), module.network.rows_at_once, dim=1
@@ -432,7 +349,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             ``likelihood="bernoulli"``, and of its mean over bits of the means `X` if trained with
             ``binarize=True``: what training maximises.
         """
-        rows, kind, module = self._to_infer(X, "score_samples")
+        rows, kind, module = open_rows(self, X, "score_samples")
         assert isinstance(module, VariationalModule)
         if n_importance_samples is not None:
             check_count(n_importance_samples, "n_importance_samples")

@@ -94,12 +94,12 @@ FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}
 
 # Estimators that learn from labels, which fit into no list of autoencoders.
 SUPERVISED = [
-    StackedAutoencoderClassifier(),
+    StackedAutoencoderClassifier(**FEW_EPOCHS),
     StackedAutoencoderClassifier(fine_tune=False, **FEW_EPOCHS),
     StackedAutoencoderClassifier(head=LogisticRegression(), fine_tune=False, **FEW_EPOCHS),
     StackedAutoencoderClassifier(reconstruction_weight=0.5, **FEW_EPOCHS),
     StackedAutoencoderClassifier(unlabeled=np.nan, **FEW_EPOCHS),
-    StackedAutoencoderRegressor(),
+    StackedAutoencoderRegressor(**FEW_EPOCHS),
     StackedAutoencoderRegressor(early_stopping=True, **FEW_EPOCHS),
 ]
 

@@ -17,7 +17,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_ae
 from sklearn_ae._compat import StrOptions
-from sklearn_ae._supervised import SupervisedStack
 
 ESTIMATORS = [name for name in sklearn_ae.__all__ if hasattr(getattr(sklearn_ae, name), "fit")]
 
@@ -69,10 +68,6 @@ def _documented(estimator, section):
     return dict(zip(entries[::2], entries[1::2], strict=True))
 
 
-def _without_default(entry):
-    return re.sub(r", default=(\(.*?\)|\S+)", "", entry).strip()
-
-
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_documented_parameters_are_those_of_the_signature(name):
     estimator = getattr(sklearn_ae, name)
@@ -84,29 +79,6 @@ def test_documented_parameters_are_those_of_the_signature(name):
         default = signature[parameter].default
         shown = f'"{default}"' if isinstance(default, str) else str(default)
         assert description.endswith(f"default={shown}"), parameter
-
-
-# One has a choice more, its prior; the others have maps that can be the code.
-OWN_WORDS = {
-    ("VariationalAutoencoder", "density"),
-    ("ConvolutionalAutoencoder", "n_components"),
-    ("UNetAutoencoder", "n_components"),
-}
-
-
-@pytest.mark.parametrize("section", ["Parameters", "Attributes"])
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_what_is_shared_is_documented_in_the_same_words(name, section):
-    estimator = getattr(sklearn_ae, name)
-    documented = _documented(estimator, section)
-    model = sklearn_ae.Autoencoder
-    if issubclass(estimator, SupervisedStack):
-        model = sklearn_ae.StackedAutoencoderClassifier
-    for entry, text in _documented(model, section).items():
-        if (name, entry) in OWN_WORDS:
-            continue
-        if entry in documented:  # defaults may differ; another test holds them to the signature
-            assert _without_default(documented[entry]) == _without_default(text), entry
 
 
 @pytest.mark.parametrize("estimator", INSTANCES + OUTLIER_DETECTORS, ids=name_of)

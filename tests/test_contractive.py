@@ -117,7 +117,8 @@ def test_norm_falls_tenfold_at_comparable_reconstruction(n_projections):
     train, test = X[:1400], X[1400:]
     params = {"hidden_layer_sizes": (64, 64), "max_iter": 60, "random_state": 0}
     free = ContractiveAutoencoder(16, contraction=0.0, **params).fit(train)
-    flat = ContractiveAutoencoder(16, contraction=1.0, n_projections=n_projections, **params).fit(
+    # More flattens further, but reconstructs less: this is well inside both bounds below.
+    flat = ContractiveAutoencoder(16, contraction=0.6, n_projections=n_projections, **params).fit(
         train
     )
     fall = np.square(free.jacobian_norm(test)).mean() / np.square(flat.jacobian_norm(test)).mean()

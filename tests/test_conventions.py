@@ -69,7 +69,7 @@ def test_labels_of_another_array_library_are_taken_under_dispatch():
 
 @pytest.mark.parametrize(
     "density",
-    [GaussianMixture(2), BayesianGaussianMixture(n_components=2), KernelDensity()],
+    [GaussianMixture(2), BayesianGaussianMixture(n_components=2, max_iter=1000), KernelDensity()],
     ids=lambda density: type(density).__name__,
 )
 def test_densities_are_fitted_and_drawn_from_under_dispatch(density):
@@ -163,7 +163,7 @@ def test_callbacks_may_have_names(tmp_path):
     autoencoder = Autoencoder(1, max_iter=50, callbacks=pairs, random_state=0).fit(X)
     assert autoencoder.n_iter_ == epochs.count == 4
     assert {"mine", "stop"} <= set(epochs.names)
-    kept = ("kept", FitCheckpoint(tmp_path, every=1))
+    kept = ("kept", FitCheckpoint(tmp_path, every=1, version=1))
     named = StackedAutoencoderClassifier(**SMALL, callbacks=[kept, ("mine", Epochs())])
     named.fit(X, targets(named))
     assert named.callbacks[1][1].count == named.n_iter_ == 4

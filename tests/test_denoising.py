@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import DenoisingAutoencoder
-from sklearn_ae._backend.random import drawing_from, make_generator
+from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks import ConvolutionalNetwork, LSTMNetwork
 
 CENTERS = np.array([[-1.5, 0.0], [1.5, 0.5], [0.0, -1.8]])
@@ -275,10 +275,9 @@ def _assert_same_moments(X, drawn, variance, squared_error):
     root = np.linalg.cholesky(np.cov(X.T) + variance * np.eye(3))
     mean = np.linalg.solve(root, drawn.mean(0) - X.mean(0))
     gap = np.linalg.solve(root, np.linalg.solve(root, np.cov(drawn.T) - np.cov(X.T)).T)
-    # The variance of a mean is that of one sample divided by their number, that of an estimated
-    # variance twice as large: 4.5 standard errors.
-    np.testing.assert_allclose(mean, 0, atol=4.5 * np.sqrt(squared_error))
-    np.testing.assert_allclose(gap, 0, atol=4.5 * np.sqrt(2 * squared_error))
+    # A share of 1 / n for the mean of n draws, and of 2 / n for their variance: 4.5 errors.
+    np.testing.assert_allclose(mean, 0, atol=4.5 * np.sqrt(squared_error + 1 / len(drawn)))
+    np.testing.assert_allclose(gap, 0, atol=4.5 * np.sqrt(squared_error + 2 / len(drawn)))
 
 
 @pytest.mark.parametrize("hidden", [(), (32,)])
@@ -287,16 +286,21 @@ def test_draws_from_a_gaussian_have_its_covariance(hidden, level):
     """The start is the best denoiser of a Gaussian, so that its draws are exact."""
     start = {"learning_rate_init": 1e-12, "max_iter": 1, "early_stopping": False}
     X, drawn = _gaussian_draws(level, hidden, **start)
-    _assert_same_moments(X, drawn, 0, 1 / len(drawn))
+    _assert_same_moments(X, drawn, 0, 0)
 
 
 @pytest.mark.parametrize("hidden", [(), (32,)])
-@pytest.mark.parametrize("level", [0.3, 1.5])
+@pytest.mark.parametrize("level", [0.8, 1.5])
 def test_draws_after_training_have_the_covariance_of_a_gaussian(hidden, level):
-    """Training sees noisy samples: it errs as if it estimated their covariance."""
+    """Chains have the variance ``s^2 / (1 - g)`` where a sample is restored by a factor ``g``.
+
+    Regression of ``n`` samples of variance ``v`` on noisy ones leaves ``g`` the squared error
+    ``v s^2 / n / (v + s^2)^2``, and so the chains' variance and mean, in units of the noisy
+    samples' own, that of ``v / (n s^2)``.
+    """
     X, drawn = _gaussian_draws(level, hidden, max_iter=20)
-    n_trained = 0.9 * len(X)
-    _assert_same_moments(X, drawn, level**2, 1 / n_trained + 1 / len(drawn))
+    largest = np.linalg.eigvalsh(np.cov(X.T))[-1]
+    _assert_same_moments(X, drawn, level**2, largest / (0.9 * len(X) * level**2))
 
 
 def _clusters(n_features, gap, seed, share=0.5, n_samples=4000):
@@ -316,7 +320,9 @@ def _denoiser(n_features, level, seed, **params):
 @pytest.mark.parametrize("n_features", [1, 2, 5])
 def test_clusters_are_drawn_as_wide_as_they_are(n_features, seed):
     X = _clusters(n_features, 3.0, seed)
-    drawn = _denoiser(n_features, 0.5, seed).fit(X).sample(2000, seed, n_steps=100)
+    # Which epoch is the best on few held-out samples is a matter of luck.
+    trained = _denoiser(n_features, 0.5, seed, early_stopping=False).fit(X)
+    drawn = trained.sample(2000, seed, n_steps=100)
     right = drawn[:, 0] > 0
     for part in (drawn[right], drawn[~right]):
         np.testing.assert_allclose(part.std(0), 0.5, rtol=0.1)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_ae._backend.optimizer import FlatParameters
-from sklearn_ae._modules import module_from_state, module_to_state
+from sklearn_ae._estimator.modules import module_from_state, module_to_state
+from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae.losses import LOSSES, get_loss
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._module import AutoencoderModule, inner_width

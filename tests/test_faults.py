@@ -27,7 +27,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklearn_ae._backend.net import AutoencoderNet
+from sklearn_ae._training.net import AutoencoderNet
 
 HUGE = {np.float32: 1e38, np.float64: 1e300}
 """Values that are held, and whose squares are not."""

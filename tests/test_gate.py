@@ -279,7 +279,7 @@ def _replace(schema, **entries):
         {"__class__": "Popen", "__module__": "subprocess"},
         {"__class__": "Popen", "__module__": "sklearn.subprocess"},
         {"__class__": "PCA", "__module__": "sklearn_ae.autoencoder"},
-        {"__class__": "FitCheckpoint", "__module__": "sklearn_ae._backend.checkpoint"},
+        {"__class__": "FitCheckpoint", "__module__": "sklearn_ae._training.checkpoint"},
         {"__class__": "Tree", "__module__": "sklearn.tree._tree"},
         {"__class__": "Memory", "__module__": "joblib.memory"},
         {"__class__": ["PCA"]},

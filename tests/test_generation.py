@@ -261,7 +261,7 @@ def test_densities_of_one_s_own_need_no_seed(blobs):
 
 @pytest.mark.parametrize("density", [GaussianMixture, GaussianMixture(0)])
 def test_a_senseless_density_is_refused_before_the_training(density, blobs, monkeypatch):
-    monkeypatch.setattr("sklearn_ae._fitting.train", None)  # not reached
+    monkeypatch.setattr("sklearn_ae._estimator.fitting.train", None)  # not reached
     with pytest.raises(ValueError, match="density must be an instance|n_components"):
         Autoencoder(2, density=density).fit(blobs)
 

@@ -15,7 +15,7 @@ from sklearn_ae import (
     StackedAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._backend.batches import Rows
+from sklearn_ae._training.batches import Rows
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import get_loss
 
@@ -40,7 +40,7 @@ def recorded(monkeypatch):
 
         monkeypatch.setattr(place, name, watched)
 
-    import sklearn_ae._fitting as fitting
+    import sklearn_ae._estimator.fitting as fitting
 
     watch(fitting, "describe_codes", 1)
     split = fitting.split
@@ -111,9 +111,9 @@ def test_values_of_held_out_samples_do_not_matter(estimator, monkeypatch):
     """Whatever they are, what is fitted is the same, if the same epoch is the best."""
     data = (X - X.min()) / (X.max() - X.min())
     mask = np.arange(120) % 10 == 3
-    monkeypatch.setattr("sklearn_ae._fitting.held_out_mask", lambda *args: mask)
+    monkeypatch.setattr("sklearn_ae._estimator.fitting.held_out_mask", lambda *args: mask)
     # Both take the weights of the last epoch, whatever the held-out samples say to them.
-    monkeypatch.setattr("sklearn_ae._backend.callbacks.BestWeights._value", _always_falling())
+    monkeypatch.setattr("sklearn_ae._training.callbacks.BestWeights._value", _always_falling())
     other = np.where(mask[:, None], np.random.default_rng(1).random(data.shape), data)
     one, two = (
         values_of(clone(estimator).set_params(random_state=0).fit(each)) for each in (data, other)
@@ -185,7 +185,7 @@ def test_validation_scores_are_unbiased_where_few_samples_are_held_out():
 
 def test_continuing_holds_out_the_same_samples(monkeypatch):
     """Else a continued fit would train on samples that the first one was validated on."""
-    import sklearn_ae._fitting as fitting
+    import sklearn_ae._estimator.fitting as fitting
 
     masks, choose = [], fitting.held_out_mask
     monkeypatch.setattr(
@@ -200,7 +200,7 @@ def test_continuing_holds_out_the_same_samples(monkeypatch):
 
 
 def test_neither_order_nor_units_change_what_is_held_out(monkeypatch):
-    import sklearn_ae._fitting as fitting
+    import sklearn_ae._estimator.fitting as fitting
 
     masks, choose = [], fitting.held_out_mask
     monkeypatch.setattr(
@@ -225,7 +225,7 @@ def test_without_fine_tuning_nothing_is_held_out(recorded):
 
 def test_a_held_out_sample_beyond_all_bounds_is_refused(monkeypatch):
     mask = np.arange(120) == 7
-    monkeypatch.setattr("sklearn_ae._fitting.held_out_mask", lambda *args: mask)
+    monkeypatch.setattr("sklearn_ae._estimator.fitting.held_out_mask", lambda *args: mask)
     data = X.astype(np.float32)
     data[7] = 1e25
     with pytest.raises(ValueError, match=r"X has values so large|X has values so far beyond"):

@@ -150,8 +150,8 @@ def test_constant_columns_stay_constant(X):
 
 def test_copies_of_rows_are_held_out_together(X):
     """With every row twice, no row is trained on while its copy is validated on."""
-    from sklearn_ae._backend.batches import Rows
-    from sklearn_ae._backend.held_out import held_out_mask
+    from sklearn_ae._training.batches import Rows
+    from sklearn_ae._training.held_out import held_out_mask
 
     rows = Rows(np.concatenate([X, X]), None, torch.device("cpu"), torch.float64)
     mask = held_out_mask(rows, seed=0, fraction=0.2)
@@ -214,7 +214,7 @@ def test_devices_that_are_not_there_are_refused(X, device, message):
 
 def test_csr_is_densified_a_batch_at_a_time(monkeypatch):
     """No more rows than a chunk or a batch are ever dense at once."""
-    from sklearn_ae._backend import batches, device
+    from sklearn_ae._training import batches, device
 
     monkeypatch.setattr(device, "HELD_BYTES", 0)
     monkeypatch.setattr(batches, "CHUNK_BYTES", 8 * 50 * 100)

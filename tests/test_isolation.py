@@ -17,7 +17,7 @@ from surroundings import surroundings
 from torch.overrides import _get_current_function_mode_stack
 
 from sklearn_ae import Autoencoder, VariationalAutoencoder, load, save, to_onnx
-from sklearn_ae._backend import isolation
+from sklearn_ae._training import isolation
 from sklearn_ae.networks import Network
 
 

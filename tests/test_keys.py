@@ -15,9 +15,9 @@ from sklearn_ae import (
     DeepBeliefNetwork,
     VariationalAutoencoder,
 )
-from sklearn_ae._backend import keys as hashing
-from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.held_out import hash_rows, held_out_mask, keys_in_grid
+from sklearn_ae._training import keys as hashing
+from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.held_out import hash_rows, held_out_mask, keys_in_grid
 
 N = 20_000
 PROMISED = 1e-3

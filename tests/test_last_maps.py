@@ -28,6 +28,7 @@ from sklearn_ae import (
     UNetAutoencoder,
     VariationalAutoencoder,
 )
+from sklearn_ae._estimator.modules import build
 from sklearn_ae.networks import ConvolutionalNetwork, Network, RecursiveNetwork, UNetNetwork
 from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
@@ -247,7 +248,7 @@ def test_objectives_on_other_sizes(estimator, digits):
     X = _mosaic(digits, 2, 3)[:5]
     assert estimator.reconstruct(X).shape == X.shape
     inner = estimator.transform(X).shape
-    assert inner == (5, resized(estimator.module_, (16, 24)).code_mean.numel())
+    assert inner == (5, resized(estimator.module_, (16, 24), build).code_mean.numel())
     assert np.isfinite(estimator.score(X))
 
 
@@ -274,7 +275,7 @@ def test_methods_take_images_of_other_sizes(size, unpooling, digits):
     autoencoder = small(unpooling=unpooling).fit(digits[:100])
     X = np.random.default_rng(0).uniform(size=(5, *size))
     codes = autoencoder.transform(X)
-    module = resized(autoencoder.module_, size)
+    module = resized(autoencoder.module_, size, build)
     assert codes.shape == (5, module.n_components + len(_names_of_places(unpooling, size)))
     restored = autoencoder.reconstruct(X)
     assert restored.shape == X.shape
@@ -319,7 +320,7 @@ def test_what_is_subtracted_is_a_mean_of_each_channel():
     means = X.mean((0, 1, 2))
     np.testing.assert_allclose(module.center.reshape(20, 2), np.tile(means, (20, 1)), rtol=1e-6)
     assert float(module.scale) == pytest.approx(np.sqrt((X - means).var(axis=(0, 1, 2)).mean()))
-    other = resized(module, (2, 9, 2))
+    other = resized(module, (2, 9, 2), build)
     np.testing.assert_allclose(other.center.reshape(18, 2), np.tile(means, (18, 1)), rtol=1e-6)
     dense = ConvolutionalAutoencoder(2, **SMALL | {"early_stopping": False}).fit(X).module_
     np.testing.assert_allclose(dense.center.reshape(5, 4, 2), X.mean(0), rtol=1e-6)
@@ -339,9 +340,9 @@ def test_other_sizes_after_a_file_and_without_a_trace(digits, tmp_path):
 def test_large_images_are_taken_fewer_at_a_time(digits):
     module = small().fit(digits[:50]).module_
     at_once = module.network.rows_at_once
-    assert resized(module, (16, 32)).network.rows_at_once == at_once // 8
-    assert resized(module, (800, 800)).network.rows_at_once == 1
-    assert resized(module, (2, 2)).network.rows_at_once == at_once
+    assert resized(module, (16, 32), build).network.rows_at_once == at_once // 8
+    assert resized(module, (800, 800), build).network.rows_at_once == 1
+    assert resized(module, (2, 2), build).network.rows_at_once == at_once
     assert module.network.rows_at_once == at_once
 
 

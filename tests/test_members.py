@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_ae import Autoencoder, _error_statistics
-from sklearn_ae._backend.batches import Rows
-from sklearn_ae._backend.held_out import hash_rows
-from sklearn_ae._error_statistics import (
+from sklearn_ae import Autoencoder
+from sklearn_ae._detection import error_statistics as _error_statistics
+from sklearn_ae._detection.error_statistics import (
     decorrelate,
     error_covariance,
     lower_threshold,
     normal_error,
     weighted_median,
 )
-from sklearn_ae._members import (
+from sklearn_ae._detection.members import (
     TrainingRows,
     average_over_pairs,
     draw_some,
@@ -23,6 +22,8 @@ from sklearn_ae._members import (
     second_half,
     train_member,
 )
+from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.held_out import hash_rows
 
 
 def test_weighted_median_is_that_of_repeated_values():

@@ -14,8 +14,8 @@ from sklearn_ae import (
     SparseAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._backend.random import drawing_from, make_generator
-from sklearn_ae._backend.steps import PlainDenseStep
+from sklearn_ae._training.random import drawing_from, make_generator
+from sklearn_ae._training.steps import PlainDenseStep
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork, UNetNetwork
 from sklearn_ae.networks._images import Convolution

@@ -30,7 +30,7 @@ from sklearn_ae import (
     ConvolutionalAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._members import folds, train_member
+from sklearn_ae._detection.members import folds, train_member
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
 
@@ -269,7 +269,7 @@ def test_rows_in_pieces_have_the_same_scores(monkeypatch):
         detector = AutoencoderOutlierDetector(estimator, n_estimators=2, random_state=0).fit(rows)
         whole = detector.score_samples(rows), np.asarray(detector.explain(rows))
         with monkeypatch.context() as patch:
-            patch.setattr("sklearn_ae._members.CHUNK_ENTRIES", 70)
+            patch.setattr("sklearn_ae._detection.members.CHUNK_ENTRIES", 70)
             np.testing.assert_allclose(detector.score_samples(rows), whole[0])
             np.testing.assert_allclose(detector.explain(rows), whole[1])
 

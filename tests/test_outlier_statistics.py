@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import Autoencoder, AutoencoderOutlierDetector
-from sklearn_ae._error_statistics import lower_threshold
+from sklearn_ae._detection.error_statistics import lower_threshold
 
 
 class Linear(Autoencoder):

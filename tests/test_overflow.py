@@ -23,8 +23,8 @@ from sklearn_ae import (
     VariationalAutoencoder,
     to_onnx,
 )
-from sklearn_ae._backend.reach import FARTHEST
 from sklearn_ae._onnx.methods import methods_of
+from sklearn_ae._training.reach import FARTHEST
 from sklearn_ae.networks import DenseNetwork
 
 FLT_MAX, DBL_MAX = (float(np.finfo(dtype).max) for dtype in (np.float32, np.float64))

@@ -78,7 +78,7 @@ def test_an_error_behind_the_training_leaves_the_network_as_it_was(name, X, monk
     def fails(*arguments):
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("sklearn_ae._fitting.describe_codes", fails)
+    monkeypatch.setattr("sklearn_ae._estimator.fitting.describe_codes", fails)
     with pytest.raises(RuntimeError, match="on purpose"):
         model.partial_fit(X)
     np.testing.assert_array_equal(model.transform(X), codes)

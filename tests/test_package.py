@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.base import clone
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sklearn_ae"
@@ -32,6 +34,22 @@ def test_readme_example_runs():
     assert scope["codes"].shape == (1797, 8)
     assert scope["restored"].shape == (1797, 64)
     assert 0.5 < scope["share"] < 1
+
+
+def test_the_example_of_an_estimator_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+    assert not re.search(r"import _|\._\w+ import", example)
+    scope = {"__name__": "example"}
+    exec(compile(example, "CONTRIBUTING.md", "exec"), scope)
+    X = np.random.default_rng(0).normal(size=(60, 5))
+    fitted = scope["MyAutoencoder"](2, strength=0.5, max_iter=3, random_state=0).fit(X)
+    assert fitted.transform(X).shape == (60, 2)
+    assert {"reconstruction", "penalty"} <= set(fitted.history_[0])
+    text = scope["MyAutoencoder"].__doc__
+    assert "strength : float, default=0.1\n    Factor of the mean" in text
+    assert "alpha : float, default=0.1" in text
+    with pytest.raises(ValueError, match="'strength' parameter of MyAutoencoder"):
+        clone(fitted).set_params(strength=-1).fit(X)
 
 
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.rst"))
@@ -60,15 +78,20 @@ def test_imports_follow_the_layers(path):
     place = path.relative_to(PACKAGE).parts[0]
     imported = set(_imports(path))
     if place in {"networks", "losses.py"}:
-        allowed = ("sklearn_ae.networks", "sklearn_ae.losses", "sklearn_ae._compat")
+        allowed = (
+            "sklearn_ae.networks",
+            "sklearn_ae.losses",
+            "sklearn_ae._compat",
+            "sklearn_ae._parameters.declaration",
+        )
         ours = {name for name in imported if name.startswith("sklearn_ae.")}
         assert all(name.startswith(allowed) for name in ours)
-    if place == "_backend":
-        allowed = ("sklearn_ae._backend", "sklearn_ae.networks", "sklearn_ae.losses")
+    if place == "_training":
+        allowed = ("sklearn_ae._training", "sklearn_ae.networks", "sklearn_ae.losses")
         ours = {name for name in imported if name.startswith("sklearn_ae.")}
         assert all(name.startswith(allowed) for name in ours)
     else:
         assert not any(name.split(".")[0] == "skorch" for name in imported)
-    if path.name != "_compat.py":
+    if place != "_compat":
         private = {"sklearn.utils._param_validation", "sklearn.utils._array_api"}
         assert not imported & private

@@ -155,7 +155,7 @@ def test_training_data_are_freed_with_the_callers_reference():
 def test_draws_within_the_block_come_from_the_generator():
     from torch import nn
 
-    from sklearn_ae._backend.random import drawing_from, make_generator
+    from sklearn_ae._training.random import drawing_from, make_generator
 
     def build():
         layers = [nn.Linear(4, 3), nn.Conv2d(2, 3, 3), nn.LSTM(3, 5), nn.Bilinear(2, 3, 4)]

@@ -26,10 +26,10 @@ from sklearn_ae import (
     FitCheckpoint,
     StackedAutoencoderClassifier,
 )
-from sklearn_ae._backend import files
-from sklearn_ae._backend.checkpoint import read_checkpoint
-from sklearn_ae._backend.net import AutoencoderNet
-from sklearn_ae._identity import Words, identity_of
+from sklearn_ae._estimator.identity import Words, identity_of
+from sklearn_ae._training import atomic as files
+from sklearn_ae._training.checkpoint import read_checkpoint
+from sklearn_ae._training.net import AutoencoderNet
 
 PIXELS = slice(16, 32)
 

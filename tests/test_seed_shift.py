@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import seed_shift
 
-from sklearn_ae._backend.random import Seeds, draw_seeds
+from sklearn_ae._training.random import Seeds, draw_seeds
 
 SCRIPT = """
 import numpy as np
-from sklearn_ae import _supervised
+from sklearn_ae._stacks import supervised as _supervised
 print(*np.random.default_rng(1).integers(2**31, size=5), *_supervised.draw_seeds(1))
 """
 

@@ -12,8 +12,8 @@ from sklearn_ae import (
     RestrictedBoltzmannMachine,
     StackedAutoencoderClassifier,
 )
-from sklearn_ae._backend.net import AutoencoderNet
-from sklearn_ae._backend.optimizer import FlatMomentum, FlatParameters
+from sklearn_ae._training.net import AutoencoderNet
+from sklearn_ae._training.optimizer import FlatMomentum, FlatParameters
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 

@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_ae import StackedAutoencoder
-from sklearn_ae._backend.batches import CHUNK_BYTES, Rows
-from sklearn_ae._greedy import Layer, _explicable
+from sklearn_ae._stacks.greedy import Layer, _explicable
+from sklearn_ae._training.batches import CHUNK_BYTES, Rows
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._stack import LayerPair, StackNetwork
@@ -280,7 +280,7 @@ def test_in_a_pipeline_before_a_classifier():
 
 @pytest.mark.parametrize("activation", ["tanh", "logistic", "relu"])
 def test_the_hand_written_gradient_knows_the_code_activation(activation):
-    from sklearn_ae._backend.optimizer import FlatParameters
+    from sklearn_ae._training.optimizer import FlatParameters
     from sklearn_ae.networks.dense_gradient import DenseGradient
 
     module = a_module("silu", activation)

@@ -40,8 +40,8 @@ from sklearn_ae import (
     StackedAutoencoderRegressor,
     VariationalAutoencoder,
 )
-from sklearn_ae._backend.batches import Rows
-from sklearn_ae._fitting import split
+from sklearn_ae._estimator.fitting import split
+from sklearn_ae._training.batches import Rows
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._head import HeadedModule
 from sklearn_ae.networks._module import AutoencoderModule

@@ -20,8 +20,8 @@ from sklearn_ae import (
     load,
     save,
 )
-from sklearn_ae._backend.optimizer import FlatParameters
-from sklearn_ae._modules import module_from_state, module_to_state
+from sklearn_ae._estimator.modules import module_from_state, module_to_state
+from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer
 from sklearn_ae.networks._module import AutoencoderModule

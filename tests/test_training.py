@@ -24,9 +24,9 @@ from skorch.callbacks import (
 )
 
 from sklearn_ae import Autoencoder, VariationalAutoencoder
-from sklearn_ae._backend import net
-from sklearn_ae._backend.net import Validation
-from sklearn_ae._backend.optimizer import FlatAdam, FlatParameters, one_cycle
+from sklearn_ae._training import net
+from sklearn_ae._training.net import Validation
+from sklearn_ae._training.optimizer import FlatAdam, FlatParameters, one_cycle
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 

@@ -19,9 +19,9 @@ from sklearn_ae import (
     StackedAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._backend.optimizer import FlatParameters
-from sklearn_ae._backend.steps import ContrastiveStep, weighted_means
-from sklearn_ae._greedy import Layer
+from sklearn_ae._stacks.greedy import Layer
+from sklearn_ae._training.optimizer import FlatParameters
+from sklearn_ae._training.steps import ContrastiveStep, weighted_means
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._stack import LayerPair
 

@@ -68,10 +68,10 @@ def _assert_same(one, other, X):
         np.testing.assert_array_equal(found, expected)
 
 
-def _continued(model, X):
+def _continued(model, X, y):
     """Return the codes after further training, or why it failed: at a step of 10**9 it does."""
     try:
-        return model.partial_fit(X).transform(X)
+        return model.partial_fit(X, y).transform(X)
     except ValueError as error:
         return str(error)
 
@@ -147,7 +147,8 @@ def test_every_model_that_fits_is_read_as_it_was_written(cls, tmp_path):
     @given(_models(cls))
     def search(model):
         try:
-            model.fit(X, X[:, 0] if cls is StackedAutoencoderRegressor else y)
+            targets = X[:, 0] if cls is StackedAutoencoderRegressor else y
+            model.fit(X, targets)
         except (ValueError, TypeError):
             outcomes["refused"] += 1
             return
@@ -156,7 +157,9 @@ def test_every_model_that_fits_is_read_as_it_was_written(cls, tmp_path):
             assert repr(again.get_params()) == repr(model.get_params())
             _assert_same(again, model, X)
         if hasattr(model, "partial_fit"):  # of the last one, as of the model
-            np.testing.assert_array_equal(_continued(again, X), _continued(model, X))
+            np.testing.assert_array_equal(
+                _continued(again, X, targets), _continued(model, X, targets)
+            )
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # GaussianMixture's

@@ -75,9 +75,9 @@ def modules() -> dict[str, type]:
 @functools.cache
 def records() -> dict[str, Any]:
     """Return the named tuples in fitted attributes, by name."""
-    from sklearn_ae._backend.keys import Grid
-    from sklearn_ae._inputs import TensorState
-    from sklearn_ae._members import Member
+    from sklearn_ae._detection.members import Member
+    from sklearn_ae._estimator.inputs import TensorState
+    from sklearn_ae._training.keys import Grid
 
     return _by_name([Grid, Member, TensorState])
 

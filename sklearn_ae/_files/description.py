@@ -36,14 +36,14 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_ae._backend.checkpoint import checkpoints_among
+from sklearn_ae._estimator.state import arriving_on, building_with
 from sklearn_ae._files.allowance import Allowance, check_keys
 from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
 from sklearn_ae._files.modules import check_module, module_from_file
 from sklearn_ae._files.rebuilding import Rebuilding, check_sense, is_attribute
 from sklearn_ae._files.skops_gate import dump_foreign
 from sklearn_ae._files.values import check_values, refusal
-from sklearn_ae._state import arriving_on, building_with
+from sklearn_ae._training.checkpoint import checkpoints_among
 
 
 class Description:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sklearn_ae._estimator.modules import check_arrays, with_arrays
 from sklearn_ae._files.catalogue import estimators, modules
-from sklearn_ae._modules import check_arrays, with_arrays
 from sklearn_ae.networks._empty import without_values
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -29,7 +29,7 @@ def module_from_file(state: dict[str, Any]) -> AutoencoderModule:
     Parameters
     ----------
     state : dict
-        As :func:`sklearn_ae._modules.module_to_state` returns it.
+        As :func:`sklearn_ae._estimator.modules.module_to_state` returns it.
 
     Returns
     -------

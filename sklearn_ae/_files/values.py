@@ -12,7 +12,6 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_ae._backend.checkpoint import checkpoints_among
 from sklearn_ae._files.arrays import PLAIN_KINDS
 from sklearn_ae._files.catalogue import (
     NUMBER_TYPES,
@@ -21,6 +20,7 @@ from sklearn_ae._files.catalogue import (
     foreign_values,
     records,
 )
+from sklearn_ae._training.checkpoint import checkpoints_among
 from sklearn_ae.networks._module import AutoencoderModule
 
 PLAIN = frozenset(

@@ -7,15 +7,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from sklearn_ae._backend.keys import POSITION_BITS
-from sklearn_ae._limits import limit_of
-from sklearn_ae._member_copies import last_step
-from sklearn_ae._members import FOLD_BITS, Member
+from sklearn_ae._detection.limits import limit_of
+from sklearn_ae._detection.member_copies import last_step
+from sklearn_ae._detection.members import FOLD_BITS, Member
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.hashing import highest_bits, keys_in_grid, looked_up
 from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
 from sklearn_ae._onnx.tracing import Traced, traced
+from sklearn_ae._training.keys import POSITION_BITS
 from sklearn_ae.outlier import AutoencoderOutlierDetector
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._backend.keys import (
+from sklearn_ae._onnx.graph import dtype_number
+from sklearn_ae._onnx.tracing import written
+from sklearn_ae._training.keys import (
     FAR,
     LAST_SHIFT,
     MIXING,
@@ -22,8 +24,6 @@ from sklearn_ae._backend.keys import (
     cell_factors,
     draw_steps,
 )
-from sklearn_ae._onnx.graph import dtype_number
-from sklearn_ae._onnx.tracing import written
 
 
 def keys_in_grid(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

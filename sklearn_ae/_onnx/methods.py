@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sklearn_ae._backend.random import latin_grid, shifted
-from sklearn_ae._backend.reach import FARTHEST, codes_within_reach, lowest_if_far
-from sklearn_ae._bounds import bound_of_samples, cells_of_network
-from sklearn_ae._modules import duplicate
+from sklearn_ae._estimator.bounds import bound_of_samples, cells_of_network
+from sklearn_ae._estimator.inference import to_units
+from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import in_loops
 from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_rows
 from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
+from sklearn_ae._training.random import latin_grid, shifted
+from sklearn_ae._training.reach import FARTHEST, codes_within_reach, lowest_if_far
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.belief_network import DRAWS, DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
@@ -94,12 +95,12 @@ def _apply(estimator: BaseAutoencoder, module: AutoencoderModule, rows: Any, met
     """Compute what a method does of rows, or codes, and ``module``."""
     if method == "inverse_transform":
         codes = codes_within_reach(rows)
-        return _in_shape(estimator, estimator._to_units(module, module.decode(codes)))
+        return _in_shape(estimator, to_units(estimator, module, module.decode(codes)))
     x = _within_reach((rows - module.center) / module.scale)
     if method == "transform":
         return module.encode(x)
     if method == "reconstruct":
-        return _in_shape(estimator, estimator._to_units(module, module(x)))
+        return _in_shape(estimator, to_units(estimator, module, module(x)))
     return score_rows(estimator, module, x)
 
 

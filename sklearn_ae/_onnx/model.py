@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from sklearn.pipeline import Pipeline
 
-from sklearn_ae._backend.isolation import isolated
-from sklearn_ae._member_copies import last_step
+from sklearn_ae._detection.member_copies import last_step
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register what they write
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph, dtype_number
 from sklearn_ae._onnx.methods import Output, methods_of, write
 from sklearn_ae._onnx.operators import ints
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
 from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, traced
+from sklearn_ae._training.isolation import isolated
 
 
 def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> Any:

@@ -8,9 +8,9 @@ from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from sklearn_ae._member_copies import last_step
+from sklearn_ae._detection.member_copies import last_step
 from sklearn_ae._onnx.graph import FIRST_OPSET, require
-from sklearn_ae._supervised import SupervisedStack
+from sklearn_ae._stacks.supervised import SupervisedStack
 
 ML_OPSET = 3
 """Version of the operators for trees, linear models and so on."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import StrOptions
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._boltzmann_layer import START, BoltzmannLayer
 from sklearn_ae.networks._module import AutoencoderModule
@@ -17,15 +17,14 @@ from sklearn_ae.networks._network import Network
 from sklearn_ae.networks._partition import log_partition
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class BoltzmannNetwork(Network):
     """The specification of a restricted Boltzmann machine: one layer, used both ways."""
 
-    visible: str = "gaussian"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "visible": [StrOptions({"gaussian", "bernoulli"})],
-    }
+    visible: str = parameter(
+        default="gaussian",
+        constraint=[StrOptions({"gaussian", "bernoulli"})],
+    )
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> BoltzmannLayer:
         """Return the layer."""

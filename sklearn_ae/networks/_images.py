@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._layers import BatchNorm
 from sklearn_ae.networks._network import Network, positive_integers
 from sklearn_ae.networks.activations import ACTIVATIONS
@@ -65,31 +65,73 @@ class Layout(NamedTuple):
         return (1 if self.is_signal else length, length)
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class ImageNetwork(Network):
-    """Base of the networks that convolve. Not to be used directly."""
+@declares_parameters
+class ImageParameters:
+    """Parameters of networks that convolve, and of the estimators that have such a network."""
 
-    image_shape: tuple[int, ...] | None = None
-    channels_last: bool = True
-    channels: tuple[int, ...] = (16, 32)
-    kernel_size: int = 3
-    activation: str = "silu"
-    pool_size: int = 2
-    normalization: str | None = None
+    image_shape: tuple[int, ...] | None = parameter(
+        default=None,
+        doc="""tuple of int
+        Shape of an image, or of a signal: (height, width) or (length,), where the channels
+        are what is left of a row; (height, width, n_channels), or (n_channels, height,
+        width) with ``channels_last=False``. None: the shape of a row of `X`; a flat row is
+        then a signal of one channel.
+        """,
+        constraint=["array-like", None],
+    )
+    channels_last: bool = parameter(
+        default=True,
+        doc="""bool
+        Whether the channels of a pixel stand side by side, or each channel is an image of its
+        own.
+        """,
+        constraint=["boolean"],
+    )
+    channels: tuple[int, ...] = parameter(
+        default=(16, 32),
+        doc="""tuple of int
+        Number of maps of each level of the encoder; the decoder mirrors them.
+        """,
+        constraint=["array-like", Interval(Integral, 1, None, closed="left")],
+    )
+    kernel_size: int = parameter(
+        default=3,
+        doc="""int
+        Side of the convolutions' windows, in pixels.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    activation: str = parameter(
+        default="silu",
+        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
+        Non-linearity of the hidden layers.
+        """,
+        constraint=[StrOptions(set(ACTIVATIONS))],
+    )
+    pool_size: int = parameter(
+        default=2,
+        doc="""int
+        Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
+        than the one before by this factor.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    normalization: str | None = parameter(
+        default=None,
+        doc="""{"batch"} or None
+        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
+        statistics in place of those of a batch.
+        """,
+        constraint=[StrOptions({"batch"}), None],
+    )
+
+
+class ImageNetwork(ImageParameters, Network):
+    """Base of the networks that convolve. Not to be used directly."""
 
     # The layers inside hold many numbers for each of a row.
     rows_at_once: ClassVar[int] = 256
     cheap_in_double: ClassVar[bool] = False
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "image_shape": ["array-like", None],
-        "channels_last": ["boolean"],
-        "channels": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "kernel_size": [Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "pool_size": [Interval(Integral, 1, None, closed="left")],
-        "normalization": [StrOptions({"batch"}), None],
-    }
 
     @torch.no_grad()
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:

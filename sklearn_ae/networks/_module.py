@@ -1,7 +1,7 @@
 """What every network is: a torch module that can say how it was built.
 
 A module remembers the arguments of its constructor, so that it can be built again from them
-(:mod:`sklearn_ae._modules`).
+(:mod:`sklearn_ae._estimator.modules`).
 """
 
 from __future__ import annotations

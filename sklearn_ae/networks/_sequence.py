@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar, cast
 
@@ -11,23 +10,38 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._network import Network
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class SequenceNetwork(Network):
-    """Base of the networks that read a row as a sequence. Not to be used directly."""
+@declares_parameters
+class SequenceParameters:
+    """Parameters of networks of sequences, and of the estimators that have such a network."""
 
-    n_steps: int | None = None
-    n_channels: int | None = None
+    n_steps: int | None = parameter(
+        default=None,
+        doc="""int
+        Number of steps of a flat row: its features are those of the first step, then those of
+        the second and so on. None: as many as `n_channels` leaves. Arrays of shape
+        (n_samples, n_steps, n_channels) say it themselves. Of a list of sequences: the length
+        of the longest that may come. None: of the longest in training.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
+    )
+    n_channels: int | None = parameter(
+        default=None,
+        doc="""int
+        Number of values of a step of a flat row. None: as many as `n_steps` leaves, or one.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
+    )
+
+
+class SequenceNetwork(SequenceParameters, Network):
+    """Base of the networks that read a row as a sequence. Not to be used directly."""
 
     takes_missing: ClassVar[bool] = True
     cheap_in_double: ClassVar[bool] = False
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_steps": [Interval(Integral, 1, None, closed="left"), None],
-        "n_channels": [Interval(Integral, 1, None, closed="left"), None],
-    }
 
     def step_size(self, row_shape: tuple[int, ...]) -> int:
         """Number of values of one step."""

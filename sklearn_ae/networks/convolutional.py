@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import StrOptions
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._images import (
     Convolution,
     ImageNetwork,
+    ImageParameters,
     Layout,
     Pair,
     Shape,
@@ -161,8 +162,31 @@ class ConvolutionalDecoder(nn.Module):
         return [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class ConvolutionalNetwork(ImageNetwork):
+@declares_parameters
+class ConvolutionalParameters(ImageParameters):
+    """Parameters of convolutional networks and of `ConvolutionalAutoencoder`."""
+
+    pooling: str = parameter(
+        default="max",
+        doc="""{"max", "strided"}
+        Whether the largest value of each window is kept, or the convolutions themselves step
+        from window to window.
+        """,
+        constraint=[StrOptions({"max", "strided"})],
+    )
+    unpooling: str = parameter(
+        default="nearest",
+        doc="""{"nearest", "transposed", "switches"}
+        What the decoder fills a window with: the same value throughout; a pattern that is
+        learnt, by a transposed convolution; or the value at the place where pooling found it
+        and zeros elsewhere. With ``"switches"`` these places are part of the code.
+        """,
+        constraint=[StrOptions({"nearest", "transposed", "switches"})],
+    )
+
+
+@declares_parameters
+class ConvolutionalNetwork(ConvolutionalParameters, ImageNetwork):
     """Convolutional network for images and signals.
 
     The encoder convolves and pools by turns and ends with a linear layer; the decoder begins
@@ -173,36 +197,6 @@ class ConvolutionalNetwork(ImageNetwork):
     their non-linearity, and the decoder begins with a convolution of them. Images of other
     heights and widths than those of the training are then taken too.
 
-    Parameters
-    ----------
-    image_shape : tuple of int, default=None
-        Shape of an image, or of a signal: (height, width) or (length,), where the channels
-        are what is left of a row; (height, width, n_channels), or (n_channels, height,
-        width) with ``channels_last=False``. None: the shape of a row of `X`; a flat row is
-        then a signal of one channel.
-    channels_last : bool, default=True
-        Whether the channels of a pixel stand side by side, or each channel is an image of its
-        own.
-    channels : tuple of int, default=(16, 32)
-        Number of maps of each level of the encoder; the decoder mirrors them.
-    kernel_size : int, default=3
-        Side of the convolutions' windows, in pixels.
-    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="silu"
-        Non-linearity of the hidden layers.
-    pool_size : int, default=2
-        Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
-        than the one before by this factor.
-    normalization : {"batch"} or None, default=None
-        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
-        statistics in place of those of a batch.
-    pooling : {"max", "strided"}, default="max"
-        Whether the largest value of each window is kept, or the convolutions themselves step
-        from window to window.
-    unpooling : {"nearest", "transposed", "switches"}, default="nearest"
-        What the decoder fills a window with: the same value throughout; a pattern that is
-        learnt, by a transposed convolution; or the value at the place where pooling found it
-        and zeros elsewhere. With ``"switches"`` these places are part of the code.
-
     Examples
     --------
     >>> from sklearn_ae.networks import ConvolutionalNetwork
@@ -211,15 +205,6 @@ class ConvolutionalNetwork(ImageNetwork):
     >>> len(names), names[0], names[-1]
     (192, 'switch0_0', 'switch1_63')
     """
-
-    pooling: str = "max"
-    unpooling: str = "nearest"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **ImageNetwork._parameter_constraints,
-        "pooling": [StrOptions({"max", "strided"})],
-        "unpooling": [StrOptions({"nearest", "transposed", "switches"})],
-    }
 
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._layers import BatchNorm, LayerNorm, TiedLinear, drop
 from sklearn_ae.networks._network import Network, positive_integers
 from sklearn_ae.networks.activations import ACTIVATIONS
@@ -158,45 +158,30 @@ def _norms(normalization: str, widths: tuple[int, ...]) -> nn.ModuleList:
     return nn.ModuleList(kind(width) for width in widths)
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class DenseParameters:
     """What describes a dense network; estimators have it at their top level."""
 
-    hidden_layer_sizes: tuple[int, ...] = (128, 128, 128)
-    activation: str = "tanh"
+    hidden_layer_sizes: tuple[int, ...] = parameter(
+        default=(128, 128, 128),
+        doc="""tuple of int
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple leaves
+        no hidden layer.
+        """,
+        constraint=["array-like", Interval(Integral, 1, None, closed="left")],
+    )
+    activation: str = parameter(
+        default="tanh",
+        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
+        Non-linearity of the hidden layers.
+        """,
+        constraint=[StrOptions(set(ACTIVATIONS))],
+    )
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-    }
 
-
-@dataclass(kw_only=True, eq=False, repr=False)
+@declares_parameters
 class DenseNetwork(DenseParameters, Network):
     """Fully connected network, shallow or deep.
-
-    Parameters
-    ----------
-    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple
-        makes a linear autoencoder.
-    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="tanh"
-        Non-linearity of the hidden layers.
-    code_activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, \
-            default="identity"
-        Non-linearity of the code. Sparse, contractive and variational autoencoders and semantic
-        hashing have one of their own and accept no other.
-    tied : bool, default=False
-        Whether the weights of the decoder are those of the encoder, transposed. The biases are
-        not shared. A variational autoencoder, whose encoder returns means and variances,
-        cannot be tied.
-    normalization : {"batch", "layer"} or None, default=None
-        What standardises the input of each hidden layer's non-linearity, before a learned scale
-        and shift: each unit over the batch, or each sample over the units. Fitted estimators
-        use running statistics in place of those of a batch.
-    dropout : float, default=0.0
-        Fraction of each hidden layer's output that is set to zero in training, drawn anew for
-        each sample and step.
 
     Notes
     -----
@@ -211,18 +196,48 @@ class DenseNetwork(DenseParameters, Network):
     [(64, 20), (3, 64)]
     """
 
-    code_activation: str = "identity"
-    tied: bool = False
-    normalization: str | None = None
-    dropout: float = 0.0
+    code_activation: str = parameter(
+        default="identity",
+        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
+        Non-linearity of the code. Sparse, contractive and variational autoencoders and semantic
+        hashing have one of their own and accept no other.
+        """,
+        constraint=[StrOptions(set(ACTIVATIONS))],
+    )
+    tied: bool = parameter(
+        default=False,
+        doc="""bool
+        Whether the weights of the decoder are those of the encoder, transposed. The biases are
+        not shared. A variational autoencoder, whose encoder returns means and variances,
+        cannot be tied.
+        """,
+        constraint=["boolean"],
+    )
+    normalization: str | None = parameter(
+        default=None,
+        doc="""{"batch", "layer"} or None
+        What standardises the input of each hidden layer's non-linearity, before a learned scale
+        and shift: each unit over the batch, or each sample over the units. Fitted estimators
+        use running statistics in place of those of a batch.
+        """,
+        constraint=[StrOptions({"batch", "layer"}), None],
+    )
+    dropout: float = parameter(
+        default=0.0,
+        doc="""float
+        Fraction of each hidden layer's output that is set to zero in training, drawn anew for
+        each sample and step.
+        """,
+        constraint=[Interval(Real, 0, 1, closed="left")],
+    )
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DenseParameters._parameter_constraints,
-        "code_activation": [StrOptions(set(ACTIVATIONS))],
-        "tied": ["boolean"],
-        "normalization": [StrOptions({"batch", "layer"}), None],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-    }
+    hidden_layer_sizes: tuple[int, ...] = parameter(
+        default=(128, 128, 128),
+        doc="""tuple of int
+        Widths of the encoder's hidden layers; the decoder mirrors them. An empty tuple
+        makes a linear autoencoder.
+        """,
+    )
 
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False

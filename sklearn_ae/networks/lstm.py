@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae.networks._sequence import SequenceNetwork, count_steps
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae.networks._sequence import SequenceNetwork, SequenceParameters, count_steps
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -117,8 +117,44 @@ class RecurrentDecoder(nn.Module):
         return self.step(hidden).flatten(1)
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class LSTMNetwork(SequenceNetwork):
+@declares_parameters
+class LSTMParameters(SequenceParameters):
+    """Parameters of recurrent networks and of `LSTMAutoencoder`."""
+
+    cell: str = parameter(
+        default="lstm",
+        doc="""{"lstm", "gru"}
+        Recurrent unit: long short-term memory, or the gated recurrent unit, which has a
+        quarter fewer weights.
+        """,
+        constraint=[StrOptions(set(CELLS))],
+    )
+    hidden_size: int = parameter(
+        default=64,
+        doc="""int
+        Width of each recurrent layer.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    n_layers: int = parameter(
+        default=1,
+        doc="""int
+        Number of recurrent layers, of the encoder and of the decoder.
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    reverse: bool = parameter(
+        default=True,
+        doc="""bool
+        Whether the encoder reads a sequence from its end, so that what it has read last is
+        what the decoder writes first. Training then takes far fewer epochs.
+        """,
+        constraint=["boolean"],
+    )
+
+
+@declares_parameters
+class LSTMNetwork(LSTMParameters, SequenceNetwork):
     """Recurrent network of sequences: many steps to one code, and one code to many steps.
 
     The encoder reads the steps one after another and its last state gives the code. The
@@ -128,26 +164,6 @@ class LSTMNetwork(SequenceNetwork):
     Rows may be ragged: NaN after the end of a sequence, in whole steps. The decoder always
     writes all steps.
 
-    Parameters
-    ----------
-    n_steps : int, default=None
-        Number of steps of a flat row: its features are those of the first step, then those of
-        the second and so on. None: as many as `n_channels` leaves. Arrays of shape
-        (n_samples, n_steps, n_channels) say it themselves. Of a list of sequences: the length
-        of the longest that may come. None: of the longest in training.
-    n_channels : int, default=None
-        Number of values of a step of a flat row. None: as many as `n_steps` leaves, or one.
-    cell : {"lstm", "gru"}, default="lstm"
-        Recurrent unit: long short-term memory, or the gated recurrent unit, which has a
-        quarter fewer weights.
-    hidden_size : int, default=64
-        Width of each recurrent layer.
-    n_layers : int, default=1
-        Number of recurrent layers, of the encoder and of the decoder.
-    reverse : bool, default=True
-        Whether the encoder reads a sequence from its end, so that what it has read last is
-        what the decoder writes first. Training then takes far fewer epochs.
-
     Examples
     --------
     >>> from sklearn_ae.networks import LSTMNetwork
@@ -155,20 +171,7 @@ class LSTMNetwork(SequenceNetwork):
     LSTM(3, 64, batch_first=True)
     """
 
-    cell: str = "lstm"
-    hidden_size: int = 64
-    n_layers: int = 1
-    reverse: bool = True
-
     rows_at_once: ClassVar[int] = 256
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **SequenceNetwork._parameter_constraints,
-        "cell": [StrOptions(set(CELLS))],
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "reverse": ["boolean"],
-    }
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> RecurrentEncoder:
         """Return the encoder."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae.networks._sequence import SequenceNetwork, count_steps
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae.networks._sequence import SequenceNetwork, SequenceParameters, count_steps
 
 Waves = list[tuple[Tensor, Tensor]]
 
@@ -284,30 +284,36 @@ class UnfoldingDecoder(nn.Module):
         return self.step(leaves).flatten(1)
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class RecursiveNetwork(SequenceNetwork):
-    """Recursive network of sequences: neighbours are folded in pairs until one is left.
+@declares_parameters
+class RecursiveParameters(SequenceParameters):
+    """Parameters of recursive networks and of `RecursiveAutoencoder`."""
 
-    Rows may be ragged: NaN after the end of a sequence, in whole steps. The decoder always
-    gives all steps.
-
-    Parameters
-    ----------
-    n_steps : int, default=None
-        Number of steps of a flat row: its features are those of the first step, then those of
-        the second and so on. None: as many as `n_channels` leaves. Arrays of shape
-        (n_samples, n_steps, n_channels) say it themselves. Of a list of sequences: the length
-        of the longest that may come. None: of the longest in training.
-    n_channels : int, default=None
-        Number of values of a step of a flat row. None: as many as `n_steps` leaves, or one.
-    hidden_size : int, default=64
+    hidden_size: int = parameter(
+        default=64,
+        doc="""int
         Width of the vectors that are folded.
-    tree : {"balanced", "left", "greedy"}, default="balanced"
+        """,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+    )
+    tree: str = parameter(
+        default="balanced",
+        doc="""{"balanced", "left", "greedy"}
         What is folded first. ``"balanced"``: all pairs of neighbours, then all pairs of
         their parents and so on; a last one without a neighbour is carried up. ``"left"``: the
         first two steps, then their parent and the third and so on. ``"greedy"``: the two
         neighbours, in each sequence, that their parent restores best. Only ``"greedy"`` lets
         the tree depend on the row, and only its codes have columns beyond the components.
+        """,
+        constraint=[StrOptions({"balanced", "left", "greedy"})],
+    )
+
+
+@declares_parameters
+class RecursiveNetwork(RecursiveParameters, SequenceNetwork):
+    """Recursive network of sequences: neighbours are folded in pairs until one is left.
+
+    Rows may be ragged: NaN after the end of a sequence, in whole steps. The decoder always
+    gives all steps.
 
     Examples
     --------
@@ -316,16 +322,7 @@ class RecursiveNetwork(SequenceNetwork):
     Linear(in_features=128, out_features=64, bias=True)
     """
 
-    hidden_size: int = 64
-    tree: str = "balanced"
-
     rows_at_once: ClassVar[int] = 256
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **SequenceNetwork._parameter_constraints,
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
-        "tree": [StrOptions({"balanced", "left", "greedy"})],
-    }
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> FoldingEncoder:
         """Return the encoder."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._images import (
     Convolution,
     ImageNetwork,
+    ImageParameters,
     Layout,
     Shape,
     Unpooling,
@@ -121,42 +122,36 @@ class UNetDecoder(nn.Module):
         return output + z[:, sum(widths) :] if self.residual else output
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class UNetNetwork(ImageNetwork):
+@declares_parameters
+class UNetParameters(ImageParameters):
+    """Parameters of U-Nets and of `UNetAutoencoder`."""
+
+    channels: tuple[int, ...] = parameter(
+        default=(16, 32, 64),
+        doc="""tuple of int
+        Number of maps of each level of the encoder; the decoder mirrors them. There is a
+        pooling between one level and the next.
+        """,
+    )
+    residual: bool = parameter(
+        default=False,
+        doc="""bool
+        Whether the network says what to add to a row and not what to make of it, so that it
+        need not learn to copy. Best where the noise is small beside the image. The row itself
+        becomes part of the code, in columns named ``input0`` and so on.
+        """,
+        constraint=["boolean"],
+    )
+
+
+@declares_parameters
+class UNetNetwork(UNetParameters, ImageNetwork):
     """U-Net for images and signals.
 
     A convolutional encoder and decoder with skip connections: the decoder also sees the
     encoder's maps of every size, so that nothing fine is lost on the way. Those maps are part
     of the code. Under ``n_components=None`` they are all of it, without a linear layer, and images
     of other heights and widths than those of the training are taken too.
-
-    Parameters
-    ----------
-    image_shape : tuple of int, default=None
-        Shape of an image, or of a signal: (height, width) or (length,), where the channels
-        are what is left of a row; (height, width, n_channels), or (n_channels, height,
-        width) with ``channels_last=False``. None: the shape of a row of `X`; a flat row is
-        then a signal of one channel.
-    channels_last : bool, default=True
-        Whether the channels of a pixel stand side by side, or each channel is an image of its
-        own.
-    channels : tuple of int, default=(16, 32, 64)
-        Number of maps of each level of the encoder; the decoder mirrors them. There is a
-        pooling between one level and the next.
-    kernel_size : int, default=3
-        Side of the convolutions' windows, in pixels.
-    activation : {"relu", "silu", "gelu", "tanh", "logistic", "identity"}, default="silu"
-        Non-linearity of the hidden layers.
-    pool_size : int, default=2
-        Side of the windows that are pooled, in pixels. Each level of the encoder is smaller
-        than the one before by this factor.
-    normalization : {"batch"} or None, default=None
-        Whether batch normalisation follows each hidden convolution. Fitted estimators use running
-        statistics in place of those of a batch.
-    residual : bool, default=False
-        Whether the network says what to add to a row and not what to make of it, so that it
-        need not learn to copy. Best where the noise is small beside the image. The row itself
-        becomes part of the code, in columns named ``input0`` and so on.
 
     Examples
     --------
@@ -166,14 +161,6 @@ class UNetNetwork(ImageNetwork):
     >>> len(names), names[0], names[-1]
     (384, 'skip0_0', 'skip1_127')
     """
-
-    channels: tuple[int, ...] = (16, 32, 64)
-    residual: bool = False
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **ImageNetwork._parameter_constraints,
-        "residual": ["boolean"],
-    }
 
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True

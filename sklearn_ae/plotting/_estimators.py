@@ -11,7 +11,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._inputs import check_rows, kind_of
+from sklearn_ae._estimator.inputs import check_rows, kind_of
 
 
 class Chain(NamedTuple):

@@ -26,7 +26,7 @@ def _shift_fits(module, shift):
             loaded.draw_seeds = shifted_seeds
 
 
-PATCHES = {"numpy.random": _shift_data, "sklearn_ae._backend.random": _shift_fits}
+PATCHES = {"numpy.random": _shift_data, "sklearn_ae._training.random": _shift_fits}
 
 
 class _Shifting:

@@ -1,0 +1,1 @@
+"""What the outlier detector consists of."""

@@ -1,0 +1,1 @@
+"""What estimators share: inputs, state, inference, densities of codes."""

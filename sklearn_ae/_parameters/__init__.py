@@ -1,0 +1,1 @@
+"""Parameters of estimators and networks: how they are declared, documented and constrained."""

@@ -1,0 +1,63 @@
+"""Compose docstrings: own text of a class, with the parameters and attributes it shares."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+FOLLOWING = re.compile(r"^(See Also|Notes|References|Examples)\n-+$", flags=re.MULTILINE)
+"""Sections of numpydoc that stand behind the parameters and the attributes."""
+
+
+def composed_docstring(
+    cls: type, docs: Mapping[str, str | None], defaults: Mapping[str, Any]
+) -> str:
+    """Insert the sections "Parameters" and "Attributes" into the docstring of a class.
+
+    Parameters
+    ----------
+    cls : type
+        Class whose docstring has neither; its ``_attribute_docs`` and those of its bases are used.
+    docs : mapping from str to str or None
+        Entry of each parameter in the order of the signature: the type in the first line, the
+        description below. None leaves a parameter out.
+    defaults : mapping from str to object
+        Default of each parameter.
+    """
+    parameters = {
+        name: with_default(doc, defaults[name]) for name, doc in docs.items() if doc is not None
+    }
+    attributes: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        for name, doc in vars(base).get("_attribute_docs", {}).items():
+            if doc is None:
+                attributes.pop(name, None)
+            else:
+                attributes[name] = inspect.cleandoc(doc)
+    own = inspect.cleandoc(cls.__doc__ or "")
+    found = FOLLOWING.search(own)
+    place = found.start() if found else len(own)
+    parts = [own[:place].rstrip(), section("Parameters", parameters)]
+    parts += [section("Attributes", attributes), own[place:]]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def with_default(doc: str, default: Any) -> str:
+    """Add the default to the type in the first line, as numpydoc has it."""
+    kind, _, text = inspect.cleandoc(doc).partition("\n")
+    shown = f'"{default}"' if isinstance(default, str) else str(default)
+    return f"{kind}, default={shown}\n{text}"
+
+
+def section(title: str, entries: Mapping[str, str]) -> str:
+    """Return a section of a docstring, or nothing if there are no entries."""
+    if not entries:
+        return ""
+    lines = [title, "-" * len(title)]
+    for name, entry in entries.items():
+        kind, _, text = entry.partition("\n")
+        lines.append(f"{name} : {kind}")
+        lines += [f"    {line}".rstrip() for line in text.splitlines()]
+    return "\n".join(lines)

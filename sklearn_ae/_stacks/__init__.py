@@ -1,0 +1,1 @@
+"""What stacked autoencoders share, supervised ones included."""

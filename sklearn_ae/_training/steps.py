@@ -1,0 +1,166 @@
+"""What a batch does to the gradient: loss terms in, their derivative out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from sklearn_ae._training.batches import Batch
+from sklearn_ae._training.optimizer import FlatParameters
+from sklearn_ae._training.random import drawing_from
+from sklearn_ae.losses import Loss
+from sklearn_ae.networks._boltzmann import BoltzmannModule
+from sklearn_ae.networks._layers import batch_norms
+from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
+from sklearn_ae.networks.boltzmann_gradient import ContrastiveGradient, Sparsity
+from sklearn_ae.networks.dense import DenseStack
+from sklearn_ae.networks.dense_gradient import DenseGradient
+
+Terms = dict[str, Tensor]
+Step = Callable[[Batch], Terms]
+LossFunction = Callable[[Any, Tensor, Tensor | None, Tensor | None], Terms]
+
+
+def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
+    """Average each term over the batch.
+
+    Parameters
+    ----------
+    terms : dict of Tensor
+        Per row, of shape (batch_size,), or scalar.
+    sample_weight : Tensor of shape (batch_size,) or None
+
+    Returns
+    -------
+    dict of scalar Tensor
+    """
+    return {
+        name: term
+        if term.ndim == 0
+        else (term if sample_weight is None else term * sample_weight).mean()
+        for name, term in terms.items()
+    }
+
+
+class AutogradStep:
+    """Gradient of any loss of any module, by automatic differentiation.
+
+    Parameters
+    ----------
+    module : TrainableModule
+    loss : callable
+        ``(module, X, y, sample_weight)`` to named terms.
+    flat : FlatParameters
+    products : torch.dtype
+        Precision of the matrix products.
+    generator : torch.Generator
+        What the loss draws from.
+    """
+
+    def __init__(
+        self,
+        module: TrainableModule,
+        loss: LossFunction,
+        flat: FlatParameters,
+        products: torch.dtype,
+        generator: torch.Generator,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.flat = flat
+        self.cast = torch.autocast(
+            flat.values.device.type, products, enabled=products == torch.bfloat16
+        )
+        self.draws = drawing_from(generator)
+        self.norms = batch_norms(module)
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Write the gradient of the batch's loss; return its terms."""
+        self.flat.gradient.zero_()
+        self.draws.twins = batch.twins
+        for norm in self.norms:
+            norm.sample_weight = batch.weight
+        with self.draws, self.cast:
+            terms = self.loss(self.module, batch.rows, batch.target, batch.weight)
+        for norm in self.norms:
+            norm.sample_weight = None
+        terms = weighted_means(terms, batch.weight)
+        torch.stack(list(terms.values())).sum().backward()
+        return {name: term.detach() for name, term in terms.items()}
+
+
+class PlainDenseStep:
+    """Gradient of the reconstruction loss of a dense network, written out by hand.
+
+    Parameters
+    ----------
+    module : AutoencoderModule
+        One that :meth:`applies` to.
+    loss : Loss
+    flat : FlatParameters
+    products : torch.dtype
+        Precision of the matrix products.
+    """
+
+    def __init__(
+        self,
+        module: AutoencoderModule,
+        loss: Loss,
+        flat: FlatParameters,
+        products: torch.dtype,
+    ) -> None:
+        assert isinstance(module.encoder, DenseStack)
+        assert isinstance(module.decoder, DenseStack)
+        self.gradient = DenseGradient(
+            module.encoder, module.decoder, flat.values, flat.gradient, loss, products
+        )
+
+    @staticmethod
+    def applies(module: TrainableModule, loss: Loss) -> TypeGuard[AutoencoderModule]:
+        """Whether network and loss have a backward pass written by hand."""
+        if type(module) is not AutoencoderModule or loss.gradient is None:
+            return False
+        return all(
+            isinstance(stack, DenseStack) and stack.has_plain_layers()
+            for stack in (module.encoder, module.decoder)
+        )
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Write the gradient of the batch's loss; return its one term."""
+        return {"reconstruction": self.gradient(batch.rows, batch.target, batch.weight)}
+
+
+class ContrastiveStep:
+    """Gradient of contrastive divergence of a restricted Boltzmann machine, by hand.
+
+    Parameters
+    ----------
+    module : BoltzmannModule
+    n_steps : int
+        Gibbs steps between the phases.
+    sparsity : Sparsity or None
+    products : torch.dtype
+        Precision of the matrix products.
+    flat : FlatParameters
+        Made before: it gives the parameters the places of their gradients.
+    generator : torch.Generator
+        What the units are drawn from.
+    """
+
+    def __init__(
+        self,
+        module: BoltzmannModule,
+        n_steps: int,
+        sparsity: Sparsity | None,
+        products: torch.dtype,
+        flat: FlatParameters,
+        generator: torch.Generator,
+    ) -> None:
+        self.gradient = ContrastiveGradient(module, n_steps, sparsity, products, generator)
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Write the gradient of the batch's loss; return its terms."""
+        return self.gradient(batch.rows, batch.weight, batch.twins)

@@ -1,0 +1,146 @@
+"""Parameters declared once: what validation, signatures and docstrings make of them."""
+
+import inspect
+import re
+import subprocess
+import sys
+from numbers import Integral, Real
+from typing import ClassVar
+
+import pytest
+from sklearn.base import BaseEstimator
+
+import sklearn_ae
+from sklearn_ae import networks
+from sklearn_ae._compat import Interval
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
+
+
+@declares_parameters
+class Shared:
+    rate: float = parameter(
+        default=0.5,
+        doc="""float
+        Size of a step.
+
+        Two paragraphs.
+        """,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+    )
+    mode: str = parameter(default="slow", doc="str\nHow fast.", constraint=[str])
+
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "n_steps_": "int\nNumber of steps.",
+        "speed_": "float\nSpeed.",
+    }
+
+
+@declares_parameters
+class Model(Shared, BaseEstimator):
+    r"""Model with :math:`\alpha`.
+
+    More of it.
+
+    See Also
+    --------
+    Shared : The parameters.
+    """
+
+    size: int = parameter(
+        default=3,
+        doc="int\nSize.",
+        constraint=[Interval(Integral, 1, None, closed="left")],
+        kw_only=False,
+    )
+    rate: float = 0.1
+
+    _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "speed_": None,
+        "size_": "int\nSize of the fit.",
+    }
+
+
+@declares_parameters
+class Fast(Model):
+    """Model that is fast."""
+
+    mode: str = parameter(default="fast", doc="str\nAlways fast.")
+    also: float = same_as(Shared, "rate")
+
+
+def test_docstrings_have_the_parameters_of_the_signature_with_their_defaults():
+    assert inspect.getdoc(Model) == inspect.cleandoc(
+        r"""Model with :math:`\alpha`.
+
+        More of it.
+
+        Parameters
+        ----------
+        size : int, default=3
+            Size.
+        rate : float, default=0.1
+            Size of a step.
+
+            Two paragraphs.
+        mode : str, default="slow"
+            How fast.
+
+        Attributes
+        ----------
+        n_steps_ : int
+            Number of steps.
+        size_ : int
+            Size of the fit.
+
+        See Also
+        --------
+        Shared : The parameters.
+        """
+    )
+    assert list(inspect.signature(Model).parameters) == ["size", "rate", "mode"]
+
+
+def test_what_a_class_does_not_say_is_inherited():
+    assert Fast().mode == "fast"
+    assert Fast().rate == 0.1
+    assert Fast().also == 0.5
+    assert 'mode : str, default="fast"\n    Always fast.' in inspect.getdoc(Fast)
+    assert Fast._parameter_constraints["mode"] == [str]
+    assert Fast._parameter_constraints["also"] is Shared._parameter_constraints["rate"]
+    with pytest.raises(ValueError, match="'rate' parameter of Fast must be a float"):
+        Fast(rate=-1.0)._validate_params()
+
+
+def test_parameters_need_a_constraint():
+    with pytest.raises(TypeError, match=r"Bad has parameters without a constraint: \['free'\]"):
+
+        @declares_parameters
+        class Bad:
+            free: int = 1
+
+
+def test_classes_are_made_where_docstrings_are_stripped():
+    code = "import sklearn_ae; assert sklearn_ae.Autoencoder(3).get_params()['n_components'] == 3"
+    subprocess.run([sys.executable, "-OO", "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", [*sklearn_ae.__all__, *networks.__all__])
+def test_every_parameter_is_documented_in_the_order_of_the_signature(name):
+    cls = getattr(sklearn_ae, name, None) or getattr(networks, name)
+    constraints = getattr(cls, "_parameter_constraints", {})
+    parts = re.split(
+        r"(?m)^(Parameters|Attributes|See Also|References|Examples)\n-+\n", cls.__doc__
+    )
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    documented = re.findall(r"(?m)^(\w+) : ", sections.get("Parameters", ""))
+    if constraints:
+        assert documented == list(constraints) == list(inspect.signature(cls).parameters)
+
+
+@pytest.mark.parametrize("name", sklearn_ae.__all__)
+def test_an_estimator_inherits_from_few_classes(name):
+    found = getattr(sklearn_ae, name)
+    if inspect.isclass(found):
+        ours = [cls for cls in found.__mro__ if cls.__module__.startswith("sklearn_ae")]
+        assert len(ours) <= 5
+        assert not any(issubclass(cls, networks.Network) for cls in ours)
