@@ -377,11 +377,14 @@ HARMLESS = {
     *("metric", "scoring", "refit", "threshold", "encoding"),  # names in tables of scikit-learn
     *("token_pattern", "separator", "constant", "pos_label", "outlier_label"),  # texts to compare
     "vocabulary",  # words
+    "resource",  # the name of a parameter
 }
 
 
 def test_every_parameter_that_takes_any_text_is_known():
     """A new one may be a path, a cache or a hook: it belongs into TEXTS, or to the harmless."""
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - among all estimators
+
     assert "memory" in _free()
     assert set(_free()) <= HARMLESS | set(TEXTS)
 
