@@ -33,8 +33,12 @@ EQUAL_CELLS = 2.0**20
 ROUNDING = 2e-8
 """What rounding to float32 changes a projection by, on average, as a fraction of its summands."""
 
-CROSSING = 8e-4
+CROSSING = 4e-4
 """Fraction of the samples that may change their cell in float32. One in a thousand is promised."""
+
+USUAL_OFFSETS = 16.0, 1536.0
+"""Sizes of samples, in deviations, of data that lie far from the origin, as temperatures in kelvin
+or years do. Twice as many may change, so that such data keep the cells that they have without."""
 
 LARGEST_OFFSET = 4096.0
 """Mean of a feature, in its deviations, from which on it counts less: its digits are few."""
@@ -144,9 +148,11 @@ def grid_of_projections(
     weight : ndarray of shape (n_samples,) or None
     """
     *columns, sizes = projected
-    noise = ROUNDING * _lower_median(*_sorted(sizes, weight))
+    size = _lower_median(*_sorted(sizes, weight))
+    least, most = USUAL_OFFSETS
+    crossing = CROSSING * (2 if least <= size <= most else 1)
     rows = [
-        _edges(*_sorted(values, weight), start, noise)
+        _edges(*_sorted(values, weight), start, ROUNDING * size, crossing)
         for values, start in zip(columns, shift, strict=True)
     ]
     return Grid(directions, np.stack(rows))
@@ -165,7 +171,9 @@ def _lower_median(values: np.ndarray, total: np.ndarray) -> float:
     return float(values[np.searchsorted(total, total[-1] / 2)])
 
 
-def _edges(values: np.ndarray, total: np.ndarray, start: float, noise: float) -> np.ndarray:
+def _edges(
+    values: np.ndarray, total: np.ndarray, start: float, noise: float, most: float
+) -> np.ndarray:
     """Choose edges between sorted values, so few that `noise` crosses hardly any.
 
     An edge lies halfway between two values. There is none among values that differ by less than
@@ -179,6 +187,8 @@ def _edges(values: np.ndarray, total: np.ndarray, start: float, noise: float) ->
     start : float
         By how many cells the edges are moved from the quantiles.
     noise : float
+    most : float
+        Fraction of the samples that may cross edges of any direction.
     """
     n_cells = N_CELLS
     while True:
@@ -193,7 +203,7 @@ def _edges(values: np.ndarray, total: np.ndarray, start: float, noise: float) ->
         width = np.maximum(high, above) - low
         apart = width > 16 * noise
         crossing = (noise / width[apart]).sum() / (2 * n_cells)
-        if n_cells == 1 or N_PROJECTIONS * crossing <= CROSSING:
+        if n_cells == 1 or N_PROJECTIONS * crossing <= most:
             break
         n_cells //= 2
     edges = np.where(apart, below / 2 + above / 2, np.inf)
