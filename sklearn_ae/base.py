@@ -24,7 +24,6 @@ from sklearn_ae._compat import (
     HasMethods,
     Interval,
     StrOptions,
-    open_context,
     with_callbacks,
 )
 from sklearn_ae._estimator.density import draw_from_density, draw_from_gaussian
@@ -56,6 +55,7 @@ from sklearn_ae._estimator.state import (
     unchanged_on_error,
     warn_if_cut_short,
 )
+from sklearn_ae._estimator.tasks import Task, whole_fit
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._training.batches import Rows, by_chunks
@@ -333,26 +333,24 @@ class BaseAutoencoder(
                 "out, and validation_fraction of X and y is held out."
             )
         held_out = None if X_val is None else check_held_out(self, X_val)
-        context = open_context(self, self._n_tasks(resume))
-        if context is not None:
-            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        module, trained = fit_module(
-            self,
-            rows,
-            targets,
-            kind,
-            sample_weight,
-            held_out,
-            resume=resume,
-            one_pass=False,
-            callbacks=self._listeners(context, X, y, kind),
-        )
-        self._set_fitted(module, trained, kind, continues=resume, keep_state=self.warm_start)
-        warn_if_cut_short(self, trained)
-        if context is not None:
-            context.call_on_fit_task_end(
-                estimator=self, X=X, y=X if y is None else y, reconstruction_attributes=dict
+        data = {"X": X, "y": X if y is None else y}
+        with whole_fit(self, self._n_tasks(resume), **data) as context:
+            snapshot = functools.partial(self._snapshot, kind)
+            # Those that scikit-learn has set come first: one of skorch's may end training.
+            listeners = Task(context).listeners(self, **data, snapshot=snapshot)
+            module, trained = fit_module(
+                self,
+                rows,
+                targets,
+                kind,
+                sample_weight,
+                held_out,
+                resume=resume,
+                one_pass=False,
+                callbacks=[*listeners, *check_callbacks(self.callbacks)],
             )
+            self._set_fitted(module, trained, kind, continues=resume, keep_state=self.warm_start)
+        warn_if_cut_short(self, trained)
         return self
 
     @isolated
@@ -418,17 +416,6 @@ class BaseAutoencoder(
         for name, value in trained.description.items():
             setattr(self, name, kind.wrap(value) if isinstance(value, Tensor) else value)
         self._training_state = trained.state if keep_state else None
-
-    def _listeners(self, context: Any, X: Any, y: Any, kind: Kind) -> list[Any]:
-        """Collect the callbacks of a fit: the user's, and those that scikit-learn has set."""
-        listeners = check_callbacks(self.callbacks)
-        if context is not None:
-            from sklearn_ae._training.callbacks import ScikitLearnCallbacks
-
-            snapshot = functools.partial(self._snapshot, kind)
-            ours = ScikitLearnCallbacks(self, context, X, X if y is None else y, snapshot)
-            listeners.insert(0, ours)  # one of skorch's may end training
-        return listeners
 
     def _snapshot(self, kind: Kind, module: AutoencoderModule) -> dict[str, Any]:
         """Return the fitted attributes of an estimator that would stop now."""

@@ -36,7 +36,11 @@ from sklearn_ae._detection.members import (
 from sklearn_ae._estimator.inputs import as_numbers, check_weight, without_tensors
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._estimator.tasks import Tasks, whole_fit
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import (
+    attribute_docs_of,
+    declares_parameters,
+    parameter,
+)
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.held_out import hash_rows, keys_in_grid
 from sklearn_ae.autoencoder import Autoencoder
@@ -166,15 +170,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         Score of each training sample by the members that were not trained on it, in the
         floating-point type of the data; NaN for samples of weight zero.
         """,
-        "n_features_in_": """int
-        Number of features of a row, all axes of an image counted.
-        """,
-        "feature_names_in_": """ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
-        """,
-        "input_shape_": """tuple of int
-        Shape of one row of `X`.
-        """,
+        **attribute_docs_of(Autoencoder, "n_features_in_", "feature_names_in_", "input_shape_"),
     }
 
     @unchanged_on_error

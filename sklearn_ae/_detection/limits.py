@@ -9,10 +9,7 @@ import scipy.sparse as sp
 
 
 def limit_of(dtype: Any) -> float:
-    """Return the size from which float32 does not hold squares, or values in a wider type.
-
-    Samples are hashed in float32.
-    """
+    """Return the size from which `dtype` does not hold squares, or float32 the values."""
     return 2.0**63 if dtype == np.float32 else 2.0**127
 
 

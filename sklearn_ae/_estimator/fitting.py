@@ -102,17 +102,18 @@ def fit_module(
     )
     build = _resumed_module if resume else _new_module
     module, precision = build(estimator, rows, kind, seeds)
-    training, judged, whole = rows, validation, None
-    if not resume:  # all values must be representable, whichever of them are held out
+    holds_out = validation is None and estimator.early_stopping and not one_pass
+    training, judged = rows, validation
+    if not resume or holds_out:
+        # All values must be representable, whichever of them are held out.
         whole = _units_of(estimator, module, rows, kind, precision.weights)
     if validation is None and not estimator._joint_epochs():
         judged = rows
-    elif validation is None and estimator.early_stopping and not one_pass:
-        whole = whole or _units_of(estimator, module, rows, kind, precision.weights)
+    elif holds_out:
         fraction = estimator.validation_fraction
         training, judged = split(rows, seeds.split, fraction, moments=whole.moments)
     found = {}
-    if whole is not None and not resume:
+    if not resume:
         found = _start_module(estimator, module, rows, training, whole, kind, seeds.subspace)
 
     units = module.center, module.scale, precision.weights

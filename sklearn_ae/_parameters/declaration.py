@@ -95,6 +95,12 @@ def constraints_of(cls: type) -> dict[str, list[Any]]:
     return cls._parameter_constraints  # type: ignore[attr-defined]
 
 
+def attribute_docs_of(cls: type, *names: str) -> dict[str, str | None]:
+    """Return the documentation of fitted attributes that another class has as well."""
+    docs: dict[str, str | None] = cls._attribute_docs  # type: ignore[attr-defined]
+    return {name: docs[name] for name in names}
+
+
 def _inherited(cls: type, name: str, kind: str) -> Any:
     """Return what the nearest class that declares the parameter says of it."""
     for base in cls.__mro__:

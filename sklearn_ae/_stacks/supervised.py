@@ -34,7 +34,7 @@ from sklearn_ae._estimator.inputs import Kind, check_rows, check_weight
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.state import set_history, unchanged_on_error, warn_if_cut_short
 from sklearn_ae._estimator.tasks import task
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import attribute_docs_of, declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._stacks.greedy import StackParameters
 from sklearn_ae._stacks.head_training import HeadTraining, Labels
@@ -145,8 +145,6 @@ class SupervisedStack(
         constraint=[Interval(Real, 0, None, closed="left")],
     )
 
-    # Hooks of classifier and regressor
-
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "autoencoder_": """estimator
         The fitted autoencoder, its encoder fine-tuned; `transform` is its.
@@ -161,18 +159,14 @@ class SupervisedStack(
         "head_intercept_": """ndarray of shape (n_outputs,)
         Its intercept.
         """,
-        "n_components_": """int
-        Size of the code.
-        """,
-        "n_features_in_": """int
-        Number of features of a row, all axes of an image counted.
-        """,
-        "feature_names_in_": """ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
-        """,
-        "input_shape_": """tuple of int
-        Shape of one row of `X`.
-        """,
+        **attribute_docs_of(
+            BaseAutoencoder,
+            "n_components_",
+            "n_features_in_",
+            "feature_names_in_",
+            "input_shape_",
+            "device_",
+        ),
         "n_iter_": """int
         Number of epochs of the last call: of fine-tuning, or of the linear layer. Where a `head`
         is fitted and nothing fine-tuned, those of the autoencoder.
@@ -190,10 +184,9 @@ class SupervisedStack(
         One entry per value of `loss_curve_`, with all losses by name: ``"supervised"`` and, if it
         has a weight, ``"reconstruction"``. That of the autoencoder is ``autoencoder_.history_``.
         """,
-        "device_": """str
-        Where it was trained.
-        """,
     }
+
+    # Hooks of classifier and regressor
 
     @abstractmethod
     def _check_labels(
