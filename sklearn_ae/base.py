@@ -41,8 +41,7 @@ from sklearn_ae._estimator.inputs import (
     Kind,
     check_callbacks,
     check_count,
-    check_held_out,
-    check_rows,
+    check_fit_data,
     kind_of,
 )
 from sklearn_ae._estimator.modules import duplicate
@@ -59,9 +58,9 @@ from sklearn_ae._estimator.tasks import Task, whole_fit
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.description import Trained, TrainingRun
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.resources import limit_if_forked
-from sklearn_ae._training.run import Trained, Training
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS, Loss, get_loss
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
@@ -240,9 +239,9 @@ class BaseAutoencoder(
         """Say after which share of the training the objective stays the same."""
         return 0.0
 
-    def _adjust(self, training: Training) -> Training:
-        """Change how the training goes, where the shared parameters do not say it."""
-        return training
+    def _adjust(self, run: TrainingRun) -> TrainingRun:
+        """Change the training run where the shared parameters do not describe it."""
+        return run
 
     def _has_plain_loss(self) -> bool:
         """Say whether the loss is that of the reconstruction and nothing else."""
@@ -325,31 +324,19 @@ class BaseAutoencoder(
         """
         self._validate_params()
         resume = self.warm_start and self.__sklearn_is_fitted__()
-        rows, kind = check_rows(self, X, reset=not resume)
-        targets = self._check_targets(y, rows.shape[0], self.input_shape_)
-        if X_val is not None and targets is not None:
-            raise ValueError(
-                "X_val cannot be judged where y says what to make of the rows of X; leave X_val "
-                "out, and validation_fraction of X and y is held out."
-            )
-        held_out = None if X_val is None else check_held_out(self, X_val)
-        data = {"X": X, "y": X if y is None else y}
-        with whole_fit(self, self._n_tasks(resume), **data) as context:
-            snapshot = functools.partial(self._snapshot, kind)
+        data = check_fit_data(self, X, y, sample_weight, X_val, reset=not resume)
+        shown = {"X": X, "y": X if y is None else y}
+        with whole_fit(self, self._n_tasks(resume), **shown) as context:
+            snapshot = functools.partial(self._snapshot, data.kind)
             # Those that scikit-learn has set come first: one of skorch's may end training.
-            listeners = Task(context).listeners(self, **data, snapshot=snapshot)
+            listeners = Task(context).listeners(self, **shown, snapshot=snapshot)
+            callbacks = [*listeners, *check_callbacks(self.callbacks)]
             module, trained = fit_module(
-                self,
-                rows,
-                targets,
-                kind,
-                sample_weight,
-                held_out,
-                resume=resume,
-                one_pass=False,
-                callbacks=[*listeners, *check_callbacks(self.callbacks)],
+                self, data, resume=resume, one_pass=False, callbacks=callbacks
             )
-            self._set_fitted(module, trained, kind, continues=resume, keep_state=self.warm_start)
+            self._set_fitted(
+                module, trained, data.kind, continues=resume, keep_state=self.warm_start
+            )
         warn_if_cut_short(self, trained)
         return self
 
@@ -379,19 +366,11 @@ class BaseAutoencoder(
         """
         self._validate_params()
         resume = self.__sklearn_is_fitted__()
-        rows, kind = check_rows(self, X, reset=not resume)
+        data = check_fit_data(self, X, y, sample_weight, reset=not resume)
         module, trained = fit_module(
-            self,
-            rows,
-            self._check_targets(y, rows.shape[0], self.input_shape_),
-            kind,
-            sample_weight,
-            None,
-            resume=resume,
-            one_pass=True,
-            callbacks=check_callbacks(self.callbacks),
+            self, data, resume=resume, one_pass=True, callbacks=check_callbacks(self.callbacks)
         )
-        self._set_fitted(module, trained, kind, continues=resume, keep_state=True)
+        self._set_fitted(module, trained, data.kind, continues=resume, keep_state=True)
         return self
 
     def _set_fitted(

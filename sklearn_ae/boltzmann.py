@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -16,22 +17,56 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.inference import module_as, open_rows
 from sklearn_ae._estimator.inputs import check_count, kind_of
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.batches import Batch, Rows, by_chunks
+from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.linear import spread
+from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae._training.reach import lowest_if_far
 from sklearn_ae._training.resources import heavy, limit_if_forked
-from sklearn_ae._training.run import Training
-from sklearn_ae._training.steps import ContrastiveStep
+from sklearn_ae._training.steps import Terms
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
 from sklearn_ae.networks._partition import CELLS, pseudo_likelihood
-from sklearn_ae.networks.boltzmann_gradient import Sparsity
+from sklearn_ae.networks.boltzmann_gradient import ContrastiveGradient, Sparsity
 
 JUDGED_UNITS = {"bernoulli": 16, "gaussian": 4}
 """Number of visible units of a held-out row whose likelihood given the others is computed."""
+
+
+class ContrastiveStep:
+    """Gradient of contrastive divergence, in place of one by automatic differentiation.
+
+    Parameters
+    ----------
+    module : BoltzmannModule
+    n_steps : int
+        Gibbs steps between the phases.
+    sparsity : Sparsity or None
+    products : torch.dtype
+        Precision of the matrix products.
+    flat : FlatParameters
+        Made before: it gives the parameters the places of their gradients.
+    generator : torch.Generator
+        What the units are drawn from.
+    """
+
+    def __init__(
+        self,
+        module: BoltzmannModule,
+        n_steps: int,
+        sparsity: Sparsity | None,
+        products: torch.dtype,
+        flat: FlatParameters,
+        generator: torch.Generator,
+    ) -> None:
+        self.gradient = ContrastiveGradient(module, n_steps, sparsity, products, generator)
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Write the gradient of the batch's loss; return its terms."""
+        return self.gradient(batch.rows, batch.weight, batch.twins)
 
 
 @declares_parameters
@@ -165,17 +200,17 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     def _pretrain(self, module: BoltzmannModule, X: Rows, seed: int) -> None:
         module.start_at(*spread(X))
 
-    def _adjust(self, training: Training) -> Training:
-        assert isinstance(training.module, BoltzmannModule)
+    def _adjust(self, run: TrainingRun) -> TrainingRun:
+        assert isinstance(run.module, BoltzmannModule)
         sparsity = None
         if self.sparsity_target is not None:
             sparsity = Sparsity(self.sparsity_target, self.sparsity_weight)
-        training.make_step = functools.partial(
-            ContrastiveStep, training.module, self.n_steps, sparsity, training.products
-        )
-        if training.held_out is None:  # the training loss tells nothing
-            training.patience = math.inf
-        return training
+        step = functools.partial(ContrastiveStep, run.module, self.n_steps, sparsity, run.products)
+        parameters = run.parameters
+        if run.held_out is None:  # the training loss is no measure of progress
+            parameters = replace(parameters, n_iter_no_change=math.inf)
+        objective = replace(run.objective, make_step=step)
+        return replace(run, objective=objective, parameters=parameters)
 
     def _rows_at_once(self, network: Network) -> int:
         return max(1, CELLS // (self.n_components * JUDGED_UNITS[self.visible]))

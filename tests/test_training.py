@@ -24,7 +24,7 @@ from skorch.callbacks import (
 )
 
 from sklearn_ae import Autoencoder, VariationalAutoencoder
-from sklearn_ae._training import net
+from sklearn_ae._training import description
 from sklearn_ae._training.net import Validation
 from sklearn_ae._training.optimizer import FlatAdam, FlatParameters, one_cycle
 from sklearn_ae.networks import DenseNetwork
@@ -458,7 +458,7 @@ def test_html_representation_of_a_fit(curve):
 
 def test_a_warm_up_ends_however_many_epochs_are_allowed(monkeypatch):
     """A share of 10**6 epochs would keep patience from beginning."""
-    monkeypatch.setattr(net, "LONGEST_COURSE", 40)
+    monkeypatch.setattr(description, "LONGEST_ANNEALING", 40)
     X = np.random.default_rng(0).normal(size=(60, 3))
     params = {"hidden_layer_sizes": (4,), "n_iter_no_change": 3, "tol": 1.0, "random_state": 0}
     vae = VariationalAutoencoder(1, kl_warm_up=0.25, max_iter=10**6, **params).fit(X)

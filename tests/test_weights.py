@@ -21,7 +21,8 @@ from sklearn_ae import (
 )
 from sklearn_ae._stacks.greedy import Layer
 from sklearn_ae._training.optimizer import FlatParameters
-from sklearn_ae._training.steps import ContrastiveStep, weighted_means
+from sklearn_ae._training.steps import weighted_means
+from sklearn_ae.boltzmann import ContrastiveStep
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._stack import LayerPair
 

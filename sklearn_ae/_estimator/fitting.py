@@ -1,4 +1,4 @@
-"""The order of a fit: from validated rows to a trained module."""
+"""The order of a fit: from validated samples to a trained module."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from torch import Tensor
 
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, describe_codes
-from sklearn_ae._estimator.identity import identity_of
-from sklearn_ae._estimator.inputs import Kind, check_callbacks, check_range, check_weight
+from sklearn_ae._estimator.identity import saved_run
+from sklearn_ae._estimator.inputs import FitData, Kind, check_range
 from sklearn_ae._estimator.modules import duplicate
-from sklearn_ae._parameters.training import TrainingParameters, with_python_numbers
+from sklearn_ae._parameters.training import with_python_numbers
 from sklearn_ae._training.batches import Rows
-from sklearn_ae._training.checkpoint import (
-    checkpoints_among,
-    deleting_checkpoints,
-    without_name,
-)
+from sklearn_ae._training.checkpoint import deleting_checkpoints
+from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._training.held_out import held_out_mask
 from sklearn_ae._training.linear import spread
@@ -31,15 +28,47 @@ from sklearn_ae._training.random import (
     make_generator,
 )
 from sklearn_ae._training.resources import heavy
-from sklearn_ae._training.run import Trained, Training, train
+from sklearn_ae._training.run import train
+from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
 
 MAX_FLOAT64_SAMPLES = 64
 """Number of samples up to which any network trains in float64 on float64 data."""
 
+ONE_PASS: dict[str, Any] = {"learning_rate": "constant", "max_iter": 1}
+"""Hyperparameters of a pass over one chunk of an unknown number."""
+
+
+class Fit(NamedTuple):
+    """What the steps of a fit share, each resolved once.
+
+    Attributes
+    ----------
+    estimator : BaseAutoencoder
+        For its hooks and its own parameters. It is not changed.
+    loss : Loss
+        Of the reconstruction.
+    kind : Kind
+        Of `X`.
+    device : torch.device
+    seeds : Seeds
+    resume : bool
+        Whether training continues from a copy of the fitted module.
+    one_pass : bool
+        Whether this is a pass over one chunk of many.
+    """
+
+    estimator: Any
+    loss: Loss
+    kind: Kind
+    device: torch.device
+    seeds: Seeds
+    resume: bool
+    one_pass: bool
+
 
 class Units(NamedTuple):
-    """What rows are to be centred by and divided by.
+    """Centre and scale of the samples.
 
     Attributes
     ----------
@@ -57,32 +86,18 @@ class Units(NamedTuple):
 @heavy
 @deleting_checkpoints()
 def fit_module(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    kind: Kind,
-    sample_weight: Any,
-    X_val: Any,
-    *,
-    resume: bool,
-    one_pass: bool,
-    callbacks: list[Any],
+    estimator: Any, data: FitData, *, resume: bool, one_pass: bool, callbacks: list[Any]
 ) -> tuple[AutoencoderModule, Trained]:
-    """Build or take up an estimator's module, and train it.
+    """Build or copy an estimator's module, and train it.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
-        Its parameters and hooks say how. It is not changed.
-    X, X_val : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
-        Validated rows to train and, unless None, to validate on.
-    y : ndarray, CSR matrix or Tensor of shape (n_samples, n_features) or None
-        What to make of the rows, where that is not the rows themselves.
-    kind : Kind
-        Of `X`.
-    sample_weight : array-like of shape (n_samples,) or None
+        It is not changed.
+    data : FitData
+        Validated.
     resume : bool
-        Whether to go on from a copy of the fitted module.
+        Whether to continue from a copy of the fitted module.
     one_pass : bool
         Whether this is a pass over one chunk of many.
     callbacks : list of skorch callbacks
@@ -94,226 +109,125 @@ def fit_module(
     """
     estimator = with_python_numbers(estimator)
     check_density(estimator.density)
-    seeds = draw_seeds(estimator.random_state)
-    device = resolve_device(estimator.device, X)
-    rows = _rows(estimator, X, y, sample_weight, kind, device)
-    validation = (
-        None if X_val is None else _rows(estimator, X_val, None, None, kind, device, "X_val")
-    )
-    build = _resumed_module if resume else _new_module
-    module, precision = build(estimator, rows, kind, seeds)
-    holds_out = validation is None and estimator.early_stopping and not one_pass
-    training, judged = rows, validation
-    if not resume or holds_out:
-        # All values must be representable, whichever of them are held out.
-        whole = _units_of(estimator, module, rows, kind, precision.weights)
-    if validation is None and not estimator._joint_epochs():
-        judged = rows
-    elif holds_out:
-        fraction = estimator.validation_fraction
-        training, judged = split(rows, seeds.split, fraction, moments=whole.moments)
-    found = {}
-    if not resume:
-        found = _start_module(estimator, module, rows, training, whole, kind, seeds.subspace)
+    device, seeds = resolve_device(estimator.device, data.X), draw_seeds(estimator.random_state)
+    fit = Fit(estimator, estimator._get_loss(), data.kind, device, seeds, resume, one_pass)
 
-    units = module.center, module.scale, precision.weights
-    seen = training.standardized(*units)
-    if judged is not None:
-        judged = seen if judged is training else judged.standardized(*units)
-    if judged is not None and judged is not seen:
-        _check_near(judged, "X" if validation is None else "X_val")
+    samples, validation = _open(fit, data)
+    module, precision = _copied_module(fit, samples) if resume else _new_module(fit, samples)
+    training, held_out, units = _split(fit, module, samples, validation, precision.weights)
+    found = {} if resume else _start(fit, module, samples, training, units)
+    training, held_out = _standardized(module, training, held_out, precision.weights)
+    if held_out is not None and held_out is not training:
+        _check_near(held_out, "X" if validation is None else "X_val")
     parts = _part_names(module)
-    trained = train(
-        _plan(
-            estimator,
-            module,
-            seen,
-            judged,
-            resume=resume,
-            one_pass=one_pass,
-            products=precision.products,
-            seeds=seeds,
-            noise_level=estimator._noise_level() * _deviation(estimator, seen),
-            callbacks=callbacks,
-        )
-    )
-    if later := sorted(_part_names(module) - parts):
-        raise ValueError(
-            f"{type(module.network).__name__} made {later[0]!r} while it was trained, which was "
-            f"not trained with it; make all parts in the constructor, or use torch's lazy modules."
-        )
-    density = describe_codes(module, seen, estimator.density, seeds.subspace)
+    trained = train(_describe(fit, module, training, held_out, precision.products, callbacks))
+    _check_parts(module, parts)
+    density = describe_codes(module, training, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
-        found |= estimator._describe(module, seen)
+        found |= estimator._describe(module, training)
     trained.description = found | {"density_": density}
     return module, trained
 
 
-def _part_names(module: AutoencoderModule) -> set[str]:
-    """Name all parts and parameters of a module."""
-    return {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
+def _open(fit: Fit, data: FitData) -> tuple[Rows, Rows | None]:
+    """Put the data on the device, samples of weight zero left out; those to validate on, too."""
+    for name, values in (("X", data.X), ("y", data.y), ("X_val", data.X_val)):
+        if values is not None and not fit.loss.scaled:
+            check_range(values, name, fit.loss, fit.estimator._says_loss())
+    ragged = fit.estimator._network().takes_missing
+    opened = functools.partial(Rows, device=fit.device, dtype=fit.kind.dtype, ragged=ragged)
+    weight = data.sample_weight
+    samples = opened(data.X, weight)
+    if data.y is not None:
+        samples.targets = opened(data.y, weight)
+    if weight is not None:
+        samples = samples.where(weight.numpy() > 0)
+    return samples, None if data.X_val is None else opened(data.X_val, None)
 
 
-def _start_module(
-    estimator: Any,
-    module: AutoencoderModule,
-    rows: Rows,
-    training: Rows,
-    whole: Units,
-    kind: Kind,
-    seed: int,
-) -> dict[str, Any]:
-    """Set the units of a new module and its start, and return fitted attributes.
-
-    Only a start at PCA, with its centre and scale, is that of all rows: without evidence against
-    it the fit must be scikit-learn's PCA. Whatever else is fitted does not see held-out rows.
-    """
-    center, scale = whole.center, whole.scale
-    if training is not rows and not estimator._starts_well():
-        center, scale, _ = _units_of(estimator, module, training, kind, center.dtype)
-    module.center.copy_(center)
-    module.scale.copy_(scale)
-    seen = training.standardized(center, scale, center.dtype)
-    known = rows.standardized(center, scale, center.dtype) if estimator._starts_well() else seen
-    loss = estimator._get_loss()
-    if not loss.scaled:  # else the data are centred
-        module.network.start_at(module.decoder, loss.link(spread(seen)[0].to(center)))
-    estimator._start(module, known, seed)
-    return estimator._pretrain(module, seen, seed) or {}
-
-
-def _deviation(estimator: Any, rows: Rows) -> float:
-    """Return the overall standard deviation of rows in network units.
-
-    Noise is relative to it. Only a loss that uses the data as they are leaves it open.
-    """
-    if estimator._get_loss().scaled:
-        return 1.0
-    return float(spread(rows)[1].mean()) ** 0.5 or 1.0
-
-
-def _plan(
-    estimator: Any,
-    module: AutoencoderModule,
-    rows: Rows,
-    held_out: Rows | None,
-    *,
-    resume: bool,
-    one_pass: bool,
-    products: torch.dtype,
-    **rest: Any,
-) -> Training:
-    """Gather what a training run needs to know of an estimator. `rest` is handed on."""
-    shown = estimator.verbose and not one_pass and estimator._joint_epochs()
-    training = training_of(
-        estimator,
-        module=module,
-        rows=rows,
-        held_out=held_out,
-        loss=estimator._loss,
-        plain=estimator._get_loss() if estimator._has_plain_loss() else None,
-        judge=functools.partial(_judge, estimator, products=products),
-        products=products,
-        schedule="constant" if one_pass else estimator.learning_rate,
-        max_iter=1 if one_pass else estimator._joint_epochs(),
-        **({"checkpoint": None} if one_pass else {}),
-        has_course=not one_pass and not resume,
-        settled_from=0.0 if one_pass or resume else estimator._settled_from(),
-        rows_at_once=estimator._rows_at_once(module.network),
-        demand_evidence=not resume and estimator._starts_well(),
-        progress=type(estimator).__name__ if shown else None,
-        state=estimator._training_state if resume else None,
-        **rest,
-    )
-    return estimator._adjust(training)
-
-
-def training_of(parameters: TrainingParameters, **rest: Any) -> Training:
-    """Take what parameters say of a training run; `rest` says the others, or overrules."""
-    checkpoints, identity = checkpoints_among(parameters.callbacks), ""
-    if checkpoints and rest.get("checkpoint", ...) is not None:
-        named = check_callbacks(parameters.callbacks)
-        others = [*checkpoints[1:], *map(without_name, named)]
-        checkpoints[0].check(parameters.random_state, others)
-        identity = identity_of(parameters, checkpoints[0])
-    parameters = with_python_numbers(parameters)
-    said = {
-        "batch_size": parameters.batch_size,
-        "learning_rate_init": parameters.learning_rate_init,
-        "momentum": parameters.momentum if parameters.solver == "sgd" else None,
-        "schedule": parameters.learning_rate,
-        "alpha": parameters.alpha,
-        "max_iter": parameters.max_iter,
-        "tol": parameters.tol,
-        "patience": parameters.n_iter_no_change,
-        "checkpoint": checkpoints[0] if checkpoints else None,
-        "identity": identity,
-    }
-    return Training(**said | rest)
-
-
-def _rows(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    sample_weight: Any,
-    kind: Kind,
-    device: torch.device,
-    called: str = "X",
-) -> Rows:
-    """Put data on the device, those of weight zero left out."""
-    loss = estimator._get_loss()
-    for name, data in ((called, X), ("y", y)):
-        if data is not None and not loss.scaled:
-            check_range(data, name, loss, estimator._says_loss())
-    ragged = estimator._network().takes_missing
-    weight = check_weight(sample_weight, X.shape[0])
-    targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
-    rows = Rows(X, weight, device, kind.dtype, ragged, targets)
-    return rows if weight is None else rows.where(weight.numpy() > 0)
-
-
-def _resumed_module(
-    estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
-) -> tuple[AutoencoderModule, Precision]:
+def _copied_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module: an error must not reach the weights that are there."""
-    check_unchanged(estimator, rows.n_features)
-    module = duplicate(estimator.module_).to(rows.device)
-    precision = _precision(estimator, module, rows, kind)
+    check_unchanged(fit.estimator, samples.n_features)
+    module = duplicate(fit.estimator.module_).to(fit.device)
+    precision = _precision(fit, module, samples)
     weights = module.center.dtype
     low = precision.products == torch.bfloat16
     return module, Precision(weights, torch.bfloat16 if low else weights)
 
 
-def _new_module(
-    estimator: Any, rows: Rows, kind: Kind, seeds: Seeds
-) -> tuple[AutoencoderModule, Precision]:
+def _new_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
     """Build the module, its weights drawn."""
-    with drawing_from(make_generator(seeds.weights)):
-        module = estimator._build_module(rows.n_features)
-    precision = _precision(estimator, module, rows, kind)
-    converted(module, precision.weights, rows.device)
+    with drawing_from(make_generator(fit.seeds.weights)):
+        module = fit.estimator._build_module(samples.n_features)
+    precision = _precision(fit, module, samples)
+    converted(module, precision.weights, fit.device)
     return module, precision
 
 
-def _units_of(
-    estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind, dtype: torch.dtype
-) -> Units:
-    """Return what the rows are to be centred by and divided by, as ``dtype``."""
-    moments = mean, variances = spread(rows)
+def _precision(fit: Fit, module: AutoencoderModule, samples: Rows) -> Precision:
+    few = len(samples) <= MAX_FLOAT64_SAMPLES
+    double = fit.kind.double and (module.network.cheap_in_double or few)
+    return resolve_precision(
+        fit.estimator.precision, double, len(samples), inner_width(module), fit.device
+    )
+
+
+def _split(
+    fit: Fit,
+    module: AutoencoderModule,
+    samples: Rows,
+    validation: Rows | None,
+    dtype: torch.dtype,
+) -> tuple[Rows, Rows | None, Units | None]:
+    """Return the samples to train on, those to validate on, and the units of all samples."""
+    estimator = fit.estimator
+    holds_out = validation is None and estimator.early_stopping and not fit.one_pass
+    units = None
+    if not fit.resume or holds_out:
+        # All values must be representable, whichever of them are held out.
+        units = _units_of(fit, module, samples, dtype)
+    if validation is None and not estimator._joint_epochs():
+        return samples, samples, units
+    if units is None or not holds_out:
+        return samples, validation, units
+    fraction = estimator.validation_fraction
+    return *split(samples, fit.seeds.split, fraction, moments=units.moments), units
+
+
+def split(
+    samples: Rows,
+    seed: int,
+    fraction: float,
+    classes: np.ndarray | None = None,
+    moments: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Rows, Rows]:
+    """Hold out a fraction of the samples, chosen by their values.
+
+    Neither their order nor their units change the choice. Where training continues, the same data
+    thus give the same choice as in the first fit. Of classes the same fraction of each is held
+    out, unless that is less than a sample. Samples too few to spare one are trained and validated
+    on alike.
+    """
+    mask = held_out_mask(samples, seed, fraction, classes, moments)
+    return (samples.where(~mask), samples.where(mask)) if mask.any() else (samples, samples)
+
+
+def _units_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch.dtype) -> Units:
+    """Return centre and scale as ``dtype``."""
+    moments = mean, variances = spread(samples)
     center = module.common_center(mean)
     variances = variances + (mean - center).square()  # about what is subtracted
     variance = variances.mean()
-    # Results have a type of their own, and errors of rows come in squared units.
+    # Results have a type of their own, and errors of samples are in squared units.
     squares = variances
-    if not estimator._get_loss().scaled:
+    if not fit.loss.scaled:
         squares = variances + center.square()
         center, variance = torch.zeros_like(center), torch.ones_like(variance)
     scale = variance.sqrt() if variance > 0 else torch.ones_like(variance)
     center, scale = center.to(dtype), scale.to(dtype)
     sizes = torch.stack([scale, center.abs().max()])
-    held = bool(squares.max() <= torch.finfo(kind.dtype).max) and bool(sizes.isfinite().all())
-    if not held or scale == 0:
+    fits = bool(squares.max() <= torch.finfo(fit.kind.dtype).max) and bool(sizes.isfinite().all())
+    if not fits or scale == 0:
         raise ValueError(
             f"X has values so large or so small that {str(dtype)[6:]} cannot hold "
             f"their mean and variance; rescale X, or try precision='float64' and X in float64."
@@ -321,56 +235,115 @@ def _units_of(
     return Units(center, scale, moments)
 
 
+def _start(
+    fit: Fit, module: AutoencoderModule, samples: Rows, training: Rows, units: Units | None
+) -> dict[str, Any]:
+    """Set the units of a new module and its start, and return fitted attributes.
+
+    Only a start at PCA, with its centre and scale, is that of all samples: without evidence
+    against it the fit must be scikit-learn's PCA. Nothing else receives held-out samples.
+    """
+    assert units is not None
+    estimator, center, scale = fit.estimator, units.center, units.scale
+    if training is not samples and not estimator._starts_well():
+        center, scale, _ = _units_of(fit, module, training, center.dtype)
+    module.center.copy_(center)
+    module.scale.copy_(scale)
+    seen = training.standardized(center, scale, center.dtype)
+    known = samples.standardized(center, scale, center.dtype) if estimator._starts_well() else seen
+    if not fit.loss.scaled:  # else the data are centred
+        module.network.start_at(module.decoder, fit.loss.link(spread(seen)[0].to(center)))
+    estimator._start(module, known, fit.seeds.subspace)
+    return estimator._pretrain(module, seen, fit.seeds.subspace) or {}
+
+
+def _standardized(
+    module: AutoencoderModule, training: Rows, held_out: Rows | None, dtype: torch.dtype
+) -> tuple[Rows, Rows | None]:
+    """Centre and scale both; of one set of samples used twice, return one."""
+    units = module.center, module.scale, dtype
+    standardized = training.standardized(*units)
+    if held_out is None or held_out is training:
+        return standardized, held_out and standardized
+    return standardized, held_out.standardized(*units)
+
+
 def _check_near(held_out: Rows, called: str) -> None:
-    """Refuse rows to validate on whose squared distance from those to train on is not held."""
+    """Refuse samples to validate on whose squared distances overflow."""
     center, variances = spread(held_out)
     if not (center.square() + variances).sum() <= torch.finfo(held_out.dtype).max:
         others = "those of X" if called == "X_val" else "the others"
         raise ValueError(
-            f"{called} has values so far beyond {others} that no loss of theirs can be told; look "
+            f"{called} has values so far beyond {others} that their loss is not finite; look "
             f"for outliers, or rescale."
         )
 
 
-def _precision(estimator: Any, module: AutoencoderModule, rows: Rows, kind: Kind) -> Precision:
-    double = kind.double and (module.network.cheap_in_double or len(rows) <= MAX_FLOAT64_SAMPLES)
-    return resolve_precision(
-        estimator.precision, double, len(rows), inner_width(module), rows.device
+def _describe(
+    fit: Fit,
+    module: AutoencoderModule,
+    training: Rows,
+    held_out: Rows | None,
+    products: torch.dtype,
+    callbacks: list[Any],
+) -> TrainingRun:
+    """Describe the training run."""
+    estimator = fit.estimator
+    shown = estimator.verbose and not fit.one_pass and estimator._joint_epochs()
+    changed = ONE_PASS if fit.one_pass else {"max_iter": estimator._joint_epochs()}
+    run = TrainingRun(
+        module=module,
+        samples=training,
+        held_out=held_out,
+        objective=_objective(fit, module, training, products),
+        parameters=Hyperparameters.of(estimator, **changed),
+        products=products,
+        seeds=fit.seeds,
+        state=estimator._training_state if fit.resume else None,
+        callbacks=callbacks,
+        title=type(estimator).__name__ if shown else None,
+        saved=None if fit.one_pass else saved_run(estimator),
+    )
+    return estimator._adjust(run)
+
+
+def _objective(
+    fit: Fit, module: AutoencoderModule, training: Rows, products: torch.dtype
+) -> Objective:
+    """Return what the estimator's module is trained for."""
+    estimator, anneals = fit.estimator, not (fit.one_pass or fit.resume)
+    plain = fit.loss if estimator._has_plain_loss() else None
+    # Noise is relative to the deviation of the data. A loss that uses them as they are is the
+    # only one that leaves it open.
+    noise_level, deviation = estimator._noise_level(), 1.0
+    if noise_level and not fit.loss.scaled:
+        deviation = float(spread(training)[1].mean()) ** 0.5 or 1.0
+    return Objective(
+        terms=estimator._loss,
+        reconstruction=plain,
+        noise_level=noise_level * deviation,
+        evaluate=functools.partial(_evaluate, estimator, fit.loss, plain is not None, products),
+        samples_at_once=estimator._rows_at_once(module.network),
+        anneals=anneals,
+        annealed_from=estimator._settled_from() if anneals else 0.0,
+        needs_significance=not fit.resume and estimator._starts_well(),
     )
 
 
-def split(
-    rows: Rows,
-    seed: int,
-    fraction: float,
-    classes: np.ndarray | None = None,
-    moments: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Rows, Rows]:
-    """Hold out a fraction of the rows, chosen by their content.
-
-    Neither their order nor their units change the choice. Where training continues, the same data
-    thus give the same choice as in the first fit. Of classes the same fraction of each is held
-    out, unless that is less than a row. Rows too few to spare one are trained and validated on
-    alike.
-    """
-    mask = held_out_mask(rows, seed, fraction, classes, moments)
-    return (rows.where(~mask), rows.where(mask)) if mask.any() else (rows, rows)
-
-
-def _judge(
+def _evaluate(
     estimator: Any,
+    loss: Loss,
+    plain: bool,
+    products: torch.dtype,
     module: AutoencoderModule,
     X: Tensor,
     y: Tensor,
     sample_weight: Tensor | None,
-    *,
-    products: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss and the squared error of each row."""
-    loss = estimator._get_loss()
+    """Return the loss and the squared error of each sample."""
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
-        if estimator._has_plain_loss():
+        if plain:
             terms = [estimator._compare(module, output, y)]
         else:
             terms = list(estimator._loss(module, X, y, sample_weight).values())
@@ -379,3 +352,17 @@ def _judge(
     if module.network.takes_missing:
         squares = squares.nan_to_num()
     return losses, squares.sum(1)
+
+
+def _part_names(module: AutoencoderModule) -> set[str]:
+    """Name all parts and parameters of a module."""
+    return {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
+
+
+def _check_parts(module: AutoencoderModule, before: set[str]) -> None:
+    """Refuse a module that has made parameters in its first pass: they were not trained."""
+    if later := sorted(_part_names(module) - before):
+        raise ValueError(
+            f"{type(module.network).__name__} made {later[0]!r} while it was trained, which was "
+            f"not trained with it; make all parts in the constructor, or use torch's lazy modules."
+        )

@@ -1,4 +1,4 @@
-"""By what a fit is known again: everything that its training depends on, as text."""
+"""The identity of a fit: everything that its training depends on, as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklearn_ae._estimator.inputs import check_callbacks
-from sklearn_ae._training.checkpoint import FitCheckpoint, without_name
+from sklearn_ae._training.checkpoint import FitCheckpoint, checkpoints_among, without_name
+from sklearn_ae._training.description import SavedRun
 
 PASSING = {"callbacks", "device", "verbose", "warm_start"}
 """Parameters that do not move the weights, or that have words of their own."""
@@ -32,6 +33,17 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(.
 
 DEEPEST = 20
 """Number of objects within each other that are looked into."""
+
+
+def saved_run(estimator: Any) -> SavedRun | None:
+    """Return where an estimator's fits keep their state, None unless its callbacks ask for it."""
+    checkpoints = checkpoints_among(estimator.callbacks)
+    if not checkpoints:
+        return None
+    checkpoint, *others = checkpoints
+    others = [*others, *map(without_name, check_callbacks(estimator.callbacks))]
+    checkpoint.check(estimator.random_state, others)
+    return SavedRun(checkpoint, identity_of(estimator, checkpoint))
 
 
 def identity_of(estimator: Any, checkpoint: FitCheckpoint) -> str:

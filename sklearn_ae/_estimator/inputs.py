@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,12 +149,48 @@ def as_numbers(X: Any, **options: Any) -> Any:
     return check_array(X, **options) if X.dtype == object else X
 
 
-def check_held_out(estimator: Any, X_val: Any) -> Any:
-    """Validate rows to judge on, which must be like those to train on."""
+class FitData(NamedTuple):
+    """Validated data of a fit.
+
+    Attributes
+    ----------
+    X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
+        Samples to train on.
+    y : ndarray, CSR matrix or Tensor of shape (n_samples, n_features) or None
+        What the decoder should return for them. None: the samples themselves.
+    sample_weight : Tensor of shape (n_samples,) or None
+    X_val : ndarray, CSR matrix or Tensor of shape (n_validation, n_features) or None
+        Samples to validate on.
+    kind : Kind
+        Of `X`.
+    """
+
+    X: Any
+    y: Any
+    sample_weight: Tensor | None
+    X_val: Any
+    kind: Kind
+
+
+def check_fit_data(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any = None, *, reset: bool
+) -> FitData:
+    """Validate all that a fit is given; `reset` as in :func:`check_rows`."""
+    samples, kind = check_rows(estimator, X, reset=reset)
+    targets = estimator._check_targets(y, samples.shape[0], estimator.input_shape_)
+    weight = check_weight(sample_weight, samples.shape[0])
+    if X_val is None:
+        return FitData(samples, targets, weight, None, kind)
+    if targets is not None:
+        raise ValueError(
+            "X_val cannot be evaluated where y holds the targets of X; leave X_val out, and "
+            "validation_fraction of X and y is held out."
+        )
     try:
-        return check_rows(estimator, X_val, reset=False)[0]
+        validation, _ = check_rows(estimator, X_val, reset=False)
     except ValueError as error:
-        raise ValueError(re.sub(r"\bX\b", "X_val", str(error))) from error
+        raise ValueError(f"X_val is invalid where X is valid: {error}") from error
+    return FitData(samples, targets, weight, validation, kind)
 
 
 def _network_of(estimator: Any, reset: bool) -> Any:

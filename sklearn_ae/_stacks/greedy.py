@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._estimator.fitting import training_of
+from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inference import open_rows
 from sklearn_ae._estimator.inputs import check_count
 from sklearn_ae._estimator.state import set_history
@@ -25,6 +25,7 @@ from sklearn_ae._parameters.declaration import (
     same_as,
 )
 from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.description import Hyperparameters, Objective, TrainingRun
 from sklearn_ae._training.device import resolve_precision
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.linear import spread
@@ -252,11 +253,12 @@ def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
 def _autoencoder(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
     """Say what is trained where a layer is an autoencoder."""
     unit = _explicable(pair, rows)
+    parameters = Hyperparameters.of(stack, max_iter=layer.max_iter)
 
     def loss(pair: LayerPair, x: Tensor, *_: Any) -> dict[str, Tensor]:
         return layer.terms(pair, x, unit)
 
-    return {"module": pair, "loss": loss}
+    return {"module": pair, "objective": Objective(terms=loss), "parameters": parameters}
 
 
 @torch.no_grad()
@@ -284,14 +286,16 @@ def _boltzmann(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[st
         return machine.layer.cd_terms(x, stack.n_steps, sample_weight)
 
     own = RestrictedBoltzmannMachine
-    return {
-        "module": machine,
-        "loss": loss,
-        "momentum": own.momentum,
-        "learning_rate_init": own.learning_rate_init * (1.0 if machine.is_binary else LINEAR),
-        "alpha": own.alpha,
-        "patience": math.inf,  # the loss tells nothing
-    }
+    parameters = Hyperparameters.of(
+        stack,
+        max_iter=layer.max_iter,
+        solver="sgd",
+        momentum=own.momentum,
+        learning_rate_init=own.learning_rate_init * (1.0 if machine.is_binary else LINEAR),
+        alpha=own.alpha,
+        n_iter_no_change=math.inf,  # the training loss is no measure of progress
+    )
+    return {"module": machine, "objective": Objective(terms=loss), "parameters": parameters}
 
 
 def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int) -> list[History]:
@@ -327,16 +331,15 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
         # A callback may end the epochs of a layer; no layer is left out.
         with task(running(stack), "layer", stack, n_epochs=layer.max_iter) as own:
             trained = train(
-                training_of(
-                    stack,
+                TrainingRun(
                     **what,
-                    rows=rows,
+                    samples=rows,
                     held_out=None,
                     products=products,
                     seeds=seeds,
-                    max_iter=layer.max_iter,
                     callbacks=own.listeners(stack),
-                    progress=f"layer {depth + 1} of {len(layers)}" if stack.verbose else None,
+                    title=f"layer {depth + 1} of {len(layers)}" if stack.verbose else None,
+                    saved=saved_run(stack),
                 )
             )
         if stack.pretraining == "rbm":

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._estimator.fitting import split, training_of
+from sklearn_ae._estimator.fitting import ONE_PASS, split
+from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inputs import check_callbacks, check_range
 from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import resolve_precision
 from sklearn_ae._training.random import Seeds, drawing_from, make_generator
 from sklearn_ae._training.resources import heavy
-from sklearn_ae._training.run import Trained, train
+from sklearn_ae._training.run import train
 from sklearn_ae._training.steps import weighted_means
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._head import HeadedModule
@@ -24,15 +26,6 @@ from sklearn_ae.networks._module import inner_width
 
 OTHERS = 256
 """Least number of rows whose reconstruction a step of fine-tuning looks at."""
-
-
-ONE_PASS: dict[str, Any] = {
-    "schedule": "constant",
-    "max_iter": 1,
-    "checkpoint": None,
-    "has_course": False,
-}
-"""What differs in a pass over one chunk of many."""
 
 
 class Labels(NamedTuple):
@@ -149,8 +142,8 @@ class HeadTraining:
         rows: Rows,
         state: dict[str, Any] | None,
         listeners: list[Any],
-    ) -> Any:
-        """Gather what the training loop needs to know."""
+    ) -> TrainingRun:
+        """Describe the training run."""
         stack, network = self.stack, self.autoencoder.module_.network
         training, held_out = self._labelled(rows)
         if self.trains == "head":  # codes, then, and not rows
@@ -162,23 +155,27 @@ class HeadTraining:
         width = inner_width(module)
         precision = resolve_precision(stack.precision, double, len(training), width, rows.device)
         self.products = precision.products
-        return training_of(
-            stack,
-            module=module,
-            rows=training,
-            held_out=held_out,
-            loss=self.loss,
-            judge=self.judge,
+        objective = Objective(
+            terms=self.loss,
+            evaluate=self.judge,
             score=stack._score_of(),
-            monitor_score=stack._monitors_score(),
-            rows_at_once=network.rows_at_once,
+            keeps_highest_score=stack._monitors_score(),
+            samples_at_once=network.rows_at_once,
+            anneals=not self.one_pass,
+        )
+        return TrainingRun(
+            module=module,
+            samples=training,
+            held_out=held_out,
+            objective=objective,
+            parameters=Hyperparameters.of(stack, **(ONE_PASS if self.one_pass else {})),
             products=self.products,
             seeds=self.seeds,
-            others=self.others if self.trains == "all" else None,
-            callbacks=[*listeners, *check_callbacks(stack.callbacks)],
-            progress=type(stack).__name__ if stack.verbose and not self.one_pass else None,
             state=(state or {}).get("training") or None,
-            **(ONE_PASS if self.one_pass else {}),
+            callbacks=[*listeners, *check_callbacks(stack.callbacks)],
+            title=type(stack).__name__ if stack.verbose and not self.one_pass else None,
+            saved=None if self.one_pass else saved_run(stack),
+            other_samples=self.others if self.trains == "all" else None,
         )
 
     def _labelled(self, rows: Rows) -> tuple[Rows, Rows | None]:

@@ -41,10 +41,10 @@ from sklearn_ae._stacks.head_training import HeadTraining, Labels
 from sklearn_ae._stacks.heads import choose_head, fit_head, on_cpu
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.checkpoint import checkpoints_among, deleting_checkpoints
+from sklearn_ae._training.description import Trained
 from sklearn_ae._training.device import resolve_device
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import draw_seeds
-from sklearn_ae._training.run import Trained
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule

@@ -12,44 +12,48 @@ from typing import Any
 
 from skorch.callbacks import Callback
 
+from sklearn_ae._training.description import TrainingRun
+
 
 class BestWeights(Callback):
     """Remember the best weights, and stop when nothing has improved for a while.
 
+    Weights are put back only where samples are held out.
+
     Parameters
+    ----------
+    run : TrainingRun
+
+    Attributes
     ----------
     monitor : {"valid_loss", "valid_score", "train_loss"}
         What should fall, or the held-out score, which should rise; of equal scores the one of
-        the lower loss is better. Weights are put back only where rows were held out.
+        the lower loss is better.
     tol : float
         Smallest relative fall that counts.
     patience : float
         Epochs without a fall after which training stops.
-    demand_evidence : bool
+    needs_significance : bool
         Go back to the weights of the start unless the best ones are better on the held-out
-        rows by a paired t-test.
-    has_evidence : bool
-        Whether the held-out rows are not those of the training.
-    settled_from : float
+        samples by a paired t-test.
+    is_independent : bool
+        Whether the held-out samples are not those of the training.
+    annealed_from : float
         Number of epochs over which the objective changes. Training losses of that time do not
         compare with later ones, and patience does not run.
     """
 
-    def __init__(
-        self,
-        monitor: str,
-        tol: float,
-        patience: float,
-        demand_evidence: bool,
-        has_evidence: bool,
-        settled_from: float,
-    ) -> None:
-        self.monitor = monitor
-        self.tol = tol
-        self.patience = patience
-        self.demand_evidence = demand_evidence
-        self.has_evidence = has_evidence
-        self.settled_from = settled_from
+    def __init__(self, run: TrainingRun) -> None:
+        objective = run.objective
+        if run.held_out is None:
+            self.monitor = "train_loss"
+        else:
+            self.monitor = "valid_score" if objective.keeps_highest_score else "valid_loss"
+        self.tol = run.parameters.tol
+        self.patience = run.parameters.n_iter_no_change
+        self.needs_significance = objective.needs_significance
+        self.is_independent = run.held_out is not run.samples
+        self.annealed_from = objective.annealed_from * run.annealing_epochs
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Start from what is there."""
@@ -62,10 +66,10 @@ class BestWeights(Callback):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Compare this epoch with the best."""
         loss = self._value(net, net.validation)
-        if len(net.history) <= self.settled_from:
+        if len(net.history) <= self.annealed_from:
             self.waited = -1
         # Losses of another objective do not compare with those from here on.
-        if self.monitor == "train_loss" and len(net.history) - 1 <= self.settled_from:
+        if self.monitor == "train_loss" and len(net.history) - 1 <= self.annealed_from:
             self.best_loss = self.reference = math.inf
         if loss < self.best_loss:
             self.best_loss = loss
@@ -89,8 +93,8 @@ class BestWeights(Callback):
         if self.monitor == "train_loss":
             self.kept_epoch = len(net.history)
             return
-        is_proved = self.has_evidence and self.best.is_better_than(self.start)
-        if self.demand_evidence and not is_proved:
+        is_significant = self.is_independent and self.best.is_better_than(self.start)
+        if self.needs_significance and not is_significant:
             self.best, self.kept_epoch = self.start, 0
         self.best_loss = self.best.loss
         net.put_back(self.best.parameters)

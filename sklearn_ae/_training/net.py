@@ -20,24 +20,17 @@ from torch import Tensor
 
 from sklearn_ae._training.batches import Batches
 from sklearn_ae._training.callbacks import overrides_batches, stopped_by_patience
+from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae._training.steps import Step, Terms
 from sklearn_ae.networks._layers import batch_norms
-from sklearn_ae.networks._module import TrainableModule
 
-DOUBT = 0.05
-"""Chance to leave a good start for nothing."""
+SIGNIFICANCE_LEVEL = 0.05
+"""Probability of leaving a start that is as good as what was trained."""
 
-LONGEST_COURSE = 10_000
-"""Number of epochs that a change of the objective is a share of, where `max_iter` is larger.
-
-Patience begins when the objective has settled: with ``max_iter=10**6``, which is to say that
-patience alone ends the training, a tenth of that would not be over in days.
-"""
-
-LOST = 1e15
-"""Size of a weight that leads nowhere, on numbers of the order of one; float64 holds larger."""
+MAX_WEIGHT = 1e15
+"""Absolute value of a weight from which training has diverged: data are of the order of one."""
 
 
 class Validation(NamedTuple):
@@ -69,7 +62,7 @@ class Validation(NamedTuple):
         return float((self.losses * self.weight).sum() / self.weight.sum())
 
     def is_better_than(self, other: Validation) -> bool:
-        """Whether the losses are lower, by a one-sided paired t-test at level ``DOUBT``.
+        """Whether the losses are lower, by a one-sided paired t-test at the 5 % level.
 
         Equal samples are one observation, of all their weight, and observations of unequal weight
         count as Kish's effective number of them, ``(sum W)^2 / sum W^2``: a weight of two and two
@@ -87,7 +80,8 @@ class Validation(NamedTuple):
         variance = (weight * (fall - mean).square()).sum() / total
         if count <= 1 or variance <= 1e-12 * mean.square():
             return False
-        return bool(mean > stdtrit(count - 1, 1 - DOUBT) * (variance / (count - 1)).sqrt())
+        quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL)
+        return bool(mean > quantile * (variance / (count - 1)).sqrt())
 
 
 def _of_groups(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,86 +97,57 @@ def _of_groups(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor, 
     return some + rest / totals, totals
 
 
-class Plan(NamedTuple):
-    """How to train.
-
-    Attributes
-    ----------
-    step : callable
-        Batch to named loss terms; writes the gradient.
-    judge : callable
-        ``(rows, target, weight)`` to the loss and the error of each row.
-    learning_rate_init : float
-    schedule : str
-        A key of ``SCHEDULES``.
-    alpha : float
-        Weight decay.
-    max_iter : int
-        Epochs at most.
-    has_course : bool
-        Whether the objective takes its course from start to end. It is over in a pass of
-        unknown many and where training goes on.
-    score : callable
-        Weighted mean error of the held-out rows to their score.
-    seed : int
-        Of what a loss draws when it is judged: the same draws after every epoch.
-    momentum : float or None
-        Of gradient descent. None: Adam.
-    """
-
-    step: Step
-    judge: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]] | None
-    learning_rate_init: float
-    schedule: str
-    alpha: float
-    max_iter: int
-    has_course: bool
-    score: Callable[[float], float]
-    seed: int
-    momentum: float | None
-
-
 class AutoencoderNet(NeuralNet):
     """A skorch net that trains on whole batches.
 
     Parameters
     ----------
-    module : TrainableModule
-        Trained in place.
+    run : TrainingRun
     flat : FlatParameters
-        Its parameters.
-    plan : Plan
+        The parameters of its module.
+    step : callable
+        Batch to named loss terms; writes the gradient.
+    score : callable
+        Weighted mean error of the held-out samples to their score.
     callbacks : list of skorch callbacks
     """
 
     def __init__(
-        self, module: TrainableModule, flat: FlatParameters, plan: Plan, callbacks: list[Any]
+        self,
+        run: TrainingRun,
+        flat: FlatParameters,
+        step: Step,
+        score: Callable[[float], float],
+        callbacks: list[Any],
     ) -> None:
         super().__init__(
-            module,
+            run.module,
             criterion=torch.nn.Identity,
-            lr=plan.learning_rate_init,
-            max_epochs=plan.max_iter,
+            lr=run.parameters.learning_rate_init,
+            max_epochs=run.parameters.max_iter,
             callbacks=callbacks,
             callbacks__print_log=None,
             train_split=None,
             verbose=0,
             device=None,
         )
+        self.run = run
         self.flat = flat
-        self.statistics = [value for norm in batch_norms(module) for value in norm.buffers()]
-        self.plan = plan
+        self.step = step
+        self.score_of = score
+        self.statistics = [value for norm in batch_norms(run.module) for value in norm.buffers()]
         self.stop_training = False
         self.validation: Validation | None = None
         self.groups: Tensor | None = None
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         """Make the optimiser of the flat parameters."""
-        rate, alpha, momentum = self.plan.learning_rate_init, self.plan.alpha, self.plan.momentum
+        parameters = self.run.parameters
+        rate, alpha = parameters.learning_rate_init, parameters.alpha
         self.optimizer_ = (
-            FlatAdam(self.flat, rate, alpha)
-            if momentum is None
-            else FlatMomentum(self.flat, rate, alpha, momentum)
+            FlatMomentum(self.flat, rate, alpha, parameters.momentum)
+            if parameters.solver == "sgd"
+            else FlatAdam(self.flat, rate, alpha)
         )
         return self
 
@@ -222,7 +187,7 @@ class AutoencoderNet(NeuralNet):
         data = {"dataset_train": batches.rows, "dataset_valid": None}
         if self.held_out is not None:
             data["dataset_valid"] = self.held_out.rows
-        for epoch in range(len(self.history), self.plan.max_iter):  # some may be done
+        for epoch in range(len(self.history), self.run.parameters.max_iter):  # some may be done
             if self.stop_training:
                 break
             self.notify("on_epoch_begin", **data)
@@ -241,22 +206,23 @@ class AutoencoderNet(NeuralNet):
     def _train_epoch(
         self, batches: Batches, epoch: int, tell_batches: bool, own_schedule: bool
     ) -> None:
-        schedule, n_batches = SCHEDULES[self.plan.schedule], len(batches)
-        n_steps = n_batches * self.plan.max_iter
-        stretch = max(1.0, self.plan.max_iter / LONGEST_COURSE)
+        parameters, n_batches = self.run.parameters, len(batches)
+        schedule = SCHEDULES[parameters.learning_rate]
+        n_steps = n_batches * parameters.max_iter
+        stretch = parameters.max_iter / self.run.annealing_epochs
         group = self.optimizer_.param_groups[0]
         # A foreign scheduler watches ``step``; without one the short way is open.
         move = self.optimizer_.move if own_schedule else self.optimizer_.step
         sums: Terms = {}
         for number, batch in enumerate(batches):
             progress = (epoch * n_batches + number) / n_steps
-            if self.plan.has_course:
+            if self.run.objective.anneals:
                 self.module_.progress = min(1.0, progress * stretch)
             if own_schedule:
-                group["lr"] = self.plan.learning_rate_init * schedule(progress)
+                group["lr"] = parameters.learning_rate_init * schedule(progress)
             if tell_batches:
                 self.notify("on_batch_begin", batch=batch, training=True)
-            terms = self.plan.step(batch)
+            terms = self.step(batch)
             if tell_batches:
                 self.notify(
                     "on_grad_computed",
@@ -291,7 +257,7 @@ class AutoencoderNet(NeuralNet):
 
     def _check_weights(self) -> None:
         largest = float(torch.linalg.vector_norm(self.flat.values.detach(), math.inf))
-        if not largest < LOST:
+        if not largest < MAX_WEIGHT:
             self._raise_diverged(f"weights have grown to {largest:g}")
 
     def _check_loss(self) -> None:
@@ -302,7 +268,7 @@ class AutoencoderNet(NeuralNet):
     def _raise_diverged(self, sign: str) -> NoReturn:
         raise ValueError(
             f"Training diverged: {sign} after epoch {len(self.history)}. Lower "
-            f"learning_rate_init (now {self.plan.learning_rate_init})."
+            f"learning_rate_init (now {self.run.parameters.learning_rate_init})."
         )
 
     @torch.no_grad()
@@ -310,21 +276,23 @@ class AutoencoderNet(NeuralNet):
         """Judge the present parameters on the held-out rows."""
         self.module_.eval()
         assert self.held_out is not None
-        assert self.plan.judge is not None
+        evaluate = self.run.objective.evaluate
+        assert evaluate is not None
         assert self.groups is not None
         rows, losses, errors = self.held_out.rows, [], []
         self.module_.progress = 1.0  # by the final objective
-        draws = drawing_from(make_generator(self.plan.seed, rows.device))
+        # The same draws after every epoch: the losses of two epochs compare.
+        draws = drawing_from(make_generator(self.run.seeds.split, rows.device))
         with draws:
             for batch in self.held_out:
                 draws.twins = batch.twins
-                batch_losses, batch_errors = self.plan.judge(
-                    batch.rows, batch.target, batch.weight
+                batch_losses, batch_errors = evaluate(
+                    self.run.module, batch.rows, batch.target, batch.weight
                 )
                 losses.append(batch_losses)
                 errors.append(batch_errors)
         weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
-        score = self.plan.score(float(weight @ torch.cat(errors)) / rows.total_weight)
+        score = self.score_of(float(weight @ torch.cat(errors)) / rows.total_weight)
         return Validation(torch.cat(losses), weight, self.groups, score, self._snapshot())
 
     def _snapshot(self) -> Tensor:

@@ -16,24 +16,11 @@ from torch import Tensor
 
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.callbacks import BestWeights
-from sklearn_ae._training.checkpoint import (
-    FitCheckpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from sklearn_ae._training.checkpoint import read_checkpoint, write_checkpoint
+from sklearn_ae._training.description import TrainingRun
 
 FORMAT = 2
 """Of the files: another number for each change of what they hold."""
-
-RULES = (
-    "monitor",
-    "tol",
-    "patience",
-    "demand_evidence",
-    "has_evidence",
-    "settled_from",
-)
-"""What decides when training stops and which weights are best."""
 
 
 class Saver(Callback):
@@ -43,32 +30,20 @@ class Saver(Callback):
 
     Parameters
     ----------
-    checkpoint : FitCheckpoint
-    identity : str
-        What the run depends on beside its rows, its module and its generators.
+    run : TrainingRun
+        It is `saved` somewhere.
     best : BestWeights
     generators : dict of str to torch.Generator
-    rows : list of Rows or None
-        Those to train on, and those to validate on.
-    announced : str or None
-        Who goes on, if that is to be printed.
     """
 
     def __init__(
-        self,
-        checkpoint: FitCheckpoint,
-        identity: str,
-        best: BestWeights,
-        generators: dict[str, torch.Generator],
-        rows: list[Rows | None],
-        announced: str | None,
+        self, run: TrainingRun, best: BestWeights, generators: dict[str, torch.Generator]
     ) -> None:
-        self.checkpoint = checkpoint
-        self.identity = identity
+        assert run.saved is not None
+        self.run = run
+        self.checkpoint, self.identity = run.saved
         self.best = best
         self.generators = generators
-        self.rows = rows
-        self.announced = announced
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Look for a file of this very run."""
@@ -77,9 +52,9 @@ class Saver(Callback):
         if found is None:
             return
         self._restore(net, *found)
-        if self.announced:
+        if self.run.title:
             print(
-                f"{self.announced}: resumed after epoch {len(net.history)} from {self.path}",
+                f"{self.run.title}: resumed after epoch {len(net.history)} from {self.path}",
                 file=sys.stderr,
             )
 
@@ -101,15 +76,15 @@ class Saver(Callback):
         packages = torch, np, scipy, sklearn, skorch
         numbers = [package.__version__ for package in packages]
         versions = FORMAT, __version__, sys.version_info[:2], numbers
-        plan = net.plan
-        best = {name: getattr(self.best, name) for name in RULES}
-        said = plan._replace(step=type(plan.step).__name__, judge=None, score=None)
-        hashed.update(repr((versions, self.identity, said, best)).encode())
+        run = self.run
+        rules = self.best.monitor, run.objective.needs_significance, run.objective.anneals
+        told = run.parameters, run.seeds, rules, self.best.annealed_from, type(net.step).__name__
+        hashed.update(repr((versions, self.identity, told)).encode())
         for name, array in self._tensors(net).items():
             hashed.update(name.encode())
             hashed.update(array.tobytes())
-        for rows in self.rows:
-            for part in (rows, rows and rows.targets):
+        for samples in (run.samples, run.held_out, run.other_samples):
+            for part in (samples, samples and samples.targets):
                 _hash_rows(hashed, part)
         return hashed.hexdigest()
 

@@ -12,16 +12,14 @@ from sklearn_ae._training.batches import Batch
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import drawing_from
 from sklearn_ae.losses import Loss
-from sklearn_ae.networks._boltzmann import BoltzmannModule
 from sklearn_ae.networks._layers import batch_norms
 from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
-from sklearn_ae.networks.boltzmann_gradient import ContrastiveGradient, Sparsity
 from sklearn_ae.networks.dense import DenseStack
 from sklearn_ae.networks.dense_gradient import DenseGradient
 
 Terms = dict[str, Tensor]
 Step = Callable[[Batch], Terms]
-LossFunction = Callable[[Any, Tensor, Tensor | None, Tensor | None], Terms]
+LossFunction = Callable[[Any, Tensor, Any, Tensor | None], Terms]
 
 
 def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
@@ -131,36 +129,3 @@ class PlainDenseStep:
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its one term."""
         return {"reconstruction": self.gradient(batch.rows, batch.target, batch.weight)}
-
-
-class ContrastiveStep:
-    """Gradient of contrastive divergence of a restricted Boltzmann machine, by hand.
-
-    Parameters
-    ----------
-    module : BoltzmannModule
-    n_steps : int
-        Gibbs steps between the phases.
-    sparsity : Sparsity or None
-    products : torch.dtype
-        Precision of the matrix products.
-    flat : FlatParameters
-        Made before: it gives the parameters the places of their gradients.
-    generator : torch.Generator
-        What the units are drawn from.
-    """
-
-    def __init__(
-        self,
-        module: BoltzmannModule,
-        n_steps: int,
-        sparsity: Sparsity | None,
-        products: torch.dtype,
-        flat: FlatParameters,
-        generator: torch.Generator,
-    ) -> None:
-        self.gradient = ContrastiveGradient(module, n_steps, sparsity, products, generator)
-
-    def __call__(self, batch: Batch) -> Terms:
-        """Write the gradient of the batch's loss; return its terms."""
-        return self.gradient(batch.rows, batch.weight, batch.twins)
