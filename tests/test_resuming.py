@@ -611,6 +611,21 @@ def test_a_file_may_vanish_at_any_time(digits, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_may_vanish_while_it_is_looked_at(tmp_path, monkeypatch):
+    path, look = tmp_path / "file", Path.stat
+    path.write_bytes(b"old")
+
+    def vanishing(self, **options):
+        found = look(self, **options)
+        path.unlink(missing_ok=True)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", vanishing)
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
 def test_resuming_is_told_only_when_asked_for(digits, tmp_path, epochs, capsys):
     X, _ = digits
     model = Autoencoder(

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
 
@@ -27,7 +28,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         If the folder cannot be written to or the disk is full. What was there is then intact, and
         nothing is left beside it.
     """
-    if path.exists() and not path.is_dir() and not path.is_file():
+    if _is_special(path):
         raise FileExistsError(
             errno.EEXIST, "There is something that is no regular file", str(path)
         )
@@ -44,3 +45,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is something that is neither a regular file nor a folder."""
+    try:  # looked at once: another process may delete a file between two looks
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
