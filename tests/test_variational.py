@@ -389,3 +389,12 @@ def test_default_model_of_grey_images_learns():
     vae.fit(X[:1400])
     assert vae.active_units_ >= 4
     assert vae.score(X[1400:]) > PCA(3).fit(X[:1400]).explained_variance_ratio_.sum()
+
+
+@pytest.mark.parametrize("value", [1e30, 1e160, -1e308])
+def test_a_single_sample_far_from_the_origin_has_a_bound(value):
+    """It is its own mean, and the scale is one: the square of the mean would overflow."""
+    X = np.array([[value]])
+    vae = VariationalAutoencoder(1, hidden_layer_sizes=(4,), max_iter=2, random_state=0)
+    near = vae.fit(np.array([[1.0]])).score_samples(np.array([[1.0]]))
+    np.testing.assert_allclose(vae.fit(X).score_samples(X), near)

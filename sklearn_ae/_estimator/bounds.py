@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -26,6 +27,10 @@ BIT_DRAWS = 8
 """Number of times that the bits of a sample are drawn, where its values are probabilities."""
 
 
+MAX_OFFSET = 1e300
+"""Offset beyond which the size of cells would overflow."""
+
+
 def uniform_of_samples(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
     """Draw uniform numbers for each sample, ``(shape[0], n_samples, shape[1])``, by content."""
     keys = row_keys(x.nan_to_num().cpu().numpy(), cells)
@@ -39,8 +44,9 @@ def cells_of_network(module: AutoencoderModule, n_features: int) -> Units:
     The digits that float32 spends on the centre are none of the sample's own.
     """
     center, scale = (each.detach().cpu().double() for each in (module.center, module.scale))
-    offset = (center / scale).square().mean().sqrt()
-    return cells_of_units(n_features, DRAWING_CELLS, float(offset))
+    # Without squares: a single sample has a scale of one, and may be far from the origin.
+    offset = math.hypot(*(center / scale).flatten().tolist()) / math.sqrt(center.numel())
+    return cells_of_units(n_features, DRAWING_CELLS, min(offset, MAX_OFFSET))
 
 
 def bound_of_samples(
