@@ -149,14 +149,14 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
                     f"y has images of shape {shape[1:]}, but X has samples of shape "
                     f"{row_shape}; pass targets of the shape of X."
                 )
-            # Labels, as pipelines and searches pass them, are ignored.
+            # Labels, which pipelines and searches pass as y, are ignored.
             return None
         if shape[0] != n_samples:
             raise ValueError(f"y has {shape[0]} samples, but X has {n_samples}.")
         if len(shape) > 2:
             y = y.reshape(shape[0], n_features)
         if isinstance(y, Tensor) and y.device.type != "cpu":
-            # scikit-learn's check would copy the tensor to the CPU.
+            # check_array needs an array in main memory.
             _check_finite_tensor(y, "y")
             return y
         options = {"accept_sparse": "csr", "dtype": "numeric", "input_name": "y"}
