@@ -201,9 +201,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             )
 
         def field(x: Tensor) -> Tensor:
-            # Network units to those of `X`: the difference is multiplied by the scale.
-            step: Tensor = module(x) - x
-            return step * module.scale / self.noise_level_**2
+            # The difference is multiplied by the scale to be in the units of `X`.
+            score: Tensor = (module(x) - x) * module.scale / self.noise_level_**2
+            return score
 
         result = by_chunks(rows, field, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))

@@ -329,8 +329,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         if n_neighbors > n_available:
             reason = ", and none is its own neighbour" if X is None else ""
             raise ValueError(
-                f"n_neighbors={n_neighbors}, but there are {len(packed)} training samples{reason}; "
-                f"n_neighbors must be at most {n_available}."
+                f"n_neighbors={n_neighbors}, but there are {len(packed)} training samples"
+                f"{reason}; n_neighbors must be at most {n_available}."
             )
         queries, kind = packed, kind_of(self._kind)
         if X is not None:
