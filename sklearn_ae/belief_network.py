@@ -179,8 +179,8 @@ class DeepBeliefNetwork(Stack):
 
         If one of its layers has at most 20 binary units, or if both its layers are Gaussian, the
         result is exact. Otherwise it is estimated by annealed importance sampling with fixed
-        random numbers. The estimate is too small rather than too large, so bounds of likelihoods
-        are too large rather than too small. The result is cached until the weights change.
+        random numbers. The estimate tends to be too small, and bounds of likelihoods too large.
+        The result is cached until the weights change.
 
         Parameters
         ----------

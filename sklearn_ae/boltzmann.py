@@ -228,8 +228,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         It is the logarithm of the sum, or the integral, of ``exp(-free_energy(x))`` over all
         possible samples. If one of the layers has at most 20 binary units, it is exact: all their
         states are enumerated. Otherwise it is estimated by annealed importance sampling with
-        fixed random numbers. The estimate is too small rather than too large, so likelihoods are
-        too large rather than too small. The result is cached until the weights change.
+        fixed random numbers. The estimate tends to be too small, and likelihoods too large. The
+        result is cached until the weights change.
 
         Parameters
         ----------

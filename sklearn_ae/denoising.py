@@ -166,8 +166,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
         for chunk in X.chunks(module.network.rows_at_once):
             x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
-            restored = mean(module(module.corrupt(x)))
-            squares += weight @ (restored - x).square().nan_to_num()
+            reconstructed = mean(module(module.corrupt(x)))
+            squares += weight @ (reconstructed - x).square().nan_to_num()
             seen += weight @ (~x.isnan()).to(weight)
         module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())
 

@@ -45,9 +45,9 @@ def composed_docstring(
                 attributes[name] = inspect.cleandoc(doc)
     own = inspect.cleandoc(cls.__doc__ or "")
     found = FOLLOWING.search(own)
-    place = found.start() if found else len(own)
-    parts = [own[:place].rstrip(), section("Parameters", parameters)]
-    parts += [section("Attributes", attributes), own[place:]]
+    end = found.start() if found else len(own)
+    parts = [own[:end].rstrip(), section("Parameters", parameters)]
+    parts += [section("Attributes", attributes), own[end:]]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -78,7 +78,7 @@ class TrainingParameters:
     learning_rate_init: float = parameter(
         default=0.003,
         doc="""float
-        Largest step size of the schedule.
+        Learning rate of the optimiser: the largest step size of the schedule.
         """,
         constraint=[Interval(Real, 0, None, closed="neither")],
     )

@@ -331,9 +331,9 @@ class LatentSpaceDisplay(Display):
         """Write the names of many classes among their points, because a legend is too long."""
         names = labels.classes or []
         box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.8}
-        for index, place in label_positions(positions, labels).items():
+        for index, position in label_positions(positions, labels).items():
             self.ax_.annotate(
-                names[index], place, ha="center", va="center", weight="bold", bbox=box
+                names[index], position, ha="center", va="center", weight="bold", bbox=box
             )
 
     def _plot_line(self, codes: np.ndarray, labels: Labels | None, style: dict[str, Any]) -> None:
