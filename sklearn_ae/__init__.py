@@ -1,4 +1,4 @@
-"""Autoencoders that stand where ``PCA()`` stands: scikit-learn estimators on PyTorch."""
+"""Autoencoders as scikit-learn estimators on PyTorch: drop-in replacements for ``PCA()``."""
 
 from sklearn_ae._training.checkpoint import FitCheckpoint
 from sklearn_ae.autoencoder import Autoencoder

@@ -15,27 +15,28 @@ from sklearn_ae.networks._module import AutoencoderModule
 
 @declares_parameters
 class Autoencoder(LinearStart, BaseAutoencoder):
-    r"""Dense autoencoder: PCA plus what PCA cannot see.
+    r"""Dense autoencoder whose training starts at PCA.
 
-    An encoder maps each row to a code of ``n_components`` numbers, a decoder maps the code
-    back; both are trained together so that what comes back is close to what went in. With
-    ``init="pca"`` encoder and decoder are each the sum of a linear map and a dense network,
+    An encoder maps each sample :math:`x` to a code :math:`z` of ``n_components`` values, and a
+    decoder maps the code to a reconstruction :math:`x'`. Both are trained together to minimise
+    the reconstruction loss. With ``init="pca"`` encoder and decoder are each the sum of a linear
+    map and a dense network,
 
     .. math:: z = V (x - m) + f(x - m), \qquad x' = m + V^T z + g(z),
 
-    with :math:`m` the mean and :math:`V` the first principal axes of the training rows. The
-    networks :math:`f` and :math:`g` start at zero, so training starts at PCA. The linear maps
-    stay as they are. Weights are kept only if a paired t-test says that
-    they reconstruct held-out rows better; without that evidence the result is PCA. With
-    a bounded activation, the default, rows far from the training data are treated nearly as
-    PCA treats them.
+    where :math:`m` is the mean and the rows of :math:`V` are the first principal axes of the
+    training samples. The networks :math:`f` and :math:`g` start at zero, so training starts at
+    PCA. The linear maps are not trained. The trained networks are kept only if they reconstruct
+    the held-out samples significantly better than PCA, by a paired t-test; otherwise the result
+    is PCA. With a bounded activation, the default, samples far from the training data are
+    reconstructed almost as by PCA.
 
-    Rows are centred, and divided by one scalar, before they reach the network. Their units
+    The network receives samples that are centred and divided by one scalar, so the units of `X`
     do not matter.
 
     See Also
     --------
-    sklearn.decomposition.PCA : The linear optimum, where this estimator starts.
+    sklearn.decomposition.PCA : Linear dimensionality reduction, the start of training.
 
     References
     ----------
@@ -47,7 +48,7 @@ class Autoencoder(LinearStart, BaseAutoencoder):
 
     Examples
     --------
-    A curve in space is one number a point, which PCA cannot tell:
+    The points of a curve in space depend on one number, but not linearly:
 
     >>> import numpy as np
     >>> from sklearn.decomposition import PCA
@@ -66,14 +67,15 @@ class Autoencoder(LinearStart, BaseAutoencoder):
     input_noise: float = parameter(
         default=0.2,
         doc="""float
-        Standard deviation of Gaussian noise on what the encoder sees while it is trained, in
-        units of the data's overall standard deviation. It keeps the encoder smooth, which
-        matters where rows are few; with very many rows 0 may serve better.
+        Standard deviation of the Gaussian noise that is added to the input of the encoder during
+        training, in units of the overall standard deviation of the data. The noise makes the
+        encoder smooth, which helps most with few samples; with very many samples 0 may be better.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
     code_alpha: float = same_as(CodePenalty, "code_alpha")
 
+    # Functions that several estimators share, assigned as methods.
     _loss = penalized_loss
     _has_plain_loss = is_unpenalized
     energy = energy

@@ -1,4 +1,4 @@
-"""The deep belief network: restricted Boltzmann machines one on another, unrolled."""
+"""The deep belief network: a stack of restricted Boltzmann machines (RBMs)."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._partition import CELLS
 
 CHAIN = 500
-"""Gibbs steps of the topmost RBM before the layers below are drawn."""
+"""Number of Gibbs steps of the topmost RBM before the layers below are drawn."""
 
 DRAWS = 100
-"""Draws of the hidden units for the bound of one sample's log-likelihood."""
+"""Number of draws of the hidden units for the bound of one sample's log-likelihood."""
 
 
 @declares_parameters
 class DeepBeliefNetwork(Stack):
-    """Stack of restricted Boltzmann machines, unrolled into a deep autoencoder.
+    """Stack of restricted Boltzmann machines (RBMs), unrolled into a deep autoencoder.
 
-    Each layer is trained as a :class:`RestrictedBoltzmannMachine` on the hidden units of the one
-    below, by contrastive divergence. Unrolled, the weights that went up and, transposed, those
-    that go down are the start of a deep autoencoder, which back-propagation then fine-tunes.
+    Each layer is trained by contrastive divergence, as a :class:`RestrictedBoltzmannMachine` on
+    the hidden units of the layer below. The weights of the layers are then those of the encoder
+    and, transposed, those of the decoder of a deep autoencoder, which back-propagation fine-tunes.
 
-    Under ``"binary_crossentropy"`` the rows are Bernoulli units, otherwise Gaussian ones of unit
-    variance once centred and divided by their overall standard deviation.
+    Under ``loss="binary_crossentropy"`` the visible units are Bernoulli units. Under other losses
+    they are Gaussian units of unit variance, for samples that are centred and divided by their
+    overall standard deviation.
 
     See Also
     --------
-    RestrictedBoltzmannMachine : One layer, with its likelihood.
-    StackedAutoencoderClassifier : Takes one as its `autoencoder`.
+    RestrictedBoltzmannMachine : A single layer, with its likelihood.
+    StackedAutoencoderClassifier : Classifier that accepts this estimator as its `autoencoder`.
 
     References
     ----------
@@ -71,14 +72,14 @@ class DeepBeliefNetwork(Stack):
     True
     """
 
-    # Derivatives of logistic units are at most a quarter: steps may be larger.
+    # Derivatives of logistic units are at most 1/4, so larger steps than the default are stable.
     learning_rate_init: float = 0.01
     hidden_layer_sizes: tuple[int, ...] = same_as(StackParameters, "hidden_layer_sizes")
     code_activation: str = parameter(
         default="identity",
         doc="""{"identity", "logistic"}
-        Whether the units of the code are linear, with Gaussian noise of variance one in the
-        machine, or logistic.
+        Non-linearity of the code. In the RBM the units of the code are Gaussian with variance one
+        under ``"identity"``, and binary under ``"logistic"``.
         """,
         constraint=[StrOptions({"identity", "logistic"})],
     )
@@ -93,10 +94,10 @@ class DeepBeliefNetwork(Stack):
     fine_tune: bool = parameter(
         default=True,
         doc="""bool
-        Whether to train the unrolled network in the end, for `max_iter` epochs. If False,
-        `early_stopping`, `max_iter` and what goes with them are not used, all samples are trained
-        on, and the network is a density: `sample` draws from it, and `score_samples` is a lower
-        bound of the log-likelihood.
+        Whether to train the unrolled network for up to `max_iter` epochs after all layers. If
+        False, `max_iter`, `early_stopping` and the parameters related to them are not used, all
+        samples are used for training, and the network is a model of the density: `sample` draws
+        from it, and `score_samples` returns a lower bound of the log-likelihood.
         """,
         constraint=["boolean"],
     )
@@ -106,22 +107,21 @@ class DeepBeliefNetwork(Stack):
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "layer_histories_": """list of list of dict
-        For each layer, one entry an epoch of its training. ``"contrastive"`` is the difference of
-        free energies, which should stay near zero. `history_`, `loss_curve_` and `n_iter_` are
-        those of the training of all layers together; where `fine_tune` is False, those of the last
-        layer.
+        For each layer a list with one entry per epoch. ``"contrastive"`` is the difference of free
+        energies, which should stay near zero. `history_`, `loss_curve_` and `n_iter_` describe the
+        training of all layers together or, if `fine_tune` is False, that of the last layer.
         """,
     }
 
     def _belief(self, module: AutoencoderModule) -> BeliefNetwork | None:
-        """Return the generative model; None if back-propagation has trained the network on."""
-        # RBMs are trained by contrastive divergence, all layers together by the loss.
+        """Return the generative model; None if the network was fine-tuned."""
+        # Fine-tuning minimises the loss, so its epochs have no contrastive term.
         if any("contrastive" not in epoch for epoch in self.history_):
             return None
         if self._fitted_loss in ("poisson", "continuous_bernoulli"):
             raise ValueError(
                 f"loss={self._fitted_loss!r} is no density of Boltzmann units: with "
-                f"fine_tune=False use another loss, 'binary_crossentropy' for bits."
+                f"fine_tune=False use another loss, for example 'binary_crossentropy' for bits."
             )
         return BeliefNetwork(module, self._get_fitted_loss())
 
@@ -130,22 +130,23 @@ class DeepBeliefNetwork(Stack):
     def sample(self, n_samples=1, random_state=None, noise=True):
         """Draw new samples.
 
-        With ``fine_tune=False`` the topmost RBM runs a Markov chain of 500 Gibbs steps from a code
-        that is drawn as `density` has it, and the layers below are drawn one after another.
-        Fine-tuned, the network is an autoencoder: codes are drawn and decoded.
+        With ``fine_tune=False`` codes are drawn from the distribution that `density` selects, the
+        topmost RBM runs 500 Gibbs steps from each of them, and the layers below are drawn one
+        after another. After fine-tuning the network is an autoencoder: codes are drawn and
+        decoded.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of samples.
         random_state : int, RandomState instance or None, default=None
-            Controls the randomness of the draws.
+            Controls the randomness of the samples.
         noise : bool, default=True
             Whether the visible units are drawn as well: bits under
-            ``loss="binary_crossentropy"``, else Gaussian numbers whose standard deviation is
-            that by which the network divides the data. If False they are their means given the
-            layer above, smoother than the data. Without effect after fine-tuning, which leaves
-            no distribution around what a code is decoded to.
+            ``loss="binary_crossentropy"``, otherwise Gaussian values whose standard deviation is
+            the scalar by which the network divides the data. If False, the samples are the means
+            of the visible units given the layer above, which are smoother than the data. Not used
+            after fine-tuning, because an autoencoder has no distribution of the visible units.
 
         Returns
         -------
@@ -155,8 +156,8 @@ class DeepBeliefNetwork(Stack):
         Raises
         ------
         ValueError
-            If the network was fitted with ``fine_tune=False`` and a loss that belongs to no
-            Boltzmann units, ``"poisson"`` or ``"continuous_bernoulli"``.
+            If the network was fitted with ``fine_tune=False`` and ``loss="poisson"`` or
+            ``loss="continuous_bernoulli"``, which are no density of Boltzmann units.
         """
         check_is_fitted(self)
         kind = kind_of(self._kind)
@@ -168,36 +169,40 @@ class DeepBeliefNetwork(Stack):
         random_state = check_random_state(random_state)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
-            parts = codes.split(module.network.rows_at_once)
+            parts = torch.split(codes, module.network.rows_at_once)
             x = torch.cat([network.sample(part, CHAIN, noise) for part in parts])
         return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
 
     @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
-        """Logarithm of the partition function of the topmost RBM.
+        """Return the logarithm of the partition function of the topmost RBM.
 
-        Exact where one of its layers has up to 20 binary units: all their states are listed; and
-        where both its layers are linear. Otherwise annealed importance sampling estimates it,
-        always with the same draws; the estimate errs on the low side, and the bound of the
-        likelihood then on the high side. A warning says when it rests on few of the runs. The last
-        result is remembered until the weights change.
+        If one of its layers has at most 20 binary units, or if both its layers are Gaussian, the
+        result is exact. Otherwise it is estimated by annealed importance sampling with fixed
+        random numbers. The estimate tends to be too small, and bounds of likelihoods too large.
+        The result is cached until the weights change.
 
         Parameters
         ----------
         n_temperatures : int, default=1000
-            Number of RBMs that each run passes through. More come closer.
+            Number of intermediate distributions of each run. The estimate improves with more.
         n_runs : int, default=100
             Number of runs.
 
         Returns
         -------
         log_partition : float
-            In the network's units.
+            Logarithm of the partition function, in the units of the network.
 
         Raises
         ------
         ValueError
-            If the network was fine-tuned, or is no density.
+            If the network was fine-tuned, or if its loss or its weights define no density.
+
+        Warns
+        -----
+        UserWarning
+            If the estimate depends on only a few of the runs.
         """
         check_is_fitted(self)
         check_count(n_temperatures, "n_temperatures")
@@ -205,53 +210,55 @@ class DeepBeliefNetwork(Stack):
         network = self._belief(self.module_)
         if network is None:
             raise ValueError(
-                "After fine-tuning there are no RBMs and no partition function; set "
-                "fine_tune=False."
+                "After fine-tuning the network has no RBMs and no partition function; set "
+                "fine_tune=False and fit again."
             )
         return network.log_partition(n_temperatures, n_runs)
 
     @isolated
     def score_samples(self, X, n_draws=DRAWS):
-        r"""Score each sample: the higher, the more like the training samples.
+        r"""Score each sample: higher scores mean greater similarity to the training samples.
 
         With ``fine_tune=False`` the score is a lower bound of the log-likelihood, in nats:
 
         .. math:: \mathbb E_q \Big[ \sum_{l < L - 1} \log p(h_l | h_{l+1})
                   - \log q(h_{l+1} | h_l) - F(h_{L-1}) \Big] - \log Z ,
 
-        with :math:`h_0` the sample, :math:`q` the recognition pass that draws each layer given
-        the one below, and :math:`F` and :math:`Z` the free energy and the partition function
-        (`log_partition`) of the topmost RBM. Without hidden layers it is the log-likelihood
-        itself. After fine-tuning the score is minus the mean squared error of the reconstruction.
+        where :math:`h_0` is the sample, :math:`q` is the recognition pass that draws each layer
+        given the one below, and :math:`F` and :math:`Z` are the free energy and the partition
+        function (`log_partition`) of the topmost RBM. Without hidden layers it is the
+        log-likelihood itself. After fine-tuning the score is minus the mean squared error of the
+        reconstruction.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Samples.
         n_draws : int, default=100
-            Number of draws of the hidden units that the expectation is estimated from, always
-            the same for the same sample. The estimate is unbiased for any number.
+            Number of draws of the hidden units from which the expectation is estimated. The draws
+            depend on the values of the sample only. The estimate is unbiased for any number.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            Bound of the density per unit of `X`, or of the probability under
-            ``loss="binary_crossentropy"``; after fine-tuning in squared units of `X`.
+            Bound of the log-density per unit of `X`, or of the log-probability under
+            ``loss="binary_crossentropy"``. After fine-tuning, scores in squared units of `X`.
 
         Raises
         ------
         ValueError
-            If the network is no density: of Poisson units, or of linear ones on both sides whose
-            weights are too large.
+            If the network defines no density: because of its loss, as in `sample`, or because
+            both layers of an RBM are Gaussian and its weights are too large.
         """
         check_count(n_draws, "n_draws")
         rows, kind, module = open_rows(self, X, "score_samples")
         if self._belief(module) is None:
             return super().score_samples(X)
-        # Bits are drawn by thresholds, which rounding errors of float32 would cross.
+        # Bits are drawn by comparison with thresholds: rounding errors of float32 would flip some.
         module = module if module.center.dtype == rows.precise else module_as(self, rows.precise)
         network = self._belief(module)
         assert network is not None
+        # The same Latin hypercube for all samples, (n_draws, n_inner), shifted by a hash of each.
         grid = latin_grid(n_draws, network.n_inner).to(module.center)
         cells = cells_of_network(module, rows.n_features)
 
@@ -265,8 +272,13 @@ class DeepBeliefNetwork(Stack):
         return kind.wrap((bounds - self._log_volume(module)).to(kind.dtype))
 
     def _log_volume(self, module: AutoencoderModule) -> float:
-        """Return what takes the bound in network units to the log-density per unit of `X`."""
-        volume = 0.0
+        """Return the term to subtract from a bound in network units to normalise it.
+
+        It is the log-partition function and, if the data were scaled, the logarithm of the volume
+        of a unit cube of the network in the units of `X`.
+        """
+        log_volume = 0.0
         if self._get_fitted_loss().scaled:
-            volume = len(module.center) * math.log(float(module.scale))
-        return self.log_partition() + volume
+            log_volume = len(module.center) * math.log(float(module.scale))
+        log_partition: float = self.log_partition()
+        return log_partition + log_volume

@@ -1,4 +1,4 @@
-"""The restricted Boltzmann machine: two layers of units that bring about each other."""
+"""The restricted Boltzmann machine (RBM): a model of the density with hidden binary units."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
 from sklearn_ae.networks._partition import CELLS, pseudo_likelihood
 from sklearn_ae.networks.boltzmann_gradient import ContrastiveGradient, Sparsity
 
-JUDGED_UNITS = {"bernoulli": 16, "gaussian": 4}
-"""Number of visible units of a held-out row whose likelihood given the others is computed."""
+EVALUATED_UNITS = {"bernoulli": 16, "gaussian": 4}
+"""Number of visible units per held-out sample whose likelihood given the others is computed."""
 
 
 class ContrastiveStep:
@@ -71,33 +71,37 @@ class ContrastiveStep:
 
 @declares_parameters
 class RestrictedBoltzmannMachine(BaseAutoencoder):
-    r"""Model of the density of rows by hidden binary units.
+    r"""Restricted Boltzmann machine (RBM): a model of the density with hidden binary units.
 
-    Rows :math:`v` and hidden units :math:`h \in \{0, 1\}^{n}` have the joint probability
-    :math:`e^{-E(v, h)} / Z`, where for Bernoulli and for Gaussian visible units
+    Samples :math:`v` and hidden units :math:`h \in \{0, 1\}^{n}` have the joint probability
+    :math:`e^{-E(v, h)} / Z`, where the energy for Bernoulli and for Gaussian visible units is
 
     .. math:: E(v, h) = -b^\top v - c^\top h - h^\top W v, \qquad
               E(v, h) = \tfrac12 \lVert v - b \rVert^2 - c^\top h - h^\top W v.
 
-    Given one layer the units of the other are independent, so both are drawn at once: a Gibbs
-    step. `transform` returns :math:`P(h = 1 | v)` and `inverse_transform` :math:`E[v | h]`.
-    The gradient of the log-likelihood is a difference of statistics under the data and under
-    the model; contrastive divergence takes the latter from rows that are `n_steps` Gibbs steps
-    away from the data or, if `persistent`, from chains that go on from batch to batch.
+    Given one layer, the units of the other are independent and are drawn at once. Drawing the
+    hidden and then the visible units is a Gibbs step. `transform` returns
+    :math:`P(h = 1 | v)` and `inverse_transform` returns :math:`E[v | h]`.
+
+    The gradient of the log-likelihood is a difference between statistics under the data and
+    under the model. Contrastive divergence estimates the latter from samples that are `n_steps`
+    Gibbs steps away from the data or, if `persistent`, from Markov chains that continue from
+    batch to batch.
 
     With the free energy :math:`F(v) = -\log \sum_h e^{-E(v, h)}` the log-likelihood is
-    :math:`-F(v) - \log Z`, which `score_samples` returns, in nats and in the units of `X`. `score`
-    is the variance explained, as for all autoencoders; to choose by likelihood give a search
-    ``scoring=lambda estimator, X, y=None: estimator.score_samples(X).mean()``.
+    :math:`-F(v) - \log Z`; `score_samples` returns it in nats and in the units of `X`. `score`
+    is the fraction of variance explained, as for all autoencoders. To select by likelihood, pass
+    ``scoring=lambda estimator, X, y=None: estimator.score_samples(X).mean()`` to a search.
 
-    Training lowers no loss that could be written down: ``"contrastive"`` in the history, the free
-    energy of the rows less that of what the model makes up, is near zero throughout and no measure
-    of progress. With ``early_stopping=True`` or `X_val` the rows held out are judged by their
-    pseudo-likelihood, the probabilities of single features given all others.
+    The gradient that training follows is not that of a loss function. ``"contrastive"`` in
+    `history_` is the mean free energy of the samples minus that of the samples of the model: it
+    stays near zero and does not measure progress. With ``early_stopping=True`` or `X_val` the
+    held-out samples are evaluated by their pseudo-likelihood, the probabilities of single
+    features given all others.
 
     See Also
     --------
-    sklearn.neural_network.BernoulliRBM : Binary visible units, persistent chains.
+    sklearn.neural_network.BernoulliRBM : RBM with binary visible units and persistent chains.
 
     References
     ----------
@@ -118,12 +122,12 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     >>> from sklearn.datasets import load_digits
     >>> from sklearn_ae import RestrictedBoltzmannMachine
     >>> X = (load_digits().data > 7).astype(float)
-    >>> machine = RestrictedBoltzmannMachine(15, visible="bernoulli", random_state=0).fit(X)
-    >>> machine.transform(X).shape
+    >>> rbm = RestrictedBoltzmannMachine(15, visible="bernoulli", random_state=0).fit(X)
+    >>> rbm.transform(X).shape
     (1797, 15)
-    >>> bool(machine.score_samples(X).mean() > -21)
+    >>> bool(rbm.score_samples(X).mean() > -21)
     True
-    >>> machine.sample(3, random_state=0).shape
+    >>> rbm.sample(3, random_state=0).shape
     (3, 64)
     """
 
@@ -142,47 +146,48 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     visible: str = parameter(
         default="gaussian",
         doc="""{"gaussian", "bernoulli"}
-        Distribution of a row given the hidden units. ``"gaussian"`` divides each feature by its
-        standard deviation, and its variance given the hidden units is then one. ``"bernoulli"``
-        needs data in [0, 1] and takes what lies between as a probability.
+        Distribution of a sample given the hidden units. ``"gaussian"`` divides each feature by
+        its standard deviation; the variance given the hidden units is then one. ``"bernoulli"``
+        requires data in [0, 1] and interprets values between 0 and 1 as probabilities.
         """,
         constraint=[StrOptions({"gaussian", "bernoulli"})],
     )
     n_steps: int = parameter(
         default=1,
         doc="""int
-        Gibbs steps that lead to what the rows of a training step are contrasted with.
+        Number of Gibbs steps per training step.
         """,
         constraint=[Interval(Integral, 1, None, closed="left")],
     )
     persistent: bool = parameter(
         default=False,
         doc="""bool
-        Whether the Gibbs steps go on from where those of the last training step ended, and not
-        from the rows. Closer to the gradient of the likelihood, if the weights move slowly or
-        `n_steps` is larger.
+        Whether the Gibbs steps of a training step start at the end of those of the previous step
+        (persistent contrastive divergence), and not at the samples. The estimate is closer to the
+        gradient of the likelihood if the weights change slowly or `n_steps` is large.
         """,
         constraint=["boolean"],
     )
     n_chains: int = parameter(
         default=100,
         doc="""int
-        Number of persistent chains. Not used unless `persistent`.
+        Number of persistent chains. Not used if `persistent` is False.
         """,
         constraint=[Interval(Integral, 1, None, closed="left")],
     )
     sparsity_target: float | None = parameter(
         default=None,
         doc="""float
-        Mean activation that each hidden unit is drawn to. None: no such pull.
+        Target of the mean activation of each hidden unit. None means no target.
         """,
         constraint=[Interval(Real, 0, 1, closed="neither"), None],
     )
     sparsity_weight: float = parameter(
         default=3.0,
         doc="""float
-        Strength of that pull: the input of each hidden unit is moved by so many times the
-        distance of its mean activation from `sparsity_target`.
+        Strength of the pull towards `sparsity_target`: this factor, times the difference between
+        the mean activation of a hidden unit and the target, is added to the gradient with respect
+        to its input.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
@@ -207,13 +212,14 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             sparsity = Sparsity(self.sparsity_target, self.sparsity_weight)
         step = functools.partial(ContrastiveStep, run.module, self.n_steps, sparsity, run.products)
         parameters = run.parameters
-        if run.held_out is None:  # the training loss is no measure of progress
+        # The contrastive loss does not measure progress, so it must not stop training.
+        if run.held_out is None:
             parameters = replace(parameters, n_iter_no_change=math.inf)
         objective = replace(run.objective, make_step=step)
         return replace(run, objective=objective, parameters=parameters)
 
     def _rows_at_once(self, network: Network) -> int:
-        return max(1, CELLS // (self.n_components * JUDGED_UNITS[self.visible]))
+        return max(1, CELLS // (self.n_components * EVALUATED_UNITS[self.visible]))
 
     def _loss(
         self,
@@ -222,52 +228,60 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         y: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return what held-out rows are judged by; the training has a step of its own."""
-        n_rows, n_features = X.shape
-        n_judged = min(JUDGED_UNITS[self.visible], n_features)
-        # One unit out of each of as many parts of the row, evenly.
-        place = torch.rand(n_rows, n_judged, dtype=X.dtype, device=X.device)
-        place = (torch.arange(n_judged, device=X.device) + place) * (n_features / n_judged)
-        columns = place.long().clamp_max(n_features - 1)
+        """Return the loss of held-out samples; training steps use the contrastive gradient."""
+        n_samples, n_features = X.shape
+        n_evaluated = min(EVALUATED_UNITS[self.visible], n_features)
+        # Stratified: one random unit out of each of `n_evaluated` equal intervals of features.
+        position = torch.rand(n_samples, n_evaluated, dtype=X.dtype, device=X.device)
+        position = torch.arange(n_evaluated, device=X.device) + position
+        # Rounding may put the last position at n_features, which is no column.
+        columns = (position * (n_features / n_evaluated)).long().clamp_max(n_features - 1)
         likelihood = pseudo_likelihood(module.layer, X / module.sigma, columns)
         return {"pseudo_likelihood": -n_features * likelihood}
 
     @isolated
     def free_energy(self, X):
-        """Free energy of each row, in nats.
+        """Return the free energy of each sample, in nats.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         energy : ndarray of shape (n_samples,)
-            Minus the logarithm of a density that is not normalised: lower is more likely.
+            Minus the logarithm of the unnormalised density: lower values are more likely.
         """
         rows, kind, module = open_rows(self, X, "free_energy")
-        return kind.wrap(-_unnormalized(module, rows))
+        return kind.wrap(-_log_unnormalized(module, rows))
 
     @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
-        """Logarithm of the sum, or integral, of ``exp(-free_energy(x))`` over all rows.
+        """Return the logarithm of the partition function.
 
-        Exact where one layer has up to 20 binary units: all their states are listed. Otherwise
-        annealed importance sampling estimates it, always with the same draws; the estimate errs
-        on the low side, and the likelihood then on the high side. A warning says when it rests on
-        few of the runs. The last result is remembered until the weights change.
+        It is the logarithm of the sum, or the integral, of ``exp(-free_energy(x))`` over all
+        possible samples. If one of the layers has at most 20 binary units, it is exact: all their
+        states are enumerated. Otherwise it is estimated by annealed importance sampling with
+        fixed random numbers. The estimate tends to be too small, and likelihoods too large. The
+        result is cached until the weights change.
 
         Parameters
         ----------
         n_temperatures : int, default=1000
-            Number of machines that each run passes through. More come closer.
+            Number of intermediate distributions of each run. The estimate improves with more.
         n_runs : int, default=100
             Number of runs.
 
         Returns
         -------
         log_partition : float
+            Logarithm of the partition function, for densities per unit of `X`.
+
+        Warns
+        -----
+        UserWarning
+            If the estimate depends on only a few of the runs.
         """
         check_is_fitted(self)
         check_count(n_temperatures, "n_temperatures")
@@ -278,70 +292,74 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
 
     @isolated
     def score_samples(self, X):
-        """Log-likelihood of each row, in nats.
+        """Return the log-likelihood of each sample, in nats.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            ``-free_energy(X) - log_partition()``: density per unit of `X`, or probability under
-            ``visible="bernoulli"``.
+            ``-free_energy(X) - log_partition()``: the log-density per unit of `X`, or the
+            log-probability under ``visible="bernoulli"``.
         """
         rows, kind, module = open_rows(self, X, "score_samples")
-        return kind.wrap(_unnormalized(module, rows) - self.log_partition())
+        return kind.wrap(_log_unnormalized(module, rows) - self.log_partition())
 
     @isolated
     def gibbs(self, V, n_steps=1, random_state=None):
-        """Draw the hidden units given the rows and then rows given those, over and over.
+        """Run Gibbs steps from given samples.
+
+        Each step draws the hidden units given the visible ones, and then the visible units given
+        the hidden ones.
 
         Parameters
         ----------
         V : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows to start from.
+            Samples to start from.
         n_steps : int, default=1
-            How many times.
+            Number of Gibbs steps.
         random_state : int, RandomState instance or None, default=None
-            Fixes the draw.
+            Controls the randomness of the draws.
 
         Returns
         -------
         V_new : ndarray of the shape of `V`
-            Rows in the units of the training data.
+            Samples in the units of the training data.
         """
         check_count(n_steps, "n_steps")
         rows, kind, module = open_rows(self, V, "gibbs")
         assert isinstance(module, BoltzmannModule)
-        walk = functools.partial(self._walk, module, n_steps=n_steps)
+        run = functools.partial(self._run_gibbs, module, n_steps=n_steps)
         seed = check_random_state(random_state).randint(2**31 - 1)
         with drawing_from(make_generator(seed, rows.device)):
-            result = by_chunks(rows, walk, module.network.rows_at_once)
+            result = by_chunks(rows, run, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))
 
     @isolated
     @heavy
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=500):
-        """Draw new rows by Markov chains.
+        """Draw new samples by Markov chains.
 
-        A chain starts at a row decoded from a likely code and takes Gibbs steps.
+        Each chain starts at a sample decoded from a code that is drawn from the distribution that
+        `density` selects, and runs Gibbs steps.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows, each the end of a chain of its own.
+            Number of samples, each from its own chain.
         random_state : int, RandomState instance or None, default=None
-            Fixes the draw.
+            Controls the randomness of the samples.
         n_steps : int, default=500
-            Length of the chains.
+            Number of Gibbs steps of each chain.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data; bits under ``visible="bernoulli"``.
+            Samples in the units of the training data; bits under ``visible="bernoulli"``.
         """
         check_count(n_steps, "n_steps")
         random_state = check_random_state(random_state)
@@ -352,20 +370,22 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         link = self._get_fitted_loss().mean
 
-        def walk(codes: Tensor) -> Tensor:
-            return self._walk(module, link(module.decode(codes.clamp(0, 1))), n_steps)
+        def chains(codes: Tensor) -> Tensor:
+            # Codes are drawn from a density on the whole space, but are means of bits.
+            return self._run_gibbs(module, link(module.decode(codes.clamp(0, 1))), n_steps)
 
+        parts = torch.split(codes, module.network.rows_at_once)
         with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
-            x = torch.cat([walk(part) for part in codes.split(module.network.rows_at_once)])
+            x = torch.cat([chains(part) for part in parts])
         return kind.wrap(x.reshape(-1, *self.input_shape_))
 
-    def _walk(self, module: Any, x: Tensor, n_steps: int) -> Tensor:
-        """Take rows in network units some Gibbs steps further, into the units of the data."""
+    def _run_gibbs(self, module: BoltzmannModule, x: Tensor, n_steps: int) -> Tensor:
+        """Run Gibbs steps from samples in network units; return samples in units of the data."""
         return module.gibbs(x, n_steps) * module.scale + module.center
 
 
-def _unnormalized(module: Any, rows: Rows) -> Tensor:
-    """Return the logarithm of the density of rows that is not normalised."""
+def _log_unnormalized(module: Any, rows: Rows) -> Tensor:
+    """Return the logarithm of the unnormalised density of samples."""
     return by_chunks(
         rows, lambda x: lowest_if_far(-module.free_energy(x), x), module.network.rows_at_once
     )

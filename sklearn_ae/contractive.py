@@ -1,4 +1,4 @@
-"""The contractive autoencoder: codes that do not move when rows move a little."""
+"""The contractive autoencoder: codes that change little when the sample changes a little."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from sklearn_ae.networks import Network
 from sklearn_ae.networks._contractive import ContractiveModule, estimated_norm
 from sklearn_ae.networks.activations import ACTIVATIONS
 
-JACOBIAN_ENTRIES = 2**24
-"""Size up to which the Jacobians of several rows are held at a time, outside of training."""
+MAX_JACOBIAN_VALUES = 2**24
+"""Number of values of the Jacobians that are in memory at a time, outside of training."""
 
 
 @declares_parameters
 class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
-    r"""Autoencoder whose encoder is flat wherever reconstruction does not forbid it.
+    r"""Autoencoder with a penalty on the derivative of the encoder.
 
-    To the reconstruction loss comes the squared Frobenius norm of the Jacobian of the encoder
-    :math:`f` at each training row,
+    The loss is the sum of the reconstruction loss and the squared Frobenius norm of the Jacobian
+    of the encoder :math:`f` at each training sample,
 
     .. math:: \lambda \, \lVert J_f(x) \rVert_F^2
-              = \lambda \sum_{ij} \left(\frac{\partial f_i(x)}{\partial x_j}\right)^2,
+              = \lambda \sum_{ij} \left(\frac{\partial f_i(x)}{\partial x_j}\right)^2.
 
-    exactly, for any depth. For one logistic layer it is
-    :math:`\sum_i (h_i (1 - h_i))^2 \sum_j W_{ij}^2`. Codes then keep only those directions in
-    which the data vary: along a manifold, and not across it.
+    The norm is computed exactly, for encoders of any depth; for one logistic layer it is
+    :math:`\sum_i (h_i (1 - h_i))^2 \sum_j W_{ij}^2`. The code then varies only in the directions
+    in which the data vary: along a manifold, and not across it.
 
     References
     ----------
@@ -58,25 +58,25 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
     contraction: float = parameter(
         default=0.1,
         doc=r"""float
-        Factor :math:`\lambda` of the penalty. The Jacobian is that of codes with respect to
-        centred and scaled rows.
+        Factor :math:`\lambda` of the penalty. The Jacobian is the derivative of the code with
+        respect to the centred and scaled sample.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
     code_activation: str = parameter(
         default="logistic",
         doc="""str
-        Non-linearity of the code, one of those of `activation`. A code without bounds could
-        shrink to nothing while the decoder grows, which satisfies the penalty and contracts
-        nothing.
+        Non-linearity of the code, one of those of `activation`. It should be bounded: otherwise
+        the penalty can be made arbitrarily small by scaling the code down and the weights of the
+        decoder up, which contracts nothing.
         """,
         constraint=[StrOptions(set(ACTIVATIONS))],
     )
     n_projections: int | None = parameter(
         default=None,
         doc="""int
-        Estimate the norm from that many random projections of the code, at the cost of as many
-        backward passes. None: exact, at a cost that grows with `n_components`.
+        Number of random projections of the code from which the norm is estimated. Each costs one
+        backward pass. With None the norm is exact, at a cost that grows with `n_components`.
         """,
         constraint=[Interval(Integral, 1, None, closed="left"), None],
     )
@@ -113,30 +113,29 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         return {"reconstruction": error, "contraction": self.contraction * norms}
 
     def _rows_at_once(self, network: Network) -> int:
-        """As many rows as Jacobians, one number for each component and feature, allow."""
-        n_features = math.prod(self.input_shape_)
-        return max(
-            1, min(JACOBIAN_ENTRIES // (self._code_size() * n_features), network.rows_at_once)
-        )
+        """Limit the memory of the Jacobians, which are (batch_size, n_components, n_features)."""
+        n_values = self._code_size() * math.prod(self.input_shape_)
+        return max(1, min(MAX_JACOBIAN_VALUES // n_values, network.rows_at_once))
 
     @isolated
     def jacobian_norm(self, X):
-        """Frobenius norm of the encoder's Jacobian at each row.
+        """Return the Frobenius norm of the encoder's Jacobian at each sample.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         norms : ndarray of shape (n_samples,)
-            Of the derivative of ``transform(X)`` with respect to `X`, in units of codes per
-            unit of `X`.
+            Norm of the derivative of ``transform(X)`` with respect to `X`, in units of the code
+            per unit of `X`.
         """
         rows, kind, module = open_rows(self, X, "jacobian_norm")
         assert isinstance(module, ContractiveModule)
         squares = by_chunks(
             rows, lambda x: module.encode_with_norm(x)[1], self._rows_at_once(module.network)
         )
+        # The module computes derivatives with respect to the scaled sample.
         return kind.wrap(squares.sqrt() / module.scale)

@@ -1,4 +1,4 @@
-"""The convolutional autoencoder, for images and signals."""
+"""The convolutional autoencoder for images and signals."""
 
 from __future__ import annotations
 
@@ -11,48 +11,49 @@ from sklearn_ae.networks.convolutional import ConvolutionalNetwork, Convolutiona
 
 @declares_parameters
 class ConvolutionalAutoencoder(ConvolutionalParameters, BaseAutoencoder):
-    r"""Autoencoder of images and signals: filters that are the same at every place.
+    r"""Convolutional autoencoder of images and signals.
 
-    Level :math:`l` of the encoder convolves and keeps the largest value of each window, and a
-    linear map :math:`A` of the last, smallest maps is the code. The decoder goes the same way
-    back; an unpooling :math:`\mathrm{up}` fills each window from one value.
+    Level :math:`l` of the encoder is a convolution followed by max-pooling, which keeps the
+    largest value of each window. A linear map :math:`A` of the last feature maps is the code. The
+    decoder has the same levels in reverse order, with an unpooling :math:`\mathrm{up}` that fills
+    each window from one value.
 
     .. math::
 
         h_l = \phi(\mathrm{pool}(W_l * h_{l-1} + b_l)), \qquad z = A h_L + a, \qquad
         g_{l-1} = V_l * \mathrm{up}(\phi(g_l)) + c_l, \qquad g_L = B z + b,
 
-    with :math:`h_0 = x` and :math:`x' = g_0`. Images may be of any size: windows may hang over
-    the edge, and the decoder cuts off what lies beyond it.
+    with :math:`h_0 = x` and :math:`x' = g_0`. Images may have any size: windows may extend over
+    the edge of an image, and the decoder crops its output.
 
-    With ``unpooling="switches"`` the decoder puts each value back where its window had its
-    maximum, and zeros elsewhere. These places are numbers from 0 to ``pool_size**2 - 1``
-    (``pool_size - 1`` for a signal) and are further columns of the code, named ``switch0_0``
-    and so on: there is one for each value behind each pooling, and it holds
+    With ``unpooling="switches"`` the decoder writes each value to the position of the maximum of
+    its window, and zeros elsewhere. The positions are part of the code: further columns named
+    ``switch0_0`` and so on, one for each pooled value, with integers from 0 to
+    ``pool_size**2 - 1`` (``pool_size - 1`` for a signal). Each contains
     :math:`2 \log_2` ``pool_size`` bits (half as many for a signal). For images of 28 x 28 and
-    the default sizes that is 4,704 columns of two bits. The reconstruction is much sharper
-    because the code says much more, so switches are for looking at what maps have found
-    and for image-to-image work rather than for compressing.
+    the default sizes there are 4,704 such columns of two bits. Reconstructions are much sharper
+    because the code contains much more information. Switches are therefore suited to inspecting
+    feature maps and to image-to-image training, and not to compression.
 
-    With ``n_components=None`` there are no dense layers, and the code is the last maps, before
-    their non-linearity:
+    With ``n_components=None`` there are no dense layers, and the code consists of the last
+    feature maps before their non-linearity:
 
     .. math::
 
         z = \mathrm{pool}(W_L * h_{L-1} + b_L), \qquad g_L = B * \phi(z) + b.
 
-    All weights are then filters, which serve images of any size: fit on small images, or on
-    pieces of large ones, and `transform`, `reconstruct`, `score_samples` and `score` take whole
-    ones, of other heights and widths than those of the training. The mean that is subtracted is
-    one number for each channel. ``channels=(16, 8)`` makes 8 x 7 x 7 numbers of an image of
-    28 x 28, with 3,217 weights.
+    All weights are then filters, which can be applied to images of any size: after a fit on small
+    images, or on patches of large ones, `transform`, `reconstruct`, `score_samples` and `score`
+    accept images of other heights and widths. The mean that is subtracted is then one number per
+    channel. With ``channels=(16, 8)`` the network has 3,217 weights, and the code of an image of
+    28 x 28 has 8 x 7 x 7 values.
 
-    Rows are centred, and divided by one scalar, before they reach the network. Their units
+    The network receives samples that are centred and divided by one scalar, so the units of `X`
     do not matter.
 
     See Also
     --------
-    UNetAutoencoder : The decoder also sees the encoder's maps.
+    UNetAutoencoder : The decoder also receives the encoder's feature maps.
     sklearn_ae.networks.ConvolutionalNetwork : The same network for other objectives.
 
     References
@@ -78,14 +79,14 @@ class ConvolutionalAutoencoder(ConvolutionalParameters, BaseAutoencoder):
     >>> autoencoder.reconstruct(images).shape
     (300, 8, 8)
 
-    Flat rows of three channels, one after the other:
+    Flat samples with three channels, one after the other:
 
-    >>> rows = images.repeat(3, axis=0).reshape(300, 3 * 64)
+    >>> X = images.repeat(3, axis=0).reshape(300, 3 * 64)
     >>> colour = autoencoder.set_params(image_shape=(3, 8, 8), channels_last=False)
-    >>> colour.fit(rows).reconstruct(rows).shape
+    >>> colour.fit(X).reconstruct(X).shape
     (300, 192)
 
-    Without dense layers, images of other sizes than those of the training:
+    Without dense layers, images of other sizes than the training images:
 
     >>> maps = ConvolutionalAutoencoder(None, channels=(16, 8), max_iter=20, random_state=0)
     >>> maps.fit(images).transform(images).shape  # 8 maps of 2 x 2
@@ -97,13 +98,14 @@ class ConvolutionalAutoencoder(ConvolutionalParameters, BaseAutoencoder):
     n_components: int | None = parameter(
         default=2,
         doc="""int or None
-        Size of the code. It may exceed the number of features. None: the code is the last maps,
-        without dense layers.
+        Size of the code. It may exceed the number of features. With None there are no dense
+        layers, and the code consists of the last feature maps.
         """,
         kw_only=False,
     )
     code_alpha: float = same_as(CodePenalty, "code_alpha")
 
+    # Functions that several estimators share, assigned as methods.
     _loss = penalized_loss
     _has_plain_loss = is_unpenalized
 

@@ -1,4 +1,4 @@
-"""The denoising autoencoder: clean rows from spoilt ones."""
+"""The denoising autoencoder: reconstructs clean samples from corrupted ones."""
 
 from __future__ import annotations
 
@@ -30,20 +30,22 @@ from sklearn_ae.networks._denoising import DenoisingModule
 
 @declares_parameters
 class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
-    r"""Autoencoder that is shown spoilt rows and asked for the clean ones.
+    r"""Autoencoder that is trained to reconstruct clean samples from corrupted ones.
 
-    With :math:`\tilde x` a corrupted copy of :math:`x`, drawn anew every time the row is
-    presented, training minimises the loss between :math:`r(\tilde x) = g(f(\tilde x))` and
-    :math:`x`. `transform`, `reconstruct` and the scores see rows as they are.
+    Let :math:`\tilde x` be a corrupted copy of a sample :math:`x`, with new noise in every epoch.
+    Training minimises the loss between the reconstruction :math:`r(\tilde x) = g(f(\tilde x))`
+    and :math:`x`, with encoder :math:`f` and decoder :math:`g`. `transform`, `reconstruct` and
+    the scores do not corrupt their input.
 
-    Under Gaussian noise of standard deviation :math:`\sigma` and squared error the best
-    possible :math:`r` is the mean of the clean rows given the spoilt one, and
+    Under Gaussian noise of standard deviation :math:`\sigma` and squared error the optimal
+    :math:`r` is the mean of the clean samples given the corrupted one, and
 
-    .. math:: \frac{r(x) - x}{\sigma^2} = \nabla_x \log (p * \mathcal N(0, \sigma^2 I))(x),
+    .. math:: \frac{r(x) - x}{\sigma^2} = \nabla_x \log (p * \mathcal N(0, \sigma^2 I))(x)
 
-    the score of the data's density after the noise. `score_field` returns it and `sample`
-    walks along it. With ``init="pca"`` the start is then the best linear denoiser: PCA's
-    reconstruction, a component of variance :math:`v` shrunk by :math:`v / (v + \sigma^2)`.
+    is the score (the gradient of the log-density) of the noisy data. `score_field` returns it,
+    and `sample` runs Markov chains along it. With ``init="pca"`` training then starts at the best
+    linear denoiser: PCA's reconstruction, in which each component of variance :math:`v` is
+    multiplied by :math:`v / (v + \sigma^2)`.
 
     References
     ----------
@@ -66,10 +68,10 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     >>> rng = np.random.default_rng(0)
     >>> t = rng.uniform(0, 2 * np.pi, size=500)
     >>> X = np.column_stack([np.cos(t), np.sin(t)])
-    >>> spoilt = X + 0.2 * rng.normal(size=X.shape)
+    >>> corrupted = X + 0.2 * rng.normal(size=X.shape)
     >>> denoiser = DenoisingAutoencoder(noise_level=0.2, random_state=0).fit(X)
-    >>> before = np.square(spoilt - X).mean()
-    >>> after = np.square(denoiser.reconstruct(spoilt) - X).mean()
+    >>> before = np.square(corrupted - X).mean()
+    >>> after = np.square(denoiser.reconstruct(corrupted) - X).mean()
     >>> bool(after < 0.7 * before)
     True
     """
@@ -77,35 +79,37 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     noise: str | Callable[[Tensor], Tensor] = parameter(
         default="gaussian",
         doc="""{"gaussian", "masking", "salt_and_pepper"} or callable
-        What spoils a row: a Gaussian added to it, entries set to zero, or entries set at random
-        to the least or the greatest value of their feature. A callable takes a tensor of
-        shape (batch_size, n_features) in the units of `X` and returns the spoilt rows; what it
-        draws from torch is seeded by `random_state`.
+        Corruption of the training samples. ``"gaussian"`` adds Gaussian noise, ``"masking"`` sets
+        values to zero, and ``"salt_and_pepper"`` sets values to the minimum or the maximum of
+        their feature, with equal probability. A callable takes a tensor of shape
+        (batch_size, n_features) in the units of `X` and returns the corrupted samples;
+        `random_state` seeds torch's random numbers in it.
         """,
         constraint=[StrOptions({"gaussian", "masking", "salt_and_pepper"}), callable],
     )
     noise_level: float | None = parameter(
         default=None,
         doc="""float
-        Standard deviation of the Gaussian in the units of `X`, or the share of entries hit.
-        None: 0.3 times the overall standard deviation of `X`, or a share of 0.25.
+        Standard deviation of the Gaussian noise in the units of `X`, or the fraction of values
+        that are replaced. None means 0.3 times the overall standard deviation of `X`, or a
+        fraction of 0.25.
         """,
         constraint=[Interval(Real, 0, None, closed="neither"), None],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "noise_level_": """float or None
-        The noise level used. None if `noise` is a callable.
+        The noise level that was used. None if `noise` is a callable.
         """,
     }
 
     energy = energy
 
     def _build_module(self, n_features: int) -> DenoisingModule:
-        is_share = self.noise in ("masking", "salt_and_pepper")
-        if is_share and (self.noise_level or 0) > 1:
+        is_fraction = self.noise in ("masking", "salt_and_pepper")
+        if is_fraction and (self.noise_level or 0) > 1:
             raise ValueError(
-                f"noise_level={self.noise_level} is a share of entries under "
+                f"noise_level={self.noise_level} is a fraction of values under "
                 f"noise={self.noise!r} and cannot exceed 1."
             )
         return DenoisingModule(
@@ -119,7 +123,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
     @torch.no_grad()
     def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:
-        """Note the range of the features and the noise level; shrink a start at linear maps."""
+        """Store the range of the features and the noise level; shrink a start at linear maps."""
         module.least.fill_(torch.inf)
         module.most.fill_(-torch.inf)
         for x in map(X.take, X.chunks()):
@@ -133,7 +137,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             shrink_start(module, X)
 
     def _trains_score(self, module: DenoisingModule) -> bool:
-        """Whether the optimal reconstruction is the mean that Tweedie's formula speaks of."""
+        """Whether the optimal reconstruction is the conditional mean of Tweedie's formula."""
         return module.noise == "gaussian" and self.loss == "squared_error"
 
     def _loss(
@@ -157,24 +161,24 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         return {"noise_level_": None if callable(self.noise) else float(module.level)}
 
     def _note_residual(self, module: DenoisingModule, X: Rows) -> None:
-        """Write the deviations of clean samples from reconstructed ones into the module."""
+        """Store the standard deviation of each feature's residuals in the module."""
         mean = self._get_loss().mean
         squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
         for chunk in X.chunks(module.network.rows_at_once):
             x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
-            restored = mean(module(module.corrupt(x)))
-            squares += weight @ (restored - x).square().nan_to_num()
+            reconstructed = mean(module(module.corrupt(x)))
+            squares += weight @ (reconstructed - x).square().nan_to_num()
             seen += weight @ (~x.isnan()).to(weight)
         module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())
 
     @isolated
     def score_field(self, X):
-        """Gradient of the log-density of the data after the noise, at each row.
+        """Return the gradient of the log-density of the noisy data at each sample.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
@@ -184,7 +188,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         Raises
         ------
         ValueError
-            Unless trained under Gaussian noise and squared error, which alone make it so.
+            If the autoencoder was not trained with Gaussian noise, squared error and no
+            `output_activation`: this formula holds for these only.
         """
         rows, kind, module = open_rows(self, X, "score_field")
         assert isinstance(module, DenoisingModule)
@@ -196,7 +201,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             )
 
         def field(x: Tensor) -> Tensor:
-            return (module(x) - x) * module.scale / self.noise_level_**2
+            # The difference is multiplied by the scale to be in the units of `X`.
+            score: Tensor = (module(x) - x) * module.scale / self.noise_level_**2
+            return score
 
         result = by_chunks(rows, field, module.network.rows_at_once)
         return kind.wrap(result.reshape(-1, *self.input_shape_))
@@ -207,27 +214,28 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     def sample(self, n_samples=1, random_state=None, n_steps=300):
         r"""Draw new samples by Markov chains.
 
-        A chain starts at a sample decoded from a code drawn from the distribution that `density`
-        chooses, corrupted. Under Gaussian noise and squared error it follows Langevin's walk along
-        the score of the noisy density, and its end :math:`\tilde x` gives a draw from
-        :math:`\mathcal N(r(\tilde x), \sigma^2\, \partial r / \partial \tilde x)`: by Tweedie's
-        formula these are mean and covariance of the clean samples that :math:`\tilde x` may come
-        from. The derivative is made symmetric and its eigenvalues are clamped to [0, 1].
+        Each chain starts at a corrupted sample, decoded from a code drawn from the distribution
+        that `density` selects. Under Gaussian noise and squared error the chain is Langevin
+        dynamics along the score of the noisy density. From its end :math:`\tilde x` a sample is
+        drawn from :math:`\mathcal N(r(\tilde x), \sigma^2\, \partial r / \partial \tilde x)`: by
+        Tweedie's formula these are the mean and the covariance of the clean samples given
+        :math:`\tilde x`. The derivative is made symmetric and its eigenvalues are clamped to
+        [0, 1].
 
-        Under other noises and losses samples are reconstructed and corrupted in turn, and the
-        chain ends with a reconstruction. The draw is then Gaussian around `reconstruct` with one
-        standard deviation per feature, that of the training samples' residuals, and the samples'
-        distribution approximates that of the data only as far as this describes the clean samples
-        given a corrupted one.
+        Under other noises and losses each step draws a clean sample and corrupts it, and the
+        chain ends with a clean sample. Clean samples are drawn from a Gaussian around the
+        reconstruction, with one standard deviation per feature, that of the residuals of the
+        training samples. The distribution of the result is close to that of the data only if
+        these Gaussians describe the clean samples given a corrupted one.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of samples, each the end of a chain of its own.
+            Number of samples, each from its own chain.
         random_state : int, RandomState instance or None, default=None
-            Controls the randomness of the draw.
+            Controls the randomness of the samples.
         n_steps : int, default=300
-            Length of the chains.
+            Number of steps of each chain.
 
         Returns
         -------
@@ -237,10 +245,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         Warns
         -----
         UserWarning
-            If more than 7 % of up to 512 training samples, corrupted and drawn again at the end
-            of `fit`, were farther from the data, by the fifth nearest sample, than 99 % of the
-            samples themselves. `noise_level` is then large beside the gaps in the data: the clean
-            samples given a corrupted one lie on both sides of a gap, and Gaussian draws fill it.
+            If `noise_level` is large compared with the gaps in the data. The clean samples given
+            a corrupted one then lie on both sides of a gap, and the Gaussian draws fill it. At the
+            end of `fit` up to 512 training samples are corrupted and drawn again; the warning is
+            raised if more than 7 % of the draws are farther from their fifth nearest sample than
+            99 % of the samples are from theirs.
         """
         check_count(n_steps, "n_steps")
         random_state = check_random_state(random_state)
@@ -254,7 +263,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
             rows = [
                 self._walk(module, module.corrupt(self._mean(module, part)), n_steps)
-                for part in codes.split(module.network.rows_at_once)
+                for part in torch.split(codes, module.network.rows_at_once)
             ]
         x = torch.cat(rows) * module.scale + module.center
         return kind.wrap(x.reshape(-1, *self.input_shape_))
@@ -267,13 +276,13 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             warnings.warn(
                 f"{strays:.0%} of the training samples, corrupted with noise_level="
                 f"{self.noise_level_:.3g} and drawn again, lie where there are no data: the noise "
-                f"is large beside the gaps in the data, or training was too short. Lower "
+                f"is larger than gaps in the data, or training was too short. Lower "
                 f"noise_level, for example to {self.noise_level_ / 2:.3g}.",
                 stacklevel=6,
             )
 
     def _walk(self, module: DenoisingModule, corrupted: Tensor, n_steps: int) -> Tensor:
-        """Take chains of corrupted samples further; return the samples that they were made of."""
+        """Run chains from corrupted samples; return clean samples drawn at their ends."""
         if self._has_score():
             return module.draw_clean(module.langevin(corrupted, n_steps))
         loss = self._get_fitted_loss()

@@ -1,4 +1,4 @@
-"""Semantic hashing: codes of bits, and the nearest of them."""
+"""Semantic hashing: binary codes and the search for nearest neighbours among them."""
 
 from __future__ import annotations
 
@@ -28,32 +28,34 @@ from sklearn_ae.networks.dense import DenseStack
 
 @declares_parameters
 class SemanticHashing(NetworkChoice, BaseAutoencoder):
-    r"""Autoencoder whose codes are bits, for retrieval.
+    r"""Autoencoder with binary codes, for the retrieval of similar samples.
 
-    Rows that mean the same get codes that differ in few bits, and a search compares bits, a
-    word of 64 at a time. Nothing is told of labels or of what is alike: codes are learnt by
-    reconstructing rows,
+    Similar samples have codes that differ in few bits, and the nearest codes are found by fast
+    comparisons of 64 bits at a time. Neither labels nor pairs of similar samples are needed:
+    codes are learnt by reconstructing samples. With the encoder :math:`f` and the decoder
+    :math:`g`, training minimises
 
     .. math:: \mathrm{loss}(g(2 h - 1), x), \qquad
               h = \frac{1}{1 + \exp(-f(\tilde x) - \sigma \varepsilon)}, \qquad
               \varepsilon \sim \mathcal N(0, I).
 
-    The noise :math:`\sigma` before the logistic function makes bits of them: what is to get
-    through must be far from zero, on the one side or the other. It also limits what a bit says,
-    so that several share what matters most, and neighbours agree in it. In :math:`\tilde x` a
-    share of the entries is hidden from the encoder, which must tell them from the others: codes
-    then stand for what goes together in a row rather than for single entries.
+    The noise of standard deviation :math:`\sigma` makes the codes binary: only values of
+    :math:`f` far from zero are transmitted reliably. It also limits the information of each bit,
+    so that the most important properties are represented by several bits, in which neighbours
+    agree. In :math:`\tilde x` a fraction of the values is masked, and the decoder has to
+    reconstruct them from the others. Codes then represent features that occur together rather
+    than single features.
 
-    `transform` gives the bits :math:`[f(x) > 0]` as numbers 0 and 1 in the floating-point type
-    of `X`, as scikit-learn asks of a transformer; `pack` gives them 64 to a word. The packed
-    codes of the training rows are kept, and `kneighbors` searches them, exactly.
+    `transform` returns the bits :math:`[f(x) > 0]` as numbers 0 and 1 in the floating-point type
+    of `X`, as scikit-learn requires of a transformer; `pack` packs 64 of them into a word. The
+    packed codes of the training samples are stored, and `kneighbors` searches them exactly.
 
-    Bags of words are best given as sublinear tf-idf, as a CSR matrix, with the default loss.
+    For bags of words, sublinear tf-idf as a CSR matrix and the default loss work best.
 
     See Also
     --------
-    sklearn.neighbors.NearestNeighbors : Neighbours by any distance between rows.
-    sklearn.decomposition.TruncatedSVD : Latent semantic analysis, for real-valued codes.
+    sklearn.neighbors.NearestNeighbors : Nearest neighbours by any distance between samples.
+    sklearn.decomposition.TruncatedSVD : Latent semantic analysis, with real-valued codes.
 
     References
     ----------
@@ -82,31 +84,32 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     code_noise: float = parameter(
         default=2.0,
         doc=r"""float
-        Standard deviation :math:`\sigma` of the noise before the logistic function. More makes
-        bits more alike: better for whole rankings, worse for the very nearest. Texts take 4.
+        Standard deviation :math:`\sigma` of the noise before the logistic function. With more
+        noise the bits are more similar to each other, which improves rankings of all samples but
+        impairs those of the nearest neighbours. For texts use 4.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
     input_masking: float = parameter(
         default=0.2,
         doc="""float
-        Share of the entries of a row that are hidden from the encoder, drawn anew in every step:
-        they have the mean of their feature. Texts take a half.
+        Fraction of the values of a sample that are masked, that is, replaced by the mean of their
+        feature. They are drawn anew in every step. For texts use 0.5.
         """,
         constraint=[Interval(Real, 0, 1, closed="left")],
     )
     n_neighbors: int = parameter(
         default=5,
         doc="""int
-        Number of neighbours that `kneighbors` and `kneighbors_graph` give by default.
+        Number of neighbours that `kneighbors` and `kneighbors_graph` return by default.
         """,
         constraint=[Interval(Integral, 1, None, closed="left")],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "packed_codes_": """ndarray of shape (n_samples, n_bytes), dtype uint8
-        Packed codes of the training rows, those of weight zero included; of the last chunk after
-        `partial_fit`.
+        Packed codes of the training samples, including those of weight zero; after `partial_fit`,
+        of the last chunk.
         """,
     }
 
@@ -125,7 +128,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         module.standardize_input(center, variances)
         loss = self._get_loss()
         if not loss.scaled and isinstance(module.decoder, DenseStack):
-            # Means of words span decades: far for a bias that starts at zero.
+            # Mean word frequencies span orders of magnitude: a bias that starts at zero would
+            # need many steps to get there.
             module.decoder.layers[-1].bias.copy_(loss.link(center))
 
     def _loss(
@@ -141,26 +145,28 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         }
 
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
+        # The density is one of real numbers; the decoder was trained on bits.
         codes = super()._draw_codes(n_samples, random_state)
         return (codes > 0.5).astype(codes.dtype)
 
     @isolated
     @unchanged_on_error
     def fit(self, X, y=None, sample_weight=None, X_val=None):
-        """Train the autoencoder and keep the codes of the training rows.
+        """Fit the autoencoder and store the codes of the training samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Training rows. Images and sequences of shape (n_samples, ...) are flattened.
+            Training samples. Images and sequences of shape (n_samples, ...) are flattened.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
-            all samples are in one batch, in the expected gradient of each step otherwise.
-            Neighbours are looked for among the samples as they are, those of weight zero included.
+            Weights of the samples. A sample of weight two is equivalent to two equal samples:
+            exactly, up to rounding, if all samples are in one batch, and in the expected gradient
+            of each step otherwise. Weights do not influence the search for neighbours, which
+            includes samples of weight zero.
         X_val : array-like of shape (n_validation, n_features), default=None
-            Rows to validate on. None: `validation_fraction` of `X`.
+            Samples to validate on. If None, `validation_fraction` of `X` is held out.
 
         Returns
         -------
@@ -175,17 +181,16 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     @isolated
     @unchanged_on_error
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Train for one pass over one chunk of rows, and keep the codes of this chunk.
+        """Train for one epoch on one chunk of samples, and store the codes of this chunk.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            One chunk of the training rows.
+            One chunk of the training samples.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
-            all samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples, as in `fit`.
 
         Returns
         -------
@@ -198,7 +203,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         return self
 
     def _packed(self, X: Any, method: str) -> tuple[np.ndarray, Kind]:
-        """Encode and pack rows a piece at a time: as floats the codes may not fit."""
+        """Encode and pack samples in chunks: all codes as floats may not fit in memory."""
         rows, kind, module = open_rows(self, X, method)
 
         def packed(x: Tensor) -> Tensor:
@@ -210,18 +215,24 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
 
     @isolated
     def pack(self, Z):
-        """Pack codes, a bit to a bit.
+        """Pack codes into bytes, one bit per component.
 
         Parameters
         ----------
         Z : {array-like, Tensor} of shape (n_samples, n_components)
-            Codes, as `transform` gives them.
+            Codes, as returned by `transform`.
 
         Returns
         -------
         packed : ndarray of shape (n_samples, n_bytes), dtype uint8
-            Whole words of 64 bits, the first bit the lowest of the first byte and what is left
-            of the last word zero. ``packed.view(numpy.uint64)`` are the words.
+            Packed codes. The first component is the lowest bit of the first byte. The number of
+            bytes is a multiple of eight, and unused bits are zero: ``packed.view(numpy.uint64)``
+            returns words of 64 bits.
+
+        Raises
+        ------
+        ValueError
+            If `Z` has values other than 0 and 1.
         """
         check_is_fitted(self)
         check_same_namespace(Z, self, attribute="_kind", method="pack")
@@ -229,32 +240,38 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         bits = _to_numpy(codes)
         if ((bits != 0) & (bits != 1)).any():
             raise ValueError(
-                "Z must be codes of zeros and ones, as transform gives them, but has other "
-                "values. Rows are packed by pack(transform(X))."
+                "Z must be codes of zeros and ones, as transform returns them, but has other "
+                "values. To pack the codes of samples, call pack(transform(X))."
             )
         return kind.wrap(torch.from_numpy(pack_bits(bits > 0)))
 
     @isolated
     def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
-        """Find the training rows whose codes differ in the fewest bits.
+        """Find the training samples whose codes differ in the fewest bits.
 
-        The search is exact. Of rows at the same distance those of lower index come first.
+        The search is exact. Samples at the same distance are ordered by index.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_queries, n_features), default=None
-            Queries. None: the training rows, each of them no neighbour of itself.
+            Queries. If None, the queries are the training samples, and a sample is not its own
+            neighbour.
         n_neighbors : int, default=None
-            Number of neighbours of each. None: as many as given to the constructor.
+            Number of neighbours per query. None means the value passed to the constructor.
         return_distance : bool, default=True
-            Whether to return distances, too.
+            Whether to return the distances.
 
         Returns
         -------
         distances : ndarray of shape (n_queries, n_neighbors)
-            Numbers of bits that differ, ascending. Only with `return_distance`.
+            Numbers of bits that differ, in ascending order. Only if `return_distance` is True.
         indices : ndarray of shape (n_queries, n_neighbors)
-            Places of the neighbours among the training rows.
+            Indices of the neighbours among the training samples.
+
+        Raises
+        ------
+        ValueError
+            If `n_neighbors` exceeds the number of training samples.
         """
         distances, indices, kind = self._search(X, n_neighbors, "kneighbors")
         wrapped = kind.wrap(torch.from_numpy(indices))
@@ -266,26 +283,35 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     def kneighbors_graph(self, X=None, n_neighbors=None, mode="connectivity"):
         """Return the neighbours of each query as a sparse graph.
 
-        With ``mode="distance"`` it is what estimators with ``metric="precomputed"`` take.
+        With ``mode="distance"`` the graph can be passed to estimators with
+        ``metric="precomputed"``.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_queries, n_features), default=None
-            Queries. None: the training rows, each of them no neighbour of itself.
+            Queries. If None, the queries are the training samples, and a sample is not its own
+            neighbour.
         n_neighbors : int, default=None
-            Number of neighbours of each. None: as many as given to the constructor.
+            Number of neighbours per query. None means the value passed to the constructor.
         mode : {"connectivity", "distance"}, default="connectivity"
-            Whether edges are ones, or numbers of bits that differ: explicit zeros among them.
+            Values of the edges: ones, or the numbers of bits that differ. Distances of zero are
+            stored explicitly.
 
         Returns
         -------
         graph : CSR matrix of shape (n_queries, n_samples), dtype float64
-            Each row's entries in the order of `kneighbors`.
+            Graph whose rows list the neighbours in the order of `kneighbors`.
+
+        Raises
+        ------
+        ValueError
+            If `mode` is invalid or `n_neighbors` exceeds the number of training samples.
         """
         if mode not in ("connectivity", "distance"):
             raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}.")
         distances, indices, _ = self._search(X, n_neighbors, "kneighbors_graph")
         values = distances if mode == "distance" else np.ones_like(distances)
+        # Built from its parts: other constructors would sort the neighbours by index.
         starts = np.arange(0, indices.size + 1, indices.shape[1])
         shape = (len(indices), self.packed_codes_.shape[0])
         return sp.csr_matrix((values.ravel(), indices.ravel(), starts), shape=shape)
@@ -293,17 +319,18 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     def _search(
         self, X: Any, n_neighbors: int | None, method: str
     ) -> tuple[np.ndarray, np.ndarray, Kind]:
-        """Find neighbours: distances, indices and the kind of the queries."""
+        """Return distances and indices of the neighbours, and the array type of the queries."""
         check_is_fitted(self)
         if n_neighbors is None:
             n_neighbors = self.n_neighbors
         check_count(n_neighbors, "n_neighbors")
         packed = _to_numpy(self.packed_codes_)
-        most = len(packed) - (X is None)
-        if n_neighbors > most:
+        n_available = len(packed) - (X is None)
+        if n_neighbors > n_available:
+            reason = ", and none is its own neighbour" if X is None else ""
             raise ValueError(
-                f"n_neighbors={n_neighbors}, but there are {len(packed)} training rows"
-                f"{', each no neighbour of itself' if X is None else ''}; ask for {most} at most."
+                f"n_neighbors={n_neighbors}, but there are {len(packed)} training samples"
+                f"{reason}; n_neighbors must be at most {n_available}."
             )
         queries, kind = packed, kind_of(self._kind)
         if X is not None:
@@ -315,6 +342,6 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
 
 
 def _to_numpy(array: Any) -> np.ndarray:
-    """Return packed codes of any array library as NumPy's."""
+    """Return packed codes of any array library as a NumPy array."""
     array = array if isinstance(array, (np.ndarray, Tensor)) else _as_known(array)
     return array.detach().cpu().numpy() if isinstance(array, Tensor) else array

@@ -1,4 +1,4 @@
-"""The recurrent autoencoder: a sequence is read into one code, and written from it."""
+"""The LSTM autoencoder: one code for each sequence."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from sklearn_ae.networks.lstm import LSTMNetwork, LSTMParameters
 class LSTMAutoencoder(LSTMParameters, BaseAutoencoder):
     r"""Recurrent autoencoder of sequences, of equal or of different lengths.
 
-    An encoder reads the steps :math:`x_1, \dots, x_T` of a sequence, from the end by default,
-    and its last state gives the code. A decoder starts from the code and writes the steps in
-    order:
+    The encoder reads the steps :math:`x_1, \dots, x_T` of a sequence, by default from the last to
+    the first, and a linear map of its final state is the code :math:`z`. The decoder reconstructs
+    the steps from the code, from the first to the last:
 
     .. math::
 
         h_t &= \mathrm{LSTM}(x_t, h_{t + 1}), & z &= A h_1 + a, \\
         g_t &= \mathrm{LSTM}(z, g_{t - 1}), & x'_t &= B g_t + b, \qquad g_0 = \tanh(C z + c).
 
-    The decoder sees the code at every step and never the steps that it should write: there is
-    no teacher forcing, so whatever is restored was in the code.
+    The input of the decoder at every step is the code, and never the steps of the sequence
+    (there is no teacher forcing). Everything that is reconstructed is therefore in the code.
 
-    `X` is an array of shape (n_samples, n_steps, n_channels), a list of arrays of shape
-    (length,) or (length, n_channels), or rows of numbers. Sequences shorter than the longest
-    one are padded with NaN, or come so. What is not there does not reach the code, and errors
-    are counted on what is there. `reconstruct` and `inverse_transform` return all steps, for
-    a short sequence also those that would follow.
+    `X` is an array of shape (n_samples, n_steps, n_channels), a list of arrays of shape (length,)
+    or (length, n_channels), or an array of flat samples (see `n_steps` and `n_channels`). Lists
+    may contain sequences of different lengths; in an array, shorter sequences are padded with NaN
+    at the end. The padding influences neither the code nor the loss. `reconstruct` and
+    `inverse_transform` return all steps; those beyond the end of a short sequence are
+    extrapolated.
 
-    Steps are centred, each by its own mean over the training rows, and divided by one scalar
-    before they reach the network. Their units do not matter.
+    The network receives steps that are centred, each by its own mean over the training samples,
+    and divided by one scalar, so the units of `X` do not matter.
 
     See Also
     --------
-    RecursiveAutoencoder : Folds a sequence as a tree.
-    Autoencoder : Rows of a fixed number of features; often enough for short sequences.
+    RecursiveAutoencoder : Encodes a sequence by merging neighbouring steps along a tree.
+    Autoencoder : For samples of a fixed number of features; often suffices for short sequences.
 
     References
     ----------
@@ -45,15 +46,15 @@ class LSTMAutoencoder(LSTMParameters, BaseAutoencoder):
     9(8), 1735-1780.
 
     Srivastava, N., Mansimov, E. and Salakhutdinov, R. (2015). Unsupervised learning of video
-    representations using LSTMs. ICML. There the decoder writes the sequence from its end;
-    here the encoder reads it from there, which needs no length to decode.
+    representations using LSTMs. ICML. Their decoder reconstructs the sequence from its end; here
+    the encoder reads it from its end, so that decoding does not require the length.
 
     Cho, K. et al. (2014). Learning phrase representations using RNN encoder-decoder for
     statistical machine translation. EMNLP.
 
     Examples
     --------
-    Waves of different lengths, a list of arrays:
+    Sine waves of different lengths, as a list of arrays:
 
     >>> import numpy as np
     >>> from sklearn_ae import LSTMAutoencoder
@@ -72,6 +73,7 @@ class LSTMAutoencoder(LSTMParameters, BaseAutoencoder):
 
     code_alpha: float = same_as(CodePenalty, "code_alpha")
 
+    # Functions that several estimators share, assigned as methods.
     _loss = penalized_loss
     _has_plain_loss = is_unpenalized
 

@@ -1,4 +1,4 @@
-"""The recursive autoencoder: a sequence is folded as a tree, and unfolded again."""
+"""The recursive autoencoder: encodes a sequence by merging its steps along a tree."""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ from sklearn_ae.networks.recursive import RecursiveNetwork, RecursiveParameters
 
 @declares_parameters
 class RecursiveAutoencoder(RecursiveParameters, BaseAutoencoder):
-    r"""Recursive autoencoder: a sequence is folded as a tree, and unfolded along the same tree.
+    r"""Recursive autoencoder: encodes and decodes a sequence along a binary tree.
 
-    Each step becomes a vector. Two neighbours become their parent, which takes their place,
-    until one vector is left; a linear map of it is the code. The decoder goes the same way
-    back:
+    The encoder maps each step to a vector. It then merges two neighbours :math:`l, r` into their
+    parent :math:`p`, which replaces them, and repeats this until one vector :math:`v` is left; a
+    linear map of it is the code. The decoder splits vectors along the same tree:
 
     .. math::
 
         v_t &= \tanh(E x_t + e), & p &= \tanh(W [l; r] + b), & z &= C v + c, \\
         v' &= \tanh(D z + d), & [l'; r'] &= \tanh(U p' + u), & x'_t &= F v'_t + f.
 
-    The weights are the same everywhere in the tree. Training restores the steps, not each
-    pair of children from its parent: this is the unfolding autoencoder of Socher et al. (2011).
+    All nodes of the tree have the same weights. The loss compares the reconstructed steps with
+    those of the sequence, not each pair of children with its reconstruction from the parent: this
+    is the unfolding autoencoder of Socher et al. (2011).
 
-    With ``tree="greedy"`` the pair of neighbours goes first for which
-    :math:`\| [l; r] - \tanh(U p + u) \|^2` is least, with the weights that unfold. What was
-    merged is part of the code: ``n_steps - 1`` columns after the components, each the place of
-    a merged pair among those there at that time, counted from the left and from 0, or -1
-    where a short sequence was down to one vector. Decoding rounds these columns to the nearest
-    possible tree. The objectives that constrain the code refuse such a network.
+    With ``tree="greedy"`` the pair of neighbours with the smallest reconstruction error
+    :math:`\| [l; r] - \tanh(U p + u) \|^2` is merged first. The tree is part of the code:
+    ``n_steps - 1`` columns after the components contain, for each merge, the position of the
+    merged pair among the vectors that were left, counted from the left and from 0, or -1 if the
+    sequence is short and only one vector was left. Decoding rounds these columns to the nearest
+    possible tree. Such a network cannot be combined with objectives that constrain the code.
 
-    `X` is an array of shape (n_samples, n_steps, n_channels), a list of arrays of shape
-    (length,) or (length, n_channels), or rows of numbers. Sequences shorter than the longest
-    one are padded with NaN, or come so; what is not there is no leaf of a greedy tree and one
-    learnt vector, the same for all, in the other trees. Errors are counted on what is there.
-    `reconstruct` and `inverse_transform` return all steps, for a short sequence also those
-    that would follow.
+    `X` is an array of shape (n_samples, n_steps, n_channels), a list of arrays of shape (length,)
+    or (length, n_channels), or an array of flat samples (see `n_steps` and `n_channels`). Lists
+    may contain sequences of different lengths; in an array, shorter sequences are padded with NaN
+    at the end. A greedy tree has no leaves for the padding; in other trees these leaves are one
+    learnt vector, the same for all. The padding does not contribute to the loss. `reconstruct`
+    and `inverse_transform` return all steps; those beyond the end of a short sequence are
+    extrapolated.
 
-    Steps are centred, each by its own mean over the training rows, and divided by one scalar
-    before they reach the network. Their units do not matter.
+    The network receives steps that are centred, each by its own mean over the training samples,
+    and divided by one scalar, so the units of `X` do not matter.
 
     See Also
     --------
-    LSTMAutoencoder : Reads a sequence step by step.
-    Autoencoder : Rows of a fixed number of features; often enough for short sequences.
+    LSTMAutoencoder : Encodes a sequence step by step.
+    Autoencoder : For samples of a fixed number of features; often suffices for short sequences.
 
     References
     ----------
@@ -68,7 +70,7 @@ class RecursiveAutoencoder(RecursiveParameters, BaseAutoencoder):
     >>> autoencoder.score(X) > 0.99
     True
 
-    The trees of a greedy one are in its codes:
+    The code of a greedy tree has two components and 11 merges:
 
     >>> greedy = RecursiveAutoencoder(2, tree="greedy", max_iter=1, random_state=0).fit(X)
     >>> greedy.get_feature_names_out().size
@@ -79,6 +81,7 @@ class RecursiveAutoencoder(RecursiveParameters, BaseAutoencoder):
 
     code_alpha: float = same_as(CodePenalty, "code_alpha")
 
+    # Functions that several estimators share, assigned as methods.
     _loss = penalized_loss
     _has_plain_loss = is_unpenalized
 

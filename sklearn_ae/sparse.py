@@ -1,4 +1,4 @@
-"""The sparse autoencoder: codes of which few numbers are active at a time."""
+"""The sparse autoencoder: only few components of each code are active."""
 
 from __future__ import annotations
 
@@ -18,38 +18,40 @@ from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._sparse import SparseModule
 from sklearn_ae.networks.dense import DenseStack
 
-CONTROL = 0.03
-"""Relative change of the penalty's weight in a step, for an excess of one."""
+PENALTY_STEP = 0.03
+"""Relative change of the penalty's factor in a step if there are twice `n_active` active units."""
 
 TOLERANCE = 0.1
-"""Relative excess of active units that counts for nothing."""
+"""Relative excess of active units up to which an epoch is not penalised."""
 
 
 @declares_parameters
 class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
-    r"""Autoencoder whose codes are mostly zero, or nearly.
+    r"""Autoencoder with sparse codes.
 
-    Of a code that may be wider than the data only a few units respond to a row. What makes
-    them few is one of three:
+    The code may have more components (units) than the data have features, but only few of them
+    are active for each sample. The parameter `sparsity` selects one of three methods:
 
-    * ``"kl"``: codes are logistic and a divergence pulls each unit's mean activation
-      :math:`\hat\rho_j` towards the target :math:`\rho`,
+    * ``"kl"``: units are logistic, and the loss contains the divergence of each unit's mean
+      activation :math:`\hat\rho_j` from the target :math:`\rho`,
 
       .. math:: \lambda \sum_j \rho \log\frac{\rho}{\hat\rho_j}
                 + (1 - \rho) \log\frac{1 - \rho}{1 - \hat\rho_j}.
 
-      The mean is a running one: that of a single batch would make the divergence too large.
-    * ``"l1"``: codes are rectified and cost :math:`\lambda \sum_j |z_j|`. If `n_active` is
-      given, :math:`\lambda` is adapted until that many units are active in the mean.
-    * ``"topk"``: the `n_active` largest units keep their value, the others are zero. Training
-      starts with all units and reaches `n_active` half-way.
+      :math:`\hat\rho_j` is a running mean over batches, because the mean over a single batch
+      varies, which would make the divergence too large.
+    * ``"l1"``: units are rectified, and the loss contains :math:`\lambda \sum_j |z_j|`. If
+      `n_active` is given, :math:`\lambda` is adapted during training until on average that many
+      units are active.
+    * ``"topk"``: the `n_active` largest units keep their values, and the others are set to zero.
+      Training starts with all units; their number decreases to `n_active` over the first half.
 
-    Units of an ``"l1"`` or ``"topk"`` code that no row uses are revived: while they are dead,
-    their activation is pulled up to where it would count.
+    Under ``"l1"`` and ``"topk"`` some units may become dead: no sample activates them. An
+    additional loss term increases the inputs of dead units until they are active again.
 
     See Also
     --------
-    sklearn.decomposition.DictionaryLearning : Sparse codes found by optimisation, row by row.
+    sklearn.decomposition.DictionaryLearning : Sparse codes found by optimisation per sample.
 
     References
     ----------
@@ -75,14 +77,15 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     sparsity: str = parameter(
         default="kl",
         doc="""{"kl", "l1", "topk"}
-        What makes codes sparse.
+        Method that makes the codes sparse: a divergence of mean activations from
+        `sparsity_target`, an L1 penalty, or a fixed number of active units.
         """,
         constraint=[StrOptions({"kl", "l1", "topk"})],
     )
     sparsity_target: float = parameter(
         default=0.05,
         doc="""float
-        Mean activation of each unit under ``"kl"``, and the share of active units under
+        Target of the mean activation of each unit under ``"kl"``; fraction of active units under
         ``"topk"`` if `n_active` is None.
         """,
         constraint=[Interval(Real, 0, 1, closed="neither")],
@@ -90,26 +93,27 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     sparsity_weight: float | None = parameter(
         default=None,
         doc=r"""float
-        Factor :math:`\lambda` of the penalty; the loss it is added to is the share of variance
-        not explained, under squared error. None: 0.3 under ``"kl"``, 0.03 under ``"l1"``.
+        Factor :math:`\lambda` of the penalty. Under squared error the reconstruction loss, to
+        which the penalty is added, is the fraction of variance that is not explained. None means
+        0.3 under ``"kl"`` and 0.03 under ``"l1"``.
         """,
         constraint=[Interval(Real, 0, None, closed="left"), None],
     )
     n_active: int | None = parameter(
         default=None,
         doc="""int
-        Number of active units of a code. Under ``"topk"`` None is a share of
-        `sparsity_target`, at least one; under ``"l1"`` None leaves `sparsity_weight` as it is.
-        Not used under ``"kl"``.
+        Number of active units per code. If None, it is the fraction `sparsity_target` of the
+        units, at least one, under ``"topk"``; under ``"l1"`` the penalty has the constant factor
+        `sparsity_weight`. Not used under ``"kl"``.
         """,
         constraint=[Interval(Integral, 1, None, closed="left"), None],
     )
     encoding_factor: float = parameter(
         default=1.0,
         doc="""float
-        Under ``"topk"``, and there only, a fitted estimator keeps the
-        ``encoding_factor * n_active`` largest units. More than in training often makes better
-        features for a classifier.
+        Under ``"topk"`` a fitted estimator keeps the ``encoding_factor * n_active`` largest units
+        of each code. More units than in training often are better features for a classifier. Not
+        used otherwise.
         """,
         constraint=[Interval(Real, 0, None, closed="neither")],
     )
@@ -117,32 +121,32 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         default=0.0,
         doc=r"""float
         Factor :math:`\mu` of an L1 penalty on the encoder's hidden layers,
-        :math:`\mu \sum_l \sum_j |h^{(l)}_j|`, beside whatever makes the code sparse. It needs a
-        dense network.
+        :math:`\mu \sum_l \sum_j |h^{(l)}_j|`, in addition to that on the code. Requires a dense
+        network.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "mean_activation_": """ndarray of shape (n_components,)
-        Mean of each unit over the training rows, of its absolute value; over the last chunk
-        after `partial_fit`.
+        Mean absolute value of each unit over the training samples; over the last chunk after
+        `partial_fit`.
         """,
         "dead_units_": """float
-        Share of units that no training row activates by more than a thousandth.
+        Fraction of units whose absolute value is below 0.001 for all training samples.
         """,
     }
 
     def _build_module(self, n_features: int) -> SparseModule:
         if self.sparsity != "kl" and (self.n_active or 0) > self._code_size():
             raise ValueError(
-                f"n_active={self.n_active} exceeds n_components={self._code_size()}; lower it."
+                f"n_active={self.n_active} exceeds n_components={self._code_size()}; reduce it."
             )
         network = self._compressing_network()
         if self.hidden_sparsity_weight and not isinstance(network, DenseNetwork):
             raise ValueError(
                 f"hidden_sparsity_weight={self.hidden_sparsity_weight} needs a dense network, not "
-                f"{type(network).__name__}."
+                f"{type(network).__name__}; set it to 0 or use DenseNetwork."
             )
         return SparseModule(
             network,
@@ -170,19 +174,21 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
             "reconstruction": self._compare(module, module.decode(code), X if y is None else y)
         }
         if hidden:
-            sizes = torch.stack([layer.to(X.dtype).abs().sum(1) for layer in hidden])
-            terms["hidden_sparsity"] = self.hidden_sparsity_weight * sizes.sum(0)
+            norms = torch.stack([layer.to(X.dtype).abs().sum(1) for layer in hidden])
+            terms["hidden_sparsity"] = self.hidden_sparsity_weight * norms.sum(0)
         if self.sparsity == "kl":
             mean = module.running_mean(code, sample_weight)
             divergence = bernoulli_divergence(self.sparsity_target, mean).sum()
             return terms | {"sparsity": self._weight() * divergence}
+        # Fraction of samples for which each unit is active, (n_components,): no gradient.
         usage = module.running_mean((code != 0).to(code.dtype), sample_weight)
         if self.sparsity == "l1":
             terms["sparsity"] = self._l1(module, code, sample_weight)
         return terms | {"revival": module.revival(raw, code, usage)} if module.training else terms
 
     def _encode(self, module: SparseModule, X: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return what the encoder gives, and its hidden layers if they are penalised."""
+        """Return the encoder's output and, if they are penalised, its hidden layers."""
+        # Layers may be bfloat16; losses are computed in the dtype of the data.
         if not self.hidden_sparsity_weight:
             return module.encoder(X).to(X.dtype), []
         assert isinstance(module.encoder, DenseStack)
@@ -190,18 +196,20 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         return raw.to(X.dtype), hidden
 
     def _l1(self, module: SparseModule, code: Tensor, sample_weight: Tensor | None) -> Tensor:
-        """Penalty of each row; its weight follows the number of active units if one is asked."""
+        """Return the L1 penalty per sample; with `n_active` its factor is adapted in training."""
         if self.n_active is None:
             return self._weight() * code.sum(1)
         excess = (code != 0).to(code.dtype).sum(1) / self.n_active - 1
         if sample_weight is not None:
             excess = excess * sample_weight
-        if not module.training:  # epochs are compared by how well they keep to that number
-            part = 1.0 if sample_weight is None else sample_weight.mean()
-            return (excess.mean() / part - TOLERANCE).clamp_min(0)
+        # The factor changes from epoch to epoch, so penalties of two epochs are not comparable.
+        # In evaluation the term is the excess of active units instead.
+        if not module.training:
+            mean_weight = 1.0 if sample_weight is None else sample_weight.mean()
+            return (excess.mean() / mean_weight - TOLERANCE).clamp_min(0)
         # Before the update: the factor of a batch must not depend on the batch.
         penalty = self._weight() * module.factor.clone() * code.sum(1)
-        module.factor.mul_(1 + CONTROL * excess.mean().clamp(-1, 1))
+        module.factor.mul_(1 + PENALTY_STEP * excess.mean().clamp(-1, 1))
         return penalty
 
     def _weight(self) -> float:
@@ -212,12 +220,12 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
     @torch.no_grad()
     def _describe(self, module: SparseModule, X: Rows) -> dict[str, Any]:
         total = torch.zeros(module.n_components, dtype=X.precise, device=X.device)
-        most = torch.zeros_like(total)
+        maximum = torch.zeros_like(total)
         for chunk in X.chunks(module.network.rows_at_once):
             code = module.encode(X.take(chunk)).abs().to(X.precise)
             total += X.take_weight(chunk) @ code
-            most = torch.maximum(most, code.amax(0))
+            maximum = torch.maximum(maximum, code.amax(0))
         return {
             "mean_activation_": total / X.total_weight,
-            "dead_units_": float((most < 1e-3).to(X.precise).mean()),
+            "dead_units_": float((maximum < 1e-3).to(X.precise).mean()),
         }

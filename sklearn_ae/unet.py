@@ -1,4 +1,4 @@
-"""The U-Net autoencoder: skip connections, and image-to-image training."""
+"""The U-Net autoencoder: a convolutional autoencoder with skip connections."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sklearn_ae.networks.unet import UNetNetwork, UNetParameters
 
 @declares_parameters
 class UNetAutoencoder(UNetParameters, BaseAutoencoder):
-    r"""U-Net: a convolutional autoencoder whose decoder also sees the encoder's maps.
+    r"""U-Net: a convolutional autoencoder with skip connections, for image-to-image training.
 
-    Level :math:`l` of the encoder convolves what the level above it, pooled, gives. The decoder
-    comes up again: it unpools by a transposed convolution, puts the encoder's maps of that size
-    beside the result, and convolves both.
+    Level :math:`l` of the encoder is a convolution of the pooled feature maps of the level
+    before. Each level of the decoder upsamples by a transposed convolution, concatenates the
+    result with the encoder's feature maps of the same size, and convolves both.
 
     .. math::
 
@@ -32,29 +32,29 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
         g_L = \phi(V_L * \phi(h_L + B z)), \qquad
         g_l = \phi(V_l * [\mathrm{up}(g_{l+1}), h_l]),
 
-    and :math:`x'` is one more convolution of :math:`g_0`; biases are left out here.
+    and :math:`x'` is a convolution of :math:`g_0`. The biases of all layers are omitted here.
 
-    What the decoder needs is part of the code: `transform` returns the ``n_components`` numbers
-    of :math:`z`, which see the whole image, and then all maps :math:`h_l`, in columns named
-    ``skip0_0`` and so on. For images of 28 x 28 and the default sizes these are 21,952 columns. So
-    little is compressed, and on its own the reconstruction of a row is near to the row. The
-    use of a U-Net is to turn one image into another: give `fit` the spoilt images as `X` and
-    the clean ones as `y`, or give :class:`DenoisingAutoencoder` a
-    :class:`~sklearn_ae.networks.UNetNetwork`. Then `reconstruct` returns the clean images,
-    and `score` and `score_samples` compare them with the images put in.
+    Whatever the decoder needs is part of the code: `transform` returns the ``n_components``
+    values of :math:`z`, which depend on the whole image, followed by all feature maps
+    :math:`h_l`, in columns named ``skip0_0`` and so on. For images of 28 x 28 and the default
+    sizes these are 21,952 columns. A U-Net thus hardly compresses, and without targets it
+    reconstructs almost anything. Its purpose is to map one image to another: pass the corrupted
+    images to `fit` as `X` and the clean ones as `y`, or pass a
+    :class:`~sklearn_ae.networks.UNetNetwork` to :class:`DenoisingAutoencoder`. Then `reconstruct`
+    returns the clean images. Without `y`, `score` and `score_samples` compare these with `X`.
 
-    With ``n_components=None`` the linear layers :math:`A` and :math:`B` are left out, and the
-    code is the maps alone. All weights are then filters, which serve images of any size: fit on
-    small images, or on pieces of large ones, and `transform`, `reconstruct`, `score_samples` and
-    `score` take whole ones, of other heights and widths than those of the training. The mean that
-    is subtracted is one number for each channel.
+    With ``n_components=None`` the linear layers :math:`A` and :math:`B` are omitted, and the code
+    consists of the feature maps. All weights are then filters, which can be applied to images of
+    any size: after a fit on small images, or on patches of large ones, `transform`,
+    `reconstruct`, `score_samples` and `score` accept images of other heights and widths. The mean
+    that is subtracted is then one number per channel.
 
-    Rows are centred, and divided by one scalar, before they reach the network, and targets in
-    the same way. Their units do not matter.
+    The network receives samples that are centred and divided by one scalar, and targets in the
+    same way, so the units of `X` do not matter.
 
     See Also
     --------
-    DenoisingAutoencoder : Draws the noise itself, afresh in every epoch.
+    DenoisingAutoencoder : Corrupts the samples itself, with new noise in every epoch.
     ConvolutionalAutoencoder : Compresses images.
     sklearn_ae.networks.UNetNetwork : The same network for other objectives.
 
@@ -71,22 +71,23 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
     >>> clean = load_digits().images[:600]
     >>> noisy = clean + 4 * np.random.default_rng(0).normal(size=clean.shape)
     >>> unet = UNetAutoencoder(channels=(8, 16), max_iter=20, random_state=0)
-    >>> restored = unet.fit(noisy[:500], clean[:500]).reconstruct(noisy[500:])
+    >>> denoised = unet.fit(noisy[:500], clean[:500]).reconstruct(noisy[500:])
     >>> before = np.square(noisy - clean)[500:].mean()
-    >>> bool(np.square(restored - clean[500:]).mean() < 0.5 * before)
+    >>> bool(np.square(denoised - clean[500:]).mean() < 0.5 * before)
     True
     """
 
     n_components: int | None = parameter(
         default=2,
         doc="""int or None
-        Size of the code. It may exceed the number of features. None: the code is the maps alone,
-        without dense layers.
+        Number of components of the code besides the feature maps. It may exceed the number of
+        features. With None there are no dense layers, and the code consists of the maps.
         """,
         kw_only=False,
     )
     code_alpha: float = same_as(CodePenalty, "code_alpha")
 
+    # Functions that several estimators share, assigned as methods.
     _loss = penalized_loss
     _has_plain_loss = is_unpenalized
 
@@ -94,20 +95,22 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
         return UNetNetwork.of(self)
 
     def fit(self, X, y=None, sample_weight=None, X_val=None):
-        """Train the autoencoder.
+        """Fit the autoencoder.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Training rows. Images and sequences of shape (n_samples, ...) are flattened.
+            Training samples. Images of shape (n_samples, ...) are flattened.
         y : {array-like, sparse matrix, Tensor} of the shape of `X`, default=None
-            What to make of the rows. If None, or labels and the like, which are of another
-            shape: the rows themselves.
+            Targets: the images that the reconstructions are compared with. If None, or if `y` has
+            another shape, such as labels, the targets are the samples themselves.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
-            all samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples. A sample of weight two is equivalent to two equal samples:
+            exactly, up to rounding, if all samples are in one batch, and in the expected gradient
+            of each step otherwise.
         X_val : array-like of shape (n_validation, n_features), default=None
-            Rows to validate on, where there is no `y`. None: `validation_fraction` of `X`.
+            Samples to validate on; cannot be combined with targets. If None,
+            `validation_fraction` of `X` is held out.
 
         Returns
         -------
@@ -117,16 +120,16 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
         return super().fit(X, y, sample_weight, X_val)
 
     def score(self, X, y=None, sample_weight=None):
-        """Fraction of variance explained: of the targets, if there are any.
+        """Return the fraction of variance explained, of the targets if there are any.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         y : {array-like, sparse matrix, Tensor} of the shape of `X`, default=None
-            What should become of the rows, as in `fit`.
+            Targets, as in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the samples.
 
         Returns
         -------
@@ -138,20 +141,22 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
     def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
         y = to_plain(y)
         y = y if hasattr(y, "shape") else np.asarray(y)
-        shape = tuple(y.shape)  # () of None
+        shape = tuple(y.shape)  # None becomes an array of shape ()
         n_features = math.prod(row_shape)
         if shape[1:] not in (row_shape, (n_features,)):
             if len(shape) > 2:
                 raise ValueError(
-                    f"y has images of shape {shape[1:]}, but X has rows of shape "
-                    f"{row_shape}; what to make of a row is of its shape."
+                    f"y has images of shape {shape[1:]}, but X has samples of shape "
+                    f"{row_shape}; pass targets of the shape of X."
                 )
+            # Labels, which pipelines and searches pass as y, are ignored.
             return None
         if shape[0] != n_samples:
-            raise ValueError(f"y has {shape[0]} rows, but X has {n_samples}.")
+            raise ValueError(f"y has {shape[0]} samples, but X has {n_samples}.")
         if len(shape) > 2:
             y = y.reshape(shape[0], n_features)
         if isinstance(y, Tensor) and y.device.type != "cpu":
+            # check_array needs an array in main memory.
             _check_finite_tensor(y, "y")
             return y
         options = {"accept_sparse": "csr", "dtype": "numeric", "input_name": "y"}

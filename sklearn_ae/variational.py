@@ -1,4 +1,4 @@
-"""The variational autoencoder: a latent-variable model trained on a bound of its likelihood."""
+"""The variational autoencoder: a latent-variable model of the data."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ from torch import Tensor
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
 from sklearn_ae._estimator.inference import decode, open_rows
-from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._estimator.inputs import Kind, check_count, kind_of
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._training.batches import Rows, by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import drawing_from, make_generator, normal_quantile
 from sklearn_ae._training.resources import limit_if_forked
+from sklearn_ae._training.run import Trained
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import gaussian_divergence
 from sklearn_ae.networks import Network
+from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._variational import VariationalModule
 
 COLLAPSED = 0.01
-"""Divergence from the prior, in nats, below which codes tell next to nothing."""
+"""Divergence from the prior, in nats, below which codes carry almost no information."""
 
 LOSS_OF = {
     "gaussian": "squared_error",
     "bernoulli": "binary_crossentropy",
     "continuous_bernoulli": "continuous_bernoulli",
 }
-"""The loss that turns outputs into means, and fixes the range of the data."""
+"""Loss of each likelihood: its link maps outputs to means, and it fixes the range of the data."""
 
-DECODED_ROWS = 2**14
+MAX_DECODED = 2**14
 """Number of codes that are decoded at a time."""
 
 
 @declares_parameters
 class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
-    r"""Autoencoder that is a latent-variable model of the samples.
+    r"""Variational autoencoder: a latent-variable model of the data.
 
-    The model draws a code from :math:`p(z) = \mathcal N(0, I)` and a sample from
-    :math:`p(x | z)`, whose mean is the decoder's output. The encoder returns mean and standard
-    deviation of a Gaussian :math:`q(z | x)` that approximates the posterior. Training maximises
-    the evidence lower bound
+    The model draws a code from the prior :math:`p(z) = \mathcal N(0, I)` and a sample from
+    :math:`p(x | z)`, whose mean is the decoder's output. The encoder returns the mean and the
+    standard deviation of a Gaussian :math:`q(z | x)` that approximates the posterior. Training
+    maximises the evidence lower bound
 
     .. math:: \log p(x) \ge \mathbb E_{q(z|x)} \log p(x | z)
               - \beta \, \mathrm{KL}(q(z | x) \,\|\, p(z)), \qquad \beta = 1,
@@ -58,24 +60,30 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     or, with ``n_importance_samples=k``, the tighter
     :math:`\mathbb E \log \frac1k \sum_{i=1}^k p(x | z_i) p(z_i) / q(z_i | x)`.
 
-    `transform` returns the mean of the posterior and `posterior` its standard deviation as well;
-    `sample` decodes draws from :math:`p(z)`; `score_samples` returns the bound, in nats, per
-    sample. Under the Gaussian likelihood it bounds the log-density in the units of `X`, under the
-    Bernoulli likelihood and data of zeros and ones the log-probability, under the continuous
-    Bernoulli likelihood the log-density of data in [0, 1]. The Bernoulli likelihood of values
-    strictly between 0 and 1 is minus a cross-entropy and no log-density: it does not integrate to
-    one. With ``binarize=True`` it is the expected log-probability of bits with these means.
+    `transform` returns the mean of :math:`q(z | x)`, and `posterior` its standard deviation as
+    well. `sample` decodes draws from :math:`p(z)`.
 
-    `score` is the variance explained, as for all autoencoders, so that
-    one search may run over several of them; to choose by likelihood give the search
+    `score_samples` returns the bound of each sample in nats. What it bounds depends on the
+    likelihood:
+
+    * ``"gaussian"``: the log-density in the units of `X`;
+    * ``"continuous_bernoulli"``: the log-density of data in [0, 1];
+    * ``"bernoulli"``: the log-probability of data that are zeros and ones. For values strictly
+      between 0 and 1 the likelihood is minus a cross-entropy and not a log-density, because it
+      does not integrate to one. With ``binarize=True`` it is the expected log-probability of bits
+      with these means.
+
+    `score` is the fraction of variance explained, as for all autoencoders, so that a parameter
+    search can compare them. To select by likelihood, pass to the search
     ``scoring=lambda estimator, X, y=None: estimator.score_samples(X).mean()``.
 
-    The history has both terms by name, as they enter the loss: a ``"kl"`` that stays at zero is a
-    posterior that has collapsed onto the prior. A fit that ends like that warns.
+    `history_` has both terms of the loss by name. If ``"kl"`` stays at zero, the posterior has
+    collapsed onto the prior: codes carry no information about the samples. `fit` then raises a
+    ``ConvergenceWarning``.
 
     See Also
     --------
-    sklearn.decomposition.FactorAnalysis : The linear model with exact likelihood.
+    sklearn.decomposition.FactorAnalysis : Linear latent-variable model with exact likelihood.
 
     References
     ----------
@@ -111,17 +119,18 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     density: Any = parameter(
         default="prior",
         doc="""{"prior", "gaussian"} or density estimator
-        Distribution of the codes, for `sample`: :math:`p(z)`; the Gaussian that has the mean and
-        the covariance of the training rows' codes; or what a clone of the given estimator makes
-        of them, such as ``GaussianMixture(10)`` of scikit-learn, which is closer to where codes
-        really are. It is fitted on 10,000 rows at most, each component of the code standardised.
+        Distribution from which `sample` draws codes. ``"prior"`` is :math:`p(z)`; ``"gaussian"``
+        has the mean and the covariance of the codes of the training samples. A density estimator
+        such as scikit-learn's ``GaussianMixture(10)`` approximates the distribution of the codes
+        more closely: a clone of it is fitted on the standardised codes of at most 10,000 training
+        samples.
         """,
         constraint=[StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
     )
     likelihood: str = parameter(
         default="gaussian",
         doc="""{"gaussian", "bernoulli", "continuous_bernoulli"}
-        Distribution of a sample given its code. The last two need data in [0, 1]:
+        Distribution of a sample given its code. The last two require data in [0, 1]:
         ``"bernoulli"`` is for bits, ``"continuous_bernoulli"`` for grey values.
         """,
         constraint=[StrOptions(set(LOSS_OF))],
@@ -129,8 +138,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     variance: str | float = parameter(
         default="learned",
         doc="""{"learned", "per_feature"} or float
-        Variance of the Gaussian likelihood: one number that is learned, one for each feature,
-        or a given one in squared units of `X`. Only for the Gaussian likelihood.
+        Variance of the Gaussian likelihood. ``"learned"`` learns one variance for all features,
+        ``"per_feature"`` one for each feature; a float is a fixed variance in squared units of
+        `X`. Not used under other likelihoods.
         """,
         constraint=[
             StrOptions({"learned", "per_feature"}),
@@ -139,54 +149,58 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     )
     beta: float = parameter(
         default=1.0,
-        doc="""float
-        Factor on the divergence. Above 1 codes keep less and are easier to tell apart.
+        doc=r"""float
+        Factor :math:`\beta` of the divergence. Values above 1 reduce the information in the codes
+        and make their components more independent.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
     kl_warm_up: float = parameter(
         default=0.1,
         doc="""float
-        Share of the epochs of the first `fit` over which `beta` rises from zero; of 10,000 epochs
-        where `max_iter` is larger.
+        Fraction of the epochs over which the factor of the divergence rises linearly from zero
+        to `beta`, in the first call of `fit`: a fraction of `max_iter`, or of 10,000 epochs if
+        `max_iter` is larger.
         """,
         constraint=[Interval(Real, 0, 1, closed="both")],
     )
     n_importance_samples: int = parameter(
         default=1,
         doc="""int
-        Number of codes drawn for each row in a training step.
+        Number of codes drawn for each sample in a training step.
         """,
         constraint=[Interval(Integral, 1, None, closed="left")],
     )
     binarize: bool = parameter(
         default=False,
         doc="""bool
-        Whether to train on bits, each entry of a row being the probability of its bit, drawn
-        anew every time the row is presented. Needs ``likelihood="bernoulli"``.
+        Whether to train on bits: each value of a sample is the probability of a bit, and the bits
+        are drawn anew in each epoch. Requires ``likelihood="bernoulli"``.
         """,
         constraint=["boolean"],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "kl_": """float
-        Mean divergence of the training samples' posteriors from the prior, in nats.
+        Mean divergence of the posteriors of the training samples from the prior, in nats.
         """,
         "n_importance_samples_": """int
-        Number of codes that were drawn for each sample in a training step.
+        Number of codes that were drawn for each sample in each training step.
         """,
         "active_units_": """int
         Number of components whose posterior mean has a variance above 0.01 over the training
-        rows.
+        samples.
         """,
         "noise_variance_": """float or ndarray of shape (n_features,)
-        Variance of the Gaussian likelihood in squared units of `X`; NaN under the others.
+        Variance of the Gaussian likelihood in squared units of `X`; NaN under other likelihoods.
         """,
     }
 
     def _build_module(self, n_features: int) -> VariationalModule:
         if self.binarize and self.likelihood != "bernoulli":
-            raise ValueError("binarize=True needs likelihood='bernoulli'.")
+            raise ValueError(
+                f"binarize=True needs likelihood='bernoulli', but likelihood={self.likelihood!r}."
+            )
         return VariationalModule(
             self._compressing_network(),
             self.input_shape_,
@@ -200,7 +214,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         return self.kl_warm_up
 
     def _rows_at_once(self, network: Network) -> int:
-        return max(1, min(DECODED_ROWS // self.n_importance_samples, network.rows_at_once))
+        return max(1, min(MAX_DECODED // self.n_importance_samples, network.rows_at_once))
 
     def _says_loss(self) -> str:
         return f"likelihood={self.likelihood!r}"
@@ -218,10 +232,12 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     ) -> dict[str, Tensor]:
         target = X if y is None else y
         if self.binarize:
+            # Comparisons with NaN are False; missing values must stay missing.
             X = target = (torch.rand_like(X) < X).to(X.dtype).where(~X.isnan(), X)
-        warmth = module.progress / self.kl_warm_up if self.kl_warm_up else 1.0
-        beta = self.beta * min(1.0, warmth)
+        warm_up = module.progress / self.kl_warm_up if self.kl_warm_up else 1.0
+        beta = self.beta * min(1.0, warm_up)
         mean, log_variance = module.posterior(X)
+        # (n_importance_samples, batch_size, n_components)
         noise = torch.randn(
             self.n_importance_samples, *mean.shape, dtype=mean.dtype, device=mean.device
         )
@@ -231,6 +247,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             "kl": beta * gaussian_divergence(mean, log_variance),
         }
         if self.n_importance_samples > 1:
+            # The terms must add up to minus the importance-weighted bound, which is minimised.
             bound = weights.logsumexp(0) - math.log(len(weights))
             terms["tightening"] = -bound - sum(terms.values())
         return terms
@@ -242,26 +259,34 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         ).to(X.precise)
         codes, log_variances = both.chunk(2, dim=1)
         weight = X.take_weight(slice(0, len(X))) / X.total_weight
-        spread_of_codes = weight @ (codes - weight @ codes).square()
+        code_variance = weight @ (codes - weight @ codes).square()
+        # From the squared units of the network to those of `X`.
         variance = module.log_variance.detach().exp() * module.scale.square()
         if self.likelihood != "gaussian":
             variance = torch.full_like(variance, torch.nan)
         return {
             "kl_": float(weight @ gaussian_divergence(codes, log_variances)),
             "n_importance_samples_": self.n_importance_samples,
-            "active_units_": int((spread_of_codes > 0.01).sum()),
+            "active_units_": int((code_variance > 0.01).sum()),
             "noise_variance_": float(variance) if variance.ndim == 0 else variance,
         }
 
-    def _set_fitted(self, module, trained, kind, continues, keep_state):
+    def _set_fitted(
+        self,
+        module: AutoencoderModule,
+        trained: Trained,
+        kind: Kind,
+        continues: bool,
+        keep_state: bool,
+    ) -> None:
         super()._set_fitted(module, trained, kind, continues, keep_state)
-        # After a single pass a posterior may not have left the prior yet.
+        # After a single epoch a posterior may still be close to the prior.
         if self.beta and self.kl_ < COLLAPSED and len(trained.history) > 1:
             warnings.warn(
                 f"The posterior has collapsed onto the prior: its divergence is {self.kl_:.2g} "
-                f"nats, so codes carry no information on the samples. Lower beta (now "
+                f"nats, so codes carry no information about the samples. Lower beta (now "
                 f"{self.beta:g}), raise kl_warm_up (now {self.kl_warm_up:g}) or max_iter, or use "
-                f"fewer hidden layers; of data without structure this is the right answer.",
+                f"fewer hidden layers. For data without structure this result is correct.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -274,25 +299,25 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     @isolated
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, noise=False):
-        """Draw new rows.
+        """Draw new samples.
 
-        Codes are drawn from the distribution that `density` chooses, and decoded.
+        Codes are drawn from the distribution that `density` selects, and decoded.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows.
+            Number of samples.
         random_state : int, RandomState instance or None, default=None
-            Fixes the draw.
+            Controls the randomness of the samples.
         noise : bool, default=False
-            Whether to draw the rows from :math:`p(x | z)`, as the model has it, bits under
-            ``likelihood="bernoulli"``. If False they are its means: smooth pictures, which vary
-            less than the data.
+            Whether to draw the samples from :math:`p(x | z)`; under ``likelihood="bernoulli"``
+            they are then bits. If False, the means of :math:`p(x | z)` are returned, which are
+            smoother and vary less than the data.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data.
+            Samples in the units of the training data.
         """
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
@@ -306,18 +331,19 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
     @isolated
     def posterior(self, X):
-        """Mean and standard deviation of the codes of each row.
+        """Return the mean and the standard deviation of the posterior of each sample's code.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         mean : ndarray of shape (n_samples, n_components)
-            Equal to ``transform(X)``.
+            Mean of :math:`q(z | x)`, equal to ``transform(X)``.
         std : ndarray of shape (n_samples, n_components)
+            Standard deviation of :math:`q(z | x)`.
         """
         rows, kind, module = open_rows(self, X, "posterior")
         assert isinstance(module, VariationalModule)
@@ -328,26 +354,27 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
     @isolated
     def score_samples(self, X, n_importance_samples=None):
-        """Lower bound of the log-density of each sample, in nats.
+        """Return a lower bound of the log-density of each sample, in nats.
 
-        The evidence lower bound is a mean over 64 codes drawn for each sample, without bias; the
-        codes depend on the sample's values only.
+        The bound is estimated from codes drawn for each sample. The draws depend on the values of
+        the sample only, so that equal samples have equal scores in every call.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         n_importance_samples : int, default=None
-            Number of codes drawn for each sample, always the same for the same sample. More come
-            closer to the log-density, from below. None: as many as in training, where one
-            stands for the evidence lower bound.
+            Number of codes of the importance-weighted bound. The bound approaches the log-density
+            from below as this number grows. None means the number used in training; if that is
+            one, the score is an unbiased estimate of the evidence lower bound, a mean over 64
+            codes.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            Bound of the log-density per unit of `X`; of the log-probability of bits under
-            ``likelihood="bernoulli"``, and of its mean over bits of the means `X` if trained with
-            ``binarize=True``: what training maximises.
+            Bound of the log-density per unit of `X`. Under ``likelihood="bernoulli"`` bound of
+            the log-probability of bits, and with ``binarize=True`` its mean over bits drawn with
+            the means `X`, which is what training maximises.
         """
         rows, kind, module = open_rows(self, X, "score_samples")
         assert isinstance(module, VariationalModule)
@@ -355,8 +382,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             check_count(n_importance_samples, "n_importance_samples")
         elif self.n_importance_samples_ > 1:
             n_importance_samples = self.n_importance_samples_
-        decoded = min(DECODED_ROWS, 4 * module.network.rows_at_once)
-        at_once = max(1, decoded // (n_importance_samples or ELBO_DRAWS))
+        # Each sample needs as many codes to be decoded as it has draws.
+        n_decoded = min(MAX_DECODED, 4 * module.network.rows_at_once)
+        at_once = max(1, n_decoded // (n_importance_samples or ELBO_DRAWS))
         bounds = by_chunks(
             rows,
             lambda x: bound_of_samples(

@@ -184,7 +184,7 @@ def test_what_is_no_score_is_refused():
     robust = DenoisingAutoencoder(2, loss="absolute_error", max_iter=2).fit(X)
     with pytest.raises(ValueError, match="loss='absolute_error'"):
         robust.score_field(X)
-    with pytest.raises(ValueError, match=r"noise_level=1\.5 is a share"):
+    with pytest.raises(ValueError, match=r"noise_level=1\.5 is a fraction"):
         DenoisingAutoencoder(2, noise="masking", noise_level=1.5).fit(X)
 
 

@@ -113,9 +113,9 @@ def test_too_many_or_no_neighbors_are_refused(digits):
     X = digits[0][:20]
     hashing = _small(n_neighbors=20).fit(X)
     assert hashing.kneighbors(X)[1].shape == (20, 20)
-    with pytest.raises(ValueError, match="n_neighbors=21, but there are 20 training rows; ask"):
+    with pytest.raises(ValueError, match="n_neighbors=21, but there are 20 training samples; n_"):
         hashing.kneighbors(X, n_neighbors=21)
-    with pytest.raises(ValueError, match="no neighbour of itself; ask for 19 at most"):
+    with pytest.raises(ValueError, match="its own neighbour; n_neighbors must be at most 19"):
         hashing.kneighbors()
     with pytest.raises(ValueError, match="n_neighbors must be a positive integer, got 0"):
         hashing.kneighbors(X, n_neighbors=0)

@@ -416,16 +416,16 @@ def test_a_pipeline_without_way_back_is_refused(digits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_shape": (8, 9)}, r"image_shape=\(8, 9\) does not fit rows of 64"),
+        ({"image_shape": (8, 9)}, r"image_shape=\(8, 9\) does not fit samples of 64"),
         ({"image_shape": "round"}, "image_shape='round' does not fit"),
-        ({"image_shape": (64,)}, "does not fit rows of 64"),
+        ({"image_shape": (64,)}, "does not fit samples of 64"),
         ({"image_shape": (4, 4, 4)}, "one or three colours"),
         ({"kind": "image"}, "Set image_shape"),
         ({"kind": "film"}, "kind must be"),
         ({"kind": "series", "image_shape": (8, 8)}, "leave it out"),
         ({"n_samples": 0}, "n_samples must be an integer of at least 1, got 0"),
         ({"indices": [200]}, "from 0 to 199"),
-        ({"indices": [0.5]}, "numbers of rows"),
+        ({"indices": [0.5]}, "indices of samples"),
         ({"ax": np.empty(2, dtype=object)}, r"one matplotlib Axes.*axes\[0\]"),
     ],
 )
@@ -441,7 +441,7 @@ def test_what_makes_no_picture_is_refused(wide, digits, options, message):
         ({"original": np.ones((2, 3)), "kind": "image"}, "height, width"),
         ({"original": np.ones((2, 3, 3, 3)), "kind": "series"}, "n_steps"),
         ({"original": np.ones((2, 3, 3, 2))}, "height, width, 3"),
-        ({"original": np.ones((2, 3)), "names": ["one"]}, "1 entries for 2 rows"),
+        ({"original": np.ones((2, 3)), "names": ["one"]}, "1 entries for 2 samples"),
     ],
 )
 def test_plain_data_are_checked(given, message):
@@ -576,7 +576,7 @@ def test_thumbnails_are_the_rows_and_do_not_overlap(narrow, digits):
         ({"components": (0, 8)}, "from 0 to 7"),
         ({"components": (0, 0)}, "different"),
         ({"components": (0, 1, 2)}, "one or two"),
-        ({"y": [1, 2]}, "one label for each of 200 rows"),
+        ({"y": [1, 2]}, "one label for each of 200 samples"),
         ({"thumbnails": 5}, "Set image_shape"),
         ({"thumbnails": -1}, "at least 0"),
         ({"thumbnails": 5, "components": 0, "image_shape": (8, 8)}, "positions in the plane"),
@@ -593,8 +593,8 @@ def test_codes_that_cannot_be_drawn_are_refused(wide, digits, options, message):
         (lambda: LatentSpaceDisplay(positions=np.ones((3, 3))).plot(), "from_codes"),
         (lambda: LatentSpaceDisplay(positions=np.ones((3, 2))).plot(thumbnails=2), "images="),
         (lambda: LatentSpaceDisplay.from_codes(np.ones((5, 3))), "All codes are equal"),
-        (lambda: LatentSpaceDisplay.from_codes(np.eye(2, 3)), "2 rows are too few"),
-        (lambda: LatentSpaceDisplay.from_codes(np.ones((0, 3))), "at least one row"),
+        (lambda: LatentSpaceDisplay.from_codes(np.eye(2, 3)), "2 samples are too few"),
+        (lambda: LatentSpaceDisplay.from_codes(np.ones((0, 3))), "at least one sample"),
     ],
 )
 def test_plain_codes_are_checked(call, message):
@@ -691,7 +691,7 @@ def test_traversals_that_cannot_be_are_refused(wide, digits):
     switches = ConvolutionalAutoencoder(
         2, channels=(2,), unpooling="switches", max_iter=1, random_state=0
     ).fit(X)
-    with pytest.raises(ValueError, match="values past the components"):
+    with pytest.raises(ValueError, match="values besides the components"):
         LatentTraversalDisplay.from_estimator(switches, X)
 
 
@@ -736,7 +736,7 @@ def test_arrows_need_no_estimator():
 def test_fields_that_are_none_are_refused(wide, denoiser, digits):
     with pytest.raises(ValueError, match="Autoencoder has no score_field"):
         ScoreFieldDisplay.from_estimator(wide, digits[0])
-    with pytest.raises(ValueError, match="behind the other steps"):
+    with pytest.raises(ValueError, match="after the other steps"):
         ScoreFieldDisplay.from_estimator(
             make_pipeline(StandardScaler(), DenoisingAutoencoder(2, **SMALL)).fit(_spiral()),
             _spiral(),

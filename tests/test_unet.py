@@ -228,7 +228,7 @@ def test_score_goes_by_the_targets(digits):
 def test_targets_must_match_their_rows(digits):
     clean, noisy, _, _ = digits
     for n_targets in (100, 30):
-        with pytest.raises(ValueError, match=f"y has {n_targets} rows, but X has 50"):
+        with pytest.raises(ValueError, match=f"y has {n_targets} samples, but X has 50"):
             _small().fit(noisy[:50], clean[:n_targets])
     with pytest.raises(ValueError, match="X_val cannot be evaluated where y holds"):
         _small().fit(noisy[:50], clean[:50], X_val=noisy[50:80])

@@ -20,8 +20,8 @@ def parameter(
 ) -> Any:
     """Return a field of a class that :func:`declares_parameters` decorates.
 
-    A class that changes only the default of an inherited parameter assigns it as usual. One that
-    gives `doc` or `constraint` alone inherits the other.
+    A class that changes only the default of an inherited parameter assigns the new default
+    directly. If `doc` or `constraint` is None, it is inherited from the nearest base that has it.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def parameter(
         Entry of the docstring in numpydoc's format: the type in the first line, to which the
         default is added, and the description below.
     constraint : list or None, default=None
-        What scikit-learn's validation of parameters accepts.
+        Accepted values, in the format of scikit-learn's parameter validation.
     kw_only : bool, default=True
         Whether the parameter is keyword-only.
     """
@@ -51,9 +51,9 @@ def same_as(cls: type, name: str, **changed: Any) -> Any:
     cls : type
         Class that declares the parameter.
     name : str
-        Name of the parameter there.
+        Name of the parameter in that class.
     **changed : object
-        What is different, as arguments of :func:`parameter`.
+        Arguments of :func:`parameter` that differ.
     """
     same = {
         "default": cls.__dataclass_fields__[name].default,  # type: ignore[attr-defined]
@@ -67,19 +67,21 @@ def same_as(cls: type, name: str, **changed: Any) -> Any:
 def declares_parameters(cls: type[T]) -> type[T]:
     """Turn a class into a dataclass of parameters, with constraints and a composed docstring.
 
-    ``_parameter_constraints`` has what validation accepts, as scikit-learn expects it. Fitted
+    The decorator sets ``_parameter_constraints``, which scikit-learn's validation reads. Fitted
     attributes are documented by the dictionary ``_attribute_docs``, in the same format, which
-    subclasses extend. In the signature and the docstring a class's own parameters come first,
-    after positional ones, and those of its bases follow.
+    subclasses extend. The signature and the docstring list positional parameters first, then the
+    class's own parameters, then those of its bases.
     """
+    # eq=False keeps the hash by identity, repr=False keeps scikit-learn's __repr__.
     cls = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
     declared = [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
     declared.sort(key=lambda field: (field.kw_only, _distance(cls, field.name)))
     names = [field.name for field in declared]
     constraints = {name: _inherited(cls, name, "constraint") for name in names}
-    if free := sorted(name for name, found in constraints.items() if found is None):
-        raise TypeError(f"{cls.__name__} has parameters without a constraint: {free}.")
+    if missing := sorted(name for name, found in constraints.items() if found is None):
+        raise TypeError(f"{cls.__name__} has parameters without a constraint: {missing}.")
     cls._parameter_constraints = constraints  # type: ignore[attr-defined]
+    # All but the positional ones are keyword-only, so reordering them changes no call.
     signature = inspect.signature(cls.__init__)
     ordered = [signature.parameters[name] for name in ("self", *names)]
     cls.__init__.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
@@ -91,18 +93,19 @@ def declares_parameters(cls: type[T]) -> type[T]:
 
 
 def constraints_of(cls: type) -> dict[str, list[Any]]:
-    """Return what validation accepts for each parameter of a class."""
-    return cls._parameter_constraints  # type: ignore[attr-defined]
+    """Return the constraint of each parameter of a class."""
+    constraints: dict[str, list[Any]] = cls._parameter_constraints  # type: ignore[attr-defined]
+    return constraints
 
 
 def attribute_docs_of(cls: type, *names: str) -> dict[str, str | None]:
-    """Return the documentation of fitted attributes that another class has as well."""
+    """Return the documentation of some fitted attributes of a class, for use in another class."""
     docs: dict[str, str | None] = cls._attribute_docs  # type: ignore[attr-defined]
     return {name: docs[name] for name in names}
 
 
 def _inherited(cls: type, name: str, kind: str) -> Any:
-    """Return what the nearest class that declares the parameter says of it."""
+    """Return the `doc` or `constraint` of a parameter from the nearest class that declares it."""
     for base in cls.__mro__:
         field = base.__dict__.get("__dataclass_fields__", {}).get(name)
         if field is not None and kind in field.metadata:
@@ -111,6 +114,10 @@ def _inherited(cls: type, name: str, kind: str) -> Any:
 
 
 def _distance(cls: type, name: str) -> int:
-    """Return how far up among the bases the first class stands that declares the parameter."""
+    """Return the position in the MRO of the last class that has the parameter.
+
+    That is the class that introduced it: dataclasses copy the fields of their bases, so all
+    classes before it have the parameter as well.
+    """
     having = [name in base.__dict__.get("__dataclass_fields__", {}) for base in cls.__mro__]
     return len(having) - 1 - having[::-1].index(True)

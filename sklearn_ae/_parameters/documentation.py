@@ -1,4 +1,4 @@
-"""Compose docstrings: own text of a class, with the parameters and attributes it shares."""
+"""Compose the docstring of a class from its own text and the entries of its parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FOLLOWING = re.compile(r"^(See Also|Notes|References|Examples)\n-+$", flags=re.MULTILINE)
-"""Sections of numpydoc that stand behind the parameters and the attributes."""
+"""Sections that follow the parameters and the attributes in numpydoc's order."""
 
 
 def composed_docstring(
@@ -19,17 +19,24 @@ def composed_docstring(
     Parameters
     ----------
     cls : type
-        Class whose docstring has neither; its ``_attribute_docs`` and those of its bases are used.
+        Class whose docstring has neither section. The attributes are taken from its
+        ``_attribute_docs`` and those of its bases.
     docs : mapping from str to str or None
         Entry of each parameter in the order of the signature: the type in the first line, the
-        description below. None leaves a parameter out.
+        description below. A parameter with None is left out.
     defaults : mapping from str to object
         Default of each parameter.
+
+    Returns
+    -------
+    str
+        The docstring with both sections.
     """
     parameters = {
         name: with_default(doc, defaults[name]) for name, doc in docs.items() if doc is not None
     }
     attributes: dict[str, str] = {}
+    # From the farthest base to the class itself, so that a subclass overrides its bases.
     for base in reversed(cls.__mro__):
         for name, doc in vars(base).get("_attribute_docs", {}).items():
             if doc is None:
@@ -38,21 +45,21 @@ def composed_docstring(
                 attributes[name] = inspect.cleandoc(doc)
     own = inspect.cleandoc(cls.__doc__ or "")
     found = FOLLOWING.search(own)
-    place = found.start() if found else len(own)
-    parts = [own[:place].rstrip(), section("Parameters", parameters)]
-    parts += [section("Attributes", attributes), own[place:]]
+    end = found.start() if found else len(own)
+    parts = [own[:end].rstrip(), section("Parameters", parameters)]
+    parts += [section("Attributes", attributes), own[end:]]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def with_default(doc: str, default: Any) -> str:
-    """Add the default to the type in the first line, as numpydoc has it."""
+    """Add the default to the type in the first line of an entry, in numpydoc's format."""
     kind, _, text = inspect.cleandoc(doc).partition("\n")
     shown = f'"{default}"' if isinstance(default, str) else str(default)
     return f"{kind}, default={shown}\n{text}"
 
 
 def section(title: str, entries: Mapping[str, str]) -> str:
-    """Return a section of a docstring, or nothing if there are no entries."""
+    """Return a section of a docstring, or an empty string if there are no entries."""
     if not entries:
         return ""
     lines = [title, "-" * len(title)]

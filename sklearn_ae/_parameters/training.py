@@ -1,4 +1,4 @@
-"""Parameters that many estimators share, each written once."""
+"""Parameters of training, which all estimators share."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from sklearn_ae.networks._network import python_numbers
 
 
 def with_python_numbers(estimator: Any) -> Any:
-    """Return a shallow copy of an estimator with NumPy's numbers among its parameters as Python's.
+    """Return a shallow copy of an estimator whose NumPy numbers are converted to Python's.
 
-    Integers of few bits overflow in products, and torch takes none of NumPy's for some sizes.
+    Small integer types such as int8 overflow in products, and some functions of torch do not
+    accept NumPy integers as sizes.
     """
+    # Without the constructor, so that fitted attributes are copied as well.
     copy = object.__new__(type(estimator))
     vars(copy).update(vars(estimator))
     given = {name: vars(copy)[name] for name in estimator._get_param_names()}
@@ -28,14 +30,14 @@ def with_python_numbers(estimator: Any) -> Any:
     return copy
 
 
-class DeviceName(Options):
-    """A device or what may be the name of one; what may not is told which there are."""
+class DeviceName(Options):  # type: ignore[misc]  # scikit-learn is not typed: Options is Any
+    """Constraint for `device`, whose error message lists the available devices."""
 
     def __init__(self) -> None:
         super().__init__(str, {"auto"})
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Whether it is text or a device."""
+        """Whether the value has the right type; only `fit` looks for the device itself."""
         return isinstance(val, (str, torch.device))
 
     def __str__(self) -> str:
@@ -44,94 +46,99 @@ class DeviceName(Options):
 
 @declares_parameters
 class TrainingParameters:
-    """How a network is trained, whatever it is trained for."""
+    """Parameters of training, common to all estimators."""
 
     alpha: float = parameter(
         default=0.1,
         doc="""float
-        Weight decay: each step shrinks the weights, not the biases, by the factor
-        ``1 - learning_rate * alpha``.
+        Strength of the weight decay: each step multiplies the weights, but not the biases, by
+        one minus `alpha` times the step size.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
     batch_size: int | str = parameter(
         default="auto",
         doc="""int or "auto"
-        Samples in a training step. ``"auto"`` is 64 below 1,024 training samples, 128 below
-        16,384 and 256 from there.
+        Number of samples per training step. ``"auto"`` is 64 for fewer than 1,024 training
+        samples, 128 for fewer than 16,384, and 256 otherwise.
         """,
         constraint=[StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     )
     learning_rate: str = parameter(
         default="one_cycle",
         doc="""{"one_cycle", "constant"}
-        Schedule of the step size. ``"one_cycle"`` rises to `learning_rate_init` over the
-        first tenth of `max_iter` and then falls to zero along half a cosine. With
-        ``"constant"`` a ``ConvergenceWarning`` is raised if `max_iter`, larger than
-        `n_iter_no_change`, ends a fit that is still improving by more than `tol`.
+        Schedule of the step size. ``"one_cycle"`` increases it to `learning_rate_init` over the
+        first tenth of `max_iter` and then decreases it to zero along half a cosine.
+        ``"constant"`` keeps it at `learning_rate_init`. A ``ConvergenceWarning`` is then raised
+        if training stops at `max_iter`, larger than `n_iter_no_change`, while the loss still
+        improves by more than `tol`.
         """,
         constraint=[StrOptions(set(SCHEDULES))],
     )
     learning_rate_init: float = parameter(
         default=0.003,
         doc="""float
-        Step size of the optimiser, the largest one of the schedule.
+        Learning rate of the optimiser: the largest step size of the schedule.
         """,
         constraint=[Interval(Real, 0, None, closed="neither")],
     )
     solver: str = parameter(
         default="adam",
         doc="""{"adam", "sgd"}
-        Optimiser: Adam, or stochastic gradient descent with `momentum`, online with
-        ``batch_size=1``. For ``"sgd"`` set ``alpha=1e-4`` and `learning_rate_init` to about 0.05,
-        more with many features, over which losses are means, much less under a likelihood.
+        Optimiser: Adam, or stochastic gradient descent with `momentum`, which with
+        ``batch_size=1`` is online learning. With ``"sgd"`` set `alpha` to 1e-4 and
+        `learning_rate_init` to about 0.05. Larger step sizes suit data with many features,
+        because losses are means over the features; much smaller ones suit likelihoods, which
+        are sums.
         """,
         constraint=[StrOptions({"adam", "sgd"})],
     )
     momentum: float = parameter(
         default=0.9,
         doc="""float
-        Fraction of each step of gradient descent that is added to the next. Not used by Adam.
+        Fraction of the previous update that is added to each update of stochastic gradient
+        descent. Not used by Adam.
         """,
         constraint=[Interval(Real, 0, 1, closed="left")],
     )
     max_iter: int = parameter(
         default=200,
         doc="""int
-        Number of epochs, at most.
+        Maximum number of epochs.
         """,
         constraint=[Interval(Integral, 1, None, closed="left")],
     )
     tol: float = parameter(
         default=1e-4,
         doc="""float
-        Smallest relative fall of the loss that counts as an improvement.
+        Smallest relative decrease of the loss that counts as an improvement.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
     early_stopping: bool = parameter(
         default=True,
         doc="""bool
-        Whether to hold out `validation_fraction` of the rows, judge each epoch on them and
-        keep the best weights. If False, and without `X_val`, all rows are trained on and the
-        last weights kept.
+        Whether to hold out `validation_fraction` of the samples, evaluate the loss on them after
+        each epoch and keep the weights of the best epoch. If False, and if no `X_val` is passed
+        to `fit`, training uses all samples and keeps the weights of the last epoch.
         """,
         constraint=["boolean"],
     )
     validation_fraction: float = parameter(
         default=0.1,
         doc="""float
-        Share of the rows to hold out. Copies of a row are held out together. Where that is
-        less than one distinct row, all rows are trained and validated on alike, which proves
-        nothing.
+        Fraction of the samples to hold out. Duplicates of a sample are held out together. If
+        this fraction is less than one distinct sample, all samples are used for training and for
+        validation; the held-out loss is then not an independent estimate.
         """,
         constraint=[Interval(Real, 0, 1, closed="neither")],
     )
     n_iter_no_change: float = parameter(
         default=100,
         doc="""int or inf
-        Epochs without an improvement, of the held-out loss or else of the training loss,
-        after which training stops. ``numpy.inf``: never.
+        Number of epochs without an improvement after which training stops. What has to improve
+        is the held-out loss or, if nothing is held out, the training loss. With ``numpy.inf``
+        training always continues to `max_iter`.
         """,
         constraint=[
             Interval(Integral, 1, None, closed="left"),
@@ -141,22 +148,24 @@ class TrainingParameters:
     warm_start: bool = parameter(
         default=False,
         doc="""bool
-        Whether `fit` continues from the present weights, optimiser state included.
+        Whether `fit` continues from the weights and the optimiser state of the previous call. If
+        False, each call starts anew.
         """,
         constraint=["boolean"],
     )
     callbacks: list[Any] | None = parameter(
         default=None,
-        doc="""list of skorch callbacks
-        For example ``[skorch.callbacks.Checkpoint(...)]``. An ``LRScheduler`` replaces
-        `learning_rate`.
+        doc="""list
+        Callbacks of skorch, or pairs of a name and a callback, for example
+        ``[skorch.callbacks.EpochTimer()]``. An ``LRScheduler`` replaces `learning_rate`. A
+        `FitCheckpoint` saves the state of training at regular intervals.
         """,
         constraint=[list, None],
     )
     device: str | torch.device = parameter(
         default="auto",
         doc="""str or torch.device
-        Where to train. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
+        Device to train on. ``"auto"`` is the device of `X` if it is a tensor on an accelerator,
         else the first CUDA device if there is one, else the CPU.
         """,
         constraint=[DeviceName()],
@@ -164,26 +173,28 @@ class TrainingParameters:
     precision: str = parameter(
         default="auto",
         doc="""{"auto", "float32", "float64", "bfloat16"}
-        Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: in dense networks up to 512 rows, or
-        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
-        a smaller side is 256 or more, products are in bfloat16 if the hardware has
-        instructions for it, and weights in float32. Results are always computed in the
-        floating-point type of the data.
+        Floating-point type of training. ``"bfloat16"`` computes matrix products in bfloat16 and
+        keeps the weights in float32. ``"auto"`` depends on the smaller side of the largest weight
+        matrix. It selects float64 for float64 data on the CPU if this costs little: if that side
+        is at most 32, or if there are at most 512 training samples. Otherwise it selects
+        bfloat16 if that side is at least 256 and the hardware has instructions for bfloat16, and
+        float32 in all other cases. After training, results are computed in the floating-point
+        type of the data.
         """,
         constraint=[StrOptions({"auto", "float32", "float64", "bfloat16"})],
     )
     random_state: int | np.random.RandomState | None = parameter(
         default=None,
         doc="""int, RandomState instance or None
-        Fixes initial weights, held-out rows, order and noise.
+        Controls the randomness of the initial weights, the choice of held-out samples, the order
+        of the samples and the noise. Pass an int for results that are reproducible across calls.
         """,
         constraint=["random_state"],
     )
     verbose: int | bool = parameter(
         default=False,
         doc="""int or bool
-        Whether to show a progress bar with the loss and the time left.
+        Whether to show a progress bar with the loss and the remaining time.
         """,
         constraint=["verbose"],
     )

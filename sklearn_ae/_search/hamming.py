@@ -1,13 +1,14 @@
-"""Codes of bits packed into words, and exact search among them."""
+"""Binary codes packed into words, and exact nearest-neighbour search by Hamming distance."""
 
 from __future__ import annotations
 
 import numpy as np
 
 CHUNK_ROWS = 2**16
-"""Number of codes that are compared at a time: few enough for a processor's cache."""
+"""Number of codes that are compared at a time, so that they fit in a processor's cache."""
 
 WORD_BYTES = 8
+"""Number of bytes of a word."""
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
@@ -20,17 +21,17 @@ def pack_bits(bits: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_samples, n_bytes), dtype uint8
-        Bit ``8 * i + j`` of a row is bit ``j``, the lowest being 0, of its byte ``i``. The
-        bytes that fill the last word are zero.
+        Component ``8 * i + j`` is bit ``j`` of byte ``i``, where bit 0 is the lowest. The bytes
+        that fill up the last word are zero.
     """
-    n_bytes = -(-bits.shape[1] // 8)
+    n_bytes = -(-bits.shape[1] // 8)  # rounded up
     packed = np.zeros((len(bits), n_bytes + -n_bytes % WORD_BYTES), np.uint8)
     packed[:, :n_bytes] = np.packbits(bits, axis=1, bitorder="little")
     return packed
 
 
 def hamming_distances(query: np.ndarray, packed: np.ndarray) -> np.ndarray:
-    """Count the bits in which each of many codes differs from one.
+    """Count the bits in which each of many codes differs from one code.
 
     Parameters
     ----------
@@ -40,24 +41,23 @@ def hamming_distances(query: np.ndarray, packed: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_samples,)
-        Of the smallest unsigned type that holds one more than the number of bits.
+        Distances, in the smallest unsigned type for the number of bits plus one.
     """
+    # The additional value marks the query itself in `nearest_codes`.
     dtype = np.min_scalar_type(64 * len(query) + 1)
     distances = np.empty(len(packed), dtype)
     for start in range(0, len(packed), CHUNK_ROWS):
-        piece = slice(start, start + CHUNK_ROWS)
-        # A word at a time: sums along an axis of two or three entries are slow.
-        total = np.bitwise_count(packed[piece, 0] ^ query[0]).astype(dtype, copy=False)
-        for place in range(1, len(query)):
-            total += np.bitwise_count(packed[piece, place] ^ query[place])
-        distances[piece] = total
+        chunk = slice(start, start + CHUNK_ROWS)
+        # One word at a time: NumPy's sums along an axis of two or three values are slow.
+        total = np.bitwise_count(packed[chunk, 0] ^ query[0]).astype(dtype, copy=False)
+        for word in range(1, len(query)):
+            total += np.bitwise_count(packed[chunk, word] ^ query[word])
+        distances[chunk] = total
     return distances
 
 
 def closest(distances: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Find the smallest of many small integers, ties in order of their place.
-
-    Their number up to each distance says how far to go, so that only what is near is sorted.
+    """Return the indices of the smallest distances, ties ordered by index.
 
     Parameters
     ----------
@@ -68,17 +68,19 @@ def closest(distances: np.ndarray, n_neighbors: int) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_neighbors,)
-        Places, nearest first.
+        Indices, nearest first.
     """
-    reach = np.searchsorted(np.cumsum(np.bincount(distances)), n_neighbors)
-    near = np.flatnonzero(distances <= reach)
+    # The cumulative histogram gives the radius within which there are enough neighbours, so that
+    # only these are sorted: the search is linear in the number of samples.
+    radius = np.searchsorted(np.cumsum(np.bincount(distances)), n_neighbors)
+    near = np.flatnonzero(distances <= radius)
     return near[np.argsort(distances[near], kind="stable")[:n_neighbors]]
 
 
 def nearest_codes(
     queries: np.ndarray, packed: np.ndarray, n_neighbors: int, *, leave_out: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest codes of each query, exactly.
+    """Find the nearest codes of each query by exhaustive search.
 
     Parameters
     ----------
@@ -86,21 +88,21 @@ def nearest_codes(
     packed : ndarray of shape (n_samples, n_words), dtype uint64
     n_neighbors : int
     leave_out : bool, default=False
-        Whether query ``i`` is code ``i`` and not a neighbour of itself.
+        Whether query ``i`` is code ``i`` and must not be returned as its own neighbour.
 
     Returns
     -------
     distances : ndarray of shape (n_queries, n_neighbors), float64
-        Numbers of differing bits, ascending.
+        Numbers of differing bits, in ascending order.
     indices : ndarray of shape (n_queries, n_neighbors), int64
-        Of equal distances the lower index comes first.
+        Indices of the codes; those at equal distances are in ascending order.
     """
     distances = np.empty((len(queries), n_neighbors))
     indices = np.empty((len(queries), n_neighbors), np.int64)
-    for place, query in enumerate(queries):
+    for i, query in enumerate(queries):
         found = hamming_distances(query, packed)
         if leave_out:
-            found[place] = 64 * packed.shape[1] + 1  # beyond all others
-        indices[place] = closest(found, n_neighbors)
-        distances[place] = found[indices[place]]
+            found[i] = 64 * packed.shape[1] + 1  # farther than any other code
+        indices[i] = closest(found, n_neighbors)
+        distances[i] = found[indices[i]]
     return distances, indices

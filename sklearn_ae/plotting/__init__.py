@@ -1,6 +1,6 @@
-"""Pictures of fitted autoencoders, after scikit-learn's Displays.
+"""Plots of fitted autoencoders, with the interface of scikit-learn's Displays.
 
-matplotlib is imported when something is drawn, not before.
+matplotlib is imported only when something is drawn.
 """
 
 from sklearn_ae.plotting.latent_space import LatentSpaceDisplay

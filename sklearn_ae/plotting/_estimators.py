@@ -1,4 +1,4 @@
-"""What is drawn: an autoencoder, alone or at the end of a pipeline, and its rows as arrays."""
+"""Autoencoders, alone or as the last step of a pipeline, and their samples as arrays."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_ae._estimator.inputs import check_rows, kind_of
 
 
-class Chain(NamedTuple):
-    """The steps of a fitted pipeline before its autoencoder, if there are any, and that.
+class SplitPipeline(NamedTuple):
+    """A fitted pipeline, split into the autoencoder and the steps before it.
 
     Attributes
     ----------
     steps : Pipeline or None
+        Steps before the autoencoder, if there are any.
     autoencoder : BaseAutoencoder
+        The last step.
     """
 
     steps: Any
     autoencoder: Any
 
     @classmethod
-    def of(cls, estimator: Any, needs: str) -> Chain:
-        """Take a fitted estimator apart; its last step must have the attribute `needs`."""
+    def of(cls, estimator: Any, needs: str) -> SplitPipeline:
+        """Split a fitted estimator; its last step must have the attribute `needs`."""
         steps = None
-        last = estimator = getattr(estimator, "best_estimator_", estimator)  # of a search
+        # A parameter search stores the fitted estimator in this attribute.
+        last = estimator = getattr(estimator, "best_estimator_", estimator)
         if isinstance(estimator, Pipeline):
             last = estimator[-1]
             steps = estimator[:-1] if len(estimator) > 1 else None
@@ -39,44 +42,47 @@ class Chain(NamedTuple):
         check_is_fitted(last)
         if not hasattr(last, needs):
             raise ValueError(
-                f"{type(last).__name__} has no {needs}, which this picture is made of. Pass a "
-                f"fitted autoencoder that has, or a pipeline that ends in one: pipeline[:-1] "
-                f"leaves out the last step."
+                f"{type(last).__name__} has no {needs}, which this plot requires. Pass a fitted "
+                f"autoencoder that has it, or a pipeline whose last step is one: pipeline[:-1] "
+                f"omits the last step."
             )
         return cls(steps, last)
 
-    def prepare(self, X: Any) -> Any:
-        """Take rows through the steps before the autoencoder."""
+    def preprocess(self, X: Any) -> Any:
+        """Transform samples by the steps before the autoencoder."""
         return X if self.steps is None else self.steps.transform(X)
 
-    def rows(self, X: Any) -> np.ndarray:
-        """Return rows as they come, before any step: (n_samples, n_features)."""
+    def flat_samples(self, X: Any) -> np.ndarray:
+        """Return samples before any step as an array of shape (n_samples, n_features)."""
         if self.steps is None:
+            # This pads lists of sequences to arrays.
             X = check_rows(self.autoencoder, X, reset=False)[0]
-        X = X.toarray() if sp.issparse(X) else as_array(X)
-        return X.reshape(len(X), -1)
+        samples: np.ndarray = X.toarray() if sp.issparse(X) else as_array(X)
+        return samples.reshape(len(samples), -1)
 
     def encode(self, X: Any) -> np.ndarray:
-        """Return the codes of rows."""
-        return as_array(self.autoencoder.transform(self.prepare(X)))
+        """Return the codes of samples."""
+        return as_array(self.autoencoder.transform(self.preprocess(X)))
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
-        """Return the rows of codes, in the units of the first step: (n_samples, n_features)."""
-        return self._restore(self.autoencoder.inverse_transform(self.as_fitted(Z)))
+        """Decode codes to samples in the input units of the first step, flattened."""
+        return self._to_input_units(self.autoencoder.inverse_transform(self.as_fitted_type(Z)))
 
-    def as_fitted(self, Z: np.ndarray) -> Any:
-        """Return numbers of ours as what it was fitted on: tensors under array API dispatch."""
-        known = getattr(self.autoencoder, "_kind", None)
-        return Z if known is None else kind_of(known).wrap(torch.from_numpy(Z))
+    def as_fitted_type(self, Z: np.ndarray) -> Any:
+        """Convert an array to the array type of the fit: tensors under array API dispatch."""
+        # Estimators of other packages have no such attribute and accept NumPy arrays.
+        fitted_on = getattr(self.autoencoder, "_kind", None)
+        return Z if fitted_on is None else kind_of(fitted_on).wrap(torch.from_numpy(Z))
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """Return rows from their codes, in the units of the first step."""
-        return self._restore(self.autoencoder.reconstruct(self.prepare(X)))
+        """Reconstruct samples, in the input units of the first step, flattened."""
+        return self._to_input_units(self.autoencoder.reconstruct(self.preprocess(X)))
 
-    def _restore(self, rows: Any) -> np.ndarray:
-        rows = as_array(rows).reshape(len(rows), -1)
+    def _to_input_units(self, samples: Any) -> np.ndarray:
+        """Transform flattened samples back by the steps before the autoencoder."""
+        flat: np.ndarray = as_array(samples).reshape(len(samples), -1)
         if self.steps is None:
-            return rows
+            return flat
         if not hasattr(self.steps, "inverse_transform"):
             names = [
                 name
@@ -84,30 +90,30 @@ class Chain(NamedTuple):
                 if step not in (None, "passthrough") and not hasattr(step, "inverse_transform")
             ]
             raise ValueError(
-                f"The pipeline's steps {names} have no inverse_transform, so what is restored "
-                f"has no way back to the units of X. Pass pipeline[-1] and "
-                f"pipeline[:-1].transform(X) to see it in its own."
+                f"The pipeline's steps {names} have no inverse_transform, so reconstructions "
+                f"cannot be converted to the units of X. Pass pipeline[-1] and "
+                f"pipeline[:-1].transform(X) to draw them in the units of the autoencoder."
             )
-        return as_array(self.steps.inverse_transform(rows)).reshape(len(rows), -1)
+        return as_array(self.steps.inverse_transform(flat)).reshape(len(flat), -1)
 
 
 def as_array(X: Any) -> np.ndarray:
-    """Return frames, tensors on any device and nested lists as NumPy arrays."""
+    """Convert dataframes, tensors on any device and nested lists to NumPy arrays."""
     if hasattr(X, "detach"):
         X = X.detach().cpu()
     return np.asarray(X)
 
 
-def count_rows(X: Any) -> int:
-    """Return the number of rows of data of any kind."""
-    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-    if not n_rows:
-        raise ValueError("X has no rows; there must be one at least to draw.")
-    return n_rows
+def count_samples(X: Any) -> int:
+    """Return the number of samples of data in any format."""
+    n_samples: int = X.shape[0] if hasattr(X, "shape") else len(X)
+    if not n_samples:
+        raise ValueError("X has no samples; pass at least one.")
+    return n_samples
 
 
-def take_rows(X: Any, indices: Sequence[int]) -> Any:
-    """Return some rows of data of any kind, as that kind."""
+def take_samples(X: Any, indices: Sequence[int]) -> Any:
+    """Return some samples of data in any format, in the same format."""
     if hasattr(X, "iloc"):
         return X.iloc[list(indices)]
     if isinstance(X, (list, tuple)):
@@ -115,22 +121,24 @@ def take_rows(X: Any, indices: Sequence[int]) -> Any:
     return X[list(indices)]
 
 
-def choose_rows(n_rows: int, n_samples: int, indices: Any = None) -> list[int]:
-    """Return the rows asked for, or `n_samples` of them, evenly spaced from first to last."""
+def choose_samples(n_available: int, n_samples: int, indices: Any = None) -> list[int]:
+    """Return `indices`, or those of `n_samples` samples, evenly spaced from first to last."""
     if indices is None:
         check_natural(n_samples, "n_samples")
-        return np.linspace(0, n_rows - 1, min(n_samples, n_rows)).round().astype(int).tolist()
+        evenly = np.linspace(0, n_available - 1, min(n_samples, n_available))
+        return [int(index) for index in evenly.round()]
     chosen = np.atleast_1d(indices)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not len(chosen):
-        raise ValueError(f"indices must be numbers of rows, got {indices!r}.")
-    if chosen.min() < -n_rows or chosen.max() >= n_rows:
+        raise ValueError(f"indices must be integers, the indices of samples; got {indices!r}.")
+    if chosen.min() < -n_available or chosen.max() >= n_available:
         raise ValueError(
-            f"indices must be from 0 to {n_rows - 1}, the rows of X; got {indices!r}."
+            f"indices must be from 0 to {n_available - 1}, the samples of X; got {indices!r}."
         )
-    return [int(index) % n_rows for index in chosen]
+    return [int(index) % n_available for index in chosen]
 
 
 def check_natural(value: Any, name: str, least: int = 1) -> None:
-    """Refuse what is not an integer of at least `least`."""
+    """Raise a ValueError if a value is not an integer of at least `least`."""
+    # bool is a subclass of int.
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")

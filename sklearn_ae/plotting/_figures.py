@@ -1,4 +1,4 @@
-"""The one gate to matplotlib, and what all pictures share: colours, axes, tiles."""
+"""The only import of matplotlib, and what all plots share: colours, axes, images."""
 
 from __future__ import annotations
 
@@ -18,47 +18,49 @@ COLORS = (
     "#717581",
     "#92dadd",
 )
-"""Ten that the colour-blind tell apart too (Petroff, 2021), in another order."""
+"""Ten colours that colour-blind readers can distinguish (Petroff, 2021), in another order."""
 
 BLUE, ORANGE, RED, GREY = COLORS[0], COLORS[1], COLORS[2], COLORS[8]
 
 MARKERS = "osD^vPX"
-"""As many as have no factor in common with the colours: 70 pairs before one comes again."""
+"""Seven is coprime to the number of colours: there are 70 pairs of a colour and a marker."""
 
 
 GAP = 1.08
-"""Distance of two images or curves of a table, in units of their size."""
+"""Distance between neighbouring images or curves of a table, in units of their size."""
 
 
 def require_matplotlib(caller: Any) -> Any:
-    """Return ``matplotlib.pyplot``, or say how to get it; `caller` is a Display or its class."""
+    """Return ``matplotlib.pyplot``, or raise an error that names `caller`, a Display or class."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         name = (caller if isinstance(caller, type) else type(caller)).__name__
         raise ImportError(
-            f'{name} draws with matplotlib, which is missing: pip install "sklearn-ae[plot]".'
+            f'{name} requires matplotlib: pip install "sklearn-ae[plot]".'
         ) from error
     return plt
 
 
 class Display:
-    """Base of all pictures: plain data in, drawn on axes of the user's or of its own.
+    """Base of all Displays, which draw plain data on given axes or in a new figure.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
     """
 
     ax_: Any
     figure_: Any
 
     def _open(self, ax: Any, figsize: tuple[float, float], layout: str = "constrained") -> Any:
-        """Return the axes given, or those of a new figure, and remember them.
+        """Return the given axes or those of a new figure, and store them.
 
-        ``layout="compressed"`` is for axes whose units are equally long: with what stands
-        beside them, the other one loses count of the room that is left.
+        ``layout="compressed"`` is for axes with an equal aspect ratio, for which the constrained
+        layout leaves too much or too little room beside them.
         """
         plt = require_matplotlib(self)
         if ax is None:
@@ -73,60 +75,64 @@ class Display:
 
 
 def axes_within(ax: Any, heights: list[float], n_columns: int) -> np.ndarray:
-    """Put a table of axes in the place of one, which becomes a strip for a legend above them.
+    """Replace axes by a table of axes; the given axes become an empty strip above the table.
 
     Parameters
     ----------
     ax : matplotlib Axes
+        Axes to replace. The strip has room for a legend.
     heights : list of float
-        Relative ones, that of the strip first.
+        Relative heights of the strip and of the rows of the table.
     n_columns : int
+        Number of columns of the table.
 
     Returns
     -------
     axes : ndarray of matplotlib Axes of shape (len(heights) - 1, n_columns)
-        Those of a line share y, those of a column x.
+        The table. Axes in a row share their y-axis, axes in a column their x-axis.
     """
-    place, shape = ax.get_subplotspec(), (len(heights), n_columns)
-    if place is None:  # axes that were put somewhere by hand
+    spec, shape = ax.get_subplotspec(), (len(heights), n_columns)
+    if spec is None:  # the axes have a position of their own, as from Figure.add_axes
         box = ax.get_position()
         grid = ax.figure.add_gridspec(
             *shape, height_ratios=heights, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1
         )
     else:
-        grid = place.subgridspec(*shape, height_ratios=heights)
+        grid = spec.subgridspec(*shape, height_ratios=heights)
     ax.set_subplotspec(grid[0, :])
     ax.set_axis_off()
-    axes: Any = np.empty((len(heights) - 1, n_columns), dtype=object)
-    for line, column in np.ndindex(axes.shape):
-        axes[line, column] = ax.figure.add_subplot(
-            grid[line + 1, column],
-            sharex=axes[0, column] if line else None,
-            sharey=axes[line, 0] if column else None,
+    axes = np.empty((len(heights) - 1, n_columns), dtype=object)
+    for row, column in np.ndindex(*axes.shape):
+        cell = axes[row, column] = ax.figure.add_subplot(
+            grid[row + 1, column],
+            sharex=axes[0, column] if row else None,
+            sharey=axes[row, 0] if column else None,
         )
-        axes[line, column].tick_params(labelleft=column == 0)
+        cell.tick_params(labelleft=column == 0)
     return axes
 
 
 def show_image(ax: Any, image: np.ndarray, corner: tuple[float, float], **options: Any) -> Any:
-    """Draw an image in its own shape on axes that hold several, without touching their limits.
+    """Draw one of several images on the same axes; a pixel is one unit of the axes.
 
     Parameters
     ----------
     ax : matplotlib Axes
+        Axes of all images.
     image : ndarray of shape (height, width) or (height, width, 3)
+        Image to draw.
     corner : tuple of float
-        Where its lower left corner goes; a pixel is as large as a unit of the axes.
+        Position of its lower left corner.
     **options
-        For ``imshow``.
+        Arguments of ``imshow``.
     """
     left, bottom = corner
     extent = (left, left + image.shape[1], bottom, bottom + image.shape[0])
     return ax.imshow(image, extent=extent, origin="upper", **options)
 
 
-def scale_of_numbers() -> Any:
-    """Return viridis without its yellow end, too pale for thin things on white; NaN is grey."""
+def color_map() -> Any:
+    """Return viridis without its yellow end, which is too pale on white; NaN is grey."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -135,21 +141,22 @@ def scale_of_numbers() -> Any:
 
 
 def to_unit_range(images: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Bring colour images into [0, 1], as matplotlib wants them."""
+    """Scale images to [0, 1], the range that matplotlib expects of colours."""
     low, high = limits
-    return np.clip((images - low) / ((high - low) or 1.0), 0.0, 1.0)
+    scaled: np.ndarray = np.clip((images - low) / ((high - low) or 1.0), 0.0, 1.0)
+    return scaled
 
 
 def limits_of(*arrays: np.ndarray, colors: bool = False) -> tuple[float, float]:
-    """Return the range of values to which a shared scale of images or curves stretches.
+    """Return the limits of a shared scale of images or curves.
 
-    Colours keep the range that their numbers come in, [0, 1] or [0, 255]: stretched, they
-    would be other colours.
+    Colour images in [0, 1] or [0, 255] keep these limits, because rescaling would change their
+    colours.
     """
     low = min(float(np.nanmin(array)) for array in arrays)
     high = max(float(np.nanmax(array)) for array in arrays)
     if colors:
-        # The first array has the data; what is decoded may leave their range.
+        # The first array has the data; decoded values may leave their range.
         low, high = float(np.nanmin(arrays[0])), float(np.nanmax(arrays[0]))
         if low >= 0 and high <= 255:
             return 0.0, 1.0 if high <= 1 else 255.0

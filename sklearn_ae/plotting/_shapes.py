@@ -1,4 +1,4 @@
-"""What a flat row looks like: an image, or a series."""
+"""Shapes of flat samples: images or series."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 Shape = tuple[int, ...]
 
 
-class Look(NamedTuple):
-    """How to draw a flat row.
+class SampleFormat(NamedTuple):
+    """How to draw a flat sample.
 
     Attributes
     ----------
     kind : {"image", "series"}
+        Whether the sample is an image or a series of values.
     shape : tuple of int
         (height, width) or (height, width, 3); or (n_steps,) or (n_steps, n_channels).
     channels_last : bool
-        Whether the channels of a pixel are neighbours in the row.
+        Whether the channels of a pixel or step are adjacent in the flat sample.
     axis : {"step", "feature"}
-        What a series goes along.
+        Name of the horizontal axis of a series.
     """
 
     kind: str
@@ -30,56 +31,59 @@ class Look(NamedTuple):
     axis: str = "step"
 
     @classmethod
-    def of(cls, autoencoder: Any, n_features: int, kind: str | None, image_shape: Any) -> Look:
-        """Find out how rows look, from what the user says, the network and the data."""
+    def of(
+        cls, autoencoder: Any, n_features: int, kind: str | None, image_shape: Any
+    ) -> SampleFormat:
+        """Determine the format from the user's choice, the network and the data."""
         if kind not in (None, "image", "series"):
             raise ValueError(f'kind must be "image", "series" or None, got {kind!r}.')
         if image_shape is not None:
             if kind == "series":
-                raise ValueError('image_shape goes with images; leave it out with kind="series".')
-            return _image(_asked_shape(image_shape, n_features))
-        look = _own_look(autoencoder, n_features)
-        if kind == "series" and look.kind == "image":
-            return _series(look.shape)
-        if kind == "image" and look.kind == "series":
+                raise ValueError('image_shape is for images; leave it out with kind="series".')
+            return _image(_check_image_shape(image_shape, n_features))
+        native = _native_format(autoencoder, n_features)
+        if kind == "series" and native.kind == "image":
+            return _series(native.shape)
+        if kind == "image" and native.kind == "series":
             raise ValueError(
-                f"Rows of {n_features} values do not say what image they are. Set "
+                f"The image shape of samples of {n_features} values is unknown. Set "
                 f'image_shape=(height, width), or image_shape="square".'
             )
-        return look
+        return native
 
-    def unfold(self, rows: np.ndarray) -> np.ndarray:
-        """Give rows of shape (n_samples, n_features) their look: (n_samples, *shape)."""
+    def unfold(self, samples: np.ndarray) -> np.ndarray:
+        """Reshape samples from (n_samples, n_features) to (n_samples, *shape)."""
         if self.channels_last or len(self.shape) < 2:
-            return rows.reshape(len(rows), *self.shape)
-        first = (self.shape[-1], *self.shape[:-1])
-        return np.moveaxis(rows.reshape(len(rows), *first), 1, -1)
+            return samples.reshape(len(samples), *self.shape)
+        channels_first = (self.shape[-1], *self.shape[:-1])
+        return np.moveaxis(samples.reshape(len(samples), *channels_first), 1, -1)
 
 
-def kind_of_array(rows: Any, kind: str | None, name: str) -> str:
-    """Say what plain data are: images if they have axes enough, unless the user knows better."""
+def resolve_kind(samples: np.ndarray, kind: str | None, name: str) -> str:
+    """Return the kind of plain data and validate their shape; None depends on their axes."""
     if kind not in (None, "image", "series"):
         raise ValueError(f'kind must be "image", "series" or None, got {kind!r}.')
-    kind = kind or ("image" if rows.ndim >= 3 else "series")
-    fits = rows.ndim == 3 or (rows.ndim == 4 and rows.shape[-1] == 3)
-    if kind == "image" and not fits:
+    kind = kind or ("image" if samples.ndim >= 3 else "series")
+    is_image = samples.ndim == 3 or (samples.ndim == 4 and samples.shape[-1] == 3)
+    if kind == "image" and not is_image:
         raise ValueError(
             f"{name} must have the shape (n_samples, height, width) or (n_samples, height, "
-            f"width, 3), got {rows.shape}. Reshape it."
+            f"width, 3), got {samples.shape}. Reshape it."
         )
-    if kind == "series" and rows.ndim not in (2, 3):
+    if kind == "series" and samples.ndim not in (2, 3):
         raise ValueError(
             f"{name} must have the shape (n_samples, n_steps) or (n_samples, n_steps, "
-            f"n_channels), got {rows.shape}. Reshape it."
+            f"n_channels), got {samples.shape}. Reshape it."
         )
     return kind
 
 
-def _own_look(autoencoder: Any, n_features: int) -> Look:
-    """Ask network and data for the shape of a row."""
+def _native_format(autoencoder: Any, n_features: int) -> SampleFormat:
+    """Return the format that the network or the shape of the training samples implies."""
     shape: Shape = getattr(autoencoder, "input_shape_", (n_features,))
-    if math.prod(shape) != n_features:  # a step before the autoencoder changed the width
-        return Look("series", (n_features,), axis="feature")
+    # A step before the autoencoder may have changed the number of features.
+    if math.prod(shape) != n_features:
+        return SampleFormat("series", (n_features,), axis="feature")
     network: Any = getattr(getattr(autoencoder, "module_", None), "network", None)
     if hasattr(network, "_as_sequence"):
         return _series(network._as_sequence(shape))
@@ -89,43 +93,43 @@ def _own_look(autoencoder: Any, n_features: int) -> Look:
             return _series((layout.size[1], layout.n_channels), layout.channels_last)
         return _image((*layout.size, layout.n_channels), layout.channels_last)
     if len(shape) == 1:
-        return Look("series", shape, axis="feature")
+        return SampleFormat("series", shape, axis="feature")
     return _image(shape)
 
 
-def _series(shape: Shape, channels_last: bool = True) -> Look:
+def _series(shape: Shape, channels_last: bool = True) -> SampleFormat:
     if len(shape) > 2:
-        raise ValueError(f"Rows of shape {shape} are no series; kind must be None or 'image'.")
-    return Look("series", shape[:1] if shape[-1] == 1 else shape, channels_last)
+        raise ValueError(f"Samples of shape {shape} are no series; set kind='image' or None.")
+    return SampleFormat("series", shape[:1] if shape[-1] == 1 else shape, channels_last)
 
 
-def _image(shape: Shape, channels_last: bool = True) -> Look:
+def _image(shape: Shape, channels_last: bool = True) -> SampleFormat:
     if len(shape) == 3 and shape[2] == 1:
         shape = shape[:2]
     if len(shape) == 3 and shape[2] == 3:
-        return Look("image", shape, channels_last)
+        return SampleFormat("image", shape, channels_last)
     if len(shape) != 2:
         raise ValueError(
-            f"Rows of shape {shape} are no images of one or three colours. Set "
+            f"Samples of shape {shape} are no images of one or three colours. Set "
             f"image_shape=(height, width) or (height, width, 3)."
         )
-    return Look("image", shape)
+    return SampleFormat("image", shape)
 
 
-def _asked_shape(image_shape: Any, n_features: int) -> Shape:
-    """Validate the shape that the user asks for."""
+def _check_image_shape(image_shape: Any, n_features: int) -> Shape:
+    """Validate the parameter `image_shape` and return it as a tuple."""
     if isinstance(image_shape, str):
         side = math.isqrt(n_features)
         if image_shape != "square" or side**2 != n_features:
             raise ValueError(
-                f"image_shape={image_shape!r} does not fit rows of {n_features} values. Set "
+                f"image_shape={image_shape!r} does not fit samples of {n_features} values. Set "
                 f"(height, width) or (height, width, 3)."
             )
         return side, side
     shape = tuple(np.atleast_1d(image_shape).tolist())
     if len(shape) not in (2, 3) or math.prod(shape) != n_features:
         raise ValueError(
-            f"image_shape={image_shape!r} does not fit rows of {n_features} values: height, "
-            f"width and colours must multiply to that."
+            f"image_shape={image_shape!r} does not fit samples of {n_features} values: the "
+            f"product of height, width and number of colours must be {n_features}."
         )
     return shape

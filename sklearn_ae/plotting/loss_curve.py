@@ -1,4 +1,4 @@
-"""How training went: every named loss term over the epochs."""
+"""Plots of the losses over the epochs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sklearn_ae.plotting._estimators import Chain
+from sklearn_ae.plotting._estimators import SplitPipeline
 from sklearn_ae.plotting._figures import (
     BLUE,
     COLORS,
@@ -16,35 +16,40 @@ from sklearn_ae.plotting._figures import (
     require_matplotlib,
 )
 
+Curve = tuple[list[float], list[float]]
+"""Epochs and values."""
+
 
 class LossCurveDisplay(Display):
-    """Loss over the epochs, term by term, with the epoch whose weights were kept.
+    """Losses over the epochs, with all terms and the epoch whose weights were kept.
 
-    Read off it whether training has settled, whether it overfits (the held-out loss rises
-    while that of the training falls) and whether a term is dead (a ``"kl"`` at zero).
+    The plot shows whether training has converged, whether it overfits (the held-out loss
+    increases while the training loss decreases) and whether a term has no effect (a ``"kl"`` of
+    zero).
 
     Parameters
     ----------
     history : list of dict
-        One entry an epoch: ``"epoch"``, ``"train_loss"``, its terms by name, and where rows
-        were held out ``"valid_loss"`` and ``"valid_score"``. As ``history_`` has it.
+        One entry per epoch, as in the attribute ``history_`` of a fitted estimator: ``"epoch"``,
+        ``"train_loss"``, its terms by name and, if samples were held out, ``"valid_loss"`` and
+        ``"valid_score"``.
     best_epoch : int, default=None
-        Epoch whose weights were kept, as the entries count. None: not shown.
+        Value of ``"epoch"`` of the entry whose weights were kept. If None, it is not shown.
 
     Attributes
     ----------
     lines_ : dict of matplotlib Line2D
-        The curves by their names in `history`.
+        Curves by their names in `history`.
     best_line_ : matplotlib Line2D or None
-        The upright line at `best_epoch`.
+        Vertical line at `best_epoch`.
     ax_ : matplotlib Axes
-        What it is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What these belong to.
+        Figure of the plot.
 
     See Also
     --------
-    ReconstructionDisplay : What the loss is about.
+    ReconstructionDisplay : Samples, their reconstructions and the errors.
 
     Examples
     --------
@@ -66,22 +71,30 @@ class LossCurveDisplay(Display):
         "valid_score": "held-out variance explained",
     }
 
-    def __init__(self, *, history, best_epoch=None):
+    def __init__(self, *, history: list[dict[str, Any]], best_epoch: int | None = None) -> None:
         self.history = history
         self.best_epoch = best_epoch
 
     @classmethod
-    def from_estimator(cls, estimator, X=None, *, ax=None, scale="auto", score=False):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any = None,
+        *,
+        ax: Any = None,
+        scale: str = "auto",
+        score: bool = False,
+    ) -> LossCurveDisplay:
         """Draw the losses of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator or Pipeline
-            Fitted autoencoder, or a fitted pipeline that ends in one.
+            Fitted autoencoder, or fitted pipeline whose last step is one.
         X : None
-            Ignored; it is there because other Displays have it.
+            Ignored; present for consistency with other Displays.
         ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         scale : {"auto", "log", "symlog", "linear"}, default="auto"
             As in `plot`.
         score : bool, default=False
@@ -90,83 +103,85 @@ class LossCurveDisplay(Display):
         Returns
         -------
         display : LossCurveDisplay
-            What was drawn.
+            The Display, already drawn.
         """
         require_matplotlib(cls)
-        last = Chain.of(estimator, needs="history_").autoencoder
+        last = SplitPipeline.of(estimator, needs="history_").autoencoder
         best_epoch = getattr(last, "best_epoch_", None)
         if best_epoch is not None:
-            # It counts from the start of the last call, the history from that of the first.
+            # best_epoch_ counts the epochs of the last call, the history those of all calls.
             best_epoch += len(last.history_) - last.n_iter_
         return cls(history=last.history_, best_epoch=best_epoch).plot(ax, scale=scale, score=score)
 
-    def plot(self, ax=None, *, scale="auto", score=False):
+    def plot(
+        self, ax: Any = None, *, scale: str = "auto", score: bool = False
+    ) -> LossCurveDisplay:
         """Draw the losses.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         scale : {"auto", "log", "symlog", "linear"}, default="auto"
-            Scale of the losses. ``"symlog"`` is logarithmic away from zero and linear around
-            it, so that zero and less have a place. ``"auto"`` is linear unless the training
-            loss falls to a tenth or a curve is everywhere less than a thirtieth of another,
-            and then ``"log"``, or ``"symlog"`` where there is zero or less.
+            Scale of the losses. ``"symlog"`` is linear around zero and logarithmic elsewhere, so
+            that it can show zero and negative values. ``"auto"`` is ``"linear"`` unless the
+            training loss falls to a tenth, or the maximum of a curve is less than a thirtieth of
+            that of another; then it is ``"log"``, or ``"symlog"`` if values are zero or negative.
         score : bool, default=False
-            Whether to add the share of the held-out rows' variance explained, on an axis of
-            its own on the right.
+            Whether to add the fraction of variance explained of the held-out samples, with an
+            axis on the right.
 
         Returns
         -------
         display : LossCurveDisplay
-            Itself.
+            The Display itself.
         """
         curves = self._curves()
-        scale, bend = _choose_scale(scale, curves)
+        scale, linear_width = _choose_scale(scale, curves)
         ax = self._open(ax, figsize=(7, 4))
         self.lines_ = {}
         for name, (epochs, values) in curves.items():
             (self.lines_[name],) = ax.plot(epochs, values, **self._style(name, len(epochs)))
-        options = {"linthresh": bend} if scale == "symlog" else {}
+        options = {"linthresh": linear_width} if scale == "symlog" else {}
         ax.set_yscale(scale, **options)
-        around = f" (linear between ±{bend:.1g})" if scale == "symlog" else ""
-        ax.set(xlabel="epoch", ylabel=f"loss{around}")
+        note = f" (linear between ±{linear_width:.1g})" if scale == "symlog" else ""
+        ax.set(xlabel="epoch", ylabel=f"loss{note}")
         ax.xaxis.get_major_locator().set_params(integer=True)
         self._mark_best(ax)
         if score:
             self._add_score(ax)
         lines = [*self.lines_.values(), *([self.best_line_] if self.best_line_ else [])]
-        # Beside the curves: wherever inside it would hide some.
+        # Above the axes, because inside it would hide some of the curves.
         ax.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         return self
 
-    def _curves(self) -> dict[str, tuple[list[float], list[float]]]:
-        """Return epochs and values of each curve; no term that is the training loss itself."""
+    def _curves(self) -> dict[str, Curve]:
+        """Return epochs and values of each curve; a term that equals the loss is left out."""
         if not self.history or "train_loss" not in self.history[0]:
             raise ValueError(
-                'history must have an entry for each epoch with its "epoch" and '
-                '"train_loss", as the history_ of a fitted autoencoder.'
+                'history must have an entry for each epoch with "epoch" and "train_loss", like '
+                "the history_ of a fitted autoencoder."
             )
         names = list(dict.fromkeys(name for entry in self.history for name in entry))
         terms = [
             name
             for name in names
             if name not in {"epoch", *self._NAMES}
-            and not name.startswith("event_")  # notes of skorch's callbacks
+            and not name.startswith("event_")  # added by callbacks of skorch
             and any(entry.get(name) not in (None, entry["train_loss"]) for entry in self.history)
         ]
         losses = ["train_loss", *(["valid_loss"] if "valid_loss" in names else []), *terms]
         return {name: self._curve(name) for name in losses}
 
-    def _curve(self, name: str) -> tuple[list[float], list[float]]:
-        """Return the epochs that have this entry, and its values."""
-        having = [entry for entry in self.history if name in entry]
-        return [entry["epoch"] for entry in having], [entry[name] for entry in having]
+    def _curve(self, name: str) -> Curve:
+        """Return the epochs that have an entry of this name, and its values."""
+        entries = [entry for entry in self.history if name in entry]
+        return [entry["epoch"] for entry in entries], [entry[name] for entry in entries]
 
     def _style(self, name: str, n_epochs: int) -> dict[str, Any]:
-        """Return label, colour and dashes: the two totals strong, their terms thin."""
+        """Return label, colour and dashes; the lines of the terms are thinner than the totals."""
         label = self._NAMES.get(name, name)
-        # A line needs two points.
+        # A line through a single point would be invisible.
         marker = "o" if n_epochs == 1 else None
         if name == "train_loss":
             return {"label": label, "color": BLUE, "lw": 2, "marker": marker}
@@ -183,7 +198,7 @@ class LossCurveDisplay(Display):
         }
 
     def _mark_best(self, ax: Any) -> None:
-        """Draw a line where the weights kept come from."""
+        """Draw a vertical line at the epoch whose weights were kept."""
         self.best_line_ = None
         if self.best_epoch is None:
             return
@@ -194,12 +209,12 @@ class LossCurveDisplay(Display):
         )
 
     def _add_score(self, ax: Any) -> None:
-        """Draw the share of variance explained on an axis of its own."""
+        """Draw the fraction of variance explained, with an axis on the right."""
         epochs, values = self._curve("valid_score")
         if not epochs:
             raise ValueError(
-                'score=True needs rows that were held out; history has no "valid_score". Fit '
-                "with early_stopping=True or X_val, or leave score out."
+                'score=True needs samples that were held out, but history has no "valid_score". '
+                "Fit with early_stopping=True or X_val, or set score=False."
             )
         right = ax.twinx()
         (line,) = right.plot(epochs, values, color="black", lw=1.4, ls=(0, (1, 2)))
@@ -208,25 +223,28 @@ class LossCurveDisplay(Display):
         self.lines_["valid_score"] = line
 
 
-def _choose_scale(scale: str, curves: dict[str, Any]) -> tuple[str, float]:
+def _choose_scale(scale: str, curves: dict[str, Curve]) -> tuple[str, float]:
     """Return the scale to use, and where ``"symlog"`` turns from linear to logarithmic."""
-    lows = {name: np.nanmin(values) for name, (_, values) in curves.items()}
-    has_log = min(lows.values()) > 0
-    peaks = [peak for _, values in curves.values() if (peak := np.nanmax(np.abs(values))) > 0]
+    minima = {name: float(np.nanmin(values)) for name, (_, values) in curves.items()}
+    all_positive = min(minima.values()) > 0
+    peaks = [
+        peak for _, values in curves.values() if (peak := float(np.nanmax(np.abs(values)))) > 0
+    ]
     total = curves["train_loss"][1]
-    # A term that only starts from nothing, as a KL does, must not flatten all others.
-    least = min([*peaks, *(value for value in total if value > 0)], default=1.0)
-    bend = float(10 ** np.floor(np.log10(least)))
+    # From the maxima of the terms, not their minima: a term that starts at zero, such as "kl",
+    # would otherwise extend the logarithmic part so far that the other curves look flat.
+    smallest = min([*peaks, *(value for value in total if value > 0)], default=1.0)
+    linear_width = float(10 ** np.floor(np.log10(smallest)))
     if scale == "auto":
-        is_steep = lows["train_loss"] > 0 and np.nanmax(total) >= 10 * lows["train_loss"]
+        is_steep = minima["train_loss"] > 0 and np.nanmax(total) >= 10 * minima["train_loss"]
         is_wide = max(peaks, default=1.0) >= 30 * min(peaks, default=1.0)
-        scale = "linear" if not (is_steep or is_wide) else "log" if has_log else "symlog"
+        scale = "linear" if not (is_steep or is_wide) else "log" if all_positive else "symlog"
     if scale not in ("log", "symlog", "linear"):
         raise ValueError(f'scale must be "auto", "log", "symlog" or "linear", got {scale!r}.')
-    if scale == "log" and not has_log:
-        lowest = min(lows, key=lambda name: lows[name])
+    if scale == "log" and not all_positive:
+        lowest = min(minima, key=lambda name: minima[name])
         raise ValueError(
-            f'scale="log" has no place for zero and less, but {lowest!r} falls to '
-            f'{lows[lowest]:.3g}. Use scale="symlog".'
+            f'scale="log" cannot show zero or negative values, but {lowest!r} falls to '
+            f'{minima[lowest]:.3g}. Use scale="symlog".'
         )
-    return scale, bend
+    return scale, linear_width

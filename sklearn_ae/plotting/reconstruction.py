@@ -1,17 +1,18 @@
-"""Rows beside what an autoencoder makes of them."""
+"""Plots of samples and their reconstructions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from sklearn_ae.plotting._estimators import (
-    Chain,
+    SplitPipeline,
     as_array,
-    choose_rows,
-    count_rows,
-    take_rows,
+    choose_samples,
+    count_samples,
+    take_samples,
 )
 from sklearn_ae.plotting._figures import (
     BLUE,
@@ -27,47 +28,49 @@ from sklearn_ae.plotting._figures import (
     show_image,
     to_unit_range,
 )
-from sklearn_ae.plotting._shapes import Look, kind_of_array
+from sklearn_ae.plotting._shapes import SampleFormat, resolve_kind
 
 ERROR = "reconstruction\n- original"
+"""Label of signed errors."""
 
 
 class ReconstructionDisplay(Display):
-    """Rows, their reconstructions and the difference, as images or as series.
+    """Samples, their reconstructions and the errors, as images or as series.
 
-    Images stand in three lines: originals and reconstructions on one scale of grey, and below
-    the error, reconstruction minus original, on a scale from blue (too dark) over white to red
-    that is even about zero. Of colour images the error is the mean absolute one of the three
-    colours. Series are curves, originals and reconstructions together, with the error beneath.
+    Images are drawn in three rows: originals and reconstructions on a common grey scale, and
+    below them the errors, reconstruction minus original, on a symmetric scale from blue (too
+    dark) over white (no error) to red (too bright). For colour images the error is the mean of
+    the absolute errors of the three colours. Series are drawn as curves, the original together
+    with the reconstruction, and the error below them.
 
     Parameters
     ----------
     original : array-like of shape (n_samples, ...)
         Images of shape (height, width) or (height, width, 3), or series of shape (n_steps,) or
-        (n_steps, n_channels). What follows the end of a short series is NaN and not drawn.
+        (n_steps, n_channels). NaN, as after the end of a short series, is not drawn.
     reconstruction : array-like of the shape of `original`
-        What was made of them.
+        Reconstructions of the samples.
     kind : {"image", "series"}, default=None
-        What rows are. None: images if a row has two axes or more.
+        How to draw the samples. None means images if a sample has two or more axes.
     names : sequence of str, default=None
-        What to call the rows. None: their numbers.
+        Names of the samples. None means their indices.
     axis : str, default="step"
-        What a series goes along.
+        Label of the horizontal axis of series.
 
     Attributes
     ----------
     images_ : ndarray of matplotlib AxesImage of shape (3, n_samples) or None
-        Originals, reconstructions and errors, if rows are images.
+        Originals, reconstructions and errors; None for series.
     axes_ : ndarray of matplotlib Axes of shape (2, n_samples) or None
-        The curves and the errors beneath, if rows are series.
+        Axes of the curves and of the errors; None for images.
     ax_ : matplotlib Axes
-        What it is drawn on, or within.
+        Axes of the plot; of series, the empty axes above them.
     figure_ : matplotlib Figure
-        What these belong to.
+        Figure of the plot.
 
     See Also
     --------
-    LatentTraversalDisplay : What other codes stand for.
+    LatentTraversalDisplay : Decoded codes on a grid.
 
     Examples
     --------
@@ -83,7 +86,15 @@ class ReconstructionDisplay(Display):
     (3, 8)
     """
 
-    def __init__(self, *, original, reconstruction, kind=None, names=None, axis="step"):
+    def __init__(
+        self,
+        *,
+        original: Any,
+        reconstruction: Any,
+        kind: str | None = None,
+        names: Sequence[str] | None = None,
+        axis: str = "step",
+    ) -> None:
         self.original = original
         self.reconstruction = reconstruction
         self.kind = kind
@@ -93,122 +104,125 @@ class ReconstructionDisplay(Display):
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: Any,
+        X: Any,
         *,
-        n_samples=None,
-        indices=None,
-        image_shape=None,
-        kind=None,
-        ax=None,
-    ):
-        """Draw rows and what a fitted autoencoder makes of them.
+        n_samples: int | None = None,
+        indices: Any = None,
+        image_shape: tuple[int, ...] | str | None = None,
+        kind: str | None = None,
+        ax: Any = None,
+    ) -> ReconstructionDisplay:
+        """Draw samples and their reconstructions by a fitted autoencoder.
 
         Parameters
         ----------
         estimator : estimator or Pipeline
-            Fitted autoencoder, or a fitted pipeline that ends in one and whose other steps
+            Fitted autoencoder, or fitted pipeline whose last step is one and whose other steps
             have `inverse_transform`.
         X : array-like of shape (n_samples, ...)
-            Rows of any kind that the estimator takes.
+            Samples in any format that the estimator accepts.
         n_samples : int, default=None
-            Number of rows to draw, evenly spaced from the first to the last. None: eight
+            Number of samples to draw, evenly spaced from the first to the last. None means eight
             images, or four series.
         indices : array-like of int, default=None
-            Which rows to draw instead.
+            Indices of the samples to draw. If given, `n_samples` is not used.
         image_shape : tuple of int or "square", default=None
-            What flat rows are images of: (height, width) or (height, width, 3). None: what the
-            training data or the network say.
+            Image shape of flat samples: (height, width) or (height, width, 3). None means that of
+            the training data or the network.
         kind : {"image", "series"}, default=None
-            How to draw rows that could be either. None: flat rows and those of networks for
-            sequences and signals are series.
+            How to draw the samples. None means series for flat samples and for networks of
+            sequences or signals, and images otherwise.
         ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         Returns
         -------
         display : ReconstructionDisplay
-            What was drawn.
+            The Display, already drawn.
         """
         require_matplotlib(cls)
-        chain = Chain.of(estimator, needs="reconstruct")
-        n_rows = count_rows(X)
-        n_features = chain.rows(take_rows(X, [0])).shape[1]
-        look = Look.of(chain.autoencoder, n_features, kind, image_shape)
+        pipeline = SplitPipeline.of(estimator, needs="reconstruct")
+        n_available = count_samples(X)
+        n_features = pipeline.flat_samples(take_samples(X, [0])).shape[1]
+        sample_format = SampleFormat.of(pipeline.autoencoder, n_features, kind, image_shape)
         if n_samples is None:
-            n_samples = 8 if look.kind == "image" else 4
-        chosen = choose_rows(n_rows, n_samples, indices)
-        rows = take_rows(X, chosen)
+            n_samples = 8 if sample_format.kind == "image" else 4
+        chosen = choose_samples(n_available, n_samples, indices)
+        samples = take_samples(X, chosen)
         return cls(
-            original=look.unfold(chain.rows(rows)),
-            reconstruction=look.unfold(chain.reconstruct(rows)),
-            kind=look.kind,
+            original=sample_format.unfold(pipeline.flat_samples(samples)),
+            reconstruction=sample_format.unfold(pipeline.reconstruct(samples)),
+            kind=sample_format.kind,
             names=[f"row {index}" for index in chosen],
-            axis=look.axis,
+            axis=sample_format.axis,
         ).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw the rows.
+    def plot(self, ax: Any = None) -> ReconstructionDisplay:
+        """Draw the samples.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; series replace it by axes of their own in its place. None: a new
-            figure.
+            Axes to draw on; for series they are replaced by several axes in the same place. If
+            None, a new figure is created.
 
         Returns
         -------
         display : ReconstructionDisplay
-            Itself.
+            The Display itself.
         """
-        original, restored = self._arrays()
-        kind = kind_of_array(original, self.kind, "original")
-        n_rows = len(original)
+        original, reconstructed = self._arrays()
+        kind = resolve_kind(original, self.kind, "original")
+        n_samples = len(original)
         names = self.names
         if names is None:
-            names = [f"row {index}" for index in range(n_rows)]
-        if len(names) != n_rows:
-            raise ValueError(f"names has {len(names)} entries for {n_rows} rows; one a row.")
+            names = [f"row {index}" for index in range(n_samples)]
+        if len(names) != n_samples:
+            raise ValueError(
+                f"names has {len(names)} entries for {n_samples} samples; pass one per sample."
+            )
         self.images_: Any = None
         self.axes_: Any = None
         if kind == "image":
-            figsize = _figure_size(n_rows, *original.shape[1:3])
+            height, width = original.shape[1:3]
+            figsize = _figure_size(n_samples, height, width)
             ax = self._open(ax, figsize, layout="compressed")
-            self._plot_images(ax, original, restored, names)
+            self._plot_images(ax, original, reconstructed, names)
         else:
-            ax = self._open(ax, figsize=(1 + max(2.4 * n_rows, 3), 4.2))
-            self._plot_series(ax, original, restored, names)
+            ax = self._open(ax, figsize=(1 + max(2.4 * n_samples, 3), 4.2))
+            self._plot_series(ax, original, reconstructed, names)
             self._add_legend(original)
         return self
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return both as arrays of floats; none is drawn where there is no original."""
-        original, restored = (
-            as_array(rows).astype(float) for rows in (self.original, self.reconstruction)
+        """Return both as arrays of floats; reconstructions of missing values become NaN."""
+        original, reconstructed = (
+            as_array(samples).astype(float) for samples in (self.original, self.reconstruction)
         )
-        if original.shape != restored.shape or not original.size:
+        if original.shape != reconstructed.shape or not original.size:
             raise ValueError(
-                f"original and reconstruction must have the same shape and at least one row; "
-                f"got {original.shape} and {restored.shape}."
+                f"original and reconstruction must have the same shape and at least one sample; "
+                f"got the shapes {original.shape} and {reconstructed.shape}."
             )
-        return original, np.where(np.isnan(original), np.nan, restored)
+        return original, np.where(np.isnan(original), np.nan, reconstructed)
 
     def _plot_images(
-        self, ax: Any, original: np.ndarray, restored: np.ndarray, names: list[str]
+        self, ax: Any, original: np.ndarray, reconstructed: np.ndarray, names: Sequence[str]
     ) -> None:
-        """Draw three lines of images on one pair of axes, in units of pixels."""
+        """Draw three rows of images on the same axes, in units of pixels."""
         height, width = original.shape[1:3]
         has_colors = original.ndim == 4
-        low, high = limits_of(original, restored, colors=has_colors)
-        error, error_style, error_name = _error_image(original, restored)
+        low, high = limits_of(original, reconstructed, colors=has_colors)
+        error, error_style, error_name = _error_image(original, reconstructed)
         style: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high}
         if has_colors:
-            original, restored = (
-                to_unit_range(part, (low, high)) for part in (original, restored)
+            original, reconstructed = (
+                to_unit_range(part, (low, high)) for part in (original, reconstructed)
             )
             style = {}
         pitch = (GAP * width, GAP * height)
-        lines = zip([original, restored, error], [style, style, error_style], strict=True)
+        rows = zip([original, reconstructed, error], [style, style, error_style], strict=True)
         self.images_ = np.array(
             [
                 [
@@ -216,7 +230,7 @@ class ReconstructionDisplay(Display):
                     for image, corner in zip(images, corners, strict=True)
                 ]
                 for (images, options), corners in zip(
-                    lines, _corners(len(names), pitch), strict=True
+                    rows, _corners(len(names), pitch), strict=True
                 )
             ]
         )
@@ -226,21 +240,24 @@ class ReconstructionDisplay(Display):
         self._add_scale(ax, self.images_[2, 0], error_name, (0.0, 0.3))
 
     def _add_scale(self, ax: Any, image: Any, name: str, span: tuple[float, float]) -> None:
-        """Put a colour bar beside the lines of images that it is about."""
-        # In units of the axes, which are as many images wide.
+        """Add a colour bar on the right of the rows of images that it belongs to."""
+        # In units of the axes, whose width is that of all images.
         width = 0.15 / self.images_.shape[1]
         beside = ax.inset_axes((1 + width, span[0], width, span[1]))
         beside.tick_params(labelsize="small")
         self.figure_.colorbar(image, cax=beside, label=name).locator.set_params(nbins=3)
 
     def _plot_series(
-        self, ax: Any, original: np.ndarray, restored: np.ndarray, names: list[str]
+        self, ax: Any, original: np.ndarray, reconstructed: np.ndarray, names: Sequence[str]
     ) -> None:
-        """Draw a column for each row: both curves, and the error beneath."""
-        original, restored = (part.reshape(*part.shape[:2], -1) for part in (original, restored))
+        """Draw one column per sample: both curves, and the error below them."""
+        # (n_samples, n_steps, n_channels)
+        original, reconstructed = (
+            part.reshape(*part.shape[:2], -1) for part in (original, reconstructed)
+        )
         self.axes_ = axes_within(ax, heights=[0.4, 3, 1.4], n_columns=len(original))
         for column, (above, below) in enumerate(self.axes_.T):
-            before, after = original[column], restored[column]
+            before, after = original[column], reconstructed[column]
             for channel, color in zip(
                 range(before.shape[1]), _channel_colors(before), strict=True
             ):
@@ -253,32 +270,34 @@ class ReconstructionDisplay(Display):
             below.set_xlabel(self.axis)
         self.axes_[0, 0].set_ylabel("value")
         self.axes_[1, 0].set_ylabel(ERROR, fontsize="small")
-        bound = np.nanmax(np.abs(restored - original)) or 1.0
+        bound = np.nanmax(np.abs(reconstructed - original)) or 1.0
         self.axes_[1, 0].set_ylim(-1.1 * bound, 1.1 * bound)
 
     def _add_legend(self, original: np.ndarray) -> None:
-        """Say which curve is which, above all columns."""
+        """Add a legend of the two curves above all columns."""
         n_channels = original.shape[2] if original.ndim == 3 else 1
         self.ax_.legend(
             self.axes_[0, 0].lines[:2],
             ["original", "reconstruction"],
-            title=f"{n_channels} channels, a colour each" if n_channels > 1 else None,
+            title=f"{n_channels} channels, one colour each" if n_channels > 1 else None,
             loc="center",
             ncols=2,
         )
 
 
 def _channel_colors(series: np.ndarray) -> list[tuple[str, str, str]]:
-    """Return colours of original, reconstruction and error of each channel."""
+    """Return the colours of original, reconstruction and error for each channel."""
     n_channels = series.shape[1]
     if n_channels == 1:
         return [(BLUE, ORANGE, RED)]
     return [(color, color, color) for color in (COLORS * n_channels)[:n_channels]]
 
 
-def _error_image(original: np.ndarray, restored: np.ndarray) -> tuple[np.ndarray, dict, str]:
-    """Return the errors of images, how to draw them, and what to call them."""
-    error = restored - original
+def _error_image(
+    original: np.ndarray, reconstructed: np.ndarray
+) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Return the errors of images, the options for drawing them, and their label."""
+    error = reconstructed - original
     if error.ndim == 4:
         error = np.abs(error).mean(-1)
         style = {"cmap": "Reds", "vmin": 0.0, "vmax": error.max() or 1.0}
@@ -288,31 +307,31 @@ def _error_image(original: np.ndarray, restored: np.ndarray) -> tuple[np.ndarray
 
 
 def _figure_size(n_columns: int, height: int, width: int) -> tuple[float, float]:
-    """Return a size in inches that gives images of any shape about the same area."""
+    """Return a size in inches such that images of any shape have about the same area."""
     ratio = _shown_ratio(height, width)
     side = min(ratio**0.5, 12 / n_columns)
     return 2.2 + max(side * n_columns, 1.0), 0.4 + 3 * GAP * max(side / ratio, 0.5)
 
 
 def _shown_ratio(height: int, width: int) -> float:
-    """Return how wide for its height to draw an image; pixels of a strip are not square."""
+    """Return the ratio of width to height of a drawn image; it is limited for narrow images."""
     return float(np.clip(width / height, 1 / 3, 3))
 
 
 def _corners(n_columns: int, pitch: tuple[float, float]) -> list[list[tuple[float, float]]]:
-    """Return the lower left corners of three lines of images."""
+    """Return the lower left corners of three rows of images."""
     return [
-        [(column * pitch[0], -line * pitch[1]) for column in range(n_columns)] for line in range(3)
+        [(column * pitch[0], -row * pitch[1]) for column in range(n_columns)] for row in range(3)
     ]
 
 
 def _frame_tiles(
-    ax: Any, size: tuple[int, int], pitch: tuple[float, float], names: list[str]
+    ax: Any, size: tuple[int, int], pitch: tuple[float, float], names: Sequence[str]
 ) -> None:
-    """Name lines and columns of images, and fit the axes around them."""
+    """Label rows and columns of images, and set the limits of the axes around them."""
     height, width = size
-    lines = ["original", "reconstruction", "error"]
-    ax.set_yticks([height / 2 - line * pitch[1] for line in range(3)], lines)
+    rows = ["original", "reconstruction", "error"]
+    ax.set_yticks([height / 2 - row * pitch[1] for row in range(3)], rows)
     columns = range(len(names))
     ax.set_xticks([width / 2 + column * pitch[0] for column in columns], names)
     ax.tick_params(length=0)

@@ -1,46 +1,48 @@
-"""Where a denoising autoencoder takes points of the plane."""
+"""Plots of the score of a denoising autoencoder."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from sklearn_ae.plotting._estimators import Chain, as_array, check_natural
-from sklearn_ae.plotting._figures import GREY, Display, require_matplotlib, scale_of_numbers
+from sklearn_ae.plotting._estimators import SplitPipeline, as_array, check_natural
+from sklearn_ae.plotting._figures import GREY, Display, color_map, require_matplotlib
 
 
 class ScoreFieldDisplay(Display):
-    """Arrows of a denoising autoencoder over rows of two features.
+    """Score of a denoising autoencoder as arrows, for samples with two features.
 
-    An arrow points to where the density of the rows grows. Its colour says how steeply. Its
-    length grows with that too, but as the square root and only up to the distance of two
-    arrows: drawn as they are, those far from the rows would cover all others.
+    Each arrow points in the direction in which the density of the noisy data increases. Its
+    colour is the norm of the gradient of the log-density. Its length is proportional to the
+    square root of this norm, up to the distance between two arrows: with lengths proportional to
+    the norm, the arrows far from the samples would hide all others.
 
     Parameters
     ----------
     points : array-like of shape (n_points, 2)
-        Where arrows start.
+        Start of each arrow.
     arrows : array-like of shape (n_points, 2)
-        The gradient of the log-density there.
+        Gradient of the log-density at each point.
     X : array-like of shape (n_samples, 2), default=None
-        Rows to draw beneath.
+        Samples to draw below the arrows.
     feature_names : sequence of two str, default=None
-        What to call the axes.
+        Labels of the axes. None means ``"feature 0"`` and ``"feature 1"``.
 
     Attributes
     ----------
     quiver_ : matplotlib Quiver
         The arrows.
     scatter_ : matplotlib PathCollection or None
-        The rows beneath.
+        The samples.
     colorbar_ : matplotlib Colorbar
-        The scale of the gradient's size.
+        Colour bar of the norm of the gradient.
     ax_ : matplotlib Axes
-        What it is drawn on.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        What these belong to.
+        Figure of the plot.
 
     Examples
     --------
@@ -57,70 +59,86 @@ class ScoreFieldDisplay(Display):
     (100, 2)
     """
 
-    def __init__(self, *, points, arrows, X=None, feature_names=None):
+    def __init__(
+        self,
+        *,
+        points: Any,
+        arrows: Any,
+        X: Any = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         self.points = points
         self.arrows = arrows
         self.X = X
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, grid_size=20, margin=0.15, ax=None, longest=None):
-        """Draw the score field of a fitted autoencoder on a grid over the rows.
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        grid_size: int = 20,
+        margin: float = 0.15,
+        ax: Any = None,
+        longest: float | None = None,
+    ) -> ScoreFieldDisplay:
+        """Draw the score of a fitted autoencoder on a grid over the samples.
 
         Parameters
         ----------
         estimator : DenoisingAutoencoder
             Fitted under Gaussian noise and squared error.
         X : array-like of shape (n_samples, 2)
-            Rows to draw, and to lay the grid over.
+            Samples to draw. The grid covers their range.
         grid_size : int, default=20
-            Number of arrows along the axis on which the rows spread farther.
+            Number of arrows along the axis with the larger range.
         margin : float, default=0.15
-            How far the grid goes past the rows, as a share of their range.
+            Extension of the grid beyond the samples, as a fraction of their range.
         ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         longest : float, default=None
             As in `plot`.
 
         Returns
         -------
         display : ScoreFieldDisplay
-            What was drawn.
+            The Display, already drawn.
         """
         require_matplotlib(cls)
-        chain = Chain.of(estimator, needs="score_field")
-        if chain.steps is not None:
+        pipeline = SplitPipeline.of(estimator, needs="score_field")
+        if pipeline.steps is not None:
             raise ValueError(
-                "The score field lives in the units that the denoiser sees, behind the other "
-                "steps of the pipeline. Pass pipeline[-1] and pipeline[:-1].transform(X)."
+                "The score is in the units of the denoiser's input, after the other steps of the "
+                "pipeline. Pass pipeline[-1] and pipeline[:-1].transform(X)."
             )
-        rows = _in_plane(chain.rows(X), "X")
+        samples = _in_plane(pipeline.flat_samples(X), "X")
         check_natural(grid_size, "grid_size", least=2)
-        points = _grid_over(rows, grid_size, margin)
+        points = _grid_over(samples, grid_size, margin)
         with warnings.catch_warnings():
-            # The points are not the user's, who may well have fitted on a frame.
+            # After a fit on a dataframe the grid has no feature names; the user cannot help it.
             warnings.filterwarnings("ignore", "X does not have valid feature names")
-            arrows = as_array(chain.autoencoder.score_field(chain.as_fitted(points)))
-        names = getattr(chain.autoencoder, "feature_names_in_", None)
-        return cls(points=points, arrows=arrows, X=rows, feature_names=names).plot(
+            arrows = as_array(pipeline.autoencoder.score_field(pipeline.as_fitted_type(points)))
+        names = getattr(pipeline.autoencoder, "feature_names_in_", None)
+        return cls(points=points, arrows=arrows, X=samples, feature_names=names).plot(
             ax, longest=longest
         )
 
-    def plot(self, ax=None, *, longest=None):
+    def plot(self, ax: Any = None, *, longest: float | None = None) -> ScoreFieldDisplay:
         """Draw the arrows.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         longest : float, default=None
-            Length of the longest arrows, in units of the axes. None: nine tenths of the
-            distance between points.
+            Length of the longest arrows in units of the axes. None means 0.9 times the distance
+            between points.
 
         Returns
         -------
         display : ScoreFieldDisplay
-            Itself.
+            The Display itself.
         """
         points, arrows = self._checked_arrows()
         X = None if self.X is None else _in_plane(self.X, "X")
@@ -128,12 +146,12 @@ class ScoreFieldDisplay(Display):
         self.scatter_ = None
         if X is not None:
             self.scatter_ = ax.scatter(*X.T, s=9, color=GREY, alpha=0.5, linewidths=0)
-        sizes = np.linalg.norm(arrows, axis=1)
+        norms = np.linalg.norm(arrows, axis=1)
         self.quiver_ = ax.quiver(
             *points.T,
-            *_shorten(arrows, sizes, longest or 0.9 * _distance(points)).T,
-            sizes,
-            cmap=scale_of_numbers(),
+            *_shorten(arrows, norms, longest or 0.9 * _distance(points)).T,
+            norms,
+            cmap=color_map(),
             angles="xy",
             scale_units="xy",
             scale=1,
@@ -146,37 +164,40 @@ class ScoreFieldDisplay(Display):
         points, arrows = _in_plane(self.points, "points"), as_array(self.arrows)
         if arrows.shape != points.shape:
             raise ValueError(
-                f"arrows must be one for each of the points, of shape {points.shape}; got "
-                f"{arrows.shape}."
+                f"arrows must have the shape of points, one for each of the points: "
+                f"{points.shape}; got {arrows.shape}."
             )
         return points, arrows
 
     def _label(self, ax: Any) -> None:
-        """Name the axes and the colours; one unit is as long to the right as upwards."""
+        """Label the axes and the colour bar, and make the units of both axes equally long."""
         names = ["feature 0", "feature 1"] if self.feature_names is None else self.feature_names
         ax.set(xlabel=names[0], ylabel=names[1])
-        # Directions on paper are those of the field only so.
+        # Otherwise the drawn directions would not be those of the gradient.
         ax.set_aspect("equal", adjustable="datalim")
         self.colorbar_ = self.figure_.colorbar(
-            self.quiver_, ax=ax, label="size of the log-density's gradient"
+            self.quiver_, ax=ax, label="norm of the log-density's gradient"
         )
 
 
-def _in_plane(rows: Any, name: str) -> np.ndarray:
-    """Return points as an array of two columns."""
-    rows = as_array(rows)
-    if rows.ndim != 2 or rows.shape[1] != 2:
+def _in_plane(points: Any, name: str) -> np.ndarray:
+    """Validate points with two features and return them as an array."""
+    points = as_array(points)
+    if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(
-            f"{name} must have two features to be drawn in the plane, got the shape {rows.shape}."
+            f"{name} must have two features to be drawn in the plane, got the shape "
+            f"{points.shape}."
         )
-    return rows
+    return np.asarray(points)
 
 
-def _grid_over(rows: np.ndarray, grid_size: int, margin: float) -> np.ndarray:
-    """Return the points of a grid over the range of the rows and some way past it."""
-    low, high = rows.min(0), rows.max(0)
+def _grid_over(samples: np.ndarray, grid_size: int, margin: float) -> np.ndarray:
+    """Return the points of a grid over the range of the samples, extended by a margin."""
+    low, high = samples.min(0), samples.max(0)
+    # If all samples are equal, the grid is as large as for a range of one.
     half = (0.5 + margin) * ((high - low) if (high > low).any() else np.ones(2))
-    # Steps are the same along both axes, and those of the shorter one end past the rows.
+    # Steps are equal along both axes, so the grid may extend farther along the shorter one. The
+    # small number keeps rounding errors from adding a step.
     step = 2 * half.max() / (grid_size - 1)
     counts = np.maximum(np.ceil(2 * half / step - 1e-9), 1)
     sides = [
@@ -187,7 +208,7 @@ def _grid_over(rows: np.ndarray, grid_size: int, margin: float) -> np.ndarray:
 
 
 def _distance(points: np.ndarray) -> float:
-    """Return how far apart neighbouring points are, were they spread evenly."""
+    """Return the distance between neighbouring points, as if they were evenly spaced."""
     spans = np.ptp(points, axis=0)
     n_points = max(len(points), 2)
     if spans.min() > 0:
@@ -195,8 +216,10 @@ def _distance(points: np.ndarray) -> float:
     return float(max(spans) / (n_points - 1)) or 1.0
 
 
-def _shorten(arrows: np.ndarray, sizes: np.ndarray, longest: float) -> np.ndarray:
-    """Scale arrows by the root of their size; a tenth of them, the longest, to `longest`."""
-    reference = np.quantile(sizes, 0.9) or sizes.max() or 1.0
-    lengths = longest * np.sqrt(np.minimum(sizes / reference, 1.0))
-    return arrows * (lengths / np.where(sizes > 0, sizes, 1.0))[:, None]
+def _shorten(arrows: np.ndarray, norms: np.ndarray, longest: float) -> np.ndarray:
+    """Scale arrows to the square root of their norms; the longest tenth gets one length."""
+    reference = np.quantile(norms, 0.9) or norms.max() or 1.0
+    lengths = longest * np.sqrt(np.minimum(norms / reference, 1.0))
+    # Arrows of length zero stay so.
+    shortened: np.ndarray = arrows * (lengths / np.where(norms > 0, norms, 1.0))[:, None]
+    return shortened
