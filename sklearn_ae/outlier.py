@@ -206,6 +206,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         random_state = check_random_state(self.random_state)
         counted = np.flatnonzero(weight)  # samples of weight zero do not take part
         part = None if given is None else given[counted]
+        # Hashed in float64 for data of any type, so that float32 data have the same hashes.
         rows = Rows(safe_indexing(flat, counted), part, torch.device("cpu"), torch.float64)
         keys, self._grid = hash_rows(rows, random_state.randint(2**31 - 1))
         training = TrainingSamples(
@@ -343,6 +344,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         far = far_samples(flat)
         if reset:
             self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)
+            # Stored, since the parameter may be changed after the fit.
             self._flat = self.estimator is None
         else:
             flat, X = within_limit(flat, X, far)

@@ -34,7 +34,7 @@ def second_half(keys: np.ndarray, split: np.ndarray) -> np.ndarray:
     is therefore scored by one member of each pair, as every training sample is. The mean over both
     members would vary less, and could not be compared with held-out scores.
     """
-    factor, median = split
+    factor, median = split  # the factor orders the keys anew, so that pairs are independent
     in_second: np.ndarray = reordered(keys, factor) > median
     return in_second
 

@@ -211,6 +211,7 @@ def _measured(
     held_out, weight = _subsample(training, ~inside, random_state)
     X = safe_indexing(training.X, held_out)
     error, samples = _errors(estimator, X)
+    # A feature that is constant on the held-out samples has no usual error to compare with.
     constant = np.where((samples == samples[0]).all(axis=0), samples[0], np.nan)
     error = _with_baseline_errors(error, samples, constant)
     # The covariance is that of training samples: held-out samples that had shaped it would score
@@ -245,7 +246,7 @@ def _subsample(
     """Draw distinct samples; return their indices, and the weights of all copies of each."""
     places = np.flatnonzero(mask)
     _, first, copies_of = np.unique(training.keys[places], return_index=True, return_inverse=True)
-    weight = np.bincount(copies_of, training.weight[places])
+    weight = np.bincount(copies_of, training.weight[places])  # a sample and its copies together
     drawn = draw_some(training.keys[places[first]], SCALE_SAMPLES, random_state)
     return places[first[drawn]], weight[drawn]
 

@@ -222,6 +222,7 @@ class HeadTraining:
     ) -> tuple[Tensor, Tensor]:
         """Return the loss and the error of each sample, both of shape ``(batch_size,)``."""
         low = self.products == torch.bfloat16
+        # Evaluated in the precision of training, so that both losses are comparable.
         with torch.autocast(X.device.type, self.products, enabled=low):
             output = module(X)
         losses, errors = self.stack._losses_and_errors(output, y)
