@@ -1,4 +1,4 @@
-"""The stacked autoencoder: layers trained one after another, then together."""
+"""The stacked autoencoder: its layers are trained one after another, then together."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sklearn_ae.networks.activations import ACTIVATIONS
 class StackedAutoencoder(StackParameters, Stack):
     r"""Deep autoencoder whose layers are trained one after another.
 
-    Layer by layer, an autoencoder learns to undo one layer,
+    Layer by layer, an encoder layer and a decoder layer are trained as an autoencoder,
 
     .. math:: h_l = \phi(W_l h_{l-1} + b_l), \qquad h'_{l-1} = \psi(V_l h_l + c_l) ,
 
-    on the codes :math:`h_{l-1}` of the layers below, :math:`h_0` being the rows; then, with
+    on the codes :math:`h_{l-1}` of the layers below, where :math:`h_0` are the samples. Then, with
     ``fine_tune=True``, all layers are trained together. The pairs of layers are those of the whole
-    network: nothing is copied. Greedy training finds a start for networks whose depth, or whose
-    saturating units, defeat training from a random one.
+    network, so no weights are copied. Greedy training provides initial weights for networks whose
+    depth or saturating units prevent training from random ones.
 
     See Also
     --------
-    StackedAutoencoderClassifier : Puts a classifier on top and trains on.
+    StackedAutoencoderClassifier : Adds a classifier and fine-tunes the encoder with it.
     DeepBeliefNetwork : A stack of restricted Boltzmann machines.
 
     References
@@ -55,25 +55,25 @@ class StackedAutoencoder(StackParameters, Stack):
     code_activation: str = parameter(
         default="identity",
         doc="""str
-        Non-linearity of the code, one of those of `activation`.
+        Non-linearity of the code, any of those allowed for `activation`.
         """,
         constraint=[StrOptions(set(ACTIVATIONS))],
     )
     fine_tune: bool = parameter(
         default=True,
         doc="""bool
-        Whether to train all layers together in the end, for `max_iter` epochs. If False,
-        `early_stopping`, `max_iter` and what goes with them are not used.
+        Whether to train all layers together after pre-training, for at most `max_iter` epochs. If
+        False, `max_iter`, `early_stopping` and the parameters related to them are not used.
         """,
         constraint=["boolean"],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "layer_histories_": """list of list of dict
-        For each layer, one entry an epoch of its training, with all losses by name. Empty without
-        pre-training. Reconstruction losses are in units of what a perfect reconstruction gains
-        over the mean: of the variance of what the layer sees, under squared error. `history_`,
-        `loss_curve_` and `n_iter_` are those of the training of all layers together; where
-        `fine_tune` is False, those of the last layer.
+        For each layer, one entry per epoch of its training, with all losses by name. Empty without
+        pre-training. Reconstruction losses are divided by the difference between the loss of the
+        mean and that of a perfect reconstruction: under squared error, by the variance of the
+        layer's input. `history_`, `loss_curve_` and `n_iter_` are those of the training of all
+        layers together or, if `fine_tune` is False, those of the last layer.
         """,
     }

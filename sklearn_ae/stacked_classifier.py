@@ -1,4 +1,4 @@
-"""A classifier on a stacked autoencoder: learns from all rows, and from the labels of some."""
+"""A semi-supervised classifier on the code of a stacked autoencoder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sklearn_ae._compat import MissingValues, StrOptions
-from sklearn_ae._estimator.inputs import check_weight
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._stacks.class_targets import class_targets, set_classes
 from sklearn_ae._stacks.head_training import Labels
 from sklearn_ae._stacks.heads import (
@@ -26,27 +26,29 @@ from sklearn_ae._stacks.heads import (
     label_probabilities,
     takes_several_labels,
 )
-from sklearn_ae._stacks.labels import check_labels
+from sklearn_ae._stacks.labels import check_labels, score_labelled
 from sklearn_ae._stacks.supervised import SupervisedStack
 from sklearn_ae._training.isolation import isolated
+from sklearn_ae.base import BaseAutoencoder
 
 
 @declares_parameters
 class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
-    """Classifier on the code of a stacked autoencoder, for few labels and many rows.
+    """Semi-supervised classifier on the code of a stacked autoencoder.
 
-    An autoencoder is trained on all rows, labelled or not; then a classifier on its code, or the
-    encoder together with a softmax layer, on the samples that have a label. By default all of them
-    have: set `unlabeled` to the value that marks samples without one.
+    It is made for few labels and many samples. First an autoencoder is trained on all samples,
+    labelled or not. Then a classifier on its code, or the encoder together with a softmax layer,
+    is trained on the labelled samples. By default all samples are labelled: set `unlabeled` to
+    the value that marks samples without a label.
 
-    A sample may have several labels: `y` of shape (n_samples, n_outputs), of zeros and ones, is
-    learnt by one logistic unit per column in place of the softmax layer, under the sum of their
-    binary cross-entropies.
+    A sample may have several labels: if `y` has shape (n_samples, n_outputs) and contains zeros
+    and ones, one logistic unit per column replaces the softmax layer, and the loss is the sum of
+    their binary cross-entropies.
 
     See Also
     --------
-    StackedAutoencoderRegressor : The same for numbers.
-    sklearn.semi_supervised.SelfTrainingClassifier : Labels further rows by itself.
+    StackedAutoencoderRegressor : The same for regression.
+    sklearn.semi_supervised.SelfTrainingClassifier : Labels samples by its own predictions.
 
     References
     ----------
@@ -61,7 +63,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     Examples
     --------
-    Digits, of which only 50 have a label:
+    Digits, of which only 50 are labelled:
 
     >>> import numpy as np
     >>> from sklearn.datasets import load_digits
@@ -76,74 +78,60 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     unlabeled: Any = parameter(
         default=None,
         doc="""int, float, str or None
-        What stands in `y` for no label, such as -1. A missing value, such as ``np.nan``, stands
-        for all of them: NaN, None and pandas' NA. Samples without a label train the autoencoder
-        only, and `score` leaves them out. None: every sample has a label, and every value of `y`
-        is a class. Of several labels per sample it stands in all columns.
+        Value in `y` that marks a sample without a label, such as -1. A missing value, such as
+        ``np.nan``, represents all missing values: NaN, None and pandas' NA. Unlabelled samples
+        train the autoencoder only, and `score` ignores them. None: every sample is labelled, and
+        every value of `y` is a class. With several labels per sample, an unlabelled sample has
+        this value in all columns.
         """,
         constraint=[MissingValues()],
     )
-    class_weight: dict | str | None = parameter(
+    class_weight: dict[Any, float] | str | None = parameter(
         default=None,
         doc="""dict or "balanced"
-        Weights of the classes, ``{label: weight}``. ``"balanced"`` makes all classes weigh the
-        same. They count for the head and for fine-tuning, not for the autoencoder. Not supported
-        for several labels per sample.
+        Weights of the classes, ``{label: weight}``. ``"balanced"`` gives all classes the same
+        total weight. The weights apply to the head and to fine-tuning, not to the autoencoder.
+        Not supported with several labels per sample.
         """,
         constraint=[dict, StrOptions({"balanced"}), None],
     )
     scoring: str = parameter(
         default="loss",
         doc="""{"loss", "accuracy"}
-        By what `early_stopping` judges the held-out rows. Of epochs of equal accuracy the one of
-        the lower loss is better.
+        Criterion by which `early_stopping` evaluates the held-out samples. Of epochs with equal
+        accuracy, the one with the lower loss is better.
         """,
         constraint=[StrOptions({"loss", "accuracy"})],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "classes_": """ndarray of shape (n_classes,)
-        The labels, without `unlabeled`. Of several labels per sample the numbers of the columns.
+        The classes, without `unlabeled`. With several labels per sample the column numbers.
         """,
     }
 
     @available_if(can_continue)
     @isolated
     @unchanged_on_error
+    @documented_like(SupervisedStack.partial_fit, description=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one pass over one chunk of samples.
 
-        One pass of the autoencoder over all samples by its own `partial_fit`, then one pass of
-        fine-tuning or of the head over the labelled ones. Later calls continue, optimiser state
-        included. The learning rate is `learning_rate_init` throughout, and nothing is held out. A
-        frozen autoencoder is not trained, but is fine-tuned. With a `head` that has no
-        `partial_fit` there is none here either.
-
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            One chunk of the training samples, labelled or not.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels, `unlabeled` for samples without one. There need not be any.
+            Labels, `unlabeled` for samples without one. There need not be any label.
         classes : array-like of shape (n_classes,), default=None
-            All classes that there will be, such as ``numpy.unique`` of all labels; `unlabeled`
-            among them is left out. Of several labels per sample ``numpy.arange(n_outputs)``.
-            Needed in the first call unless the estimator is fitted.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
-            all samples are in one batch, in the expected gradient of each step otherwise.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
+            All classes of all chunks, such as ``numpy.unique`` of all labels; `unlabeled` among
+            them is ignored. With several labels per sample ``numpy.arange(n_outputs)``. Required
+            in the first call unless the estimator is fitted.
 
         Raises
         ------
         ValueError
             If a parameter or the data are invalid, if `classes` is missing in the first call or
             changes later, if `y` has another class, or if training diverges. The estimator is
-            then as it was before.
+            then unchanged.
         """
         self._validate_params()
         set_classes(self, classes)
@@ -156,133 +144,117 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     @property
     def _has_several_labels(self) -> bool:
-        """Whether a sample may have several of the classes."""
-        return vars(self).get("_multilabel", False)
+        """Whether a sample may have several labels."""
+        # Files of earlier estimators may lack the attribute.
+        return bool(vars(self).get("_multilabel", False))
 
-    def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses_and_errors(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         if self._has_several_labels:
             losses = binary_cross_entropy_with_logits(output, target, reduction="none").sum(1)
+            # Subset accuracy: one wrong label makes the sample wrong.
             return losses, ((output > 0) != (target > 0)).any(1).to(losses.dtype)
-        numbers = target[:, 0].long()
-        losses = cross_entropy(output, numbers, reduction="none")
-        return losses, (output.argmax(1) != numbers).to(losses.dtype)
+        indices = target[:, 0].long()
+        losses = cross_entropy(output, indices, reduction="none")
+        return losses, (output.argmax(1) != indices).to(losses.dtype)
 
-    def _score_of(self) -> Callable[[float], float]:
+    def _error_to_score(self) -> Callable[[float], float]:
         return lambda error: 1 - error
 
     def _monitors_score(self) -> bool:
         return self.scoring == "accuracy"
 
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        if (
-            len(weight) == 2 and not self._has_several_labels
-        ):  # one logit, as in scikit-learn's linear classifiers
+        if len(weight) == 2 and not self._has_several_labels:
+            # One logit, as in scikit-learn's linear classifiers: that of the second class.
             return weight[1:] - weight[:1], bias[1:] - bias[:1]
         return weight, bias
 
+    @documented_like(BaseAutoencoder.score_samples)
     def predict(self, X):
-        """Predict the class of rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+        """Predict the classes of samples.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Their classes; never `unlabeled`. Of several labels per sample 1 where one is there.
+            Predicted classes, never `unlabeled`. With several labels per sample, 1 for each label
+            that is predicted, else 0.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return self.head_.predict(self._codes(X))
         if self._has_several_labels:
-            return (self._linear(X) > 0).astype(int)
+            return (self._linear_output(X) > 0).astype(int)
         return self.classes_[self._logits(X).argmax(1)]
 
     @available_if(head_has("predict_proba"))
+    @documented_like(BaseAutoencoder.score_samples)
     def predict_proba(self, X):
         """Predict the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
 
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`. Of several labels per sample the probability of each, as
-            :class:`~sklearn.neural_network.MLPClassifier` returns them.
+            Probabilities in the order of `classes_`. With several labels per sample, the
+            probability of each, as from :class:`~sklearn.neural_network.MLPClassifier`.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return label_probabilities(self.head_, self._codes(X))
         if self._has_several_labels:
-            return expit(self._linear(X))
+            return expit(self._linear_output(X))
         return softmax(self._logits(X), axis=1)
 
     @available_if(head_has("predict_proba"))
+    @documented_like(BaseAutoencoder.score_samples)
     def predict_log_proba(self, X):
         """Predict the logarithms of the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
 
         Returns
         -------
         log_proba : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
+            Logarithms of the probabilities, in the order of `classes_`.
         """
         check_is_fitted(self)
         if self.head_ is not None:
-            with np.errstate(divide="ignore"):  # of zero: -inf
+            with np.errstate(divide="ignore"):  # the logarithm of zero is -inf
                 return np.log(label_probabilities(self.head_, self._codes(X)))
         if self._has_several_labels:
-            return log_expit(self._linear(X))
+            return log_expit(self._linear_output(X))
         return log_softmax(self._logits(X), axis=1)
 
     @available_if(head_has("decision_function"))
+    @documented_like(BaseAutoencoder.score_samples)
     def decision_function(self, X):
-        """Return the linear layer's values, or whatever the head's are.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+        """Return the logits of the linear layer, or the decision function of the head.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Of two classes the second one's logit, positive where it is predicted. Of several
+            For two classes the logit of the second, positive if it is predicted. With several
             labels per sample the logit of each.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return self.head_.decision_function(self._codes(X))
-        scores = self._linear(X)
+        scores = self._linear_output(X)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def _logits(self, X: Any) -> np.ndarray:
-        """Return logits of all classes."""
-        scores = self._linear(X)
+        """Return the logits of all classes, shape (n_samples, n_classes)."""
+        scores = self._linear_output(X)
+        # The one logit of two classes is relative to that of the first class, which is zero.
         return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
+    @documented_like(BaseAutoencoder.score)
     def score(self, X, y, sample_weight=None):
-        """Accuracy on the samples that have a label.
+        """Return the accuracy on the labelled samples.
 
-        Of several labels per sample it is that of all together, the subset accuracy.
+        With several labels per sample this is the subset accuracy: all labels must be correct.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels. Samples marked by `unlabeled`, as it was when `fit` was called, do not count.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Labels. Samples marked by `unlabeled`, as it was when `fit` was called, are ignored.
 
         Returns
         -------
@@ -295,12 +267,10 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             If no sample has a label.
         """
         predicted = self.predict(X)
-        labels, known = check_labels(y, len(predicted), self._unlabeled)
-        if not known.any():
-            raise ValueError(f"y has no labelled sample to score on: all are {self._unlabeled!r}.")
-        weight = check_weight(sample_weight, len(predicted))
-        weight = None if weight is None else weight.numpy()[known]
-        return float(accuracy_score(labels, predicted[known], sample_weight=weight))
+        labels, labelled = check_labels(y, len(predicted), self._unlabeled)
+        if not labelled.any():
+            raise ValueError(f"y has no labelled sample to score: all are {self._unlabeled!r}.")
+        return score_labelled(accuracy_score, labels, predicted, labelled, sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

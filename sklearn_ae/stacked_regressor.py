@@ -1,4 +1,4 @@
-"""A regressor on a stacked autoencoder: learns from all rows, and from the targets of some."""
+"""A semi-supervised regressor on the code of a stacked autoencoder."""
 
 from __future__ import annotations
 
@@ -8,32 +8,29 @@ import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import check_array
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_ae._estimator.inputs import check_weight
-from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._parameters.declaration import declares_parameters
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._stacks.head_training import Labels
-from sklearn_ae._stacks.heads import can_continue
-from sklearn_ae._stacks.labels import as_numpy
+from sklearn_ae._stacks.labels import score_labelled
+from sklearn_ae._stacks.regression_targets import check_targets, regression_targets
 from sklearn_ae._stacks.supervised import SupervisedStack
-from sklearn_ae._training.isolation import isolated
+from sklearn_ae.base import BaseAutoencoder
 
 
 @declares_parameters
 class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
-    """Regressor on the code of a stacked autoencoder, for few targets and many rows.
+    """Semi-supervised regressor on the code of a stacked autoencoder.
 
-    An autoencoder is trained on all rows, then a regressor on its code, or the encoder together
-    with a linear layer under squared error, on the rows whose target is known. **Rows whose
-    target is NaN have none.**
+    It is made for few targets and many samples. First an autoencoder is trained on all samples.
+    Then a regressor on its code, or the encoder together with a linear layer under squared error,
+    is trained on the samples with a target. **A target of NaN marks a sample without one.**
 
     See Also
     --------
-    StackedAutoencoderClassifier : The same for classes.
+    StackedAutoencoderClassifier : The same for classification.
 
     References
     ----------
@@ -42,7 +39,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     Examples
     --------
-    Of 442 patients the progress of 100 is known:
+    Of 442 patients, 100 have a target:
 
     >>> import numpy as np
     >>> from sklearn.datasets import load_diabetes
@@ -54,112 +51,43 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     (3,)
     """
 
-    @available_if(can_continue)
-    @isolated
-    @unchanged_on_error
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one pass over one chunk of samples.
-
-        One pass of the autoencoder over all samples by its own `partial_fit`, then one pass of
-        fine-tuning or of the head over the labelled ones. The first call fixes mean and scale of
-        the targets from its chunk, as the autoencoder's fixes those of `X`; later calls continue,
-        optimiser state included. The learning rate is `learning_rate_init` throughout, and
-        nothing is held out. A frozen autoencoder is not trained, but is fine-tuned. With a `head`
-        that has no `partial_fit` there is none here either.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            One chunk of the training samples, labelled or not.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets, NaN for unlabelled samples. The first chunk needs a labelled one.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
-            all samples are in one batch, in the expected gradient of each step otherwise.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are invalid, or if training diverges. The estimator
-            is then as it was before.
-        """
-        return self._fit(X, y, sample_weight, one_pass=True)
-
     def _check_labels(
         self, y: Any, n_samples: int, weight: Tensor | None, resume: bool, one_pass: bool
     ) -> Labels:
-        y = _checked(y, n_samples)
-        targets = y.reshape(n_samples, -1).astype(np.float64)
-        missing = np.isnan(targets)
-        if (missing.any(1) != missing.all(1)).any():
-            raise ValueError(
-                "y has rows of which some targets are NaN and others are not; a row has all its "
-                "targets, or none."
-            )
-        known = ~missing.any(1)
-        if weight is not None:
-            known &= weight.numpy() > 0
-        if not known.any() and not (resume and one_pass):
-            raise ValueError("y has no target that is not NaN, in a row with a weight.")
-        if not resume:
-            mass = None if weight is None else weight.numpy()[known]
-            with np.errstate(over="ignore", invalid="ignore"):
-                self._y_mean = np.average(targets[known], axis=0, weights=mass)
-                variance = np.average((targets[known] - self._y_mean) ** 2, axis=0, weights=mass)
-            if not np.isfinite(variance).all():
-                raise ValueError("y has values so large that their variance is not held; rescale.")
-            self._y_scale = np.where(variance > 0, np.sqrt(variance), 1.0)
-            self._y_ndim = y.ndim
-        elif len(self._y_mean) != targets.shape[1]:
-            raise ValueError(
-                f"y had {len(self._y_mean)} targets and has {targets.shape[1]} now, so training "
-                f"cannot continue; use a new estimator, or warm_start=False."
-            )
-        scaled = np.nan_to_num((targets - self._y_mean) / self._y_scale)
-        return Labels(y, scaled, known, weight, np.zeros(n_samples, int), targets.shape[1])
+        return regression_targets(self, y, n_samples, weight, resume, one_pass)
 
-    def _judge_outputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses_and_errors(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         squares = (output - target).square()
         return squares.mean(1), squares.sum(1)
 
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        # The layer is trained on centred and scaled targets.
         scale, mean = (torch.from_numpy(v) for v in (self._y_scale, self._y_mean))
         return weight * scale[:, None], bias * scale + mean
 
+    @documented_like(BaseAutoencoder.score_samples)
     def predict(self, X):
-        """Predict the targets of rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+        """Predict the targets of samples.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predicted targets.
         """
         check_is_fitted(self)
         if self.head_ is not None:
             return self.head_.predict(self._codes(X))
-        predicted = self._linear(X)
+        predicted = self._linear_output(X)
         return predicted[:, 0] if self._y_ndim == 1 else predicted
 
+    @documented_like(BaseAutoencoder.score)
     def score(self, X, y, sample_weight=None):
-        """Coefficient of determination of the rows whose target is known.
+        """Return the coefficient of determination on the samples with a target.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. Rows with NaN do not count.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Targets. Samples with NaN are ignored.
 
         Returns
         -------
@@ -169,26 +97,16 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Raises
         ------
         ValueError
-            If no target is known.
+            If no sample has a target.
         """
         predicted = self.predict(X)
-        y = _checked(y, len(predicted))
-        known = ~np.isnan(y.reshape(len(y), -1).astype(float)).any(1)
-        if not known.any():
-            raise ValueError("y has no row to score on: all targets are NaN.")
-        weight = check_weight(sample_weight, len(predicted))
-        weight = None if weight is None else weight.numpy()[known]
-        return float(r2_score(y[known], predicted[known], sample_weight=weight))
+        y, missing = check_targets(y, len(predicted))
+        labelled = ~np.any(missing, axis=1)
+        if not labelled.any():
+            raise ValueError("y has no sample to score: all targets are NaN.")
+        return score_labelled(r2_score, y[labelled], predicted, labelled, sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _checked(y: Any, n_samples: int) -> np.ndarray:
-    """Return targets as an array of as many rows."""
-    options = {"ensure_2d": False, "dtype": "numeric", "input_name": "y"}
-    y = check_array(as_numpy(y), ensure_all_finite="allow-nan", **options)
-    check_consistent_length(range(n_samples), y)
-    return y

@@ -21,10 +21,10 @@ from sklearn_ae._estimator.inputs import Kind, check_count, kind_of
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.description import Trained
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import drawing_from, make_generator, normal_quantile
 from sklearn_ae._training.resources import limit_if_forked
-from sklearn_ae._training.run import Trained
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import gaussian_divergence
 from sklearn_ae.networks import Network

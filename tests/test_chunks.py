@@ -208,7 +208,7 @@ def test_a_head_without_partial_fit_is_named(stack):
     with pytest.raises(AttributeError, match="has no attribute 'partial_fit'") as error:
         stack.partial_fit  # noqa: B018
     assert str(stack.head) in str(error.value.__cause__)
-    assert "leave head=None" in str(error.value.__cause__)
+    assert "use head=None" in str(error.value.__cause__)
     assert hasattr(stack.set_params(head=None), "partial_fit")
 
 

@@ -14,6 +14,7 @@ import sklearn_ae
 from sklearn_ae import networks
 from sklearn_ae._compat import Interval
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
+from sklearn_ae._parameters.documentation import documented_like
 
 
 @declares_parameters
@@ -117,6 +118,120 @@ def test_parameters_need_a_constraint():
         @declares_parameters
         class Bad:
             free: int = 1
+
+
+class Reference:
+    def fit(self, X, y=None, weight=None):
+        """Fit the model.
+
+        Slowly.
+
+        Parameters
+        ----------
+        X : array
+            Samples.
+
+            In two paragraphs.
+        y : None
+            Ignored.
+        weight : array, default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If X is empty.
+        """
+
+
+def test_a_method_takes_what_it_does_not_document_from_another():
+    def fit(self, X, y, classes, weight=None):
+        r"""Fit :math:`\alpha`.
+
+        Parameters
+        ----------
+        classes : list
+            All classes.
+        y : array
+            Labels.
+
+        Raises
+        ------
+        TypeError
+            Always.
+
+        Notes
+        -----
+        None.
+        """
+
+    assert inspect.getdoc(documented_like(Reference.fit)(fit)) == inspect.cleandoc(
+        r"""Fit :math:`\alpha`.
+
+        Parameters
+        ----------
+        X : array
+            Samples.
+
+            In two paragraphs.
+        y : array
+            Labels.
+        classes : list
+            All classes.
+        weight : array, default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError
+            Always.
+
+        Notes
+        -----
+        None.
+        """
+    )
+
+
+def test_a_method_without_sections_has_those_of_the_reference():
+    def fit(self, weight):
+        """Fit fast."""
+
+    found = inspect.getdoc(documented_like(Reference.fit)(fit))
+    text = inspect.getdoc(Reference.fit)
+    assert found.startswith("Fit fast.\n\nParameters\n----------\nweight : array")
+    assert found.endswith(text[text.index("\nReturns") :])
+    assert "Samples" not in found
+    with_text = inspect.getdoc(documented_like(Reference.fit, description=True)(fit))
+    assert with_text == found.replace("fast.\n", "fast.\n\nSlowly.\n", 1)
+
+
+def test_a_parameter_that_neither_method_documents_is_refused():
+    def fit(self, X, speed):
+        """Fit fast."""
+
+    with pytest.raises(KeyError, match="speed"):
+        documented_like(Reference.fit)(fit)
+
+
+@pytest.mark.parametrize("name", sklearn_ae.__all__)
+def test_methods_document_the_parameters_of_their_signature(name):
+    cls = getattr(sklearn_ae, name)
+    if not (inspect.isclass(cls) and issubclass(cls, BaseEstimator)):
+        return
+    for method in ("fit", "partial_fit", "transform", "predict", "score_samples", "score"):
+        if (function := getattr(cls, method, None)) is not None:
+            documented = re.findall(r"(?m)^(\w+) : ", inspect.getdoc(function))
+            names = list(inspect.signature(function).parameters)[1:]
+            assert documented[: len(names)] == names, method
 
 
 def test_classes_are_made_where_docstrings_are_stripped():

@@ -6,6 +6,7 @@ import torch
 
 from sklearn_ae import Autoencoder
 from sklearn_ae._detection import error_statistics as _error_statistics
+from sklearn_ae._detection.ensemble import average_over_pairs
 from sklearn_ae._detection.error_statistics import (
     decorrelate,
     error_covariance,
@@ -13,15 +14,8 @@ from sklearn_ae._detection.error_statistics import (
     normal_error,
     weighted_median,
 )
-from sklearn_ae._detection.members import (
-    TrainingRows,
-    average_over_pairs,
-    draw_some,
-    draw_split,
-    folds,
-    second_half,
-    train_member,
-)
+from sklearn_ae._detection.halves import draw_some, draw_split, folds, second_half
+from sklearn_ae._detection.members import TrainingSamples, train_member
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.held_out import hash_rows
 
@@ -167,7 +161,7 @@ def test_normal_errors_do_not_depend_on_the_order_of_samples():
 def member_trained_on(X, inside, keys=None):
     """A member that was trained on some of the samples."""
     keys = keys_of(X) if keys is None else keys
-    training = TrainingRows(X, np.ones(len(X)), False, keys, 0.0)
+    training = TrainingSamples(X, np.ones(len(X)), False, keys, 0.0)
     linear = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
     split = np.array([1, 0])
     return train_member(linear, training, inside, seed=0, split=split, second=False)[0]

@@ -78,7 +78,7 @@ def test_results_are_those_of_mlp_classifier_in_shape_and_type(digits, fitted):
 def test_the_loss_is_the_sum_of_binary_cross_entropies(fitted):
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(size=(20, 3)), rng.integers(2, size=(20, 3)).astype(float)
-    losses, errors = fitted._judge_outputs(torch.tensor(logits), torch.tensor(targets))
+    losses, errors = fitted._losses_and_errors(torch.tensor(logits), torch.tensor(targets))
     p = expit(logits)
     expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(axis=1)
     np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-12)
@@ -150,7 +150,7 @@ def test_samples_without_labels_are_marked_in_all_columns(digits, marker):
 @pytest.mark.parametrize(
     ("marker", "change", "message"),
     [
-        (-1, (0, 0, -1), "all its labels, or none"),
+        (-1, (0, 0, -1), "all its labels or none"),
         (None, (0, 0, 2), "must be 0 or 1"),
         (None, (0, 0, np.nan), "contains NaN"),
         (0, None, "unlabeled=0 is a label"),

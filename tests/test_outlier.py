@@ -30,7 +30,9 @@ from sklearn_ae import (
     ConvolutionalAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._detection.members import folds, train_member
+from sklearn_ae._detection import limits
+from sklearn_ae._detection.halves import folds
+from sklearn_ae._detection.members import train_member
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
 
@@ -143,7 +145,7 @@ def trained_on(monkeypatch):
         collected.append(inside)
         return train_member(template, training, inside, seed, **options)
 
-    monkeypatch.setattr("sklearn_ae.outlier.train_member", recording)
+    monkeypatch.setattr("sklearn_ae._detection.ensemble.train_member", recording)
     return collected
 
 
@@ -249,7 +251,7 @@ def test_images_reach_a_network_for_images():
     detector = AutoencoderOutlierDetector(convolutional, n_estimators=2, random_state=0).fit(X)
     assert detector.estimators_[0].input_shape_ == (6, 6)
     assert detector.explain(X).shape == X.shape
-    with pytest.raises(ValueError, match=r"rows of shape \(6, 5\)"):
+    with pytest.raises(ValueError, match=r"samples of shape \(6, 5\)"):
         detector.predict(X[:, :, :5])
     flat = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(X)
     assert flat.n_features_in_ == 36
@@ -269,9 +271,20 @@ def test_rows_in_pieces_have_the_same_scores(monkeypatch):
         detector = AutoencoderOutlierDetector(estimator, n_estimators=2, random_state=0).fit(rows)
         whole = detector.score_samples(rows), np.asarray(detector.explain(rows))
         with monkeypatch.context() as patch:
-            patch.setattr("sklearn_ae._detection.members.CHUNK_ENTRIES", 70)
+            patch.setattr("sklearn_ae._detection.members.CHUNK_VALUES", 70)
             np.testing.assert_allclose(detector.score_samples(rows), whole[0])
             np.testing.assert_allclose(detector.explain(rows), whole[1])
+
+
+def test_the_size_of_values_is_checked_once_in_a_call(monkeypatch):
+    X, largest, calls = rows_on_a_curve(60, 0), limits._largest, []
+    monkeypatch.setattr(limits, "_largest", lambda X: calls.append(len(X)) or largest(X))
+    detector = AutoencoderOutlierDetector(LINEAR, n_estimators=2, random_state=0).fit(X)
+    assert calls == [60]
+    for method in (detector.predict, detector.p_values, detector.explain):
+        calls.clear()
+        method(X[:20])
+        assert calls == [20]
 
 
 def test_a_member_sees_no_more_rows_than_it_may(trained_on):

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_ae import StackedAutoencoder
-from sklearn_ae._stacks.greedy import Layer, _explicable
+from sklearn_ae._stacks.greedy import Layer, _reducible_loss
 from sklearn_ae._training.batches import CHUNK_BYTES, Rows
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import AutoencoderModule
@@ -95,9 +95,9 @@ def test_losses_are_in_units_of_what_can_be_explained(loss):
     else:  # entropy of the means less mean entropy of the entries
         entropy = binary_entropy(x.mean(0)).mean() - binary_entropy(x.clip(1e-3, 1 - 1e-3)).mean()
         expected = entropy
-    assert _explicable(pair, rows) == pytest.approx(expected, rel=1e-2)
+    assert _reducible_loss(pair, rows) == pytest.approx(expected, rel=1e-2)
     same = Rows(np.full((5, 9), 0.5), None, torch.device("cpu"), torch.float64)
-    assert _explicable(pair, same) == 1.0
+    assert _reducible_loss(pair, same) == 1.0
 
 
 def binary_entropy(p):

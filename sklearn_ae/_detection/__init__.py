@@ -1,1 +1,1 @@
-"""What the outlier detector consists of."""
+"""Parts of the outlier detector: members, their statistics, and the hashes that assign samples."""

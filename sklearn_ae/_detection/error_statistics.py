@@ -1,40 +1,59 @@
-"""What errors of reconstruction have in common, how large they normally are, and thresholds."""
+"""Scales and covariance of reconstruction errors, thresholds and p-values of scores."""
 
 from __future__ import annotations
 
 import numpy as np
 
 RIDGE = 0.01
-"""What is added to the eigenvalues of the correlations of errors."""
+"""Regularisation: added to the eigenvalues of the correlation matrix of the errors."""
 
-LEAST_SCALE = 1e-3
-"""Least normal error, as a share of the root mean square error."""
+MIN_SCALE = 1e-3
+"""Minimum scale of an error, as a fraction of the root mean square error."""
 
 FAR = 1e150
-"""Farther from the normal than this no row is said to be: squares and sums are still held."""
+"""Maximum of a scaled error: its square, and sums of squares, do not overflow float64."""
 
 
 def normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the medians of each feature's error, or what stands for them where that is dust."""
+    """Return the median absolute error of each feature, shape (n_features,).
+
+    The median has a lower bound, relative to the root mean square error of the feature and of all
+    features: a median of rounding errors would make every other error an anomaly.
+
+    Parameters
+    ----------
+    error : ndarray of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,)
+    """
     error = np.abs(error)
     mean_square = weight @ np.square(error) / weight.sum()
-    scale = np.maximum(weighted_median(error, weight), LEAST_SCALE * np.sqrt(mean_square))
-    return np.maximum(scale, LEAST_SCALE * np.sqrt(mean_square.mean()) + 1e-12)
+    of_feature = MIN_SCALE * np.sqrt(mean_square)
+    of_all = MIN_SCALE * np.sqrt(mean_square.mean()) + 1e-12
+    scale: np.ndarray = np.maximum(weighted_median(error, weight), np.maximum(of_feature, of_all))
+    return scale
 
 
 def squared_ratio(error: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return squared scaled errors, limited such that they do not overflow."""
     with np.errstate(over="ignore"):
-        return np.square(np.minimum(error / scale, FAR))
+        square: np.ndarray = np.square(np.minimum(error / scale, FAR))
+    return square
 
 
 def error_covariance(
     error: np.ndarray, weight: np.ndarray, trim: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Learn from errors what they have in common.
+    r"""Estimate the covariance of the errors, which :func:`decorrelate` uses.
 
-    With :math:`C` the correlations (about zero) of the errors, :math:`(C + \lambda I)^{-1}` is,
-    up to a factor, :math:`I - B^T B`. The share ``trim`` of the samples, those with the worst
-    errors, is left out: a group of outliers would make its own direction look normal.
+    With :math:`C` the matrix of uncentred correlations of the errors, :math:`(C + \lambda I)^{-1}`
+    is, up to a factor, :math:`I - B^T B`. The fraction ``trim`` of the samples with the largest
+    errors is left out, since a group of outliers would reduce the scores along its direction.
+
+    Parameters
+    ----------
+    error : ndarray of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,)
+    trim : float
 
     Returns
     -------
@@ -44,12 +63,13 @@ def error_covariance(
         The matrix :math:`B`.
     """
     score = -np.log1p(squared_ratio(np.abs(error), normal_error(error, weight))).mean(axis=1)
-    usual = score >= lower_threshold(score, weight, trim)
-    error, weight = error[usual], weight[usual] / weight[usual].sum()
+    kept = score >= lower_threshold(score, weight, trim)
+    error, weight = error[kept], weight[kept] / weight[kept].sum()
     spread = np.sqrt(weight @ np.square(error))
-    spread = np.maximum(spread, LEAST_SCALE * np.sqrt(np.square(spread).mean()) + 1e-12)
+    spread = np.maximum(spread, MIN_SCALE * np.sqrt(np.square(spread).mean()) + 1e-12)
     A = np.sqrt(weight)[:, None] * (error / spread)
-    if len(A) < A.shape[1]:  # the smaller of two matrices with the same eigenvalues
+    # C = A^T A. A A^T has the same non-zero eigenvalues; the smaller matrix is decomposed.
+    if len(A) < A.shape[1]:
         values, vectors = np.linalg.eigh(A @ A.T)
         common = (vectors / np.sqrt(np.maximum(values, 0) + RIDGE)).T @ A
     else:
@@ -62,8 +82,14 @@ def error_covariance(
 def decorrelate(error: np.ndarray, spread: np.ndarray, common: np.ndarray) -> np.ndarray:
     """Subtract from the error of each feature what the errors of the others predict.
 
-    The errors are multiplied by the inverse of their regularised covariance: up to a factor a
-    feature, these are the residuals of the regression of each error on all others.
+    The errors are multiplied by the inverse of their regularised covariance. Up to one factor per
+    feature, the results are the residuals of the regression of each error on all others.
+
+    Parameters
+    ----------
+    error : ndarray of shape (n_samples, n_features)
+    spread, common : ndarray
+        From :func:`error_covariance`.
 
     Returns
     -------
@@ -71,40 +97,56 @@ def decorrelate(error: np.ndarray, spread: np.ndarray, common: np.ndarray) -> np
     """
     with np.errstate(over="ignore"):
         error = np.clip(error / spread, -FAR, FAR)
-    return error - (error @ common.T) @ common
+    residual: np.ndarray = error - (error @ common.T) @ common  # no n_features^2 matrix
+    return residual
 
 
 def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Median of each column: a sample of weight two counts as two samples."""
+    """Return the median of each column, where a sample of weight two counts as two samples."""
     order, half = np.argsort(values, axis=0), weight.sum() / 2
+    # They differ where exactly half of the weight is on either side, as for an even number.
     lower, upper = (_at_weight(values, order, weight, half, upper=u) for u in (False, True))
-    return (lower + upper) / 2
+    median: np.ndarray = (lower + upper) / 2
+    return median
 
 
 def _at_weight(
     values: np.ndarray, order: np.ndarray, weight: np.ndarray, target: float, *, upper: bool
 ) -> np.ndarray:
-    """Return the first sorted value of each column with ``target`` weight up to it, or more."""
-    total = np.cumsum(weight[order], axis=0)
+    """Return the first sorted value of each column at which the cumulated weight is ``target``.
+
+    With ``upper`` it is the first one at which the cumulated weight exceeds ``target``.
+    """
+    total = np.cumsum(weight[order], axis=0)  # (n_samples, n_columns)
     rounding = 1e-12 * total[-1]
     short = total <= target + rounding if upper else total < target - rounding
     place = np.minimum(short.sum(axis=0), len(values) - 1)
-    return np.take_along_axis(values, order, axis=0)[place, np.arange(values.shape[1])]
+    value: np.ndarray = np.take_along_axis(values, order, axis=0)[
+        place, np.arange(values.shape[1])
+    ]
+    return value
 
 
-def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
-    """Return what a ``share`` of the scores, counted by weight, lies below, and of fresh ones.
+def lower_threshold(scores: np.ndarray, weight: np.ndarray, fraction: float) -> float:
+    """Return a threshold with a fraction of the scores, counted by weight, below it.
 
-    It is halfway between the two scores that part the training samples as asked for, so that
-    rounding errors do not reach it. With k of n scores below, a fresh one is below with a
-    probability of about (k + 1/2) / (n + 1). Where none is, the threshold is below the least score
-    by half of the gap above that.
+    It is the middle of the gap between the two scores that it separates, so that rounding errors
+    of scores do not matter. With k of n scores below it, a new score is below it with probability
+    of about (k + 1/2) / (n + 1). If k is zero, the threshold is below the lowest score by half of
+    the gap between this and the next one.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_samples,)
+    fraction : float
     """
     order = np.argsort(scores)
     total = np.cumsum(weight[order])
-    place = int(np.searchsorted(total, share * total[-1] * (1 + 1e-9), side="right"))
+    # The factor: a weight that equals the fraction up to rounding is below the threshold.
+    place = int(np.searchsorted(total, fraction * total[-1] * (1 + 1e-9), side="right"))
     above = scores[order[min(place, len(order) - 1)]]
-    rounding = 1e-10 * max(1.0, abs(above))
+    rounding = 1e-10 * max(1.0, abs(above))  # scores that are equal up to this are equal
     below = scores[scores < above - rounding]
     if len(below):
         return float((below.max() + above) / 2)
@@ -116,20 +158,28 @@ def lower_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> flo
 def conformal_p_values(
     scores: np.ndarray, held_out: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """Place scores among held-out ones: 1 + the number of those no larger, over 1 + their number.
+    """Return the conformal p-value of each score.
+
+    It is ``(1 + n_lower) / (1 + n)`` if ``n_lower`` of n held-out scores are at most the score.
 
     Parameters
     ----------
     scores : ndarray of shape (n_samples,)
     held_out : ndarray of shape (n_training_samples,)
-        In either floating-point type; NaN for samples of weight zero.
+        Held-out scores, float32 or float64; NaN for samples of weight zero.
     weight : ndarray of shape (n_training_samples,) or None
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
     """
+    # NaN is sorted to the end.
     order = np.argsort(held_out)[: np.count_nonzero(~np.isnan(held_out))]
     counted = np.ones(len(order)) if weight is None else weight[order]
     below = np.concatenate([[0.0], np.cumsum(counted)])
-    # A tie counts against the sample, also where rounding has hidden it.
+    # Equal scores count as lower ones, also if they are equal only up to rounding.
     rounding = max(1e-9, np.finfo(held_out.dtype).eps)
-    tied = scores + rounding * np.clip(np.abs(scores), 1.0, 1e300)  # -inf stays what it is
+    tied = scores + rounding * np.clip(np.abs(scores), 1.0, 1e300)  # finite: -inf stays -inf
     place = np.searchsorted(held_out[order].astype(np.float64), tied, side="right")
-    return (1 + below[place]) / (1 + below[-1])
+    p_values: np.ndarray = (1 + below[place]) / (1 + below[-1])
+    return p_values

@@ -9,34 +9,54 @@ import scipy.sparse as sp
 
 
 def limit_of(dtype: Any) -> float:
-    """Return the size from which `dtype` does not hold squares, or float32 the values."""
+    """Return the absolute value from which squares overflow `dtype`, or values float32."""
     return 2.0**63 if dtype == np.float32 else 2.0**127
 
 
-def check_size(X: Any) -> None:
-    """Refuse an array or a CSR matrix with values of that size."""
-    if is_far(X).any():
+def far_samples(X: Any) -> np.ndarray:
+    """Return which samples of an array or CSR matrix have a value beyond the limit.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), dtype bool
+    """
+    limit = limit_of(X.dtype)
+    far: np.ndarray = np.zeros(X.shape[0], bool)
+    if _largest(X) < limit:  # nearly always; needs no array of the size of X
+        return far
+    if sp.issparse(X):
+        places = np.flatnonzero(np.abs(X.data) >= limit)
+        # indptr has the place of the first value of each sample, so the last one up to a place
+        # is that of its sample.
+        far[np.searchsorted(X.indptr, places, side="right") - 1] = True
+    else:
+        far = ((limit <= X) | (-limit >= X)).any(axis=1)
+    return far
+
+
+def check_size(X: Any, far: np.ndarray) -> None:
+    """Raise if any sample is far; see :func:`far_samples`."""
+    if far.any():
         raise ValueError(f"X has values as large as {_largest(X):g}; rescale X.")
 
 
-def _largest(X: Any) -> float:
-    return max(float(X.max()), -float(X.min()))
+def within_limit(flat: Any, X: Any, far: np.ndarray) -> tuple[Any, Any]:
+    """Clip values to the limit.
 
+    Parameters
+    ----------
+    flat : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : object
+        The same samples as passed by the user. It is clipped, too, if it is a DataFrame.
+    far : ndarray of shape (n_samples,), dtype bool
+        From :func:`far_samples`.
 
-def is_far(X: Any) -> np.ndarray:
-    """Return which samples have a value of that size, shape (n_samples,)."""
-    limit = limit_of(X.dtype)
-    if _largest(X) < limit:
-        return np.zeros(X.shape[0], bool)
-    if not sp.issparse(X):
-        return ((limit <= X) | (-limit >= X)).any(axis=1)
-    far = np.flatnonzero(np.abs(X.data) >= limit)
-    return np.isin(np.arange(X.shape[0]), np.searchsorted(X.indptr, far, side="right") - 1)
-
-
-def within_limit(flat: Any, X: Any) -> tuple[Any, Any]:
-    """Bound the values of samples by that size: of an array or a CSR matrix, and its frame."""
-    if not is_far(flat).any():
+    Returns
+    -------
+    flat, X : tuple
+        The arguments themselves if no sample is far.
+    """
+    if not far.any():
         return flat, X
     limit = limit_of(flat.dtype)
     if sp.issparse(flat):
@@ -48,8 +68,13 @@ def within_limit(flat: Any, X: Any) -> tuple[Any, Any]:
 
 
 def frame_like(X: Any, values: Any, names: Any) -> Any:
-    """Return a frame of the library of another one, with its index."""
+    """Return values as a DataFrame of the library of ``X``, with the index of ``X`` if any."""
     values = values.toarray() if sp.issparse(values) else values
-    if hasattr(X, "index"):
+    if hasattr(X, "index"):  # pandas
         return type(X)(values, index=X.index, columns=names)
-    return type(X)(values, schema=list(names))
+    return type(X)(values, schema=list(names))  # polars
+
+
+def _largest(X: Any) -> float:
+    """Return the largest absolute value, without an array of absolute values."""
+    return max(float(X.max()), -float(X.min()))

@@ -7,9 +7,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from sklearn_ae._detection.halves import FOLD_BITS
 from sklearn_ae._detection.limits import limit_of
 from sklearn_ae._detection.member_copies import last_step
-from sklearn_ae._detection.members import FOLD_BITS, Member
+from sklearn_ae._detection.members import Member
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.hashing import highest_bits, keys_in_grid, looked_up
 from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write

@@ -1,14 +1,20 @@
-"""Compose the docstring of a class from its own text and the entries of its parameters."""
+"""Compose docstrings: own text of a class or a method, with the entries that it shares."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
-from typing import Any
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 FOLLOWING = re.compile(r"^(See Also|Notes|References|Examples)\n-+$", flags=re.MULTILINE)
 """Sections that follow the parameters and the attributes in numpydoc's order."""
+
+TITLE = re.compile(r"^([A-Z][\w ]*)\n-+\n", flags=re.MULTILINE)
+"""Title of any section of numpydoc, with the line below it."""
 
 
 def composed_docstring(
@@ -68,3 +74,54 @@ def section(title: str, entries: Mapping[str, str]) -> str:
         lines.append(f"{name} : {kind}")
         lines += [f"    {line}".rstrip() for line in text.splitlines()]
     return "\n".join(lines)
+
+
+def documented_like(reference: Any, *, description: bool = False) -> Callable[[Method], Method]:
+    """Return a decorator that completes the docstring of a method from that of another one.
+
+    The method documents what differs. Parameters that it leaves out, and the sections "Returns"
+    and "Raises" if it has none, are those of the reference. Apply it before all other decorators:
+    it replaces the docstring of the function itself, which the others copy.
+
+    Parameters
+    ----------
+    reference : function
+        Its docstring has an entry for each parameter that the method does not document.
+    description : bool, default=False
+        Whether the text between the summary and the parameters is that of the reference, too.
+    """
+
+    def completed(method: Method) -> Method:
+        if method.__doc__ is None or reference.__doc__ is None:  # under python -OO
+            return method
+        own, shared = _sections(method.__doc__), _sections(reference.__doc__)
+        entries = _entries(shared.get("Parameters", "")) | _entries(own.get("Parameters", ""))
+        names = list(inspect.signature(method).parameters)[1:]  # without self
+        parts = [own.pop(""), shared[""].partition("\n\n")[2] if description else ""]
+        parts.append(section("Parameters", {name: entries[name] for name in names}))
+        own.pop("Parameters", None)
+        inherited = {title: shared[title] for title in ("Returns", "Raises") if title in shared}
+        # numpydoc's order: the sections of the method behind "Raises" stay behind it.
+        for title, body in (inherited | own).items():
+            parts.append(f"{title}\n{'-' * len(title)}\n{body}")
+        method.__doc__ = "\n\n".join(part for part in parts if part) + "\n"
+        return method
+
+    return completed
+
+
+def _sections(doc: str) -> dict[str, str]:
+    """Split a docstring into its sections, by title; the text before the first has none."""
+    text, *rest = TITLE.split(inspect.cleandoc(doc))
+    bodies = zip(rest[::2], rest[1::2], strict=True)
+    return {"": text.strip()} | {title: body.strip() for title, body in bodies}
+
+
+def _entries(body: str) -> dict[str, str]:
+    """Split the section "Parameters" into its entries, each as :func:`section` takes it."""
+    parts = re.split(r"^(\w+) : ", body, flags=re.MULTILINE)[1:]
+    entries = {}
+    for name, entry in zip(parts[::2], parts[1::2], strict=True):
+        kind, _, text = entry.strip().partition("\n")
+        entries[name] = f"{kind}\n{textwrap.dedent(text)}"
+    return entries

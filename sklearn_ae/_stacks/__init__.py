@@ -1,1 +1,1 @@
-"""What stacked autoencoders share, supervised ones included."""
+"""Parts of stacked autoencoders, unsupervised and supervised: layers, heads, labels."""

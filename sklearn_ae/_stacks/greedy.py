@@ -1,4 +1,4 @@
-"""Greedy training of a stack, each layer an autoencoder on the codes of the one below."""
+"""Greedy layer-wise training: each layer is an autoencoder on the codes of the layer below."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inference import open_rows
-from sklearn_ae._estimator.inputs import check_count
+from sklearn_ae._estimator.inputs import Kind, check_count
 from sklearn_ae._estimator.state import set_history
 from sklearn_ae._estimator.tasks import running, task
 from sklearn_ae._parameters.declaration import (
@@ -24,8 +24,9 @@ from sklearn_ae._parameters.declaration import (
     parameter,
     same_as,
 )
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Rows, by_chunks
-from sklearn_ae._training.description import Hyperparameters, Objective, TrainingRun
+from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import resolve_precision
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.linear import spread
@@ -38,10 +39,11 @@ from sklearn_ae.networks._module import AutoencoderModule, inner_width
 from sklearn_ae.networks._stack import BoltzmannPair, LayerPair, StackNetwork
 from sklearn_ae.networks.dense import DenseParameters, DenseStack
 
-LINEAR = 0.1
-"""Factor of the learning rate of a machine with linear hidden units, which have no bounds."""
+LINEAR_RATE_FACTOR = 0.1
+"""Factor of the learning rate of an RBM with linear hidden units, which are unbounded."""
 
 History = list[dict[str, float]]
+"""All losses by name, one dictionary per epoch."""
 
 
 @declares_parameters
@@ -55,10 +57,11 @@ class StackParameters:
     pretraining: str | None = parameter(
         default="denoising",
         doc="""{"autoencoder", "denoising", "sparse", "contractive", "rbm"}
-        How each layer is trained: to undo itself; to do so from inputs of which a share of
-        `noise_level` is set to zero; with an L1 penalty on its code; with a penalty on the
-        Jacobian of its code; or as a restricted Boltzmann machine, which needs
-        ``activation="logistic"``. None: the weights stay random until all are trained together.
+        How each layer is trained: as an autoencoder; as a denoising autoencoder, whose inputs
+        are set to zero with probability `noise_level`; with an L1 penalty on its code; with a
+        penalty on the Jacobian of its code; or as a restricted Boltzmann machine, which requires
+        ``activation="logistic"``. None: no pre-training, all layers are trained together from
+        random weights.
         """,
         constraint=[
             StrOptions({"autoencoder", "denoising", "sparse", "contractive", "rbm"}),
@@ -68,30 +71,31 @@ class StackParameters:
     pretraining_max_iter: int | Sequence[int] = parameter(
         default=50,
         doc="""int or sequence of int
-        Number of epochs of each layer, that of the code last; one number is for all.
+        Number of epochs of each layer, the code layer last. An integer applies to all layers.
         """,
         constraint=["array-like", Interval(Integral, 1, None, closed="left")],
     )
     noise_level: float | Sequence[float] = parameter(
         default=0.25,
         doc="""float or sequence of float
-        Share of a layer's inputs set to zero, in the rows that is the mean of the feature unless
-        the loss uses the data as they are. Only for ``pretraining="denoising"``.
+        Fraction of a layer's inputs that is set to zero. For the samples, zero is the mean of the
+        feature, unless the loss uses the data without centring. Only used if
+        ``pretraining="denoising"``.
         """,
         constraint=["array-like", Interval(Real, 0, 1, closed="left")],
     )
     sparsity_weight: float | Sequence[float] = parameter(
         default=0.3,
         doc="""float or sequence of float
-        Factor of the mean absolute value of a layer's code, for layers that are wider than what
-        they see. Only for ``pretraining="sparse"``.
+        Factor of the mean absolute value of a layer's code. Useful for layers that are wider than
+        their input. Only used if ``pretraining="sparse"``.
         """,
         constraint=["array-like", Interval(Real, 0, None, closed="left")],
     )
     contraction: float | Sequence[float] = parameter(
         default=0.001,
         doc="""float or sequence of float
-        Factor of the squared Frobenius norm of a layer's Jacobian. Only for
+        Factor of the squared Frobenius norm of a layer's Jacobian. Only used if
         ``pretraining="contractive"``.
         """,
         constraint=["array-like", Interval(Real, 0, None, closed="left")],
@@ -121,52 +125,60 @@ class Stack(BaseAutoencoder):
     def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> dict[str, Any]:
         return {"layer_histories_": pretrain_layers(self, module, X, seed)}
 
-    def _set_fitted(self, module, trained, kind, continues, keep_state):
+    def _set_fitted(
+        self,
+        module: AutoencoderModule,
+        trained: Trained,
+        kind: Kind,
+        continues: bool,
+        keep_state: bool,
+    ) -> None:
         super()._set_fitted(module, trained, kind, continues, keep_state)
         histories = self.layer_histories_
-        if histories and not continues and not trained.history:  # nothing was trained together
+        # Without joint training the history is that of the last layer, which is the code.
+        if histories and not continues and not trained.history:
             set_history(self, histories[-1], best_epoch=len(histories[-1]))
 
     @isolated
+    @documented_like(BaseAutoencoder.transform)
     def transform_layer(self, X, layer):
-        """Encode rows up to one of the layers.
+        """Encode samples up to one of the layers.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
         layer : int
-            Number of the layer: 1 for the first hidden one, ``len(hidden_layer_sizes) + 1`` for
+            Number of the layer: 1 for the first hidden layer, ``len(hidden_layer_sizes) + 1`` for
             the code.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_units)
-            What the layer makes of them.
+            Output of the layer.
         """
         check_count(layer, "layer")
         rows, kind, module = open_rows(self, X, "transform_layer")
         stack = module.encoder
         assert isinstance(stack, DenseStack)
         if layer > len(stack.layers):
-            raise ValueError(f"layer={layer}, but there are {len(stack.layers)} layers.")
+            raise ValueError(f"layer={layer}, but the encoder has {len(stack.layers)} layers.")
+        # The last layer applies the code's own non-linearity, which `hidden` does not.
         hidden = partial(stack.hidden, depth=layer)
         return kind.wrap(by_chunks(rows, stack if layer == len(stack.layers) else hidden))
 
 
 class Layer(NamedTuple):
-    """What one layer is trained for: to undo itself, and what keeps it from merely copying.
+    """Objective of one layer: reconstruction of its input, and terms that prevent mere copying.
 
     Attributes
     ----------
     max_iter : int
         Number of epochs.
     noise_level : float
-        Share of the inputs set to zero.
+        Fraction of the inputs that is set to zero.
     sparsity_weight : float
         Factor of the mean absolute code.
     contraction : float
-        Factor of the squared norm of the layer's Jacobian.
+        Factor of the squared Frobenius norm of the layer's Jacobian.
     """
 
     max_iter: int
@@ -182,15 +194,16 @@ class Layer(NamedTuple):
         pair : LayerPair
         x : Tensor of shape (batch_size, n_inputs)
         unit : float
-            What the reconstruction loss is divided by.
+            Divisor of the reconstruction loss.
         """
-        spoilt, norm = x, torch.zeros_like(x[:, 0])
+        corrupted, norm = x, torch.zeros_like(x[:, 0])
         if self.noise_level:
-            spoilt = x.masked_fill(torch.rand_like(x) < self.noise_level, 0.0)
+            corrupted = x.masked_fill(torch.rand_like(x) < self.noise_level, 0.0)
         if self.contraction:
-            code, norm = pair.encode_with_norm(spoilt)
+            code, norm = pair.encode_with_norm(corrupted)
         else:
-            code = pair.encode(spoilt)
+            code = pair.encode(corrupted)
+        # The target is the input before corruption.
         terms = {"reconstruction": pair.loss.value(pair.decode(code), x) / unit}
         if self.sparsity_weight:
             terms["sparsity"] = self.sparsity_weight * code.abs().mean(1)
@@ -204,28 +217,28 @@ STRENGTHS = {
     "sparse": "sparsity_weight",
     "contractive": "contraction",
 }
-"""The parameter that each kind of pre-training goes by; those of the others are not used."""
+"""The parameter of each kind of pre-training; those of the other kinds are not used."""
 
 
 def _layers(stack: Any, n_layers: int) -> list[Layer]:
-    """Say how each layer is trained; nothing without pre-training."""
+    """Return the objective of each layer, validated; an empty list without pre-training."""
     epochs = per_layer(stack.pretraining_max_iter, "pretraining_max_iter", n_layers)
     strengths = {
         name: per_layer(getattr(stack, name) if kind == stack.pretraining else 0.0, name, n_layers)
         for kind, name in STRENGTHS.items()
     }
-    if stack.pretraining is None:
+    if stack.pretraining is None:  # after the validation of the parameters that it ignores
         return []
     if stack.pretraining == "rbm" and not (
         stack.activation == "logistic" and stack.code_activation in ("logistic", "identity")
     ):
         raise ValueError(
-            "pretraining='rbm' trains logistic units; set activation='logistic', and a "
-            "code_activation, where there is one, of 'logistic' or 'identity'."
+            "pretraining='rbm' trains logistic units; set activation='logistic', and "
+            "code_activation, if the estimator has it, to 'logistic' or 'identity'."
         )
     if stack.pretraining == "rbm" and stack.output_activation not in ("identity", "logistic"):
         raise ValueError(
-            f"pretraining='rbm' has visible units that are Gaussian or logistic; set "
+            f"pretraining='rbm' requires Gaussian or logistic visible units; set "
             f"output_activation='identity' or 'logistic', not {stack.output_activation!r}."
         )
     return [
@@ -235,8 +248,8 @@ def _layers(stack: Any, n_layers: int) -> list[Layer]:
 
 
 def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
-    """Return a parameter's value for each layer: one for all, or one for each."""
-    values = np.atleast_1d(value).tolist()
+    """Return a parameter's value for each layer, given one value for all or one for each."""
+    values: list[Any] = np.atleast_1d(value).tolist()
     allowed = constraints_of(StackParameters)[name][-1]
     if not all(allowed.is_satisfied_by(each) for each in values):
         raise ValueError(f"each value of {name} must be {allowed}, got {value!r}.")
@@ -244,15 +257,15 @@ def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
         return values * n_layers
     if len(values) != n_layers:
         raise ValueError(
-            f"{name} has {len(values)} values, but there are {n_layers} layers, that of the code "
-            f"counted; give one value for each layer, or one for all."
+            f"{name} has {len(values)} values, but there are {n_layers} layers, including the "
+            f"code; give one value for each layer, or one for all."
         )
     return values
 
 
-def _autoencoder(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
-    """Say what is trained where a layer is an autoencoder."""
-    unit = _explicable(pair, rows)
+def _autoencoder_training(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
+    """Return the module, objective and hyperparameters that train a layer as an autoencoder."""
+    unit = _reducible_loss(pair, rows)
     parameters = Hyperparameters.of(stack, max_iter=layer.max_iter)
 
     def loss(pair: LayerPair, x: Tensor, *_: Any) -> dict[str, Tensor]:
@@ -262,59 +275,61 @@ def _autoencoder(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[
 
 
 @torch.no_grad()
-def _explicable(pair: LayerPair, rows: Rows) -> float:
-    """Return by how much a perfect reconstruction is better than the mean of the rows.
+def _reducible_loss(pair: LayerPair, rows: Rows) -> float:
+    """Return the mean loss of predicting the mean, minus that of a perfect reconstruction.
 
-    Under squared error that is their variance. The cross-entropy of codes near one half is large
-    whatever is done, and nearly all of it is not to be explained.
+    Under squared error this is the variance. The cross-entropy of codes near one half is large
+    even for a perfect reconstruction, so it would hide the part that training can reduce.
     """
     mean, total = spread(rows)[0].to(rows.dtype), 0.0
     for chunk in rows.chunks():
         x = rows.take(chunk)
-        output = pair.loss.link(mean).expand_as(x)
+        output = pair.loss.link(mean).expand_as(x)  # (n_features,) to (n_chunk, n_features)
         gain = pair.loss.value(output, x) - pair.loss.value(pair.loss.link(x), x)
         total += float(rows.take_weight(chunk) @ gain.to(rows.precise))
-    return max(total, 0.0) / rows.total_weight or 1.0
+    return max(total, 0.0) / rows.total_weight or 1.0  # 1 for constant inputs: no division by 0
 
 
-def _boltzmann(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
-    """Say what is trained where a layer is a restricted Boltzmann machine."""
-    machine = BoltzmannPair(pair)
-    machine.start_at(spread(rows)[0])
+def _rbm_training(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
+    """Return the module, loss and parameters that train a layer as an RBM."""
+    rbm = BoltzmannPair(pair)
+    rbm.start_at(spread(rows)[0])
 
-    def loss(machine: BoltzmannPair, x: Tensor, y: Any, sample_weight: Any) -> dict[str, Tensor]:
-        return machine.layer.cd_terms(x, stack.n_steps, sample_weight)
+    def loss(rbm: BoltzmannPair, x: Tensor, y: Any, sample_weight: Any) -> dict[str, Tensor]:
+        return rbm.layer.cd_terms(x, stack.n_steps, sample_weight)
 
-    own = RestrictedBoltzmannMachine
+    defaults = RestrictedBoltzmannMachine
     parameters = Hyperparameters.of(
         stack,
         max_iter=layer.max_iter,
         solver="sgd",
-        momentum=own.momentum,
-        learning_rate_init=own.learning_rate_init * (1.0 if machine.is_binary else LINEAR),
-        alpha=own.alpha,
-        n_iter_no_change=math.inf,  # the training loss is no measure of progress
+        momentum=defaults.momentum,
+        learning_rate_init=defaults.learning_rate_init
+        * (1.0 if rbm.is_binary else LINEAR_RATE_FACTOR),
+        alpha=defaults.alpha,
+        # The value of the contrastive loss does not show whether training improves.
+        n_iter_no_change=math.inf,
     )
-    return {"module": machine, "objective": Objective(terms=loss), "parameters": parameters}
+    return {"module": rbm, "objective": Objective(terms=loss), "parameters": parameters}
 
 
 def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int) -> list[History]:
-    """Train one layer after another, each with the one that undoes it.
+    """Train one layer after another, each encoder layer together with its decoder layer.
 
     Parameters
     ----------
-    stack : StackedAutoencoder
-        Or whatever has its parameters. It is not changed.
+    stack : StackedAutoencoder or DeepBeliefNetwork
+        Specifies the training. It is not changed.
     module : AutoencoderModule
-        Of a :class:`StackNetwork`. Its own layers are trained, in place.
+        Module of a :class:`StackNetwork`. Its layers are trained in place.
     rows : Rows
-        Centred and scaled.
+        Training samples, centred and scaled.
     seed : int
 
     Returns
     -------
     list of list of dict
-        The history of each layer's training; empty without pre-training.
+        History of the training of each layer; empty without pre-training.
     """
     histories: list[History] = []
     assert isinstance(module.encoder, DenseStack)
@@ -322,17 +337,17 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
     products = resolve_precision(
         stack.precision, rows.dtype == torch.float64, len(rows), inner_width(module), rows.device
     ).products
+    specify = _rbm_training if stack.pretraining == "rbm" else _autoencoder_training
     for depth, layer in enumerate(layers):
         pair = LayerPair(module, depth, stack._get_loss())
-        undoes = _boltzmann if stack.pretraining == "rbm" else _autoencoder
         seeds = draw_seeds(seed + depth)
         with drawing_from(make_generator(seeds.weights, rows.device)):
-            what = undoes(stack, layer, pair, rows.hold())
-        # A callback may end the epochs of a layer; no layer is left out.
+            specified = specify(stack, layer, pair, rows.hold())
+        # A callback may end the epochs of one layer; the next layers are trained nevertheless.
         with task(running(stack), "layer", stack, n_epochs=layer.max_iter) as own:
             trained = train(
                 TrainingRun(
-                    **what,
+                    **specified,
                     samples=rows,
                     held_out=None,
                     products=products,
@@ -343,7 +358,8 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
                 )
             )
         if stack.pretraining == "rbm":
-            pair.tie()
+            pair.tie()  # the decoder layer becomes the transpose of the RBM's weights
         histories.append(trained.history)
+        # The next layer is trained on the codes of this one, computed as batches are taken.
         rows = rows.through(pair.encode, pair.n_outputs)
     return histories

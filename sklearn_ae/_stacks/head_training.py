@@ -1,4 +1,4 @@
-"""Training of a linear head on the code of an autoencoder, with the encoder or alone."""
+"""Train a linear layer on the code of an autoencoder, alone or together with the encoder."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._head import HeadedModule
 from sklearn_ae.networks._module import inner_width
 
-OTHERS = 256
-"""Least number of rows whose reconstruction a step of fine-tuning looks at."""
+MIN_RECONSTRUCTED = 256
+"""Minimum number of samples whose reconstruction loss enters a step of fine-tuning."""
 
 
 class Labels(NamedTuple):
-    """What is known of the rows.
+    """Validated labels or targets of the samples.
 
     Attributes
     ----------
     values : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Labels; of samples without one any value.
+        Labels in the form that a `head` takes; arbitrary for unlabelled samples.
     targets : ndarray of shape (n_samples, n_targets), float64
-        What the head's loss is told, whatever it is of rows without a label.
-    known : ndarray of shape (n_samples,), dtype bool
-        Whether a row has a label, and a weight.
+        Targets of the loss of the linear layer; arbitrary for unlabelled samples.
+    labelled : ndarray of shape (n_samples,), dtype bool
+        Whether a sample has a label and a positive weight.
     weight : Tensor of shape (n_samples,) or None
-        Of each row, where it is trained on with its label.
+        Weights of the samples in supervised training, class weights included.
     strata : ndarray of shape (n_samples,)
-        Rows are held out of each in the same share.
+        Groups of samples; the same fraction of each is held out.
     n_outputs : int
-        Size of what the head gives for a row.
+        Number of outputs of the linear layer.
     """
 
     values: np.ndarray
     targets: np.ndarray
-    known: np.ndarray
+    labelled: np.ndarray
     weight: Tensor | None
     strata: np.ndarray
     n_outputs: int
 
 
 class HeadTraining:
-    """How a head is trained, and what is under it unless that is to stay as it is.
+    """Training of the linear layer and, with fine-tuning, of the encoder or the autoencoder.
 
     Parameters
     ----------
     stack : SupervisedStack
-        Its parameters say how, its hooks by what loss. It is not changed.
+        Its parameters specify the training, its hooks the loss. It is not changed.
     autoencoder : BaseAutoencoder
-        Fitted. Its module is trained in place.
+        Fitted autoencoder. Its module is trained in place.
     labels : Labels
     seeds : Seeds
     one_pass : bool
-        Whether this is a pass over one chunk of many.
+        Whether to train for one pass over one chunk of the data.
     """
 
     def __init__(
@@ -91,16 +91,16 @@ class HeadTraining:
     def run(
         self, rows: Rows, state: dict[str, Any] | None, listeners: list[Any]
     ) -> tuple[HeadedModule, Trained]:
-        """Train on the labelled ones among the rows.
+        """Train on the labelled samples.
 
         Parameters
         ----------
         rows : Rows
-            All of them, in the units of the autoencoder's network.
+            All samples, in the units of the autoencoder's network.
         state : dict or None
-            What :meth:`state_of` gave after an earlier run that this one continues.
+            State of the run that this one continues, from :meth:`state_of`.
         listeners : list of skorch callbacks
-            Further ones than the user's.
+            Callbacks in addition to those of the user.
 
         Returns
         -------
@@ -113,26 +113,26 @@ class HeadTraining:
         with drawing_from(make_generator(self.seeds.subspace, rows.device)):
             module = HeadedModule(self.autoencoder.module_, self.labels.n_outputs, self.trains)
         if state is not None:
-            self._take_up(module, state)
-        if not self.labels.known.any():  # nor has this chunk any
+            self._restore(module, state)
+        if not self.labels.labelled.any():  # possible only in a chunk after the first one
             earlier = {} if state is None else state["training"]
             return module, Trained([], math.nan, 0, earlier)
-        # The others of weight zero are left out here as everywhere.
-        self.others = rows
-        if rows.weight is not None:
-            self.others = rows.where(rows.weight.numpy() > 0)
+        self.reconstructed = rows
+        if rows.weight is not None:  # samples of weight zero do not take part in any training
+            self.reconstructed = rows.where(rows.weight.numpy() > 0)
         return module, train(self._training(module, rows, state, listeners))
 
     def state_of(self, module: HeadedModule, training: dict[str, Any] | None) -> dict[str, Any]:
-        """Describe where a run left off, by plain values and NumPy arrays."""
+        """Return the state at the end of a run, as plain values and NumPy arrays."""
         return {"trains": self.trains, "head": module.head_state(), "training": training}
 
-    def _take_up(self, module: HeadedModule, state: dict[str, Any]) -> None:
+    def _restore(self, module: HeadedModule, state: dict[str, Any]) -> None:
+        """Restore the linear layer of an earlier run, which must have trained the same parts."""
         if state["trains"] != self.trains:
             raise ValueError(
-                f"the last fit trained {state['trains']!r} and this one is to train "
+                f"the last fit trained {state['trains']!r}, but this one would train "
                 f"{self.trains!r}, so training cannot continue; leave fine_tune and "
-                f"reconstruction_weight as they were, or set warm_start=False."
+                f"reconstruction_weight unchanged, or set warm_start=False."
             )
         module.load_head(state["head"])
 
@@ -146,7 +146,7 @@ class HeadTraining:
         """Describe the training run."""
         stack, network = self.stack, self.autoencoder.module_.network
         training, held_out = self._labelled(rows)
-        if self.trains == "head":  # codes, then, and not rows
+        if self.trains == "head":  # the encoder is fixed, so the layer is trained on codes
             encode = self.autoencoder.module_.encode
             sizes = len(module.code_mean), network.rows_at_once
             training = training.through(encode, *sizes)
@@ -157,8 +157,8 @@ class HeadTraining:
         self.products = precision.products
         objective = Objective(
             terms=self.loss,
-            evaluate=self.judge,
-            score=stack._score_of(),
+            evaluate=self.evaluate,
+            score=stack._error_to_score(),
             keeps_highest_score=stack._monitors_score(),
             samples_at_once=network.rows_at_once,
             anneals=not self.one_pass,
@@ -175,43 +175,53 @@ class HeadTraining:
             callbacks=[*listeners, *check_callbacks(stack.callbacks)],
             title=type(stack).__name__ if stack.verbose and not self.one_pass else None,
             saved=None if self.one_pass else saved_run(stack),
-            other_samples=self.others if self.trains == "all" else None,
+            other_samples=self.reconstructed if self.trains == "all" else None,
         )
 
     def _labelled(self, rows: Rows) -> tuple[Rows, Rows | None]:
-        """Return the labelled rows to train on, and those to validate on or None."""
+        """Return the labelled training samples, and the held-out samples or None."""
         labels, stack = self.labels, self.stack
-        rows = copy.copy(rows)
+        rows = copy.copy(rows)  # the caller's samples keep their own weights and targets
         rows.weight = labels.weight
         rows.targets = Rows(labels.targets, labels.weight, rows.device, rows.dtype)
-        rows = rows.where(labels.known)
+        rows = rows.where(labels.labelled)
         if self.one_pass or not stack.early_stopping:
             return rows, None
-        strata = labels.strata[labels.known]
+        strata = labels.strata[labels.labelled]
         return split(rows, self.seeds.split, stack.validation_fraction, strata)
 
     def loss(
         self, module: HeadedModule, X: Tensor, y: Tensor, sample_weight: Tensor | None
     ) -> dict[str, Tensor]:
-        """Loss of labelled rows, and that of the reconstruction of any rows on request."""
-        terms = {"supervised": self.stack._judge_outputs(module(X), y)[0]}
+        """Return the loss terms of a batch of labelled samples.
+
+        The reconstruction loss, if it has a weight, is that of another batch, drawn from all
+        samples, labelled or not.
+        """
+        terms = {"supervised": self.stack._losses_and_errors(module(X), y)[0]}
         if self.trains != "all":
             return terms
-        rows, weight = self.others, None
+        rows, weight = self.reconstructed, None
+        size = max(len(X), MIN_RECONSTRUCTED)
         index: Any = slice(0, len(rows))
-        if len(rows) > max(len(X), OTHERS):
-            index = torch.randint(len(rows), (max(len(X), OTHERS),), device=X.device).cpu()
+        if len(rows) > size:
+            # Drawn on the device, whose generator is seeded; samples are taken by CPU indices.
+            index = torch.randint(len(rows), (size,), device=X.device).cpu()
         if rows.weight is not None:
+            # Weights of mean one over all samples: the expectation of the term is their mean.
             weight = (rows.take_weight(index) * len(rows) / rows.total_weight).to(X.dtype)
         own = self.autoencoder._loss(module.autoencoder, rows.take(index), None, weight)
-        error = torch.stack(list(weighted_means(own, weight).values())).sum()
-        return terms | {"reconstruction": self.stack.reconstruction_weight * error}
+        total = torch.stack(list(weighted_means(own, weight).values())).sum()
+        # A scalar: this batch has other samples than that of the supervised term.
+        return terms | {"reconstruction": self.stack.reconstruction_weight * total}
 
-    def judge(
+    def evaluate(
         self, module: HeadedModule, X: Tensor, y: Tensor, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return loss and error of each row."""
+        """Return the loss and the error of each sample, both of shape ``(batch_size,)``."""
         low = self.products == torch.bfloat16
+        # Evaluated in the precision of training, so that both losses are comparable.
         with torch.autocast(X.device.type, self.products, enabled=low):
             output = module(X)
-        return self.stack._judge_outputs(output, y)
+        losses, errors = self.stack._losses_and_errors(output, y)
+        return losses, errors

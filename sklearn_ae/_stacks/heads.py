@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn as heads: chosen, and fitted on the codes of labelled samples."""
+"""Estimators of scikit-learn as heads: validate them, and fit them on labelled codes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
 from sklearn_ae._stacks.head_training import Labels
-from sklearn_ae.base import BaseAutoencoder
 
 
 def head_has(method: str) -> Callable[[Any], bool]:
-    """Return a function that tells whether the head has a method; the linear one has all."""
+    """Return a condition: whether the head has a method. The linear layer has all of them."""
 
     def check(stack: Any) -> bool:
         head = getattr(stack, "head_", stack.head)
@@ -30,46 +29,62 @@ def head_has(method: str) -> Callable[[Any], bool]:
 
 
 def takes_several_labels(head: Any) -> bool:
-    """Return whether a head is known to take several labels per sample."""
+    """Return whether a head supports several labels per sample, according to its tags."""
     if head is None:
         return True
     tags = get_tags(head)
-    known = tags.classifier_tags is not None and tags.classifier_tags.multi_label
-    return known or tags.target_tags.multi_output
+    multi_label = tags.classifier_tags is not None and tags.classifier_tags.multi_label
+    return bool(multi_label or tags.target_tags.multi_output)
 
 
 def can_continue(stack: Any) -> bool:
-    """Return whether the head can be trained further; the linear one can.
+    """Return whether the head has ``partial_fit``; the linear layer has.
 
     Raises
     ------
     AttributeError
-        If it cannot; the message names the remedy.
+        If it has not. ``available_if`` shows this message, which names the remedy.
     """
     if stack.head is None or hasattr(stack.head, "partial_fit"):
         return True
     raise AttributeError(
-        f"head={stack.head!r} has no partial_fit, and neither has {type(stack).__name__} with it. "
-        f"Choose a head that has one, such as those of SGDClassifier and SGDRegressor, leave "
-        f"head=None for the linear layer, or fit the head on the codes of all samples."
+        f"head={stack.head!r} has no partial_fit, so {type(stack).__name__} has none with this "
+        f"head. Choose a head that has one, such as SGDClassifier or SGDRegressor, use head=None "
+        f"for a linear layer, or call fit on all samples."
     )
 
 
 def choose_head(stack: Any, is_weighted: bool, seed: int, one_pass: bool) -> Any:
-    """Return the head to fit, None for the linear one; refuse it before the long training."""
+    """Return the head to fit, validated before the long training; None for the linear layer.
+
+    Parameters
+    ----------
+    stack : SupervisedStack
+    is_weighted : bool
+        Whether the labelled samples have weights.
+    seed : int
+        Seed of every ``random_state`` of the head that is None.
+    one_pass : bool
+        Whether to continue the fitted head, if there is one, with ``partial_fit``.
+
+    Returns
+    -------
+    estimator or None
+        A clone of the parameter `head`, or a copy of the fitted one.
+    """
     if stack.head is None:
         return None
     head = clone(stack.head)
-    task, suits = (
+    task, has_task = (
         ("classifier", is_classifier) if is_classifier(stack) else ("regressor", is_regressor)
     )
-    if not suits(head):
+    if not has_task(head):
         raise ValueError(f"head must be a {task}, got {head!r}.")
     method = "partial_fit" if one_pass else "fit"
     if is_weighted and not _refuses_weights(head, method) and not _takes_weights(head, method):
         raise ValueError(
             f"head={head!r} does not take weights, so sample_weight and class_weight cannot "
-            f"be passed on to it; leave them out or choose another head."
+            f"be passed to it; omit them or choose another head."
         )
     fitted = vars(stack).get("head_") if one_pass else None
     if fitted is not None and type(fitted) is not type(head):
@@ -78,7 +93,7 @@ def choose_head(stack: Any, is_weighted: bool, seed: int, one_pass: bool) -> Any
             f"cannot continue; use a new estimator, or fit."
         )
     if fitted is not None:
-        return copy.deepcopy(fitted)  # an error must not reach what is there
+        return copy.deepcopy(fitted)  # an error must leave the fitted head unchanged
     open_seeds = [
         name
         for name, value in head.get_params().items()
@@ -88,74 +103,83 @@ def choose_head(stack: Any, is_weighted: bool, seed: int, one_pass: bool) -> Any
 
 
 def fit_head(
-    head: Any, autoencoder: BaseAutoencoder, X: Any, labels: Labels, classes: Any, one_pass: bool
+    head: Any, autoencoder: Any, X: Any, labels: Labels, classes: Any, one_pass: bool
 ) -> Any:
-    """Fit an estimator on the codes of the labelled samples, or train it for one pass.
+    """Fit a head on the codes of the labelled samples, or train it for one pass over them.
 
     Parameters
     ----------
     head : estimator
-        One that :func:`choose_head` returned.
+        Head from :func:`choose_head`.
     autoencoder : BaseAutoencoder
-        Fitted.
+        Fitted autoencoder.
     X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
     labels : Labels
     classes : ndarray or None
-        All classes that a classifier is to know of. None: for a regressor.
+        All classes, which the first ``partial_fit`` of a classifier requires. None: regression.
     one_pass : bool
+        Whether to call ``partial_fit`` in place of ``fit``.
+
+    Returns
+    -------
+    estimator
+        The fitted head.
     """
-    if one_pass and not labels.known.any():
-        if hasattr(head, "n_features_in_"):
+    labelled = labels.labelled
+    if one_pass and not labelled.any():
+        if hasattr(head, "n_features_in_"):  # fitted on earlier chunks
             return head
         raise ValueError(
             f"y has no labelled sample, and head={head!r} needs some in the first call of "
             f"partial_fit."
         )
-    samples = X if labels.known.all() else X[labels.known]  # without a copy, where that can be
+    samples = X if labelled.all() else X[labelled]  # a mask would copy all samples
     codes = np.asarray(on_cpu(autoencoder.transform(samples)))
-    values = labels.values[labels.known]
+    values = labels.values[labelled]
     method = "partial_fit" if one_pass else "fit"
-    given = {"classes": classes} if one_pass and classes is not None else {}
+    options = {"classes": classes} if one_pass and classes is not None else {}
     if labels.weight is not None and not _refuses_weights(head, method):
-        given["sample_weight"] = labels.weight.numpy()[labels.known]
+        options["sample_weight"] = labels.weight.numpy()[labelled]
     try:
-        with config_context(array_api_dispatch=False):  # it is given NumPy arrays
-            return getattr(head, method)(codes, values, **given)
+        with config_context(array_api_dispatch=False):  # codes and labels are NumPy arrays
+            return getattr(head, method)(codes, values, **options)
     except ValueError as error:
         if not is_classifier(head) or values.ndim == 1:
             raise
         raise ValueError(
             f"head={head!r} does not take y of shape (n_samples, n_outputs): {error} Choose a "
-            f"head that takes several labels per sample, or wrap it in MultiOutputClassifier."
+            f"head that supports several labels per sample, or wrap it in MultiOutputClassifier."
         ) from error
 
 
 def label_probabilities(head: Any, codes: np.ndarray) -> np.ndarray:
-    """Return the probability of each of several labels, ``(n_samples, n_outputs)``.
+    """Return the probabilities of a head, of shape (n_samples, n_classes or n_outputs).
 
-    Some classifiers return a list with the probabilities of the classes of each output, which
-    have one class only where all training samples agree.
+    With several labels per sample, some classifiers return a list: for each output, the
+    probabilities of its classes. An output has one class only if all training samples agree; the
+    sum over the columns of class 1 is then zero or one.
     """
-    found = head.predict_proba(codes)
-    if not isinstance(found, list):
-        return found
-    pairs = zip(found, head.classes_, strict=True)
-    return np.column_stack([proba[:, classes == 1].sum(axis=1) for proba, classes in pairs])
+    proba = head.predict_proba(codes)
+    if isinstance(proba, list):
+        pairs = zip(proba, head.classes_, strict=True)
+        proba = np.column_stack([each[:, classes == 1].sum(axis=1) for each, classes in pairs])
+    return np.asarray(proba)
 
 
 def on_cpu(array: Any) -> Any:
-    """Return an array that NumPy can take."""
+    """Move a tensor to the CPU, where NumPy can read it; return other arrays unchanged."""
     return array.cpu() if isinstance(array, Tensor) else array
 
 
 def _refuses_weights(head: Any, method: str) -> bool:
-    """Whether a head was set not to be given weights, as by ``set_fit_request``."""
-    known = getattr(get_routing_for_object(head), method, None)  # a pipeline has none
-    return known is not None and known.requests.get("sample_weight") is False
+    """Whether a head requests to receive no weights, by ``set_fit_request`` or similar."""
+    # A pipeline routes metadata to its steps, and has no requests of its own.
+    requests = getattr(get_routing_for_object(head), method, None)
+    return requests is not None and requests.requests.get("sample_weight") is False
 
 
 def _takes_weights(head: Any, method: str) -> bool:
-    """Whether a head takes weights, itself or by metadata routing."""
+    """Whether a head takes weights, as an argument or by metadata routing."""
     if method == "partial_fit":
         return "sample_weight" in inspect.signature(head.partial_fit).parameters
     if has_fit_parameter(head, "sample_weight"):

@@ -1,0 +1,97 @@
+"""Train the members of an outlier detector in pairs, and combine their scores."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklearn_ae._detection.error_statistics import lower_threshold
+from sklearn_ae._detection.halves import draw_some, draw_split, second_half
+from sklearn_ae._detection.member_copies import Template
+from sklearn_ae._detection.members import Member, TrainingSamples, train_member
+from sklearn_ae._estimator.tasks import Tasks
+
+
+def train_members(
+    templates: list[Template],
+    training: TrainingSamples,
+    max_samples: int,
+    random_state: np.random.RandomState,
+    tasks: Tasks,
+) -> tuple[list[Member], np.ndarray]:
+    """Train one member after another.
+
+    Parameters
+    ----------
+    templates : list of Template
+        Two for each pair.
+    training : TrainingSamples
+    max_samples : int
+        Maximum number of distinct samples that a member is trained on.
+    random_state : RandomState
+    tasks : Tasks
+        Reports the fit of each member to callbacks, which may end training after a pair.
+
+    Returns
+    -------
+    members : list of Member
+    scores : ndarray of shape (n_samples,)
+        Mean score of each sample by the members that hold it out.
+    """
+    # All copies of a sample are in training or none: a held-out copy would not be new.
+    distinct, first, copies_of = np.unique(training.keys, return_index=True, return_inverse=True)
+    if len(distinct) < 2:
+        raise ValueError(
+            "the samples of X are all equal in float32, or there is 1 sample; at least two "
+            "distinct samples are needed, since samples are held out."
+        )
+    members: list[Member] = []
+    scores = np.zeros((len(templates), len(copies_of)))
+    new = np.zeros(scores.shape, dtype=bool)
+    for number, template in enumerate(templates):
+        second = number % 2 == 1
+        if not second:  # both members of a pair use one split
+            split = draw_split(distinct, random_state)
+            half = second_half(training.keys, split)
+        eligible = half[first] == second  # of the distinct samples
+        if number >= 2:  # the first pair only finds samples that later ones leave out
+            so_far = average_over_pairs(scores[:number], new[:number])
+            normal = so_far >= lower_threshold(so_far, training.weight, training.trim)
+            clean = eligible & normal[first]
+            eligible = clean if clean.any() else eligible
+        places = np.flatnonzero(eligible)
+        chosen = places[draw_some(distinct[places], max_samples, random_state)]
+        inside = np.isin(copies_of, chosen)
+        new[number] = half != second
+        member, scores[number, ~inside] = train_member(
+            template.estimator,
+            training,
+            inside,
+            random_state.randint(2**31 - 1),
+            joint=template.joint,
+            split=split,
+            second=second,
+            fitting=tasks.around,
+        )
+        members.append(member)
+        if tasks.stop and second:  # the first member of a pair scores one half only
+            break
+    return members, average_over_pairs(scores[: len(members)], new[: len(members)])
+
+
+def average_over_pairs(scores: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Average the score of each sample over the members to which it is new.
+
+    This is one member of each pair; of an unfinished pair it may be none.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_members, n_samples)
+        Arbitrary for samples that are not new.
+    new : ndarray of shape (n_members, n_samples), dtype bool
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+    """
+    mean: np.ndarray = np.where(new, scores, 0.0).sum(axis=0) / new.sum(axis=0)
+    return mean
