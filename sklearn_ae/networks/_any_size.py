@@ -61,6 +61,7 @@ def resized(
                 f"{type(module).__name__} stores a value for each feature or component ({name}), "
                 f"so samples must have the shape of the training samples."
             )
+    # The samples are still centred, by a mean of each channel.
     tensors["center"] = module.network.common_center(module.center, before, row_shape)
     other.load_state_dict(tensors, assign=True)
     buffers = dict(module.named_buffers())

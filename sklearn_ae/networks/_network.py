@@ -29,8 +29,8 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
     Attributes
     ----------
     takes_missing : bool
-        Class attribute. Whether samples may be sequences of different lengths, with NaN after the
-        end of each. Default: False.
+        Class attribute. Whether samples may be sequences of different lengths. The encoder then
+        receives NaN after the end of each. Default: False.
     cheap_in_double : bool
         Class attribute. Whether training in float64 costs little more than in float32. If False,
         more than 64 samples in float64 are converted to float32 for training. Default: True.
@@ -49,8 +49,8 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
 
     * They take and return flat samples, tensors of shape ``(batch, n_features)``, and reshape them
       inside ``forward`` if necessary.
-    * They create all layers in the constructor. torch's lazy modules are accepted; layers that
-      another ``forward`` creates are not trained, and ``fit`` raises a ``ValueError``.
+    * They create all layers in the constructor. torch's lazy modules are accepted. ``fit`` raises
+      a ``ValueError`` if ``forward`` creates other layers, because these would not be trained.
     * They take samples in float32 and in float64. Constant tensors that are not buffers are
       converted in ``forward`` by ``tensor.to(x)``.
     * They draw random numbers with functions such as ``torch.randn``, ``torch.rand_like`` and
@@ -138,7 +138,8 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
         """Return the number of components under ``n_components=None``.
 
         Override it if the output of the hidden layers can be the code, without a dense layer.
-        The factories are then called with ``dense=False`` as well.
+        Under ``n_components=None`` the factories are called with the argument ``dense=False``,
+        which both must accept then.
 
         Parameters
         ----------

@@ -72,6 +72,7 @@ class SequenceNetwork(SequenceParameters, Network):
         n_steps = self.n_steps
         if n_steps is None:
             flat_steps = n_features // (self.n_channels or 1)
+            # At least one, so that fewer features than channels reach the error below.
             n_steps = max(flat_steps, 1) if len(row_shape) == 1 else row_shape[0]
         n_channels = self.n_channels or n_features // n_steps
         if n_steps * n_channels != n_features or (len(row_shape) > 1 and n_steps != row_shape[0]):
@@ -91,4 +92,4 @@ def count_steps(steps: Tensor) -> Tensor:
     steps : Tensor of shape (batch, n_steps, n_channels)
         Sequences, with NaN after the end of each.
     """
-    return (~steps[..., 0].isnan()).sum(1)
+    return (~steps[..., 0].isnan()).sum(1)  # steps are missing as a whole: one channel suffices

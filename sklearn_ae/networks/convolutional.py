@@ -69,7 +69,7 @@ class ConvolutionalEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
-        maps, places = self.layout.to_image(x), []
+        maps, places = self.layout.to_image(x), []  # (batch, n_channels, height, width)
         for level, layer in enumerate(self.layers, start=1):
             maps = layer(maps)
             if self.has_switches:
@@ -124,7 +124,9 @@ class ConvolutionalDecoder(nn.Module):
             learned.extend(Unpooling(width, width, self.window) for width in widths[1:])
         self.has_switches = network.unpooling == "switches"
         self.learned = cast("Sequence[Unpooling]", learned)
-        layers = [  # the first one is applied last and returns the image
+        # In the order of the encoder. The first one is applied last and returns the image, which
+        # is not normalised.
+        layers = [
             Convolution(n_in, n_out, kernel, normalized=bool(number and network.normalization))
             for number, (n_out, n_in) in enumerate(pairwise(widths))
         ]

@@ -66,8 +66,9 @@ class DenseStack(nn.Module):
         self.layers = cast("Sequence[nn.Linear]", layers)
         self.dropout = dropout
         self.norms = None if normalization is None else _norms(normalization, sizes[1:-1])
+        # A buffer, not a parameter: it is stored with the model, but not trained.
         self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if shortcut else None)
-        self.reset()
+        self.reset()  # torch's initial weights do not depend on the activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, sizes[0])`` to ``(batch, sizes[-1])``."""
@@ -106,6 +107,7 @@ class DenseStack(nn.Module):
                 x = self.norms[number](x)
             x = self.activation.forward(x)
             activations.append(x)
+            # After the activation is stored: penalties apply to all units, dropped or not.
             if self.dropout and self.training:
                 x = drop(x, self.dropout)
         return x
@@ -129,6 +131,7 @@ class DenseStack(nn.Module):
         (2010). The biases do not change.
         """
         for layer in encoder.layers:
+            # From the bound for fan_in alone to that for the mean of fan_in and fan_out.
             fan_in, fan_out = layer.in_features, layer.out_features
             layer.weight.mul_(math.sqrt(2 * fan_in / (fan_in + fan_out)))
         pairs = zip(list(encoder.layers)[::-1], self.layers, strict=True)
@@ -139,7 +142,7 @@ class DenseStack(nn.Module):
     def reset(self) -> None:
         """Draw new weights and biases uniformly, on a scale that depends on the activation."""
         for layer in self.layers:
-            limit = 1 / math.sqrt(layer.in_features)
+            limit = 1 / math.sqrt(layer.in_features)  # as in torch
             layer.bias.uniform_(-limit, limit)
             limit *= self.activation.start
             layer.weight.uniform_(-limit, limit)

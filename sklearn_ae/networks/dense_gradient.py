@@ -118,7 +118,7 @@ class _StackGradient:
             weight, bias = self.layers[depth]
             weight.set_product(gradient.t(), self.inputs[depth])
             bias.set_sum(gradient)
-            if depth:
+            if depth:  # the encoder's input needs no gradient
                 gradient = self.activation.backward(
                     torch.mm(gradient, weight.value),
                     self.pre_activations[depth - 1],
@@ -188,8 +188,9 @@ class DenseGradient:
         """
         self.products.refresh()
         output = self.decoder.forward(self.encoder.forward(x.to(self.dtype)))
-        output = output.to(target.dtype)
+        output = output.to(target.dtype)  # the loss is computed in full precision
         values = self.value(output, target)
+        # In place, as below: the derivative is a new tensor that nothing else refers to.
         gradient = self.derivative(output, target).div_(len(x))
         if sample_weight is not None:
             values = values * sample_weight

@@ -150,7 +150,7 @@ def greedy_merges(nodes: Tensor, length: Tensor, join: Join, split: Split) -> Te
 
 
 def _drop(values: Tensor, place: Tensor) -> Tensor:
-    """Remove one value at a place of its own from each row of ``(batch, n, ...)``."""
+    """Remove one value of each sample from ``(batch, n, ...)``, the one at its place."""
     kept = torch.arange(values.shape[1] - 1, device=values.device)
     kept = kept + (kept >= place[:, None]).long()
     return values[torch.arange(len(values), device=values.device)[:, None], kept]
