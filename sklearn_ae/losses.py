@@ -1,13 +1,13 @@
-"""Reconstruction losses: small pure functions of a decoder output and its target.
+"""Reconstruction losses: pure functions of a decoder output and its target.
 
-Notation: ``o`` is the decoder's output and ``t`` its target, both of shape
-``(batch_size, ...)``; ``p`` is the number of entries of one row. Every loss is a mean
-over the entries of a row, so its size does not depend on the width of the data, and
-comes with its derivative with respect to ``o``, which the hand-written training step of
-dense networks uses and the tests hold against automatic differentiation.
+Notation: ``o`` is the decoder's output and ``t`` its target, both of shape ``(batch_size, ...)``,
+and ``p`` is the number of values of one sample. Every loss is a mean over the values of a sample,
+so that its scale does not depend on the number of features. The derivative of a loss with respect
+to ``o`` is used by the hand-written training step of dense networks.
 
-A loss also fixes how an output becomes a reconstruction, its ``mean``: the identity for
-differences, the logistic function for Bernoulli and the exponential for Poisson data.
+A loss also determines the link between outputs and reconstructions, its ``mean``: the identity
+for losses of differences, the logistic function for Bernoulli and the exponential for Poisson
+data.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ from torch import Tensor
 from torch.nn import functional
 
 HUBER_THRESHOLD = 1.0
+"""Difference at which Huber's loss changes from quadratic to linear."""
 
-SERIES = 0.1
-"""Size of an output below which series stand for differences of large numbers."""
+SERIES_RADIUS = 0.1
+"""Outputs of a smaller size use a series instead of a difference of large numbers."""
 
 MEAN_SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
-"""Of ``(1 / (1 - e^{-o}) - 1 / o - 1 / 2) / o``, in ``o^2``."""
+"""Coefficients of ``(1 / (1 - e^{-o}) - 1 / o - 1 / 2) / o`` in powers of ``o^2``."""
 
 NORMALIZER_SERIES = (1 / 12, -7 / 1440, 31 / 90720, -127 / 4838400)
-"""Of ``log(o / tanh(o / 2) / 2) / o^2``, in ``o^2``."""
+"""Coefficients of ``log(o / tanh(o / 2) / 2) / o^2`` in powers of ``o^2``."""
 
-LARGEST_EXPONENT = 80.0
-"""Exponentials of more are not held by float32, or nearly so."""
+MAX_EXPONENT = 80.0
+"""Exponents are clamped to this value, because exponentials overflow float32 from 89 on."""
 
-FAR = -30.0
-"""Output whose logistic function or exponential is as good as zero."""
+ZERO_OUTPUT = -30.0
+"""Output whose logistic function and exponential are practically zero."""
 
 
-def _row_mean(values: Tensor) -> Tensor:
+def _sample_mean(values: Tensor) -> Tensor:
+    """Return the mean of the values of each sample, ``(batch_size,)``."""
     return values.flatten(1).mean(1)
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each row, ``sum_j (o_j - t_j)^2 / p``.
+    """Return the mean squared error of each sample, ``sum_j (o_j - t_j)^2 / p``.
 
     Parameters
     ----------
@@ -53,119 +55,125 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
     -------
     Tensor of shape (batch_size,)
     """
-    return _row_mean((output - target).square())
+    return _sample_mean((output - target).square())
+
+
+# The gradients work in place on a tensor that they have just allocated, which saves allocations in
+# every training step.
 
 
 def squared_error_gradient(output: Tensor, target: Tensor) -> Tensor:
-    """Derivative of :func:`squared_error`, ``2 (o - t) / p``."""
+    """Return the derivative of :func:`squared_error`, ``2 (o - t) / p``."""
     return (output - target).mul_(2 / target[0].numel())
 
 
 def absolute_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of each row, ``sum_j |o_j - t_j| / p``.
+    """Return the mean absolute error of each sample, ``sum_j |o_j - t_j| / p``.
 
-    Its minimiser is a conditional median, which outlying entries do not move.
+    Its minimiser is the conditional median, which is robust against outlying values.
     """
-    return _row_mean((output - target).abs())
+    return _sample_mean((output - target).abs())
 
 
 def absolute_error_gradient(output: Tensor, target: Tensor) -> Tensor:
-    """Derivative of :func:`absolute_error`, ``sign(o - t) / p``."""
+    """Return the derivative of :func:`absolute_error`, ``sign(o - t) / p``."""
     return (output - target).sign_().div_(target[0].numel())
 
 
 def huber(output: Tensor, target: Tensor) -> Tensor:
-    """Huber's loss of each row, quadratic up to 1 and linear beyond.
+    """Return Huber's loss of each sample, quadratic up to 1 and linear beyond.
 
-    With ``d = o - t``: ``d^2 / 2`` where ``|d| <= 1``, else ``|d| - 1/2``, averaged over
-    the row. The threshold of 1 is one standard deviation of the data.
+    With ``d = o - t`` it is ``d^2 / 2`` if ``|d| <= 1`` and ``|d| - 1/2`` otherwise, averaged over
+    the sample. The data are scaled, so that a threshold of 1 is one standard deviation.
 
     References
     ----------
     Huber, P. J. (1964). Robust estimation of a location parameter. Annals of
     Mathematical Statistics, 35(1), 73-101.
     """
-    return _row_mean(
+    return _sample_mean(
         functional.huber_loss(output, target, reduction="none", delta=HUBER_THRESHOLD)
     )
 
 
 def huber_gradient(output: Tensor, target: Tensor) -> Tensor:
-    """Derivative of :func:`huber`, ``clip(o - t, -1, 1) / p``."""
+    """Return the derivative of :func:`huber`, ``clip(o - t, -1, 1) / p``."""
     difference = (output - target).clamp_(-HUBER_THRESHOLD, HUBER_THRESHOLD)
     return difference.div_(target[0].numel())
 
 
 def binary_crossentropy(output: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each row between ``t`` in [0, 1] and Bernoulli means.
+    """Return the cross-entropy of each sample between ``t`` in [0, 1] and Bernoulli means.
 
-    The output is a logit: ``sum_j [log(1 + e^{o_j}) - t_j o_j] / p``, in nats.
+    The output is a logit. The loss is ``sum_j [log(1 + e^{o_j}) - t_j o_j] / p``, in nats.
     """
-    return _row_mean(bernoulli_likelihood(output, target))
+    return _sample_mean(bernoulli_likelihood(output, target))
 
 
 def binary_crossentropy_gradient(output: Tensor, target: Tensor) -> Tensor:
-    """Derivative of :func:`binary_crossentropy`, ``(sigmoid(o) - t) / p``."""
+    """Return the derivative of :func:`binary_crossentropy`, ``(sigmoid(o) - t) / p``."""
     return output.sigmoid().sub_(target).div_(target[0].numel())
 
 
 def poisson(output: Tensor, target: Tensor) -> Tensor:
-    """Half Poisson deviance of each row between counts ``t`` and rates ``e^o``.
+    """Return half the Poisson deviance of each sample between counts ``t`` and rates ``e^o``.
 
-    ``sum_j [t_j log t_j - t_j - t_j o_j + e^{o_j}] / p``, which is zero for a perfect
-    reconstruction and differs from the negative log-likelihood by a constant.
+    The loss is ``sum_j [t_j log t_j - t_j - t_j o_j + e^{o_j}] / p``. It is zero for a perfect
+    reconstruction, and differs from the negative log-likelihood by a constant.
     """
-    saturated = torch.special.xlogy(target, target) - target
-    return _row_mean(saturated - target * output + output.exp())
+    saturated = torch.special.xlogy(target, target) - target  # 0 log 0 is 0
+    return _sample_mean(saturated - target * output + output.exp())
 
 
 def poisson_mean(output: Tensor) -> Tensor:
-    """Return the rates ``e^o``, bounded where the exponential would overflow."""
-    return output.clamp(max=LARGEST_EXPONENT).exp()
+    """Return the rates ``e^o``, bounded to avoid overflow."""
+    return output.clamp(max=MAX_EXPONENT).exp()
 
 
 def poisson_gradient(output: Tensor, target: Tensor) -> Tensor:
-    """Derivative of :func:`poisson`, ``(e^o - t) / p``."""
+    """Return the derivative of :func:`poisson`, ``(e^o - t) / p``."""
     return output.exp().sub_(target).div_(target[0].numel())
 
 
 def gaussian_likelihood(
     output: Tensor, target: Tensor, log_variance: Tensor, log_square_unit: Tensor | float = 0.0
 ) -> Tensor:
-    """Negative log-likelihood of each entry under a Gaussian, in nats.
+    """Return the negative log-likelihood of each value under a Gaussian distribution, in nats.
 
-    With mean ``o`` and ``v = log sigma^2``: ``[(o_j - t_j)^2 e^{-v} + v + log(2 pi)] / 2``. If
-    both are in multiples of a unit ``s``, ``log s^2`` is added to ``v`` in the second place:
-    the density is then per unit of the data.
+    With mean ``o`` and ``v = log sigma^2`` it is
+    ``[(o_j - t_j)^2 e^{-v} + v + log s^2 + log(2 pi)] / 2``. If output, target and standard
+    deviation are multiples of a unit ``s`` of the data, the density is per unit of the data.
 
     Parameters
     ----------
     output, target : Tensor of shape (..., n_features)
     log_variance : Tensor of shape () or (n_features,)
     log_square_unit : Tensor of shape () or float, default=0.0
+        ``log s^2``.
 
     Returns
     -------
     Tensor of shape (..., n_features)
     """
     squares = (output - target).square() * torch.exp(-log_variance)
+    # The logarithms nearly cancel: they are added to each other before the squares are added.
     return 0.5 * (squares + (log_variance + log_square_unit + math.log(2 * math.pi)))
 
 
 def bernoulli_likelihood(output: Tensor, target: Tensor) -> Tensor:
-    """Negative log-likelihood of each entry under a Bernoulli distribution, in nats.
+    """Return the negative log-likelihood of each value under a Bernoulli distribution, in nats.
 
-    The output is a logit: ``log(1 + e^{o_j}) - t_j o_j``.
+    The output is a logit. The likelihood is ``log(1 + e^{o_j}) - t_j o_j``.
     """
     return functional.softplus(output) - target * output
 
 
 def continuous_bernoulli_likelihood(output: Tensor, target: Tensor) -> Tensor:
-    """Negative log-density of each value under a continuous Bernoulli distribution, in nats.
+    """Return the negative log-density of each value under a continuous Bernoulli distribution.
 
     The output is a logit. The density on [0, 1] is ``C(o) e^{t_j o_j} / (1 + e^{o_j})`` with
-    ``C(o) = o / tanh(o / 2)``, so the value is that of :func:`bernoulli_likelihood` less
-    ``log C(o_j)``.
+    ``C(o) = o / tanh(o / 2)``. Its negative logarithm, in nats, is the value of
+    :func:`bernoulli_likelihood` minus ``log C(o_j)``.
 
     References
     ----------
@@ -176,30 +184,41 @@ def continuous_bernoulli_likelihood(output: Tensor, target: Tensor) -> Tensor:
 
 
 def continuous_bernoulli(output: Tensor, target: Tensor) -> Tensor:
-    """Mean of :func:`continuous_bernoulli_likelihood` over each sample's values."""
-    return _row_mean(continuous_bernoulli_likelihood(output, target))
+    """Return the mean of :func:`continuous_bernoulli_likelihood` for each sample."""
+    return _sample_mean(continuous_bernoulli_likelihood(output, target))
 
 
 def continuous_bernoulli_gradient(output: Tensor, target: Tensor) -> Tensor:
-    """Derivative of :func:`continuous_bernoulli`, ``(m(o) - t) / p`` with ``m`` the mean."""
+    """Return the derivative of :func:`continuous_bernoulli`, ``(mean(o) - t) / p``."""
     return continuous_bernoulli_mean(output).sub_(target).div_(target[0].numel())
 
 
 def continuous_bernoulli_mean(output: Tensor) -> Tensor:
-    """Mean of the distribution, ``1 / (1 - e^{-o}) - 1 / o``; one half at zero."""
+    """Return the mean of the distribution, ``1 / (1 - e^{-o}) - 1 / o``; one half at zero."""
     # Both terms are large near zero, where the series is exact to the last digit.
-    near = output.abs() < SERIES
+    near = output.abs() < SERIES_RADIUS
+    # The branch that is not used must be finite, or its gradient would be NaN.
     safe = torch.where(near, 1.0, output)
     series = 0.5 + output * _polynomial(output.square(), MEAN_SERIES)
     return torch.where(near, series, -1 / torch.expm1(-safe) - 1 / safe)
 
 
 def continuous_bernoulli_quantile(output: Tensor, probability: Tensor) -> Tensor:
-    """Value below which the distribution has a given probability.
+    """Return the quantile function of the distribution, ``log(1 + u (e^o - 1)) / o``.
 
-    ``x(o, u) = log(1 + u (e^o - 1)) / o``; for ``o > 0`` by ``x(o, u) = 1 - x(-o, 1 - u)``.
+    Parameters
+    ----------
+    output : Tensor
+        Logits ``o``.
+    probability : Tensor of the shape of `output`
+        Probabilities ``u``.
+
+    Returns
+    -------
+    Tensor of the shape of `output`
     """
-    size = output.abs().clamp_min(1e-6)  # a uniform distribution, to the last digit
+    # For o > 0 the exponential may overflow, but x(o, u) = 1 - x(-o, 1 - u).
+    size = output.abs().clamp_min(1e-6)  # below, the distribution is uniform to the last digit
     rising = output > 0
     u = torch.where(rising, 1 - probability, probability)
     value = -torch.log1p(u * torch.expm1(-size)) / size
@@ -207,7 +226,7 @@ def continuous_bernoulli_quantile(output: Tensor, probability: Tensor) -> Tensor
 
 
 def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
-    """Evaluate a polynomial, the constant term given first, by Horner's rule."""
+    """Evaluate a polynomial by Horner's rule; the first coefficient is the constant term."""
     value = x * coefficients[-1] + coefficients[-2]
     for coefficient in coefficients[-3::-1]:
         value = value * x + coefficient
@@ -215,10 +234,10 @@ def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 
 def _log_normalizer(output: Tensor) -> Tensor:
-    """Logarithm of ``o / tanh(o / 2)``, which is even in ``o`` and two at zero."""
+    """Return the logarithm of ``o / tanh(o / 2)``, an even function of ``o``."""
     size = output.abs()
-    near = size < SERIES
-    safe = torch.where(near, 1.0, size)
+    near = size < SERIES_RADIUS
+    safe = torch.where(near, 1.0, size)  # as in continuous_bernoulli_mean
     far = safe.log() + torch.log1p(torch.exp(-safe)) - torch.log(-torch.expm1(-safe))
     square = output.square()
     series = square * _polynomial(square, NORMALIZER_SERIES)
@@ -226,9 +245,9 @@ def _log_normalizer(output: Tensor) -> Tensor:
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence from a standard Gaussian, in nats.
+    """Return the Kullback-Leibler divergence of Gaussians from the standard Gaussian, in nats.
 
-    ``KL(N(m, e^v) || N(0, 1)) = [m_i^2 + e^{v_i} - v_i - 1] / 2``, summed over a code.
+    ``KL(N(m, e^v) || N(0, 1)) = sum_i [m_i^2 + e^{v_i} - v_i - 1] / 2``, for each sample.
 
     Parameters
     ----------
@@ -242,7 +261,7 @@ def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def bernoulli_divergence(target: float, mean: Tensor) -> Tensor:
-    """Kullback-Leibler divergence between Bernoulli distributions, in nats.
+    """Return the Kullback-Leibler divergence between Bernoulli distributions, in nats.
 
     ``KL(rho || r_j) = rho log(rho / r_j) + (1 - rho) log((1 - rho) / (1 - r_j))``.
 
@@ -251,7 +270,8 @@ def bernoulli_divergence(target: float, mean: Tensor) -> Tensor:
     target : float
         ``rho``, in (0, 1).
     mean : Tensor
-        ``r_j``, in [0, 1]. At the ends the divergence is that at a rounding error from them.
+        ``r_j``, in [0, 1]. Means closer to 0 or 1 than the machine epsilon are moved to it, where
+        the divergence is finite.
 
     Returns
     -------
@@ -259,8 +279,12 @@ def bernoulli_divergence(target: float, mean: Tensor) -> Tensor:
     """
     eps = torch.finfo(mean.dtype).eps
     mean = mean.clamp(eps, 1 - eps)
-    hit = target * (math.log(target) - mean.log())
-    return hit + (1 - target) * (math.log1p(-target) - (-mean).log1p())
+    of_ones = target * (math.log(target) - mean.log())
+    return of_ones + (1 - target) * (math.log1p(-target) - (-mean).log1p())
+
+
+# Links map the mean of the data to an output. They are clamped, so that data that are all zero or
+# all one have a finite output.
 
 
 def _identity(output: Tensor) -> Tensor:
@@ -272,7 +296,7 @@ def _logit(mean: Tensor) -> Tensor:
 
 
 def _continuous_logit(mean: Tensor) -> Tensor:
-    """Undo :func:`continuous_bernoulli_mean` by bisection, kept away from the poles."""
+    """Invert :func:`continuous_bernoulli_mean` by bisection."""
     mean = mean.clamp(0.02, 0.98)
     low, high = torch.full_like(mean, -64.0), torch.full_like(mean, 64.0)
     for _ in range(60):
@@ -287,26 +311,26 @@ def _log(mean: Tensor) -> Tensor:
 
 
 class Loss(NamedTuple):
-    """A reconstruction loss and all that depends on its choice.
+    """A reconstruction loss, its link and its requirements on the data.
 
     Attributes
     ----------
     value : callable
-        ``(output, target)`` to one value a row.
+        Maps ``(output, target)`` to one value per sample.
     gradient : callable or None
-        ``(output, target)`` to the derivative of each row's value with respect to its
-        output. None: automatic differentiation.
+        Maps ``(output, target)`` to the derivative of each sample's value with respect to its
+        output. None: automatic differentiation is used.
     mean : callable
-        Output to reconstruction.
+        Maps outputs to reconstructions.
     link : callable
-        Reconstruction to output, the inverse of ``mean`` kept away from its poles.
+        Maps reconstructions to outputs: the inverse of ``mean``, clamped to finite values.
     scaled : bool
-        Whether the data are centred and scaled first. Losses that fix the range of the
-        data use them as they are.
+        Whether the data are centred and scaled. Losses that restrict the range of the data use
+        them unchanged.
     lower, upper : float
-        The range of data that the loss is defined on.
+        Range of the data for which the loss is defined.
     zero : float
-        An output whose reconstruction is as good as zero.
+        Output whose reconstruction is zero, or practically zero.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -331,7 +355,7 @@ LOSSES: dict[str, Loss] = {
         scaled=False,
         lower=0.0,
         upper=1.0,
-        zero=FAR,
+        zero=ZERO_OUTPUT,
     ),
     "continuous_bernoulli": Loss(
         continuous_bernoulli,
@@ -349,27 +373,27 @@ LOSSES: dict[str, Loss] = {
         link=_log,
         scaled=False,
         lower=0.0,
-        zero=FAR,
+        zero=ZERO_OUTPUT,
     ),
 }
 
 
 class OutputActivation(NamedTuple):
-    """A non-linearity between the decoder's output and the loss, and the range of its values.
+    """A non-linearity between the decoder's output and the loss.
 
     Attributes
     ----------
     forward : callable
-        Output to reconstruction.
+        Maps outputs to reconstructions.
     backward : callable
-        ``(gradient, output, reconstruction)``: the gradient with respect to the reconstruction to
-        that with respect to the output.
+        Maps ``(gradient, output, reconstruction)``, where the gradient is that with respect to the
+        reconstruction, to the gradient with respect to the output.
     inverse : callable
-        Reconstruction to output, kept away from the ends of the range.
+        Maps reconstructions to outputs, clamped to finite values.
     lower, upper : float
-        The range.
+        Range of the reconstructions.
     zero : float
-        An output that it maps to zero, or nearly.
+        Output whose reconstruction is zero, or practically zero.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -382,7 +406,11 @@ class OutputActivation(NamedTuple):
 
 OUTPUT_ACTIVATIONS: dict[str, OutputActivation] = {
     "logistic": OutputActivation(
-        torch.sigmoid, lambda g, pre, post: g * post * (1 - post), _logit, upper=1.0, zero=FAR
+        torch.sigmoid,
+        lambda g, pre, post: g * post * (1 - post),
+        _logit,
+        upper=1.0,
+        zero=ZERO_OUTPUT,
     ),
     "tanh": OutputActivation(
         torch.tanh,
@@ -396,17 +424,18 @@ OUTPUT_ACTIVATIONS: dict[str, OutputActivation] = {
         functional.softplus,
         lambda g, pre, post: g * torch.sigmoid(pre),
         lambda mean: mean + torch.log(-torch.expm1(-mean.clamp_min(1e-3))),
-        zero=FAR,
+        zero=ZERO_OUTPUT,
     ),
 }
-"""What the output may go through before the loss, besides ``"identity"``."""
+"""Output activations by name; ``"identity"`` is not among them."""
 
 
-def _behind(loss: Loss, activation: OutputActivation) -> Loss:
-    """Return the loss of outputs that go through an activation first."""
+def _with_activation(loss: Loss, activation: OutputActivation) -> Loss:
+    """Return the loss of outputs to which an activation is applied first."""
     gradient = loss.gradient
 
     def chained(output: Tensor, target: Tensor) -> Tensor:
+        """Return the derivative with respect to the output, by the chain rule."""
         assert gradient is not None
         mean = activation.forward(output)
         return activation.backward(gradient(mean, target), output, mean)
@@ -426,15 +455,15 @@ def _behind(loss: Loss, activation: OutputActivation) -> Loss:
 def get_loss(
     loss: str | Callable[[Tensor, Tensor], Tensor], output_activation: str = "identity"
 ) -> Loss:
-    """Look a loss up by its name, or wrap a callable.
+    """Return a loss by its name, or from a callable.
 
     Parameters
     ----------
     loss : str or callable
-        A key of ``LOSSES``, or ``loss(output, target)`` that returns one value a row,
-        shape ``(batch_size,)``, on centred and scaled data.
+        A key of ``LOSSES``, or a function ``loss(output, target)`` of centred and scaled data that
+        returns one value per sample, of shape ``(batch_size,)``.
     output_activation : str, default="identity"
-        What the output goes through before the loss: ``"identity"`` or a key of
+        Non-linearity that is applied to the output before the loss: ``"identity"`` or a key of
         ``OUTPUT_ACTIVATIONS``.
 
     Returns
@@ -444,9 +473,9 @@ def get_loss(
     Raises
     ------
     ValueError
-        If the loss has an activation of its own and another one is asked for.
+        If `output_activation` is given for a loss that has a link other than the identity.
     """
-    chosen = LOSSES[loss] if isinstance(loss, str) else Loss(_checked(loss))
+    chosen = LOSSES[loss] if isinstance(loss, str) else Loss(_with_shape_check(loss))
     if output_activation == "identity":
         return chosen
     if not chosen.scaled:
@@ -454,17 +483,19 @@ def get_loss(
             f"loss={loss!r} has an output activation of its own; leave "
             f"output_activation='identity', not {output_activation!r}, or choose another loss."
         )
-    return _behind(chosen, OUTPUT_ACTIVATIONS[output_activation])
+    return _with_activation(chosen, OUTPUT_ACTIVATIONS[output_activation])
 
 
-def _checked(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Wrap a user's loss: it must return one value for each sample."""
+def _with_shape_check(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a user's loss, with a check that it returns one value per sample."""
 
     def checked(output: Tensor, target: Tensor) -> Tensor:
         value = loss(output, target)
         if value.shape != (len(output),):
             raise ValueError(
-                f"loss must return one value a row, of shape ({len(output)},), but returned "
+                f"loss must return one value per sample, of shape ({len(output)},), but returned "
                 f"a tensor of shape {tuple(value.shape)}."
             )
         return value

@@ -1,6 +1,6 @@
-"""Scorers to search by, for the ``scoring`` of scikit-learn's searches and cross-validation.
+"""Scorers for the parameter `scoring` of scikit-learn's searches and cross-validation.
 
-Each takes ``(estimator, X, y=None)``, and higher is better.
+A scorer takes ``(estimator, X, y=None)`` and returns a score; higher is better.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ __all__ = ["denoising_scorer", "elbo_scorer", "labeled_scorer", "reconstruction_
 NOISES = ("gaussian", "masking", "salt_and_pepper")
 
 
-def reconstruction_scorer(estimator, X, y=None):
-    """Explained variance ratio of the reconstruction, in the units of `X`.
+def reconstruction_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+    """Return the explained variance ratio of the reconstruction, in the units of `X`.
 
-    ``1 - ||X - X'||^2 / ||X - mean(X)||^2`` with ``X'`` what ``inverse_transform(transform(X))``
-    returns. For an autoencoder alone it is ``score(X)``. For a pipeline it is measured before
-    the first step, so that candidates with different scalers can be compared; and it is the same
-    for PCA and other transformers of scikit-learn, whose ``score`` means something else.
+    The score is ``1 - ||X - X'||^2 / ||X - mean(X)||^2``, where ``X'`` is
+    ``inverse_transform(transform(X))``. For an autoencoder it equals ``score(X)``. For a pipeline
+    the error is measured in the input of the first step, so that candidates with different scalers
+    can be compared. The score is defined equally for PCA and other transformers of scikit-learn,
+    whose method ``score`` has other meanings.
 
     Parameters
     ----------
@@ -59,18 +60,20 @@ def reconstruction_scorer(estimator, X, y=None):
     >>> bool(abs(reconstruction_scorer(pca, X) - ratio) < 1e-12)
     True
     """
-    if isinstance(estimator, BaseAutoencoder):
-        return estimator.score(X, y)
-    return _explained(X, estimator.inverse_transform(estimator.transform(X)))
+    is_autoencoder = isinstance(estimator, BaseAutoencoder)
+    if is_autoencoder:
+        return float(estimator.score(X, y))
+    reconstruction = estimator.inverse_transform(estimator.transform(X))
+    return _explained_variance_ratio(X, reconstruction)
 
 
-def elbo_scorer(estimator, X, y=None):
-    """Mean log-likelihood of the samples, or of its lower bound, in nats.
+def elbo_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+    """Return the mean log-likelihood of the samples, or a lower bound of it, in nats.
 
-    The mean of ``score_samples(X)``: the evidence lower bound for :class:`VariationalAutoencoder`,
-    the log-likelihood for :class:`RestrictedBoltzmannMachine`, and for scikit-learn's density
-    estimators. In a pipeline it is the density of what the last step receives, so that candidates
-    with different scalers cannot be compared.
+    The score is the mean of ``score_samples(X)``: the evidence lower bound for
+    :class:`VariationalAutoencoder`, and the log-likelihood for :class:`RestrictedBoltzmannMachine`
+    and for scikit-learn's density estimators. For a pipeline it is the density of the input of the
+    last step, so that candidates with different scalers cannot be compared.
 
     Parameters
     ----------
@@ -89,7 +92,8 @@ def elbo_scorer(estimator, X, y=None):
     Raises
     ------
     ValueError
-        If the ``score_samples`` of the estimator is no log-likelihood but a reconstruction error.
+        If the estimator has no likelihood: its ``score_samples`` is missing, or returns a
+        reconstruction error.
     """
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     own = getattr(type(last), "score_samples", None)
@@ -101,22 +105,24 @@ def elbo_scorer(estimator, X, y=None):
     return float(np.mean(np.asarray(estimator.score_samples(X), np.float64)))
 
 
-def denoising_scorer(noise="gaussian", noise_level=0.1, random_state=0):
-    """Make a scorer of the error of reconstructing samples from corrupted ones.
+def denoising_scorer(
+    noise: str = "gaussian", noise_level: float = 0.1, random_state: Any = 0
+) -> Callable[..., float]:
+    """Create a scorer of the reconstruction of clean samples from corrupted ones.
 
-    The scorer returns ``1 - ||X - r(X~)||^2 / ||X - mean(X)||^2``, where ``X~`` are the samples
-    with noise of a fixed level, the same draws for every candidate, and ``r`` is
-    ``inverse_transform(transform(.))``. The level is that of the task, and not that of the
-    candidates, whose own `noise_level` may be searched.
+    The scorer returns ``1 - ||X - r(X~)||^2 / ||X - mean(X)||^2``, where ``X~`` are the corrupted
+    samples, with the same noise for every candidate, and ``r`` is
+    ``inverse_transform(transform(.))``. The noise level is that of the task. It is independent of
+    the candidates' own `noise_level`, which may be searched.
 
     Parameters
     ----------
     noise : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
-        What the samples are corrupted by, as in :class:`DenoisingAutoencoder`; salt and pepper are
-        the minimum and the maximum of each feature in `X`.
+        Type of the corruption, as in :class:`DenoisingAutoencoder`. Salt and pepper are the
+        minimum and the maximum of each feature in `X`.
     noise_level : float, default=0.1
         Standard deviation of Gaussian noise in the units of `X`, or the fraction of values that
-        other noise replaces.
+        other types of noise replace.
     random_state : int, RandomState instance or None, default=0
         Controls the randomness of the noise.
 
@@ -124,6 +130,11 @@ def denoising_scorer(noise="gaussian", noise_level=0.1, random_state=0):
     -------
     scorer : callable
         With the signature ``(estimator, X, y=None)``.
+
+    Raises
+    ------
+    ValueError
+        If `noise` is not one of these types, or `noise_level` is out of range.
 
     Examples
     --------
@@ -144,25 +155,28 @@ def denoising_scorer(noise="gaussian", noise_level=0.1, random_state=0):
     return _DenoisingScorer(noise, noise_level, random_state)
 
 
-def labeled_scorer(scoring="accuracy", unlabeled=-1):
-    """Make a scorer that uses the samples with a label only.
+def labeled_scorer(
+    scoring: str | Callable[..., float] = "accuracy", unlabeled: Any = -1
+) -> Callable[..., float]:
+    """Create a scorer that uses only the labelled samples.
 
-    For ``StackedAutoencoderClassifier(unlabeled=...)``, for ``StackedAutoencoderRegressor`` with
-    ``unlabeled=np.nan``, and for the estimators of ``sklearn.semi_supervised``. scikit-learn's own
-    scorers count every sample without a label as an error, or refuse it.
+    It is intended for ``StackedAutoencoderClassifier(unlabeled=...)``, for
+    ``StackedAutoencoderRegressor`` with ``unlabeled=np.nan``, and for the estimators of
+    ``sklearn.semi_supervised``. scikit-learn's own scorers count every unlabelled sample as an
+    error, or raise an error.
 
     Parameters
     ----------
     scoring : str or callable, default="accuracy"
         Name of a scorer of scikit-learn, or a scorer.
     unlabeled : int, float or str, default=-1
-        What stands in `y` for no label. ``np.nan`` stands for NaN, None and pandas' NA.
+        Value in `y` that marks unlabelled samples. ``np.nan`` includes None and pandas' NA.
 
     Returns
     -------
     scorer : callable
         With the signature ``(estimator, X, y, **params)``. Those of `params` that have a value per
-        sample, such as `sample_weight`, are reduced to the samples with a label as well. Metadata
+        sample, such as `sample_weight`, are restricted to the labelled samples as well. Metadata
         routing is that of `scoring`.
 
     Examples
@@ -186,6 +200,8 @@ def labeled_scorer(scoring="accuracy", unlabeled=-1):
 
 @dataclass(frozen=True)
 class _DenoisingScorer:
+    """Scorer of :func:`denoising_scorer`. A class, unlike a closure, can be pickled."""
+
     noise: str
     noise_level: float
     random_state: Any
@@ -201,43 +217,48 @@ class _DenoisingScorer:
             )
 
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
-        return _explained(X, _reconstructed(estimator, self._corrupted(X)))
+        return _explained_variance_ratio(X, _reconstruct(estimator, self._corrupt(X)))
 
-    def _corrupted(self, X: Any) -> Any:
+    def _corrupt(self, X: Any) -> Any:
+        """Return corrupted samples: an array, or a dataframe if `X` is one."""
         clean = _dense(X)
         random_state = check_random_state(self.random_state)
         if self.noise == "gaussian":
             noisy = clean + self.noise_level * random_state.standard_normal(clean.shape)
         else:
-            hit = (random_state.random_sample(clean.shape) < self.noise_level) & ~np.isnan(clean)
+            # NaN marks the end of a sequence, which corruption must not change.
+            is_replaced = random_state.random_sample(clean.shape) < self.noise_level
+            is_replaced &= ~np.isnan(clean)
             other = np.zeros_like(clean)
             if self.noise == "salt_and_pepper":
                 salt = random_state.random_sample(clean.shape) < 0.5
                 other = np.where(salt, np.nanmin(clean, axis=0), np.nanmax(clean, axis=0))
-            noisy = np.where(hit, other, clean)
+            noisy = np.where(is_replaced, other, clean)
         noisy = noisy.astype(clean.dtype, copy=False)
-        if hasattr(X, "iloc"):  # a frame keeps the names of its columns
+        if hasattr(X, "iloc"):  # the estimator compares the names of the columns
             return type(X)(noisy, index=X.index, columns=X.columns)
         return noisy
 
 
 @dataclass(frozen=True)
 class _LabeledScorer:
-    scorer: Callable
+    """Scorer of :func:`labeled_scorer`. A class, unlike a closure, can be pickled."""
+
+    scorer: Callable[..., float]
     unlabeled: Any
 
     def __call__(self, estimator: Any, X: Any, y: Any, **params: Any) -> float:
         if np.ndim(y) == 1:
             labels, labelled = check_labels(y, len(y), self.unlabeled)
-        else:  # several targets: all are there, or none
+        else:  # several targets per sample: a sample is labelled if all of them are
             labels = np.asarray(y)
             labelled = np.all(is_labelled(labels, self.unlabeled), axis=1)
             labels = labels[labelled]
-            if labels.dtype.kind == "O":  # numbers beside None
+            if labels.dtype.kind == "O":  # numbers, in an array that contained None
                 labels = np.array(labels.tolist())
         if not labelled.any():
             raise ValueError(
-                f"y has no labelled sample to score on: all are {self.unlabeled!r}. Choose folds "
+                f"y contains no labelled sample: all values are {self.unlabeled!r}. Choose folds "
                 f"that have labels, for example those of StratifiedKFold."
             )
         kept = np.flatnonzero(labelled)
@@ -248,30 +269,31 @@ class _LabeledScorer:
         return self.scorer(estimator, safe_indexing(X, kept), labels, **reduced)
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Return what the scorer within asks of metadata routing."""
+        """Return the metadata requests of the scorer that is restricted."""
         if hasattr(self.scorer, "get_metadata_routing"):
             return self.scorer.get_metadata_routing()
         return MetadataRequest(owner=self)
 
 
 def _dense(X: Any) -> np.ndarray:
-    """Return samples as an array of floating-point numbers."""
-    X = X.toarray() if sp.issparse(X) else np.asarray(X)
-    return X if X.dtype.kind == "f" else X.astype(np.float64)
+    """Return samples as a dense array of floating-point numbers."""
+    dense: np.ndarray = X.toarray() if sp.issparse(X) else np.asarray(X)
+    return dense if dense.dtype.kind == "f" else dense.astype(np.float64)
 
 
-def _reconstructed(estimator: Any, X: Any) -> Any:
+def _reconstruct(estimator: Any, X: Any) -> Any:
+    """Return reconstructions, by a method ``reconstruct`` if there is one."""
     if hasattr(estimator, "reconstruct"):
         return estimator.reconstruct(X)
     return estimator.inverse_transform(estimator.transform(X))
 
 
-def _explained(X: Any, reconstruction: Any) -> float:
-    """Return the explained variance ratio; NaN after the end of a sequence does not count."""
+def _explained_variance_ratio(X: Any, reconstruction: Any) -> float:
+    """Return the explained variance ratio, without NaN, which follows the end of a sequence."""
     X = _dense(X).astype(np.float64, copy=False)
     reconstruction = _dense(reconstruction).astype(np.float64, copy=False).reshape(X.shape)
     error = np.nansum(np.square(X - reconstruction))
     variation = np.nansum(np.square(X - np.nanmean(X, axis=0)))
-    if variation == 0:  # all samples are equal
+    if variation == 0:  # all samples are equal: 1 if they are reconstructed up to rounding
         return float(error <= np.finfo(np.float32).eps * np.nansum(np.square(X)))
     return float(1 - error / variation)

@@ -300,8 +300,8 @@ def test_scores_depend_on_the_row_alone():
 
 
 @pytest.mark.parametrize("kinds", [("bernoulli", "gaussian"), ("gaussian", "bernoulli")])
-def test_turned_layers_have_the_same_partition_function(kinds, monkeypatch):
-    monkeypatch.setattr("sklearn_ae.networks._partition.ENUMERATED", 10)
+def test_exchanged_layers_have_the_same_partition_function(kinds, monkeypatch):
+    monkeypatch.setattr("sklearn_ae.networks._partition.MAX_ENUMERATED_UNITS", 10)
     random = torch.Generator().manual_seed(0)
     sizes = (12, 2) if kinds[0] == "gaussian" else (2, 12)  # hidden, visible
     weight, c, b = (
@@ -309,11 +309,11 @@ def test_turned_layers_have_the_same_partition_function(kinds, monkeypatch):
         for size in (sizes, sizes[:1], sizes[1:])
     )
     layer = BoltzmannLayer(weight, c, b, *kinds)
-    turned = layer.turned()
+    exchanged = layer.exchanged()
     v, h = (torch.randn(5, size, generator=random).double() for size in sizes[::-1])
-    torch.testing.assert_close(layer.hidden_mean(v), turned.visible_mean(v))
-    torch.testing.assert_close(layer.visible_mean(h), turned.hidden_mean(h))
-    plain = layer if kinds[1] == "bernoulli" else turned
+    torch.testing.assert_close(layer.hidden_mean(v), exchanged.visible_mean(v))
+    torch.testing.assert_close(layer.visible_mean(h), exchanged.hidden_mean(h))
+    plain = layer if kinds[1] == "bernoulli" else exchanged
     exact = exact_log_partition(plain)
     base = plain.visible_bias.detach()
     assert annealed_log_partition(plain, base, 1000, 100) == pytest.approx(exact, abs=0.1)
@@ -328,7 +328,7 @@ def test_linear_units_that_feed_back_too_much_are_no_density():
     network, X = by_hand("squared_error", "identity", ())
     with torch.no_grad():
         machines(network)[0].weight.copy_(torch.eye(2, N_FEATURES))
-    with pytest.raises(ValueError, match="no density: a singular value"):
+    with pytest.raises(ValueError, match="does not define a density: a singular value"):
         network.score_samples(X)
 
 

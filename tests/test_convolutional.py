@@ -13,9 +13,9 @@ from sklearn_ae.networks._images import (
     Convolution,
     ImageNetwork,
     max_pool,
-    max_pool_and_locate,
-    put_back,
-    repeat,
+    max_pool_with_places,
+    unpool,
+    upsample,
 )
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.convolutional import ConvolutionalNetwork
@@ -51,8 +51,8 @@ def _corners(size, window):
 @pytest.mark.parametrize("size", [(6, 6), (7, 5), (1, 9), (1, 1), (2, 3)])
 def test_unpooling_puts_the_maximum_of_each_window_back_to_its_place(size, window):
     maps = torch.randn(3, 2, *size, dtype=torch.float64)
-    values, places = max_pool_and_locate(maps, window)
-    back = put_back(values, places.to(values.dtype), window, size)
+    values, places = max_pool_with_places(maps, window)
+    back = unpool(values, places.to(values.dtype), window, size)
     expected = torch.zeros_like(maps)
     for rows, columns in _corners(size, window):
         part = maps[:, :, rows, columns]
@@ -68,7 +68,7 @@ def test_unpooling_puts_the_maximum_of_each_window_back_to_its_place(size, windo
 @pytest.mark.parametrize("size", [(5, 7), (1, 4), (1, 1)])
 def test_nearest_unpooling_fills_each_window(size, window):
     values = max_pool(torch.randn(2, 3, *size), window)
-    filled = repeat(values, window, size)
+    filled = upsample(values, window, size)
     assert filled.shape == (2, 3, *size)
     for rows, columns in _corners(size, window):
         part = filled[:, :, rows, columns]
@@ -271,8 +271,8 @@ def test_one_row_at_a_time(digits):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"image_shape": (7, 8)}, r"image_shape=\(7, 8\) does not fit rows of shape \(64,\)"),
-        ({"image_shape": (65,)}, r"image_shape=\(65,\) does not fit rows of shape \(64,\)"),
+        ({"image_shape": (7, 8)}, r"image_shape=\(7, 8\) does not fit samples of shape \(64,\)"),
+        ({"image_shape": (65,)}, r"image_shape=\(65,\) does not fit samples of shape \(64,\)"),
         ({"image_shape": (4, 4, 3)}, "does not fit"),
         ({"image_shape": (4, 4, 4), "channels": (0,)}, "channels must be positive integers"),
         ({"image_shape": (2, 2, 2, 8)}, "does not fit"),
@@ -290,7 +290,7 @@ def test_what_cannot_be_is_refused(parameters, message):
 
 def test_images_are_not_taken_for_others_of_as_many_pixels():
     images = np.zeros((20, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"\(8, 8\).*rows of shape \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(8, 8\).*samples of shape \(3, 8, 8\)"):
         _small(image_shape=(8, 8)).fit(images)
     _small(image_shape=(8, 8), channels_last=False, max_iter=1).fit(images)
 

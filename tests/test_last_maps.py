@@ -384,8 +384,8 @@ def test_targets_have_the_size_of_the_images(digits):
     ("estimator", "message"),
     [
         (ConvolutionalAutoencoder(2, **SMALL), r"\(16, 24\), but .* on rows of shape \(8, 8\)"),
-        (OBJECTIVES[3], r"\(16, 24\), but .* keeps a value for each feature or component"),
-        (OBJECTIVES[8], r"\(16, 24\), but .* keeps a value for each feature or component"),
+        (OBJECTIVES[3], r"\(16, 24\), but .* stores a value for each feature or component"),
+        (OBJECTIVES[8], r"\(16, 24\), but .* stores a value for each feature or component"),
     ],
     ids=str,
 )

@@ -173,7 +173,7 @@ def test_the_ends_of_sequences_stay_what_they_are():
     X = np.ones((6, 4)) * np.arange(1, 7)[:, None]
     X[:3, 2:] = np.nan
     for noise in ("gaussian", "masking", "salt_and_pepper"):
-        noisy = denoising_scorer(noise, 0.9)._corrupted(X)
+        noisy = denoising_scorer(noise, 0.9)._corrupt(X)
         np.testing.assert_array_equal(np.isnan(noisy), np.isnan(X))
         assert not np.array_equal(noisy, X, equal_nan=True)
 

@@ -133,9 +133,9 @@ def test_steps_of_flat_rows_lie_one_after_another(estimator):
 @each_network
 def test_steps_that_do_not_fit_are_refused(estimator):
     X = np.zeros((30, 12))
-    with pytest.raises(ValueError, match="n_steps=5 and n_channels=None do not fit rows of shape"):
+    with pytest.raises(ValueError, match="n_steps=5 and n_channels=None do not fit samples"):
         clone(estimator).set_params(n_steps=5).fit(X)
-    with pytest.raises(ValueError, match="n_steps=6 and n_channels=None do not fit rows of shape"):
+    with pytest.raises(ValueError, match="n_steps=6 and n_channels=None do not fit samples"):
         clone(estimator).set_params(n_steps=6).fit(X.reshape(30, 4, 3))
 
 

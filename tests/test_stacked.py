@@ -41,9 +41,9 @@ def test_a_pair_is_made_of_the_layers_of_the_network():
     module = a_module()
     for depth in range(3):
         pair = LayerPair(module, depth, get_loss("squared_error"))
-        assert pair.up is module.encoder.layers[depth]
-        assert pair.down is module.decoder.layers[2 - depth]
-        assert pair.up.weight.shape == pair.down.weight.t().shape
+        assert pair.encoder_layer is module.encoder.layers[depth]
+        assert pair.decoder_layer is module.decoder.layers[2 - depth]
+        assert pair.encoder_layer.weight.shape == pair.decoder_layer.weight.t().shape
 
 
 def test_pairs_one_inside_another_are_the_network():
@@ -73,8 +73,8 @@ def test_terms_of_a_layer_equal_their_formulas(depth):
     x = torch.randn(4, pair.n_inputs, dtype=torch.float64)
     layer = Layer(max_iter=1, noise_level=0.0, sparsity_weight=0.3, contraction=0.7)
     terms = layer.terms(pair, x, unit=2.0)
-    code = torch.tanh(x @ pair.up.weight.t() + pair.up.bias)
-    output = code @ pair.down.weight.t() + pair.down.bias
+    code = torch.tanh(x @ pair.encoder_layer.weight.t() + pair.encoder_layer.bias)
+    output = code @ pair.decoder_layer.weight.t() + pair.decoder_layer.bias
     output = torch.tanh(output) if depth else output
     error = (output - x).square().mean(1) / 2
     torch.testing.assert_close(terms["reconstruction"], error)

@@ -263,7 +263,7 @@ def test_divergence_in_the_last_step_is_seen(curve):
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_callable_losses_must_return_one_value_a_row(curve, loss, early_stopping):
     autoencoder = Autoencoder(1, loss=loss, early_stopping=early_stopping, max_iter=2)
-    with pytest.raises(ValueError, match="loss must return one value a row"):
+    with pytest.raises(ValueError, match="loss must return one value per sample"):
         autoencoder.fit(curve)
 
 

@@ -1,13 +1,13 @@
-"""The one place that imports what scikit-learn does not promise to keep.
+"""Imports of private and experimental parts of scikit-learn.
 
-Everything here is either private in scikit-learn or experimental. When a release moves
-a name, this file changes and nothing else does.
+These may change in any release. No other module imports them, so that only this file must follow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
 
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._array_api import (
@@ -30,27 +30,31 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-LARGEST_POWER = 60
-"""Integers are less than 2 to this power: torch takes them for sizes, and a few times as many."""
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+MAX_INTEGER_BITS = 60
+"""Valid integers have at most so many bits: torch's sizes, and small multiples, have 63."""
 
 
 def is_whole(value: Any) -> bool:
-    """Return whether a value is an integer that torch can take for a size: no boolean is."""
+    """Return whether a value is an integer that torch accepts as a size. Booleans are not."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         return False
-    return abs(int(value)) < 2**LARGEST_POWER
+    return abs(int(value)) < 1 << MAX_INTEGER_BITS
 
 
-class Interval(_Interval):
-    """An interval of numbers; of integers neither booleans nor those too large for torch."""
+class Interval(_Interval):  # type: ignore[misc]  # scikit-learn has no type stubs
+    """An interval of numbers. One of integers excludes booleans, and integers beyond torch's."""
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Whether a value is in it."""
-        return super().is_satisfied_by(val) and (self.type is not Integral or is_whole(val))
+        """Return whether a value is in the interval."""
+        is_inside = bool(super().is_satisfied_by(val))
+        return is_inside and (self.type is not Integral or is_whole(val))
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return text.replace("inf)", f"2**{LARGEST_POWER})") if self.type is Integral else text
+        """Return the description of the interval for error messages."""
+        text = str(super().__str__())
+        return text.replace("inf)", f"2**{MAX_INTEGER_BITS})") if self.type is Integral else text
 
 
 try:  # experimental in scikit-learn 1.9
@@ -58,17 +62,30 @@ try:  # experimental in scikit-learn 1.9
 except ImportError:  # scikit-learn 1.8
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in where scikit-learn has no callbacks yet."""
+        """Replacement for versions of scikit-learn without callbacks."""
 
-    def with_callbacks(method):  # type: ignore[no-redef]
-        """Return the method as it is: there are no callbacks to tear down."""
+    def with_callbacks(method: Method) -> Method:
+        """Return the method unchanged, because there are no callbacks to tear down."""
         return method
 
 
-def open_context(estimator, n_epochs):
-    """Begin a fit for the callbacks set on ``estimator``; None where there are none."""
-    if not hasattr(estimator, "_init_callback_context"):
+def open_context(estimator: Any, n_epochs: int) -> Any:
+    """Create the context of a fit for scikit-learn's callbacks.
+
+    Parameters
+    ----------
+    estimator : estimator
+    n_epochs : int
+        Maximum number of epochs.
+
+    Returns
+    -------
+    context : CallbackContext or None
+        None if no callbacks are set on the estimator.
+    """
+    if not hasattr(estimator, "_init_callback_context"):  # scikit-learn 1.8
         return None
+    # Created even without callbacks, as with_callbacks expects.
     context = estimator._init_callback_context(max_subtasks=n_epochs)
     return context if getattr(estimator, "_skl_callbacks", None) else None
 
@@ -77,8 +94,18 @@ try:
     from sklearn.utils._array_api import check_same_namespace
 except ImportError:  # scikit-learn 1.8
 
-    def check_same_namespace(X, estimator, *, attribute, method):  # type: ignore[no-redef]
-        """Raise if X lives in another array library or on another device."""
+    def check_same_namespace(X: Any, estimator: Any, *, attribute: str, method: str) -> None:
+        """Raise a ``ValueError`` if `X` has another namespace or device than the training data.
+
+        Parameters
+        ----------
+        X : array
+        estimator : estimator
+        attribute : str
+            Name of a fitted attribute with the namespace and device of the training data.
+        method : str
+            Name of the method that received `X`, for the error message.
+        """
         fitted, _, fitted_device = get_namespace_and_device(getattr(estimator, attribute))
         given, _, given_device = get_namespace_and_device(X)
         both_numpy = is_numpy_namespace(fitted) and is_numpy_namespace(given)
@@ -91,8 +118,8 @@ except ImportError:  # scikit-learn 1.8
             )
 
 
-def loss_classes():
-    """Return the classes of loss functions in fitted linear models, and of what these hold."""
+def loss_classes() -> list[type]:
+    """Return the classes of the loss functions that fitted linear models contain."""
     from sklearn._loss import _loss, link, loss
     from sklearn.linear_model import _sgd_fast
 

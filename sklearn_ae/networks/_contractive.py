@@ -1,4 +1,4 @@
-"""The module of contractive autoencoders: norms of Jacobians, for a whole batch at once."""
+"""The module of contractive autoencoders: norms of the encoder's Jacobians, batched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn_ae.networks.dense import DenseStack
 
 
 class ContractiveModule(AutoencoderModule):
-    """A network with a non-linearity on its code.
+    """Autoencoder with a non-linearity on its code.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ class ContractiveModule(AutoencoderModule):
         self.activation = ACTIVATIONS[code_activation]
 
     def encode(self, x: Tensor) -> Tensor:
-        """Map rows to bounded codes."""
+        """Map samples to codes, through the non-linearity."""
         return self.activation.forward(self.encoder(x).to(x.dtype))
 
     def encode_with_norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode; return also the squared Frobenius norm of the Jacobian at each row."""
+        """Return codes, and the squared Frobenius norm of the Jacobian at each sample."""
         return encode_with_norm(self.encoder, self.activation, x)
 
 
@@ -49,14 +49,15 @@ def encode_with_norm(
 ) -> tuple[Tensor, Tensor]:
     """Return ``activation(encoder(x))`` and the squared Frobenius norm of its Jacobian.
 
-    The Jacobian's rows are those of the encoder's Jacobian times the activation's derivatives:
-    ``sum_i phi'(a_i)^2 ||J_i||^2``. Differentiable with respect to the parameters.
+    By the chain rule, the norm is ``sum_i phi'(a_i)^2 ||J_i||^2``, where ``J_i`` is a row of the
+    Jacobian of ``encoder`` and ``phi'(a_i)`` the derivative of the activation. The result can be
+    differentiated with respect to the parameters.
 
     Parameters
     ----------
     encoder : nn.Module
     activation : Activation
-        Of the code, element by element.
+        Element-wise non-linearity of the code.
     x : Tensor of shape (batch_size, n_features)
 
     Returns
@@ -65,23 +66,24 @@ def encode_with_norm(
     norm : Tensor of shape (batch_size,)
     """
     if isinstance(encoder, DenseStack) and encoder.is_plain():
-        pre, rows = _dense_rows(encoder, x)
+        pre, norms = _dense_row_norms(encoder, x)
     else:
-        pre, rows = _any_rows(encoder, x)
-    return activation.forward(pre), (derivative(activation, pre).square() * rows).sum(1)
+        pre, norms = _autograd_row_norms(encoder, x)
+    return activation.forward(pre), (derivative(activation, pre).square() * norms).sum(1)
 
 
 def derivative(activation: Activation, pre: Tensor) -> Tensor:
-    """Derivative of an element-wise function, itself differentiable."""
+    """Return the derivative of an activation, which is itself differentiable."""
     return activation.backward(torch.ones_like(pre), pre, activation.forward(pre))
 
 
-def _dense_rows(stack: DenseStack, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Output of a dense stack, and the squared norms of its Jacobian's rows.
+def _dense_row_norms(stack: DenseStack, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the output of a dense stack, and the squared norms of the rows of its Jacobian.
 
-    The Jacobian is the product ``W_L D_{L-1} W_{L-1} ... D_1 W_1`` with ``D_l`` the diagonal
-    of the activation's derivatives. It is multiplied out from the output's side, and the
-    last product ``G W_1`` is not formed: its norms are those of ``G`` under ``W_1 W_1^T``.
+    The Jacobian is the product ``W_L D_{L-1} W_{L-1} ... D_1 W_1``, where ``D_l`` is the diagonal
+    matrix of the activation's derivatives. The product is computed from the left, because the
+    code is narrower than a sample. The last factor is not multiplied: the squared norms of the
+    rows of ``G W_1`` are the diagonal of ``G (W_1 W_1^T) G^T``.
 
     Returns
     -------
@@ -96,17 +98,17 @@ def _dense_rows(stack: DenseStack, x: Tensor) -> tuple[Tensor, Tensor]:
     output = stack.layers[-1](hidden).to(x.dtype)
     first = stack.layers[0].weight
     if not slopes:
-        return output, first.square().sum(1).expand_as(output)
+        return output, first.square().sum(1).expand_as(output)  # the same for all samples
     product = stack.layers[-1].weight  # (n_outputs, width)
     for layer, slope in zip(stack.layers[-2:0:-1], slopes[:0:-1], strict=True):
         product = (product * slope[:, None]) @ layer.weight  # (batch, n_outputs, width below)
-    product = product * slopes[0][:, None]
+    product = product * slopes[0][:, None]  # G, (batch, n_outputs, width of the first layer)
     return output, ((product @ (first @ first.t())) * product).sum(2).to(x.dtype)
 
 
-def _any_rows(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what :func:`_dense_rows` does, for any encoder, by automatic differentiation."""
-    recorded = torch.is_grad_enabled()
+def _autograd_row_norms(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the result of :func:`_dense_row_norms` by autograd, for any encoder."""
+    recorded = torch.is_grad_enabled()  # training differentiates the norms once more
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         output = encoder(x).to(x.dtype)
@@ -114,7 +116,7 @@ def _any_rows(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         (rows,) = torch.autograd.grad(
             output,
             x,
-            units[:, None].expand(-1, len(x), -1),
+            units[:, None].expand(-1, len(x), -1),  # one backward pass for each output
             create_graph=recorded,
             is_grads_batched=True,
         )  # (n_outputs, batch, n_features)
@@ -122,14 +124,14 @@ def _any_rows(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def estimated_norm(encode: Callable[[Tensor], Tensor], x: Tensor, n_projections: int) -> Tensor:
-    """Estimate the squared Frobenius norm of the Jacobian of ``encode`` at each row.
+    """Estimate the squared Frobenius norm of the Jacobian of ``encode`` at each sample.
 
-    For random signs ``v``, ``||v^T J||^2`` has ``||J||_F^2`` as its mean.
+    If ``v`` is a vector of random signs, the mean of ``||v^T J||^2`` is ``||J||_F^2``.
 
     Parameters
     ----------
     encode : callable
-        Rows to codes.
+        Maps samples to codes.
     x : Tensor of shape (batch_size, n_features)
     n_projections : int
         Number of vectors ``v``.
@@ -143,7 +145,7 @@ def estimated_norm(encode: Callable[[Tensor], Tensor], x: Tensor, n_projections:
         x = x.detach().requires_grad_()
         code = encode(x)
         signs = torch.rand(n_projections, *code.shape, dtype=x.dtype, device=x.device)
-        signs = 2 * (signs < 0.5).to(x.dtype) - 1
+        signs = 2 * (signs < 0.5).to(x.dtype) - 1  # (n_projections, batch_size, n_code)
         (products,) = torch.autograd.grad(
             code, x, signs, create_graph=recorded, is_grads_batched=True
         )

@@ -1,4 +1,4 @@
-"""The module of denoising autoencoders: it knows how rows are spoilt."""
+"""The module of denoising autoencoders, which corrupts samples."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks._posterior import MAX_STEPS, draw_clean
 
-STEP = 0.2
-"""Fraction of the way to the mean that a step of Langevin's walk takes."""
+LANGEVIN_STEP = 0.2
+"""Fraction of the way to the reconstruction that one step of Langevin dynamics moves a sample."""
 
 
 class DenoisingModule(AutoencoderModule):
-    """A network that knows how its rows are spoilt.
+    """Autoencoder with a corruption of its samples.
 
     Parameters
     ----------
@@ -25,23 +25,24 @@ class DenoisingModule(AutoencoderModule):
     row_shape : tuple of int
     n_components : int or None
     noise : str or callable
+        Type of the corruption.
     noise_level : float or None
-        As asked for; what it comes to is noted in ``level``.
+        Parameter of the estimator. The level that is used is stored in ``level``.
     **options
         Further arguments of the network's factories.
 
     Attributes
     ----------
     least, most : Tensor of shape (n_features,)
-        Range of the training rows, in network units.
+        Minimum and maximum of each feature of the training samples, in network units.
     level : Tensor of shape ()
-        Noise level, in the units of the data where it is a standard deviation.
+        Noise level; a standard deviation is in the units of the data.
     residual : Tensor of shape (n_features,)
-        Root mean squared difference between reconstructed and clean training samples. Zero where
-        the module has a score: draws then have a covariance of their own.
+        Root mean squared difference between reconstructed and clean training samples. Zero under
+        Gaussian noise, where draws use the covariance of Tweedie's formula instead.
     strays : Tensor of shape ()
-        Fraction of the training samples that, corrupted and drawn again, lie where no data are.
-        Zero where that was not tried.
+        Fraction of the training samples that lie far from all data after corruption and a draw of
+        the clean sample. Zero if it was not measured.
     """
 
     least: Tensor
@@ -67,53 +68,80 @@ class DenoisingModule(AutoencoderModule):
             self.register_buffer(name, torch.zeros(()))
 
     def corrupt(self, x: Tensor) -> Tensor:
-        """Spoil rows in network units."""
+        """Corrupt samples in network units, ``(batch, n_features)``.
+
+        Raises
+        ------
+        ValueError
+            If a callable `noise` does not return a tensor of the shape of its argument.
+        """
         if callable(self.noise):
-            spoilt = self.noise(x * self.scale + self.center)
-            if not isinstance(spoilt, Tensor) or spoilt.shape != x.shape:
+            corrupted = self.noise(x * self.scale + self.center)  # in the units of the data
+            if not isinstance(corrupted, Tensor) or corrupted.shape != x.shape:
+                found = getattr(corrupted, "shape", type(corrupted))
                 raise ValueError(
                     f"noise must return a tensor of the shape of its argument, "
-                    f"{tuple(x.shape)}, but returned {getattr(spoilt, 'shape', type(spoilt))}."
+                    f"{tuple(x.shape)}, but returned {found}."
                 )
-            return (spoilt.to(x.dtype) - self.center) / self.scale
+            return (corrupted.to(x.dtype) - self.center) / self.scale
         if self.noise == "gaussian":
             return x + self.level / self.scale * torch.randn_like(x)
-        hit = (torch.rand_like(x) < self.level) & ~x.isnan()
+        # NaN marks the end of a sequence, which corruption must not change.
+        replaced = (torch.rand_like(x) < self.level) & ~x.isnan()
         if self.noise == "masking":
-            return torch.where(hit, -self.center / self.scale, x)
+            return torch.where(replaced, -self.center / self.scale, x)  # zero in the data
         ends = torch.where(torch.rand_like(x) < 0.5, self.least, self.most)
-        return torch.where(hit, ends, x)
+        return torch.where(replaced, ends, x)
 
     @torch.no_grad()
     def langevin(self, x: Tensor, n_steps: int) -> Tensor:
-        """Take samples ``n_steps`` further along the score of the noisy density.
+        """Apply ``n_steps`` steps of Langevin dynamics for the density of corrupted samples.
 
-        Each step adds the mean of two successive Gaussian vectors, not one of its own. The chain
-        then has the right variance in a Gaussian at any step size, and an error of second order in
-        it elsewhere; with independent noise the variance is too large by up to a ninth.
+        Each step adds the mean of two successive Gaussian vectors instead of one new vector. The
+        variance of the chain is then exact for a Gaussian density at any step size, and has an
+        error of second order in the step size otherwise. With independent noise the variance would
+        be too large by up to a ninth.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+            Start of the chains, in network units.
+        n_steps : int
+
+        Returns
+        -------
+        Tensor of shape (batch, n_features)
 
         References
         ----------
         Leimkuhler, B. and Matthews, C. (2013). Rational construction of stochastic numerical
         methods for molecular sampling. Applied Mathematics Research eXpress, 2013(1), 34-56.
         """
-        deviation = (STEP / 2) ** 0.5 * self.level / self.scale
+        # By Tweedie's formula the score is (r(x) - x) / sigma^2. A step of 0.2 sigma^2 has noise
+        # of variance 2 * 0.2 sigma^2; a sum of two vectors needs half of that deviation each.
+        deviation = (LANGEVIN_STEP / 2) ** 0.5 * self.level / self.scale
         noise = torch.randn_like(x)
         for _ in range(n_steps):
             last, noise = noise, torch.randn_like(x)
-            x = x + STEP * (self(x) - x) + deviation * (last + noise)
+            x = x + LANGEVIN_STEP * (self(x) - x) + deviation * (last + noise)
         return x
 
     @torch.no_grad()
     def draw_clean(self, corrupted: Tensor, max_steps: int = MAX_STEPS) -> Tensor:
-        """Draw the clean samples that corrupted ones were made of, under Gaussian noise.
+        """Draw clean samples given samples corrupted by Gaussian noise.
 
         Parameters
         ----------
         corrupted : Tensor of shape (batch, n_features)
-        max_steps : int
-            Number of steps of Lanczos' method at most.
+            In network units.
+        max_steps : int, default=64
+            Maximum number of steps of Lanczos' method.
+
+        Returns
+        -------
+        Tensor of shape (batch, n_features)
         """
-        # The rank of the Jacobian is the code's size at most, that of its symmetric part twice it.
+        # The rank of the Jacobian is at most the number of components, and that of its symmetric
+        # part twice as large. Lanczos' method is exact after one step more than the rank.
         n_steps = min(2 * len(self.code_mean) + 1, max_steps)
         return draw_clean(self, corrupted, self.level / self.scale, n_steps)

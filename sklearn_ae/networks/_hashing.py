@@ -1,4 +1,4 @@
-"""The module of semantic hashing: codes that are bits, learnt through noise."""
+"""The module of semantic hashing: binary codes, trained with noise on the logits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn_ae.networks._network import Network
 
 
 class HashingModule(AutoencoderModule):
-    """A network whose code is a row of bits.
+    """Autoencoder with binary codes.
 
     Parameters
     ----------
@@ -18,14 +18,17 @@ class HashingModule(AutoencoderModule):
     row_shape : tuple of int
     n_components : int or None
     code_noise : float
+        Standard deviation of the noise on the logits of the code, in training.
     input_masking : float
+        Fraction of the features that are masked at the input, in training.
 
     Attributes
     ----------
     input_center : Tensor of shape (n_features,)
     input_scale : Tensor of shape ()
-        The encoder standardises rows by these, as losses without centring do not: entries
-        of a tf-idf row are so small that it would see next to nothing.
+        Mean and scale by which the encoder standardises its input. Losses such as the
+        cross-entropy use the data as they are, but tf-idf values are so small that the logits
+        would hardly depend on them.
     """
 
     input_center: Tensor
@@ -47,32 +50,40 @@ class HashingModule(AutoencoderModule):
 
     @torch.no_grad()
     def standardize_input(self, center: Tensor, variances: Tensor) -> None:
-        """Note mean and variance of each feature of the training rows, in network units."""
+        """Store the mean and the scale of the training samples.
+
+        Parameters
+        ----------
+        center, variances : Tensor of shape (n_features,)
+            Mean and variance of each feature, in network units.
+        """
         self.input_center.copy_(center)
-        if variances.any():
+        if variances.any():  # otherwise the scale remains one
             self.input_scale.copy_(variances.mean().sqrt())
 
     def logits(self, x: Tensor) -> Tensor:
-        """Map rows to numbers whose signs are the bits."""
-        return self.encoder((x - self.input_center) / self.input_scale).to(x.dtype)
+        """Map samples to logits, whose signs are the bits."""
+        logits: Tensor = self.encoder((x - self.input_center) / self.input_scale)
+        return logits.to(x.dtype)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Map rows to bits, 0 or 1."""
+        """Map samples to bits, 0 or 1."""
         return (self.logits(x) > 0).to(x.dtype)
 
     def noisy_code(self, x: Tensor) -> Tensor:
-        """Map rows, some entries hidden, to logistic codes of noisy logits.
+        """Map samples with some features masked to logistic codes of noisy logits.
 
-        Noise of a standard deviation much above one leaves the decoder only what is far from
-        zero on either side, where the logistic function is flat: codes become bits although
-        every step is smooth.
+        If the standard deviation of the noise is much larger than one, only logits far from zero
+        transmit information to the decoder. The logistic function is flat there, so the codes
+        become nearly binary although the loss is differentiable.
         """
         if self.input_masking:
-            hidden = (torch.rand_like(x) < self.input_masking) & ~x.isnan()
-            x = torch.where(hidden, self.input_center, x)
+            masked = (torch.rand_like(x) < self.input_masking) & ~x.isnan()
+            x = torch.where(masked, self.input_center, x)
         logits = self.logits(x)
         return torch.sigmoid(logits + self.code_noise * torch.randn_like(logits))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Map codes to outputs of the loss's link."""
-        return self.decoder(2 * z - 1).to(z.dtype)  # mean zero, as layers like their inputs
+        """Map codes to decoder outputs, to which the link is applied."""
+        output: Tensor = self.decoder(2 * z - 1)  # from [0, 1] to [-1, 1]: centred inputs
+        return output.to(z.dtype)

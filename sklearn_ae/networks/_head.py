@@ -1,4 +1,4 @@
-"""A linear layer on the code of an autoencoder, trained with the encoder or alone."""
+"""A linear layer on the code of an autoencoder, trained alone or together with the encoder."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
 
 
 class HeadedModule(TrainableModule):
-    """An encoder with a linear layer on its code.
+    """Encoder with a linear layer on its code.
 
     Parameters
     ----------
     autoencoder : AutoencoderModule
-        Gives the code. Its mean and spread over the training rows must be known.
+        Returns the code. The density of its codes must be fitted.
     n_outputs : int
+        Number of outputs of the layer.
     trains : {"head", "encoder", "all"}
-        What is trained: the layer alone, which then takes codes in place of rows; the encoder
-        too; or all of the autoencoder.
+        What is trained: the layer alone, whose input is then codes instead of samples; the layer
+        and the encoder; or the layer and the whole autoencoder.
 
     Attributes
     ----------
     head : nn.Linear
-        On codes less ``code_mean``, over ``code_std``. Starts at zero, nearly.
+        Layer whose input is the code minus ``code_mean``, divided by ``code_std``. Its weights
+        are zero before training.
     """
 
     autoencoder: AutoencoderModule
@@ -36,28 +38,30 @@ class HeadedModule(TrainableModule):
         self.trains = trains
         if trains == "encoder":
             self.encoder = autoencoder.encoder
-        # Kept out of torch's sight, so that its decoder is not trained, nor decays.
+        # Not registered as a submodule, so that the decoder is neither trained nor decayed.
         self.__dict__["autoencoder"] = autoencoder
         if trains == "all":
             self.trained = autoencoder
         variance = autoencoder.code_factor.square().sum(1) + autoencoder.code_spread.square()
-        # One number for all: units that hardly vary say little, and should not say it loudly.
+        # One scale for all components: a component that hardly varies is mostly noise, which a
+        # scale of its own would amplify.
         std = variance.mean().sqrt() if variance.any() else torch.ones_like(variance[0])
         self.register_buffer("code_mean", autoencoder.code_mean.clone())
         self.register_buffer("code_std", std)
         self.head = nn.Linear(len(variance), n_outputs, device=std.device, dtype=std.dtype)
         nn.init.zeros_(self.head.weight)
-        # On centred codes and targets a bias of zero has a gradient of rounding errors alone,
-        # which Adam would take for a direction.
+        # If codes and targets are centred, the gradient at a bias of zero is a rounding error,
+        # which Adam would scale up to a full step.
         nn.init.uniform_(self.head.bias, -0.1, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map rows in network units, or codes, to ``(batch, n_outputs)``."""
+        """Map samples in network units, or codes, to ``(batch, n_outputs)``."""
         code = x if self.trains == "head" else self.autoencoder.encode(x)
-        return self.head((code - self.code_mean) / self.code_std).to(x.dtype)
+        output: Tensor = self.head((code - self.code_mean) / self.code_std)
+        return output.to(x.dtype)
 
     def head_state(self) -> dict[str, np.ndarray]:
-        """Describe the layer and what it takes for centre and spread of codes."""
+        """Return the layer's parameters, and mean and scale of the codes, as arrays by name."""
         own = ("head.", "code_")
         return {
             name: value.cpu().numpy().copy()
@@ -66,13 +70,13 @@ class HeadedModule(TrainableModule):
         }
 
     def load_head(self, state: dict[str, np.ndarray]) -> None:
-        """Undo :meth:`head_state`."""
+        """Restore the values that :meth:`head_state` returned."""
         tensors = {name: torch.from_numpy(value) for name, value in state.items()}
-        self.load_state_dict(tensors, strict=False)
+        self.load_state_dict(tensors, strict=False)  # the autoencoder's tensors are not in it
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the layer as a linear map of the code itself, in float64."""
-        weight, bias, mean, std = (  # on the CPU: not every device knows float64
+        """Return weight and bias of the layer as a linear map of the raw code, in float64."""
+        weight, bias, mean, std = (  # on the CPU, because not every device supports float64
             value.detach().cpu().double()
             for value in (self.head.weight, self.head.bias, self.code_mean, self.code_std)
         )

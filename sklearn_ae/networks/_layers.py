@@ -1,4 +1,4 @@
-"""Layers that networks are made of, beside torch's own."""
+"""Layers of networks that torch lacks or implements differently."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MOMENTUM = 0.1
-"""Weight of a batch in the running statistics of batch normalisation, after the first ten."""
+"""Weight of a new batch in the running statistics of batch normalisation, from the tenth on."""
 
 EPS = 1e-5
 """Added to variances before a division by their square root."""
 
-LARGEST = 1e15
-"""Size beyond which layer normalisation does not tell values apart: float32 holds its square."""
+MAX_NORMALIZED = 1e15
+"""Values are clamped to this size before layer normalisation, so that squares do not overflow."""
 
 
 class TiedLinear(nn.Module):
-    """A linear layer that uses another one's weight, transposed, and a bias of its own.
+    """Linear layer with the transposed weight of another layer, and its own bias.
 
     Parameters
     ----------
     source : nn.Linear
-        The layer whose weight is shared. It is registered here as well, so that copies, changes of
-        device and files keep the two together.
+        The layer whose weight is shared. It is a submodule of this layer as well, so that copies,
+        changes of device and files preserve the sharing.
     bias : nn.Parameter of shape (source.in_features,)
     """
 
@@ -44,25 +44,26 @@ class TiedLinear(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation whose statistics count samples by their weights.
+    """Batch normalisation with sample weights.
 
-    In training each unit is standardised by the mean and the variance of the batch; otherwise by
-    running means of both. A batch of one value per unit has no variance and is standardised by
-    the running statistics as well.
+    In training, each unit is standardised by the mean and the variance of the batch, and otherwise
+    by running means of both. A batch with one value per unit has no variance, and is standardised
+    by the running statistics as well.
 
     Parameters
     ----------
     width : int
-        Number of units, or of maps: the second axis.
+        Number of units, or of maps: the length of the second axis.
 
     Attributes
     ----------
     mean, variance : Tensor of shape (width,)
-        Running statistics: plain means over the first ten batches, exponential ones from there.
+        Running statistics: plain means of the first ten batches, and exponentially weighted means
+        from then on. Before the first batch they are zero and one.
     n_batches : Tensor of shape ()
-        Number of batches that they were computed from. Until then they are zero and one.
+        Number of batches in the running statistics.
     sample_weight : Tensor of shape (batch_size,) or None
-        Weights of the samples of the next batch, set by the training step.
+        Weights of the samples of the next batch, which the training step sets.
 
     References
     ----------
@@ -88,44 +89,47 @@ class BatchNorm(nn.Module):
         x = x.to(self.weight.dtype)  # under autocast, layers return bfloat16
         if not self.training or x.numel() == x.shape[1]:
             return self._standardized(x, self.mean, self.variance)
-        if self.sample_weight is None:  # the same as below, by torch's faster kernels
-            over = [axis for axis in range(x.ndim) if axis != 1]
-            variance, mean = torch.var_mean(x.detach(), over, correction=0)
-            self._remember(mean, variance)
+        if self.sample_weight is None:  # the same result as below, by torch's faster kernels
+            axes = [axis for axis in range(x.ndim) if axis != 1]
+            variance, mean = torch.var_mean(x.detach(), axes, correction=0)
+            self._update_running(mean, variance)
             return functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, EPS)
         mean, variance = self._weighted_moments(x, self.sample_weight)
-        self._remember(mean.detach(), variance.detach())
+        self._update_running(mean.detach(), variance.detach())
         return self._standardized(x, mean, variance)
 
     def _standardized(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Standardise `x`, then apply the learned scale and shift."""
         scale = self.weight / (variance + EPS).sqrt()
-        mean, scale, bias = (_beside(vector, x) for vector in (mean, scale, self.bias))
+        mean, scale, bias = (_broadcast(vector, x) for vector in (mean, scale, self.bias))
         return (x - mean) * scale + bias
 
     def _weighted_moments(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and variance of each unit over samples of these weights."""
-        # Where there are several draws for each sample, they come one batch after another.
-        share = weight.repeat(len(x) // len(weight))
-        share = (share / share.sum())[:, None]
+        """Return the weighted mean and variance of each unit, ``(width,)`` each."""
+        # With several draws for each sample, x contains the batch once for each draw.
+        fraction = weight.repeat(len(x) // len(weight))
+        fraction = (fraction / fraction.sum())[:, None]
 
         def average(values: Tensor) -> Tensor:
             means = values.flatten(2).mean(2) if values.ndim > 2 else values
-            return (means * share).sum(0)  # not a product of matrices: in full precision
+            # Not a matrix product, which would be computed in bfloat16 under autocast.
+            return (means * fraction).sum(0)
 
         mean = average(x)
-        return mean, average((x - _beside(mean, x)).square())
+        return mean, average((x - _broadcast(mean, x)).square())
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         """Update the running statistics."""
         self.n_batches += 1
+        # A tensor, not a Python number: a number would wait for the device.
         step = (1 / self.n_batches).clamp_min(MOMENTUM)
         self.mean.lerp_(mean, step)
         self.variance.lerp_(variance, step)
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation of samples of any size: those far out would give NaN.
+    """Layer normalisation that is finite for samples of any magnitude.
 
     References
     ----------
@@ -134,23 +138,24 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise ``(batch, width)`` along the last axis."""
-        return super().forward(x.clamp(-LARGEST, LARGEST))
+        return super().forward(x.clamp(-MAX_NORMALIZED, MAX_NORMALIZED))
 
 
-def _beside(vector: Tensor, x: Tensor) -> Tensor:
-    """Reshape ``(width,)`` so that it broadcasts over ``(batch, width, ...)``."""
+def _broadcast(vector: Tensor, x: Tensor) -> Tensor:
+    """Reshape ``(width,)`` to ``(width, 1, ...)``, to broadcast over the second axis of `x`."""
     return vector.view(-1, *(1,) * (x.ndim - 2))
 
 
 def batch_norms(module: nn.Module) -> list[BatchNorm]:
-    """Return the batch normalisations in a module."""
-    return [each for each in module.modules() if isinstance(each, BatchNorm)]
+    """Return all batch normalisations in a module."""
+    return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
 
 
 def drop(x: Tensor, fraction: float) -> Tensor:
-    """Set a random fraction of the values to zero, and divide the others by what is left.
+    """Set a random fraction of the values to zero, and divide the others by ``1 - fraction``.
 
-    torch's own draws from the global generator.
+    `random_state` controls the draws of ``rand_like``, unlike those of torch's own dropout, which
+    uses the global generator.
 
     References
     ----------

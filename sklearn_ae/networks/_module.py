@@ -1,6 +1,6 @@
-"""What every network is: a torch module that can say how it was built.
+"""Base classes of the torch modules that are trained.
 
-A module remembers the arguments of its constructor, so that it can be built again from them
+A module stores the arguments of its constructor, so that copies and files can rebuild it
 (:mod:`sklearn_ae._estimator.modules`).
 """
 
@@ -17,66 +17,67 @@ from torch.nn.parameter import is_lazy
 if TYPE_CHECKING:
     from sklearn_ae.networks._network import Network
 
-CODE_RANK = 64
-"""Rank of the description of the codes' distribution, exact for codes up to that size."""
+MAX_CODE_RANK = 64
+"""Maximum rank of the covariance factor of the codes. Codes up to this size have full rank."""
 
-CODE_ENTRIES = 2**14
-"""Number of entries up to which that description has its full rank, whatever the network."""
+FREE_FACTOR_ENTRIES = 2**14
+"""Number of entries of the covariance factor that every network may have."""
 
-CODE_SHARE = 10
-"""Beyond, it has at most one entry for so many weights: a code may be far wider than a row."""
+WEIGHTS_PER_FACTOR_ENTRY = 10
+"""A larger factor has at most one entry for so many weights: a code with skip connections may
+have many more components than a sample has features."""
 
 
 class TrainableModule(nn.Module):
-    """What the training loop asks of a module.
+    """Base class of the modules that the training loop accepts.
 
     Attributes
     ----------
     progress : float
-        Share of the training that is over: 1 whenever it is not in training.
+        Fraction of the training that is completed; 1 outside training.
     """
 
     progress: float = 1.0
 
     def unpenalized(self) -> set[str]:
-        """Names of the parameters that weight decay leaves alone: vectors."""
+        """Return the names of the parameters without weight decay: all vectors."""
         return {name for name, value in self.named_parameters() if value.ndim < 2}
 
 
 class AutoencoderModule(TrainableModule):
-    """Encoder and decoder on centred and scaled rows.
+    """Encoder and decoder of flat samples in network units.
 
-    They work on *network units*: rows from which ``center`` was taken and which were
-    divided by ``scale``; the estimator converts. A row is flat.
+    A sample in network units has ``center`` subtracted and is divided by ``scale``. The
+    estimator converts samples; the module stores both values.
 
     Parameters
     ----------
     network : Network
-        Builds both. Remembered, so it must not change any more.
+        Creates encoder and decoder. It is stored, and must not be changed afterwards.
     row_shape : tuple of int
-        Shape of a row before it was flattened.
+        Shape of one sample before it was flattened.
     n_components : int or None
-        Width of the code, apart from what the network adds to it. None: the maps of the network
-        are the code, without dense layers.
+        Number of components of the code, without the values of ``network.extra_names``. None:
+        the maps of the network are the code, without dense layers.
     **options
         Further arguments of the network's factories.
 
     Attributes
     ----------
     config : dict
-        The constructor's arguments by name, plain values only.
+        Arguments of the constructor by name, plain values only.
     center : Tensor of shape (n_features,)
-        What is taken from every row.
+        Subtracted from every sample.
     scale : Tensor of shape ()
-        What every row is then divided by.
+        Divisor of every centred sample.
     code_mean, code_spread : Tensor of shape (n_code,)
     code_factor : Tensor of shape (n_code, rank)
-        The training rows' codes are described by a Gaussian of mean ``code_mean`` and
-        covariance ``L L^T + diag(s^2)``, ``L`` the factor and ``s`` the spread.
+        Gaussian density of the codes of the training samples: its mean is ``code_mean``, and its
+        covariance is ``L L^T + diag(s^2)``, where ``L`` is the factor and ``s`` the spread.
     """
 
     bits: ClassVar[frozenset[str]] = frozenset()
-    """Names of buffers that hold zeros and ones only."""
+    """Names of the buffers that contain only zeros and ones."""
 
     config: dict[str, Any]
     center: Tensor
@@ -86,7 +87,7 @@ class AutoencoderModule(TrainableModule):
     code_spread: Tensor
 
     def __new__(cls, *args: Any, **kwargs: Any) -> AutoencoderModule:
-        """Note the arguments before ``__init__`` sees them."""
+        """Store the arguments before ``__init__`` is called."""
         module = super().__new__(cls)
         bound = inspect.signature(cls.__init__).bind_partial(module, *args, **kwargs)
         given = dict(bound.arguments)
@@ -122,23 +123,23 @@ class AutoencoderModule(TrainableModule):
 
     @torch.no_grad()
     def _set_lazy_sizes(self, n_features: int, n_code: int) -> None:
-        """Show two samples to torch's lazy modules, which have no weights before."""
-        self.eval()  # running statistics stay as they are
+        """Initialise torch's lazy modules, which have no weights yet, with two samples."""
+        self.eval()  # running statistics must not change
         self.encoder(torch.zeros(2, n_features))
         self.decoder(torch.zeros(2, n_code))
         self.train()
 
     def _code_rank(self, n_code: int) -> int:
-        """Return the rank of the description of the codes."""
+        """Return the rank of the covariance factor of the codes."""
         n_weights = sum(weight.numel() for weight in self.parameters())
-        entries = max(CODE_ENTRIES, n_weights // CODE_SHARE)
-        return max(1, min(n_code, CODE_RANK, entries // n_code))
+        entries = max(FREE_FACTOR_ENTRIES, n_weights // WEIGHTS_PER_FACTOR_ENTRY)
+        return max(1, min(n_code, MAX_CODE_RANK, entries // n_code))
 
     def common_center(self, center: Tensor) -> Tensor:
-        """Return what to subtract from each sample, given the mean of each feature.
+        """Return what is subtracted from each sample, given the mean of each feature.
 
-        Without dense layers samples may be of any size later on, and a mean of each channel is
-        all that is known of them.
+        Without dense layers, later samples may have another size, for which only a mean of each
+        channel is defined.
         """
         if self.config["n_components"] is not None:
             return center
@@ -146,28 +147,30 @@ class AutoencoderModule(TrainableModule):
         return self.network.common_center(center, shape, shape)
 
     def n_encoded(self, n_components: int) -> int:
-        """Return how many numbers the encoder gives for a code of ``n_components``."""
+        """Return the number of values that the encoder returns for ``n_components``."""
         return n_components
 
     def encode(self, x: Tensor) -> Tensor:
-        """Map rows in network units, ``(batch, n_features)``, to codes."""
-        return self.encoder(x).to(x.dtype)
+        """Map samples in network units, ``(batch, n_features)``, to codes."""
+        code: Tensor = self.encoder(x)
+        return code.to(x.dtype)  # under autocast, layers return bfloat16
 
     def draw_codes(self, x: Tensor) -> Tensor:
-        """Map samples to codes that stand for them in a density: those of :meth:`encode`."""
+        """Return the codes that the density of the codes is fitted to: those of :meth:`encode`."""
         return self.encode(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Map codes, ``(batch, n_code)``, to outputs of the loss's link."""
-        return self.decoder(z).to(z.dtype)
+        """Map codes, ``(batch, n_code)``, to decoder outputs, to which the link is applied."""
+        output: Tensor = self.decoder(z)
+        return output.to(z.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Decode what was encoded."""
+        """Encode and decode samples."""
         return self.decode(self.encode(x))
 
 
 def inner_width(module: nn.Module) -> int:
-    """Width of a module's largest matrix product: the smaller side of its matrices."""
+    """Return the width of the largest matrix product: the smaller side of its matrix."""
     matrices = (value for value in module.parameters() if value.ndim > 1)
     return max((min(len(matrix), matrix[0].numel()) for matrix in matrices), default=1)
 
@@ -175,18 +178,19 @@ def inner_width(module: nn.Module) -> int:
 def converted(
     module: AutoencoderModule, dtype: torch.dtype, device: torch.device | None = None
 ) -> AutoencoderModule:
-    """Convert a module in place, as its ``to`` does, and keep what is complex complex."""
+    """Convert a module in place like its method ``to``, but keep complex tensors complex."""
 
     def convert(value: Tensor) -> Tensor:
         if value.is_complex():
             return value.to(device, dtype.to_complex())
         return value.to(device, dtype if value.is_floating_point() else None)
 
-    return module._apply(convert)
+    module._apply(convert)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    return module
 
 
 def distinct(module: nn.Module) -> dict[str, Tensor]:
-    """Return a module's weights and buffers by name, each under its first name."""
+    """Return weights and buffers by name; shared tensors appear once, under their first name."""
     values = module.state_dict(keep_vars=True)
     first = {id(value): name for name, value in reversed(values.items())}
     return {name: value for name, value in values.items() if first[id(value)] == name}

@@ -1,4 +1,4 @@
-"""What a network specification is: parameters, and the encoder and decoder that they build."""
+"""The base class of network specifications: parameters, and factories of torch modules."""
 
 from __future__ import annotations
 
@@ -11,23 +11,83 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from sklearn_ae._compat import is_whole
+from sklearn_ae.networks.layout import Layout
 
 
-class Network(BaseEstimator):
-    """Base of all network specifications: a dataclass of parameters with two factories.
+class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type stubs
+    """Base class of network specifications.
 
-    Any encoder works under any objective, so it is told how many numbers to return and not
-    what they mean.
+    A specification stores the parameters of a network and creates its encoder and its decoder.
+    Estimators accept it as `network` and combine it with their own loss.
+
+    A new network is a subclass that implements two methods, :meth:`encoder` and :meth:`decoder`.
+    The other methods have defaults; override one only if its description applies to the network.
+    The parameters are best declared as fields of a dataclass. ``eq=False`` and ``repr=False`` keep
+    the comparison by identity and the text of scikit-learn's estimators. A class whose
+    ``__init__`` assigns its arguments to attributes of the same names is accepted as well.
 
     Attributes
     ----------
     takes_missing : bool
-        Whether rows may be ragged: what follows the end of a sequence is NaN.
+        Class attribute. Whether samples may be sequences of different lengths. The encoder then
+        receives NaN after the end of each. Default: False.
     cheap_in_double : bool
-        Whether more than a handful of rows may be trained on in float64 at little cost.
+        Class attribute. Whether training in float64 costs little more than in float32. If False,
+        more than 64 samples in float64 are converted to float32 for training. Default: True.
     rows_at_once : int
-        Number of rows up to which inference is fast. Inner layers that are much larger than
-        a row want fewer.
+        Class attribute. Number of samples that are encoded or decoded in one call at inference.
+        Choose fewer if the hidden layers are much larger than a sample. Default: 4096.
+
+    See Also
+    --------
+    DenseNetwork : Fully connected layers, the default of most estimators.
+    ConvolutionalNetwork : Convolutions of images and signals.
+
+    Notes
+    -----
+    The modules that the factories return must satisfy the following:
+
+    * They take and return flat samples, tensors of shape ``(batch, n_features)``, and reshape them
+      inside ``forward`` if necessary.
+    * They create all layers in the constructor. torch's lazy modules are accepted. ``fit`` raises
+      a ``ValueError`` if ``forward`` creates other layers, because these would not be trained.
+    * They take samples in float32 and in float64. Constant tensors that are not buffers are
+      converted in ``forward`` by ``tensor.to(x)``.
+    * They draw random numbers with functions such as ``torch.randn``, ``torch.rand_like`` and
+      those of ``torch.nn.init``, without a generator. `random_state` controls these draws,
+      initial weights included, but not those of ``torch.nn.Dropout``.
+    * They treat each sample independently of the others, except in training.
+
+    The samples are in network units: the mean is subtracted, and all features are divided by one
+    number, unless the loss restricts the range of the data.
+
+    The class attribute ``_parameter_constraints`` may declare the valid values of the parameters,
+    as in scikit-learn's estimators. Without it all values are accepted.
+
+    Examples
+    --------
+    >>> import math
+    >>> from dataclasses import dataclass
+    >>> from sklearn.datasets import load_iris
+    >>> from torch import nn
+    >>> from sklearn_ae import Autoencoder
+    >>> from sklearn_ae.networks import Network
+    >>> @dataclass(kw_only=True, eq=False, repr=False)
+    ... class NarrowNetwork(Network):
+    ...     width: int = 16
+    ...
+    ...     def encoder(self, row_shape, n_outputs):
+    ...         first = nn.Linear(math.prod(row_shape), self.width)
+    ...         return nn.Sequential(first, nn.Tanh(), nn.Linear(self.width, n_outputs))
+    ...
+    ...     def decoder(self, row_shape, n_inputs):
+    ...         last = nn.Linear(self.width, math.prod(row_shape))
+    ...         return nn.Sequential(nn.Linear(n_inputs, self.width), nn.Tanh(), last)
+    >>> network = NarrowNetwork(width=8)
+    >>> X = load_iris().data
+    >>> autoencoder = Autoencoder(2, network=network, max_iter=5, random_state=0)
+    >>> autoencoder.fit_transform(X).shape
+    (150, 2)
     """
 
     takes_missing: ClassVar[bool] = False
@@ -35,114 +95,234 @@ class Network(BaseEstimator):
     rows_at_once: ClassVar[int] = 4096
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
-    """What is checked of the parameters, as scikit-learn has it; the others may be anything."""
+    """Valid values of the parameters, as in scikit-learn. Others are not validated."""
 
     @abstractmethod
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-        """Return a module from ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``.
+        """Create the encoder.
 
         Parameters
         ----------
         row_shape : tuple of int
-            Shape of one row of the data: ``(n_features,)`` unless it was an image or a
-            sequence. Modules see it flattened.
+            Shape of one sample: ``(n_features,)`` for a table, otherwise that of an image or a
+            sequence. The module receives samples flattened.
         n_outputs : int
-            Numbers to return for each row, beside one for each of :meth:`extra_names`.
+            Number of values to return for each sample, in addition to those of
+            :meth:`extra_names`. It is the number of components, or a multiple: a variational
+            autoencoder needs a mean and a variance for each component.
+
+        Returns
+        -------
+        encoder : nn.Module
+            Maps ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``.
         """
 
     @abstractmethod
     def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
-        """Return a module from ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
+        """Create the decoder.
+
+        Parameters
+        ----------
+        row_shape : tuple of int
+            Shape of one sample.
+        n_inputs : int
+            Number of components of the code, without the values of :meth:`extra_names`.
+
+        Returns
+        -------
+        decoder : nn.Module
+            Maps ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``.
+        """
 
     def code_size(self, row_shape: tuple[int, ...]) -> int:
-        """Return the number of components where ``n_components`` is None.
+        """Return the number of components under ``n_components=None``.
 
-        The factories are then also given ``dense=False``.
+        Override it if the output of the hidden layers can be the code, without a dense layer.
+        Under ``n_components=None`` the factories are called with the argument ``dense=False``,
+        which both must accept then.
+
+        Parameters
+        ----------
+        row_shape : tuple of int
+            Shape of one sample.
+
+        Returns
+        -------
+        n_components : int
 
         Raises
         ------
         ValueError
-            If only ``n_components`` can say it.
+            If the network needs `n_components`.
         """
         raise ValueError(
             f"n_components=None is not possible with {type(self).__name__}; set the number of "
-            f"components. Networks whose maps can be the code, such as ConvolutionalNetwork, do "
-            f"without."
+            f"components, or use a network whose maps can be the code, such as "
+            f"ConvolutionalNetwork."
         )
 
+    def layout(self, row_shape: tuple[int, ...]) -> Layout | None:
+        """Return how the values of a sample are arranged.
+
+        Plots use it to show samples as images or as series. Override it if the network treats
+        samples as images, signals or sequences.
+
+        Parameters
+        ----------
+        row_shape : tuple of int
+            Shape of one sample.
+
+        Returns
+        -------
+        layout : Layout or None
+            None if the network treats all features alike.
+        """
+        return None
+
     def resized(self, row_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
-        """Return a specification whose weights are the same, for samples of another shape.
+        """Return a specification with the same weights for samples of another shape.
+
+        Override it, together with :meth:`code_size`, if the weights do not depend on the size of
+        a sample.
+
+        Parameters
+        ----------
+        row_shape : tuple of int
+            Shape of a training sample.
+        other : tuple of int
+            Shape of the samples that the new specification is for.
+
+        Returns
+        -------
+        network : Network
 
         Raises
         ------
         ValueError
-            If the weights belong to samples of one shape.
+            If the weights depend on the shape of the samples.
         """
-        raise ValueError(f"{type(self).__name__} takes samples of the shape of the training.")
+        raise ValueError(
+            f"{type(self).__name__} takes samples of the shape of the training samples only."
+        )
 
     def common_center(
         self, center: Tensor, row_shape: tuple[int, ...], other: tuple[int, ...]
     ) -> Tensor:
-        """Return what to subtract from samples of shape `other`, given the mean of each feature.
+        """Return what is subtracted from samples of another shape.
 
-        Called where ``n_components`` is None, so that the mean says nothing of places.
+        Called under ``n_components=None``. Override it together with :meth:`resized`: a mean for
+        each feature cannot be subtracted from samples with more features.
+
+        Parameters
+        ----------
+        center : Tensor of shape (n_features,)
+            Mean of each feature of the training samples.
+        row_shape, other : tuple of int
+            Shapes of a training sample and of the other samples.
+
+        Returns
+        -------
+        center : Tensor
+            One value for each feature of the other samples.
         """
         return center
 
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
-        """Name what the decoder needs besides the components, and so becomes code."""
+        """Return the names of the values that the decoder needs besides the components.
+
+        These values are appended to the code. Examples are the maps of skip connections. Without
+        such values the list is empty.
+        """
         return []
 
     def n_extra(self, row_shape: tuple[int, ...]) -> int:
-        """Return how many values :meth:`extra_names` names."""
+        """Return the length of :meth:`extra_names`."""
         return len(self.extra_names(row_shape))
 
     def step_size(self, row_shape: tuple[int, ...]) -> int:
-        """Return how many neighbouring values of a row are there or missing together."""
+        """Return the number of values of one step of a sequence.
+
+        Used if ``takes_missing`` is True: NaN must then cover whole steps.
+        """
         return 1
 
     def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Let encoder and decoder share weights. They share none by default."""
+        """Share weights between encoder and decoder, in place. None are shared by default."""
 
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:
-        """Set the decoder's last biases so that its outputs start near some values.
+        """Set the biases of the decoder's last layer such that its outputs start near `output`.
 
-        Training under a loss with a link starts at the mean of the data: from far away the first
-        steps all go the same way, and saturate what lies before. By default nothing is set.
+        Called if the loss restricts the range of the data. If the outputs started far from the
+        mean of the data, the first steps would all have the same direction, and would saturate
+        the layers before. By default nothing is set.
 
         Parameters
         ----------
-        decoder : Module
-            As returned by :meth:`decoder`.
+        decoder : nn.Module
+            The module that :meth:`decoder` returned.
         output : Tensor of shape (n_features,)
+            Output whose reconstruction is the mean of the training samples.
         """
 
     @classmethod
     def of(cls, source: Any) -> Self:
-        """Take the parameters from an object's attributes of their names, those that it has."""
-        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        """Create a specification from an object that has parameters of the same names.
+
+        Parameters
+        ----------
+        source : object
+            Usually an estimator. Parameters that it lacks keep their defaults.
+
+        Returns
+        -------
+        network : Network
+        """
+        names = [field.name for field in fields(cls)]
         given = {name: getattr(source, name) for name in names if hasattr(source, name)}
         return cls(**given).with_python_numbers()
 
     def with_python_numbers(self) -> Self:
-        """Turn NumPy's numbers among the parameters into Python's, in place.
+        """Convert NumPy's numbers among the parameters to Python's, in place.
 
-        Layers of torch take no others, and products of small types overflow.
+        torch's layers accept no others, and products of small integer types overflow.
+
+        Returns
+        -------
+        self : Network
         """
-        return self.set_params(
+        self.set_params(
             **{name: python_numbers(value) for name, value in self.get_params(deep=False).items()}
         )
+        return self
 
 
 def python_numbers(value: Any) -> Any:
-    """Return a number of NumPy's as Python's, also within tuples and lists."""
+    """Convert a number of NumPy to one of Python, also inside tuples and lists."""
     if type(value) in (tuple, list):
         return type(value)(python_numbers(entry) for entry in value)
     return value.item() if isinstance(value, np.generic) else value
 
 
 def positive_integers(values: Any, name: str, least: int = 1) -> tuple[int, ...]:
-    """Return one or more positive integers as a tuple; with ``least=0`` also none."""
+    """Return one or more positive integers as a tuple.
+
+    Parameters
+    ----------
+    values : int or sequence of int
+    name : str
+        Name of the parameter, for the error message.
+    least : int, default=1
+        Minimum number of integers; 0 permits an empty sequence.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If there are fewer, or others than positive integers.
+    """
     integers = [values] if np.ndim(values) == 0 else list(values)
     if len(integers) < least or not all(is_whole(value) and value > 0 for value in integers):
         raise ValueError(f"{name} must be positive integers, got {values!r}.")

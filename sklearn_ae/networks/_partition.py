@@ -1,6 +1,6 @@
-"""What a restricted Boltzmann machine's likelihood needs: sums over states, exact or estimated.
+"""The partition function of restricted Boltzmann machines (RBMs), exact or estimated.
 
-The notation is that of ``_boltzmann_layer.py``. Hidden units are bits, unless both sides are
+The notation is that of ``_boltzmann_layer.py``. Hidden units are bits, unless all units are
 Gaussian.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,65 +16,76 @@ from torch.nn.functional import softplus
 
 from sklearn_ae.networks._boltzmann_layer import BoltzmannLayer
 
-ENUMERATED = 20
-"""Number of units up to which all their states are listed."""
+MAX_ENUMERATED_UNITS = 20
+"""Maximum number of units whose states are enumerated."""
 
 CELLS = 2**22
-"""Number of matrix entries that are worked on at a time."""
+"""Maximum number of matrix entries that are processed at a time."""
 
-LEAST_AGREEMENT = 0.05
-"""Share of the annealed runs that should count, or a warning says so."""
+MIN_EFFECTIVE_FRACTION = 0.05
+"""Effective fraction of the annealed runs below which a warning is emitted."""
 
 GRID_STEP = 1.25
-"""Of the integral over a Gaussian unit. Its density is a mixture of Gaussians of variance one,
-for which the sum over such a grid is the integral to five digits."""
+"""Step of the grid for the integral over a Gaussian unit.
 
-MOST_POINTS = 256
-"""Number of points of such a grid, at most."""
+The density of the unit is a mixture of Gaussians of variance one, for which the sum over such a
+grid equals the integral to five digits."""
+
+MAX_GRID_POINTS = 256
+"""Maximum number of points of this grid."""
 
 
 def log_partition(
     owner: nn.Module, layer: BoltzmannLayer, base: Tensor, n_temperatures: int, n_runs: int
 ) -> float:
-    """Logarithm of a layer's partition function, exact where that can be had, else estimated.
+    """Return the logarithm of the partition function, exact if feasible, otherwise estimated.
 
-    The last result is remembered by ``owner`` for as long as its parameters stay what they are.
-    Two threads may both compute it, and then agree.
+    The last result is cached on ``owner`` until its parameters change. Two threads may both
+    compute it, with equal results.
 
     Parameters
     ----------
     owner : nn.Module
-        Module that the layer is a part of.
+        Module that contains the layer.
     layer : BoltzmannLayer
-    base, n_temperatures, n_runs
-        Of :func:`annealed_log_partition`.
+    base : Tensor of shape (n_visible,)
+    n_temperatures, n_runs : int
+        As in :func:`annealed_log_partition`.
+
+    Returns
+    -------
+    float
     """
-    exact = "gaussian" == layer.visible == layer.hidden or min(_enumerable(layer)) <= ENUMERATED
+    is_gaussian = "gaussian" == layer.visible == layer.hidden
+    exact = is_gaussian or min(_enumerable(layer)) <= MAX_ENUMERATED_UNITS
+    # torch increments the version of a tensor at every change in place.
     state = tuple(parameter._version for parameter in owner.parameters())
     key = (state, None if exact else (n_temperatures, n_runs))
-    known: tuple[object, float] | None = vars(owner).get("_log_partition")
-    if known is None or known[0] != key:
+    cached: tuple[object, float] | None = vars(owner).get("_log_partition")
+    if cached is None or cached[0] != key:
         if exact:
             value = exact_log_partition(layer)
         else:
             value = annealed_log_partition(layer, base, n_temperatures, n_runs)
-        known = vars(owner)["_log_partition"] = (key, value)
-    return known[1]
+        cached = vars(owner)["_log_partition"] = (key, value)
+    return cached[1]
 
 
 def _enumerable(layer: BoltzmannLayer) -> tuple[int, ...]:
-    """Return the numbers of units on each side whose states can be listed."""
+    """Return the numbers of units of the layers whose states can be enumerated."""
     n_hidden, n_visible = layer.weight.shape
     return (n_hidden, n_visible) if layer.visible == "bernoulli" else (n_hidden,)
 
 
 @torch.no_grad()
 def exact_log_partition(layer: BoltzmannLayer) -> float:
-    """Sum over all states of one side, the other side being summed in closed form.
+    """Return ``log Z`` by a sum over all states of the hidden or the visible units.
 
-    ``log Z = log sum_h e^{c^T h} prod_i (1 + e^{b_i + (W^T h)_i})``, or with the sides exchanged;
-    over Gaussian visible units ``log sum_h e^{a^T h + h^T G h / 2} + n_visible log(2 pi) / 2``
-    with ``a = c + W b`` and ``G = W W^T``. Where all units are Gaussian it is an integral.
+    The other units are summed in closed form. For bits it is
+    ``log sum_h e^{c^T h} prod_i (1 + e^{b_i + (W^T h)_i})``, or the same with visible and hidden
+    units exchanged. For Gaussian visible units it is
+    ``log sum_h e^{a^T h + h^T G h / 2} + n_visible log(2 pi) / 2`` with ``a = c + W b`` and
+    ``G = W W^T``. If all units are Gaussian it is an integral in closed form.
     """
     weight, c, b = _doubles(layer)
     if layer.hidden == "gaussian":
@@ -85,7 +97,7 @@ def exact_log_partition(layer: BoltzmannLayer) -> float:
             len(c), len(c), weight, lambda h: h @ tilt + 0.5 * ((h @ product) * h).sum(1)
         )
         return float(total) + 0.5 * len(b) * math.log(2 * math.pi)
-    if len(b) < len(c):
+    if len(b) < len(c):  # enumerate the states of the smaller layer
         weight, c, b = weight.t(), b, c
     return float(
         _sum_states(len(c), len(b), weight, lambda h: h @ c + softplus(b + h @ weight).sum(1))
@@ -93,25 +105,26 @@ def exact_log_partition(layer: BoltzmannLayer) -> float:
 
 
 def _gaussian_log_partition(weight: Tensor, c: Tensor, b: Tensor) -> float:
-    """Logarithm of the integral of ``e^{-E}`` over Gaussian units on both sides.
+    """Return the logarithm of the integral of ``e^{-E}`` over Gaussian units.
 
-    With ``P = I - W^T W`` and ``g = b + W^T c``:
+    With ``P = I - W^T W`` and ``g = b + W^T c`` it is
     ``[g^T P^{-1} g - |b|^2 - log det P + (n_hidden + n_visible) log(2 pi)] / 2``.
 
     Raises
     ------
     ValueError
-        If ``P`` is not positive definite: the integral is infinite.
+        If ``P`` is not positive definite, and the integral therefore infinite.
     """
     precision = torch.eye(len(b), dtype=b.dtype, device=b.device) - weight.t() @ weight
     factor, failed = torch.linalg.cholesky_ex(precision)
     if failed:
         raise ValueError(
-            "The RBM of linear units is no density: a singular value of its weights has reached "
-            "1. Train it for fewer epochs (pretraining_max_iter), or set "
+            "The RBM of linear units does not define a density: a singular value of its weights "
+            "is 1 or larger. Train it for fewer epochs (pretraining_max_iter), or set "
             "code_activation='logistic'."
         )
     tilt = (b + weight.t() @ c)[:, None]
+    # With P = L L^T, g^T P^{-1} g is the squared norm of L^{-1} g.
     square = torch.linalg.solve_triangular(factor, tilt, upper=False).square().sum()
     n_units = len(b) + len(c)
     rest = 2 * factor.diagonal().log().sum() - n_units * math.log(2 * math.pi)
@@ -119,21 +132,38 @@ def _gaussian_log_partition(weight: Tensor, c: Tensor, b: Tensor) -> float:
 
 
 def _doubles(layer: BoltzmannLayer) -> tuple[Tensor, Tensor, Tensor]:
-    """Return weight, hidden and visible bias in the highest precision of their device."""
+    """Return weight, hidden bias and visible bias in the highest precision of their device."""
     device = layer.weight.device
     dtype = torch.float32 if device.type == "mps" else torch.float64
     weight, c, b = (p.detach().to(dtype) for p in layer.parameters())
     return weight, c, b
 
 
-def _sum_states(n_units: int, width: int, like: Tensor, exponent) -> Tensor:  # type: ignore[no-untyped-def]
-    """Logarithm of the sum of ``e^exponent(h)`` over all states of ``n_units`` bits."""
+def _sum_states(
+    n_units: int, width: int, like: Tensor, exponent: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return the logarithm of the sum of ``e^exponent(h)`` over all states of `n_units` bits.
+
+    Parameters
+    ----------
+    n_units : int
+    width : int
+        Number of columns of the largest matrix that `exponent` computes.
+    like : Tensor
+        Determines dtype and device.
+    exponent : callable
+        Maps states, ``(n_states, n_units)``, to ``(n_states,)``.
+
+    Returns
+    -------
+    Tensor of shape ()
+    """
     places = torch.arange(n_units, device=like.device)
     size = max(1, CELLS // max(width, n_units))
     sums = []
     for start in range(0, 2**n_units, size):
         numbers = torch.arange(start, min(start + size, 2**n_units), device=like.device)
-        states = (numbers[:, None] >> places) & 1
+        states = (numbers[:, None] >> places) & 1  # binary digits, (n_states, n_units)
         sums.append(exponent(states.to(like.dtype)).logsumexp(0))
     return torch.stack(sums).logsumexp(0)
 
@@ -142,26 +172,30 @@ def _sum_states(n_units: int, width: int, like: Tensor, exponent) -> Tensor:  # 
 def annealed_log_partition(
     layer: BoltzmannLayer, base: Tensor, n_temperatures: int, n_runs: int, seed: int = 0
 ) -> float:
-    """Estimate the partition function by annealed importance sampling.
+    """Estimate ``log Z`` by annealed importance sampling.
 
-    Machines with couplings ``t W``, hidden biases ``t c`` and visible biases
-    ``(1 - t) b_0 + t b`` lead from independent units, whose partition function is known, to the
-    machine. A run passes through them, ``t`` from 0 to 1 in even steps, with one Gibbs step in
-    each, and has the weight ``w = prod_k e^{F_{k-1}(v_k) - F_k(v_k)}``. The mean weight is the
-    ratio of the partition functions. Its logarithm errs on the low side.
+    A sequence of RBMs with weights ``t W``, hidden biases ``t c`` and visible biases
+    ``(1 - t) b_0 + t b`` begins at independent units, whose partition function is known, and ends
+    at the layer. Each run passes through the sequence, with ``t`` from 0 to 1 in equal steps, and
+    makes one Gibbs step at each RBM. Its importance weight is
+    ``w = prod_k e^{F_{k-1}(v_k) - F_k(v_k)}``. The expected weight is the ratio of the last and
+    the first partition function. On average, the logarithm of the mean weight underestimates the
+    logarithm of this ratio.
 
     Parameters
     ----------
     layer : BoltzmannLayer
     base : Tensor of shape (n_visible,)
-        ``b_0``. Rates of the training rows make a good start.
+        Visible biases ``b_0``. Those of independent units with the means of the training samples
+        are a good choice.
     n_temperatures, n_runs : int
-    seed : int
+    seed : int, default=0
         The same seed gives the same estimate.
 
     Returns
     -------
     float
+        Logarithm of the estimated partition function.
 
     References
     ----------
@@ -178,9 +212,10 @@ def annealed_log_partition(
     shift = (b - base) * step
     for number in range(1, n_temperatures + 1):
         t = number * step
-        field = torch.addmm(c, v, weight.t())
+        field = torch.addmm(c, v, weight.t())  # (n_runs, n_hidden)
         bias = base + number * shift
-        # Differences are formed before they are summed: in float32 a whole energy is too coarse.
+        # Differences of terms are summed, not energies subtracted: in float32 the rounding error
+        # of an energy is too large.
         gain = (softplus(t * field) - softplus((t - step) * field)).sum(1) + v @ shift
         if not is_bits:
             gain -= ((bias - 0.5 * shift) * shift).sum()
@@ -197,19 +232,19 @@ def annealed_log_partition(
 
 
 def _check_agreement(log_weight: Tensor) -> None:
-    """Warn where the estimate rests on few of the runs: ``(sum w)^2 / sum w^2`` of them."""
+    """Warn if the effective number of runs, ``(sum w)^2 / sum w^2``, is small."""
     effective = float((2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp())
-    if effective < LEAST_AGREEMENT * len(log_weight):
+    if effective < MIN_EFFECTIVE_FRACTION * len(log_weight):
         warnings.warn(
-            f"The partition function rests on about {effective:.1f} of {len(log_weight)} annealed "
-            f"runs and is likely too low, so likelihoods are too high. Call log_partition with a "
-            f"larger n_temperatures.",
+            f"Only about {effective:.1f} of {len(log_weight)} annealed runs contribute to the "
+            f"estimate of the partition function. It is probably too low, and likelihoods too "
+            f"high. Call log_partition with a larger n_temperatures.",
             stacklevel=2,
         )
 
 
 def _draw(field: Tensor, is_bits: bool, draws: torch.Generator) -> Tensor:
-    """Draw bits of the given logits, or Gaussian numbers of the given means."""
+    """Draw bits with these logits, or Gaussian numbers with these means."""
     if is_bits:
         uniform = torch.rand(field.shape, generator=draws, device=field.device)
         return (uniform < field.sigmoid()).to(field.dtype)
@@ -217,28 +252,29 @@ def _draw(field: Tensor, is_bits: bool, draws: torch.Generator) -> Tensor:
 
 
 def pseudo_likelihood(layer: BoltzmannLayer, v: Tensor, columns: Tensor) -> Tensor:
-    """Mean over some units of ``log p(v_i | all other visible units)``, in nats.
+    """Return the mean over some units of ``log p(v_i | all other visible units)``, in nats.
 
-    ``log p(v_i | rest) = -F(v) - log sum_t e^{-F(v; v_i = t)}``, the sum over both bits or, for
-    a Gaussian unit, an integral on a grid.
+    ``log p(v_i | rest) = -F(v) - log sum_t e^{-F(v; v_i = t)}``. The sum is over both values of a
+    bit; for a Gaussian unit it is an integral, computed on a grid.
 
     Parameters
     ----------
     layer : BoltzmannLayer
-    v : Tensor of shape (n_rows, n_visible)
-    columns : Tensor of shape (n_rows, n_columns), integer
-        Numbers of the units, for each row.
+    v : Tensor of shape (n_samples, n_visible)
+    columns : Tensor of shape (n_samples, n_columns), integer
+        Indices of the units, for each sample.
 
     Returns
     -------
-    Tensor of shape (n_rows,)
+    Tensor of shape (n_samples,)
     """
-    field = layer.hidden_input(v)[:, None]
+    field = layer.hidden_input(v)[:, None]  # (n_samples, 1, n_hidden)
     weight, bias = layer.weight.t()[columns], layer.visible_bias[columns]
     present = v.gather(1, columns)
     grid, step = _unit_values(layer)
 
     def log_mass(values: Tensor) -> Tensor:
+        """Return ``-F`` with the units set to these values, up to terms of the other units."""
         moved = torch.addcmul(field, (values - present)[..., None], weight)
         own = values * bias if layer.visible == "bernoulli" else -0.5 * (values - bias).square()
         return softplus(moved).sum(2) + own
@@ -250,13 +286,14 @@ def pseudo_likelihood(layer: BoltzmannLayer, v: Tensor, columns: Tensor) -> Tens
 
 @torch.no_grad()
 def _unit_values(layer: BoltzmannLayer) -> tuple[Tensor, Tensor]:
-    """Return values of each visible unit, ``(n_values, n_visible)``, and the steps between."""
+    """Return the values of each visible unit, ``(n_values, n_visible)``, and their spacing."""
     bias, weight = layer.visible_bias, layer.weight
     if layer.visible == "bernoulli":
         return torch.stack([torch.zeros_like(bias), torch.ones_like(bias)]), torch.ones_like(bias)
+    # The means of the mixture's components lie between b + min_h W^T h and b + max_h W^T h.
     least = bias + weight.clamp_max(0).sum(0) - 5
     most = bias + weight.clamp_min(0).sum(0) + 5
-    n_points = min(MOST_POINTS, 1 + math.ceil(float((most - least).max()) / GRID_STEP))
+    n_points = min(MAX_GRID_POINTS, 1 + math.ceil(float((most - least).max()) / GRID_STEP))
     step = (most - least) / (n_points - 1)
     places = torch.arange(n_points, device=bias.device, dtype=bias.dtype)
     return least + places[:, None] * step, step

@@ -1,8 +1,9 @@
 """Draws of clean samples given corrupted ones, by Tweedie's formula.
 
-Under Gaussian noise of deviation ``s`` the mean of the clean samples given a corrupted one is
-``r(x)``, and their covariance is ``s^2 dr/dx``. The draw needs a root of that matrix times a
-Gaussian vector. Lanczos' method finds it from products with the Jacobian, which is never formed.
+Under Gaussian noise of standard deviation ``s``, the mean of the clean samples given a corrupted
+one is the reconstruction ``r(x)``, and their covariance is ``s^2 dr/dx``. A draw requires a square
+root of this matrix times a Gaussian vector. Lanczos' method approximates it with products of the
+Jacobian and vectors, so that the matrix is never stored.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ import torch
 from torch import Tensor
 
 MAX_STEPS = 64
-"""Number of Lanczos steps at most: the result is exact up to that rank of the Jacobian."""
+"""Maximum number of Lanczos steps. The result is exact for Jacobians of a smaller rank."""
 
 BASIS_ENTRIES = 2**24
-"""Number of entries of the Lanczos vectors that are kept at a time."""
+"""Maximum number of entries of the Lanczos vectors in memory at a time."""
 
 Function = Callable[[Tensor], Tensor]
 
 
 def symmetric_jacobian(function: Function, x: Tensor) -> tuple[Tensor, Function]:
-    """Return a function's values and the products with the symmetric part of its Jacobian.
+    """Return the values of a function, and products with the symmetric part of its Jacobian.
 
     Parameters
     ----------
     function : callable
-        Maps ``(batch, n_features)`` to the same shape, each sample by itself.
+        Maps ``(batch, n_features)`` to the same shape, each sample independently.
     x : Tensor of shape (batch, n_features)
 
     Returns
@@ -39,7 +40,8 @@ def symmetric_jacobian(function: Function, x: Tensor) -> tuple[Tensor, Function]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         values = function(x)
-        # J^T u is linear in u, and its derivative with respect to u is J.
+        # Forward products J v from two backward passes: J^T u is linear in u, so that its
+        # derivative with respect to u, applied to v, is J v at any u.
         dummy = torch.zeros_like(values, requires_grad=True)
         (linear,) = torch.autograd.grad(values, x, dummy, create_graph=True)
 
@@ -54,19 +56,20 @@ def symmetric_jacobian(function: Function, x: Tensor) -> tuple[Tensor, Function]
 
 
 def root_times(product: Function, noise: Tensor, n_steps: int) -> Tensor:
-    """Multiply a square root of each sample's symmetric matrix by a vector.
+    """Multiply the square root of one symmetric matrix per sample by a vector.
 
-    The matrices' eigenvalues are clamped to [0, 1] first. The result is exact if a matrix has
-    fewer than ``n_steps`` distinct eigenvalues, zero counted, and else the best that a polynomial
-    of this degree makes of the root.
+    The eigenvalues of the matrices are first clamped to [0, 1]. The result is exact if a matrix
+    has fewer than ``n_steps`` distinct eigenvalues, including zero. Otherwise the root is
+    approximated by a polynomial of degree ``n_steps - 1``.
 
     Parameters
     ----------
     product : callable
-        Maps ``(batch, n_features)`` to the matrices' products with these vectors.
+        Maps one vector per sample, ``(batch, n_features)``, to the products with the matrices.
     noise : Tensor of shape (batch, n_features)
         The vectors.
     n_steps : int
+        Maximum number of Lanczos steps.
 
     Returns
     -------
@@ -83,21 +86,24 @@ def root_times(product: Function, noise: Tensor, n_steps: int) -> Tensor:
     for step in range(n_steps):
         image = product(basis[:, step])
         matrix[:, step, step] = (basis[:, step] * image).sum(1)
-        # Twice against all: the recurrence alone loses orthogonality to rounding errors.
-        vectors = basis[:, : step + 1]
+        # Orthogonalise against all vectors, twice: under rounding errors, the three-term
+        # recurrence loses orthogonality.
+        vectors = basis[:, : step + 1]  # (batch, step + 1, n_features)
         for _ in range(2):
             image = image - (vectors.mT @ (vectors @ image[..., None]))[..., 0]
         size = image.norm(dim=1)
-        # What is left of a vector whose space is exhausted is rounding error.
+        # Once the vectors span an invariant subspace, the remainder is only rounding error.
         rounding = 100 * torch.finfo(size.dtype).eps * matrix.abs().amax((1, 2))
         size = torch.where(size > rounding, size, 0.0)
         if step + 1 == n_steps or not size.any():
             break
         matrix[:, step, step + 1] = matrix[:, step + 1, step] = size
         basis[:, step + 1] = torch.where(size > 0, 1 / size, 0.0)[:, None] * image
+    # noise = length * basis[0], so f(A) noise is approximately length * basis^T f(matrix) e_0.
     values, axes = torch.linalg.eigh(matrix)
     weights = axes @ (values.clamp(0, 1).sqrt() * axes[:, 0])[..., None]
-    return length * (basis.mT @ weights)[..., 0]
+    result: Tensor = length * (basis.mT @ weights)[..., 0]
+    return result
 
 
 def draw_clean(function: Function, x: Tensor, deviation: Tensor, n_steps: int) -> Tensor:
@@ -111,7 +117,7 @@ def draw_clean(function: Function, x: Tensor, deviation: Tensor, n_steps: int) -
     deviation : Tensor of shape ()
         Standard deviation ``s`` of the noise.
     n_steps : int
-        Number of Lanczos steps at most.
+        Maximum number of Lanczos steps.
 
     Returns
     -------
@@ -126,7 +132,8 @@ def draw_clean(function: Function, x: Tensor, deviation: Tensor, n_steps: int) -
     n_steps = min(n_features, n_steps)
     at_once = max(1, BASIS_ENTRIES // (n_steps * n_features))
     noise, drawn = torch.randn_like(x), []
-    for part, part_noise in zip(x.split(at_once), noise.split(at_once), strict=True):
-        mean, product = symmetric_jacobian(function, part)
-        drawn.append(mean + deviation * root_times(product, part_noise, n_steps))
+    chunks = zip(torch.split(x, at_once), torch.split(noise, at_once), strict=True)
+    for chunk, chunk_noise in chunks:
+        mean, product = symmetric_jacobian(function, chunk)
+        drawn.append(mean + deviation * root_times(product, chunk_noise, n_steps))
     return torch.cat(drawn)

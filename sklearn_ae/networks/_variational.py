@@ -17,15 +17,17 @@ from sklearn_ae.losses import (
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
 
-HASTE = 10.0
-"""The variance has further to go than a weight: it is learned that many times as fast."""
+VARIANCE_SPEEDUP = 10.0
+"""Ratio of ``log_variance`` and the parameter that is trained.
 
-LEAST_LOG_VARIANCE = math.log(1e-6)
-"""Of the learned likelihood, relative to the data: what is constant would have none."""
+The variance changes by more than a weight does in training, so that its steps must be larger."""
+
+MIN_LOG_VARIANCE = math.log(1e-6)
+"""Minimum of a learned variance in network units. That of a constant feature would vanish."""
 
 
 class VariationalModule(AutoencoderModule):
-    """A network whose encoder gives a distribution.
+    """Autoencoder whose encoder returns a Gaussian distribution of codes.
 
     Parameters
     ----------
@@ -33,9 +35,11 @@ class VariationalModule(AutoencoderModule):
     row_shape : tuple of int
     n_components : int or None
     likelihood : {"gaussian", "bernoulli", "continuous_bernoulli"}
+        Distribution of the data given a code.
     variance : {"learned", "per_feature"} or float
-    binarize : bool
-        Whether the values are probabilities of bits, and the likelihood is that of the bits.
+        Variance of a Gaussian likelihood.
+    binarize : bool, default=False
+        Whether the data are probabilities of bits, and the likelihood is that of the bits.
     """
 
     def __init__(
@@ -59,32 +63,41 @@ class VariationalModule(AutoencoderModule):
 
     @property
     def log_variance(self) -> Tensor:
-        """Logarithm of the likelihood's variance: one or ``(n_features,)``."""
-        log_variance = HASTE * self.slow_log_variance
-        return log_variance.clamp_min(LEAST_LOG_VARIANCE) if self.is_learned else log_variance
+        """Logarithm of the likelihood's variance, of shape ``()`` or ``(n_features,)``."""
+        log_variance = VARIANCE_SPEEDUP * self.slow_log_variance
+        return log_variance.clamp_min(MIN_LOG_VARIANCE) if self.is_learned else log_variance
 
     @torch.no_grad()
     def fix_variance(self, variance: float) -> None:
         """Set the likelihood's variance, in network units."""
-        self.slow_log_variance.fill_(math.log(variance) / HASTE)
+        self.slow_log_variance.fill_(math.log(variance) / VARIANCE_SPEEDUP)
 
     def n_encoded(self, n_components: int) -> int:
-        """Return two numbers for each component."""
+        """Return the number of means and variances."""
         return 2 * n_components
 
     def encode(self, x: Tensor) -> Tensor:
-        """Map rows to the means of their posteriors."""
+        """Map samples to the means of their posteriors."""
         return self.posterior(x)[0]
 
     def draw_codes(self, x: Tensor) -> Tensor:
-        """Draw a code of each sample from its posterior: draws from the aggregate posterior."""
+        """Draw a code from the posterior of each sample: the aggregate posterior."""
         mean, log_variance = self.posterior(x)
         return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map rows to means and logarithms of variances, each ``(batch, n_components)``."""
+        """Map samples to the mean and log-variance of each posterior.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+
+        Returns
+        -------
+        mean, log_variance : Tensor of shape (batch, n_components)
+        """
         mean, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=1)
-        return mean, log_variance.clamp(-20, 20)
+        return mean, log_variance.clamp(-20, 20)  # their exponentials must not overflow
 
     def importance(
         self,
@@ -95,16 +108,20 @@ class VariationalModule(AutoencoderModule):
         beta: float,
         in_units: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Decode draws from the posterior and weigh them.
+        """Decode draws from the posterior, and compute their importance weights.
 
         Parameters
         ----------
         mean, log_variance : Tensor of shape (batch_size, n_components)
+            The posteriors.
         noise : Tensor of shape (n_draws, batch_size or 1, n_components)
+            Standard normal draws.
         target : Tensor of shape (batch_size, n_features)
+            Samples whose likelihood is computed.
         beta : float
-        in_units : bool
-            Whether densities are per unit of the data, not per network unit.
+            Factor of the divergence.
+        in_units : bool, default=False
+            Whether the density is per unit of the data instead of per network unit.
 
         Returns
         -------
@@ -115,29 +132,32 @@ class VariationalModule(AutoencoderModule):
         """
         codes = mean + (0.5 * log_variance).exp() * noise
         errors = self._errors(codes, target, in_units)
-        # Of two Gaussian densities only these differ: z^2 / 2 and noise^2 / 2 + log std.
+        # log p(z) - log q(z | x): the constants of the two Gaussian densities cancel.
         ratio = 0.5 * (noise.square() + log_variance - codes.square()).sum(2)
         return errors, beta * ratio - errors
 
     def _errors(self, codes: Tensor, target: Tensor, in_units: bool) -> Tensor:
-        output = self.decode(codes.flatten(0, 1)).unflatten(0, (len(codes), -1))
-        seen = target
+        """Return ``-log p(x | z)``, ``(n_draws, batch_size)``."""
+        # The decoder takes (n_draws * batch_size, n_components).
+        output = torch.unflatten(self.decode(codes.flatten(0, 1)), 0, (len(codes), -1))
+        observed = target
         if self.network.takes_missing:
-            seen = target.nan_to_num()
+            observed = target.nan_to_num()  # NaN would reach the gradient even if masked later
         if self.likelihood == "gaussian":
-            # The logarithms nearly cancel: they are added before they meet the squares.
+            # The unit is passed on, because its logarithm and that of the variance nearly cancel
+            # and must be added to each other first.
             unit = 2 * self.scale.log() if in_units else 0.0
-            entries = gaussian_likelihood(output, seen, self.log_variance, unit)
+            errors = gaussian_likelihood(output, observed, self.log_variance, unit)
         elif self.likelihood == "bernoulli":
-            entries = bernoulli_likelihood(output, seen)
+            errors = bernoulli_likelihood(output, observed)
         else:
-            entries = continuous_bernoulli_likelihood(output, seen)
+            errors = continuous_bernoulli_likelihood(output, observed)
         if self.network.takes_missing:
-            entries = entries.where(~target.isnan(), 0.0)
-        return entries.sum(2)
+            errors = errors.where(~target.isnan(), 0.0)
+        return errors.sum(2)
 
     def draw(self, output: Tensor) -> Tensor:
-        """Draw samples, in network units, from ``p(x | z)``, given what the decoder returns."""
+        """Draw samples in network units from ``p(x | z)``, given the decoder's output."""
         if self.likelihood == "gaussian":
             return output + (0.5 * self.log_variance).exp() * torch.randn_like(output)
         uniform = torch.rand_like(output)
@@ -146,12 +166,23 @@ class VariationalModule(AutoencoderModule):
         return continuous_bernoulli_quantile(output, uniform)
 
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Evidence lower bound of each row, in the units of the data."""
+        """Return the evidence lower bound of each sample, in the units of the data.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch_size, n_features)
+        noise : Tensor of shape (n_draws, batch_size or 1, n_components)
+            Standard normal draws.
+
+        Returns
+        -------
+        Tensor of shape (batch_size,)
+        """
         mean, log_variance = self.posterior(x)
         errors, _ = self.importance(mean, log_variance, noise, x, 1.0, in_units=True)
         return -errors.mean(0) - gaussian_divergence(mean, log_variance)
 
     def tight_bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Importance-weighted bound of each row, in the units of the data."""
+        """Return the importance-weighted bound of each sample, as :meth:`bound` does."""
         _, weights = self.importance(*self.posterior(x), noise, x, 1.0, in_units=True)
         return weights.logsumexp(0) - math.log(len(noise))

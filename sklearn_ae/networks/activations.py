@@ -1,4 +1,4 @@
-"""Activation functions with the derivatives that the hand-written backward pass needs."""
+"""Activation functions, with the derivatives for the hand-written backward pass."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ _aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """An element-wise non-linearity.
+    """Element-wise non-linearity.
 
     Attributes
     ----------
     forward : callable
-        Pre-activation to activation.
+        Maps the pre-activation to the activation.
     backward : callable
-        ``(gradient, pre, post)``: the gradient with respect to the activation, the
-        pre-activation and the activation, to the gradient with respect to the
-        pre-activation.
+        Maps ``(gradient, pre, post)`` to the gradient with respect to the pre-activation, where
+        ``gradient`` is that with respect to the activation, and ``pre`` and ``post`` are the
+        pre-activation and the activation.
     start : float
-        Weights are drawn uniformly from ``+- start / sqrt(fan_in)``. Saturating functions
-        need pre-activations of unit variance, ``start = sqrt(3)``, to be non-linear from
-        the start; rectifiers are so at any size, and smaller weights reconstruct better.
+        Initial weights are drawn uniformly from ``+- start / sqrt(fan_in)``. Saturating functions
+        are nearly linear unless pre-activations have unit variance, which requires
+        ``start = sqrt(3)``. Rectifiers are non-linear at any scale, and reconstruct better with
+        smaller initial weights.
     integral : callable or None
-        Pre-activation to an antiderivative of ``forward``. None: it has no closed form.
+        Maps the pre-activation to an antiderivative of ``forward``. None: there is no closed form.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -39,27 +40,30 @@ class Activation(NamedTuple):
 
 
 def _silu_backward(g: Tensor, pre: Tensor, post: Tensor) -> Tensor:
-    """Gradient through ``x s(x)``; torch's own kernel cannot itself be differentiated."""
+    """Return the gradient through ``x s(x)``, where ``s`` is the logistic function."""
     if not (torch.is_grad_enabled() and pre.requires_grad):
-        return _aten.silu_backward(g, pre)
-    share = torch.sigmoid(pre)
-    return g * share * (1 + pre * (1 - share))
+        gradient: Tensor = _aten.silu_backward(g, pre)
+        return gradient
+    # torch's kernel has no derivative of its own, which penalties on Jacobians need.
+    s = torch.sigmoid(pre)
+    return g * s * (1 + pre * (1 - s))
 
 
 def _gelu_integral(pre: Tensor) -> Tensor:
-    """``[(u^2 - 1) Phi(u) + u phi(u)] / 2`` with the Gaussian density ``phi`` and its integral."""
+    """Return ``[(u^2 - 1) Phi(u) + u phi(u)] / 2``; ``phi`` is the Gaussian density."""
     density = (-pre.square() / 2).exp() / math.sqrt(2 * math.pi)
-    return ((pre.square() - 1) * torch.special.ndtr(pre) + pre * density) / 2
+    normal: Tensor = torch.special.ndtr(pre)
+    return ((pre.square() - 1) * normal + pre * density) / 2
 
 
 def _log_cosh(pre: Tensor) -> Tensor:
-    """``log cosh u``, without the overflow of ``cosh``."""
+    """Return ``log cosh u``, without the overflow of ``cosh``."""
     size = pre.abs()
     return size + functional.softplus(-2 * size) - math.log(2)
 
 
 def _softplus(pre: Tensor) -> Tensor:
-    """``log(1 + e^u)``; torch's own is linear from 20 on, which costs digits in float64."""
+    """Return ``log(1 + e^u)``; torch's softplus is linear above 20, inexact in float64."""
     return torch.logaddexp(pre, torch.zeros_like(pre))
 
 

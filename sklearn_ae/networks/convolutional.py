@@ -1,4 +1,4 @@
-"""Convolutional networks for images and signals, with unpooling of three kinds."""
+"""Convolutional networks for images and signals, with three types of unpooling."""
 
 from __future__ import annotations
 
@@ -16,34 +16,31 @@ from sklearn_ae.networks._images import (
     Convolution,
     ImageNetwork,
     ImageParameters,
-    Layout,
-    Pair,
-    Shape,
     Unpooling,
-    from_columns,
     max_pool,
-    max_pool_and_locate,
-    names_of,
-    put_back,
-    repeat,
-    to_columns,
+    max_pool_with_places,
+    unpool,
+    upsample,
+    value_names,
 )
 from sklearn_ae.networks.activations import ACTIVATIONS
+from sklearn_ae.networks.layout import Layout, Pair, Shape, from_columns, to_columns
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Convolution and pooling by turns, and a linear layer at the end unless left out.
+    """Encoder of alternating convolutions and poolings, followed by a linear layer.
 
     Parameters
     ----------
     network : ConvolutionalNetwork
     layout : Layout
-        Of a row.
+        Layout of a sample.
     n_outputs : int
-        Numbers to return for each row, beside the places of the maxima.
+        Number of values to return for each sample, besides the places of the maxima.
     dense : bool
-        Whether a linear layer returns them. Otherwise they are the last maps, which have no
-        non-linearity then; a multiple of the code's size stands for so many groups of maps.
+        Whether a linear layer returns them. Otherwise they are the last maps, without a
+        non-linearity. If `n_outputs` is a multiple of the size of these maps, such as for means
+        and variances, there are as many groups of them.
     """
 
     def __init__(
@@ -52,11 +49,11 @@ class ConvolutionalEncoder(nn.Module):
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout = layout
-        self.window = layout.square(network.pool_size)
+        self.window = layout.window(network.pool_size)
         self.is_strided = network.pooling == "strided"
         self.has_switches = network.unpooling == "switches"
-        shapes = network._pooled(layout)
-        kernel = layout.square(network.kernel_size)
+        shapes = network._pooled_shapes(layout)
+        kernel = layout.window(network.kernel_size)
         stride = self.window if self.is_strided else (1, 1)
         widths = [layout.n_channels, *(shape[0] for shape in shapes)]
         n_values = math.prod(shapes[-1])
@@ -64,7 +61,7 @@ class ConvolutionalEncoder(nn.Module):
         widths[-1] *= self.n_groups
         n_normalized = len(shapes) - (not dense) if network.normalization else 0
         self.layers = nn.ModuleList(
-            # Without a linear layer the last maps are the code, which is not normalised.
+            # Without a linear layer, the last maps are the code, which is not normalised.
             Convolution(*pair, kernel, stride, level < n_normalized)
             for level, pair in enumerate(pairwise(widths))
         )
@@ -72,17 +69,18 @@ class ConvolutionalEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
-        maps, places = self.layout.to_image(x), []
+        maps, places = self.layout.to_image(x), []  # (batch, n_channels, height, width)
         for level, layer in enumerate(self.layers, start=1):
             maps = layer(maps)
             if self.has_switches:
-                maps, found = max_pool_and_locate(maps, self.window)
+                maps, found = max_pool_with_places(maps, self.window)
                 places.append(to_columns(found).to(x.dtype))
             elif not self.is_strided:
                 maps = max_pool(maps, self.window)
-            # Behind the pooling, not before it: there are fewer values left.
+            # After the pooling, because there are fewer values then.
             if self.head is not None or level < len(self.layers):
                 maps = self.activation(maps)
+        code: Tensor
         if self.head is not None:
             code = self.head(to_columns(maps))
         else:
@@ -91,18 +89,18 @@ class ConvolutionalEncoder(nn.Module):
 
 
 class ConvolutionalDecoder(nn.Module):
-    """The encoder backwards: a first layer, then unpooling and convolution by turns.
+    """Decoder that mirrors the encoder: a first layer, then alternating unpooling and convolution.
 
     Parameters
     ----------
     network : ConvolutionalNetwork
     layout : Layout
-        Of a row.
+        Layout of a sample.
     n_inputs : int
-        Numbers that come for each row, beside the places of the maxima.
+        Number of values for each sample, besides the places of the maxima.
     dense : bool
-        Whether the first layer is linear. Otherwise they are maps, and it is their
-        non-linearity and a convolution.
+        Whether the first layer is linear. Otherwise the values are maps, and the first layer is
+        their non-linearity, followed by a convolution.
     """
 
     def __init__(
@@ -111,11 +109,11 @@ class ConvolutionalDecoder(nn.Module):
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout, self.n_inputs = layout, n_inputs
-        self.window = layout.square(network.pool_size)
-        self.shapes = network._pooled(layout)
+        self.window = layout.window(network.pool_size)
+        self.shapes = network._pooled_shapes(layout)
         widths = [layout.n_channels] + [shape[0] for shape in self.shapes]
         self.sizes: list[Pair] = [layout.size] + [shape[1:] for shape in self.shapes]
-        kernel = layout.square(network.kernel_size)
+        kernel = layout.window(network.kernel_size)
         self.head: nn.Linear | Convolution
         if dense:
             self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1]))
@@ -126,7 +124,9 @@ class ConvolutionalDecoder(nn.Module):
             learned.extend(Unpooling(width, width, self.window) for width in widths[1:])
         self.has_switches = network.unpooling == "switches"
         self.learned = cast("Sequence[Unpooling]", learned)
-        layers = [  # the first one, which comes last, returns the image
+        # In the order of the encoder. The first one is applied last and returns the image, which
+        # is not normalised.
+        layers = [
             Convolution(n_in, n_out, kernel, normalized=bool(number and network.normalization))
             for number, (n_out, n_in) in enumerate(pairwise(widths))
         ]
@@ -143,22 +143,23 @@ class ConvolutionalDecoder(nn.Module):
         for level in reversed(range(len(self.layers))):
             maps = self._unpool(self.activation(maps), places, level)
             maps = self.layers[level](maps)
-        return self.layout.to_rows(maps)
+        return self.layout.from_image(maps)
 
     def _unpool(self, maps: Tensor, places: list[Tensor], level: int) -> Tensor:
-        """Make maps as large as they were before the pooling of this level."""
+        """Return maps of the size before the pooling of this level."""
         size = self.sizes[level]
         if self.has_switches:
-            return put_back(maps, places[level], self.window, size)
+            return unpool(maps, places[level], self.window, size)
         if len(self.learned):
-            return self.learned[level](maps, size)
-        return repeat(maps, self.window, size)
+            larger: Tensor = self.learned[level](maps, size)
+            return larger
+        return upsample(maps, self.window, size)
 
     def _places(self, columns: Tensor) -> list[Tensor]:
-        """Read the places of the maxima, level by level."""
-        # In codes that were drawn at random they are not whole numbers.
+        """Return the places of the maxima as maps, level by level."""
+        # In codes that were drawn from a density they are not integers.
         whole = columns.round().clamp(0, math.prod(self.window) - 1)
-        parts = whole.split([math.prod(shape) for shape in self.shapes], 1)
+        parts = torch.split(whole, [math.prod(shape) for shape in self.shapes], 1)
         return [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
@@ -169,17 +170,17 @@ class ConvolutionalParameters(ImageParameters):
     pooling: str = parameter(
         default="max",
         doc="""{"max", "strided"}
-        Whether the largest value of each window is kept, or the convolutions themselves step
-        from window to window.
+        Whether the maximum of each window is kept, or the convolutions have a stride of
+        `pool_size`.
         """,
         constraint=[StrOptions({"max", "strided"})],
     )
     unpooling: str = parameter(
         default="nearest",
         doc="""{"nearest", "transposed", "switches"}
-        What the decoder fills a window with: the same value throughout; a pattern that is
-        learnt, by a transposed convolution; or the value at the place where pooling found it
-        and zeros elsewhere. With ``"switches"`` these places are part of the code.
+        How the decoder fills a window. ``"nearest"``: with one value. ``"transposed"``: with a
+        learned pattern, by a transposed convolution. ``"switches"``: with the value at the place
+        of the maximum in the encoder, and zeros elsewhere; these places are part of the code.
         """,
         constraint=[StrOptions({"nearest", "transposed", "switches"})],
     )
@@ -189,13 +190,14 @@ class ConvolutionalParameters(ImageParameters):
 class ConvolutionalNetwork(ConvolutionalParameters, ImageNetwork):
     """Convolutional network for images and signals.
 
-    The encoder convolves and pools by turns and ends with a linear layer; the decoder begins
-    with one, and unpools and convolves by turns. Any size of image will do, also one smaller
-    than a window: windows may hang over the edge, and the decoder cuts off what lies beyond.
+    The encoder consists of alternating convolutions and poolings, and ends with a linear layer.
+    The decoder begins with a linear layer, followed by alternating unpoolings and convolutions.
+    Images may have any size, even smaller than a window: windows may extend beyond the edge, and
+    the decoder crops its output.
 
-    Under ``n_components=None`` there are no linear layers: the code is the last maps, before
-    their non-linearity, and the decoder begins with a convolution of them. Images of other
-    heights and widths than those of the training are then taken too.
+    Under ``n_components=None`` there are no linear layers: the code consists of the last maps
+    before their non-linearity, and the decoder begins with a convolution. Images of other heights
+    and widths than the training images are then accepted as well.
 
     Examples
     --------
@@ -209,41 +211,48 @@ class ConvolutionalNetwork(ConvolutionalParameters, ImageNetwork):
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True
     ) -> ConvolutionalEncoder:
-        """Return the encoder, with a linear layer at the end or without."""
-        return ConvolutionalEncoder(self, self._layout(row_shape), n_outputs, dense)
+        """Create the encoder, with a linear layer at the end if `dense` is True."""
+        return ConvolutionalEncoder(self, self.layout(row_shape), n_outputs, dense)
 
     def decoder(
         self, row_shape: tuple[int, ...], n_inputs: int, dense: bool = True
     ) -> ConvolutionalDecoder:
-        """Return the decoder of such an encoder."""
-        return ConvolutionalDecoder(self, self._layout(row_shape), n_inputs, dense)
+        """Create the decoder, with a linear layer at the start if `dense` is True."""
+        return ConvolutionalDecoder(self, self.layout(row_shape), n_inputs, dense)
 
     def code_size(self, row_shape: tuple[int, ...]) -> int:
         """Return the number of values of the last maps."""
-        return math.prod(self._pooled(self._layout(row_shape))[-1])
+        return math.prod(self._pooled_shapes(self.layout(row_shape))[-1])
 
     def _last_layer(self, decoder: Any) -> Convolution:
-        return decoder.layers[0]
+        last: Convolution = decoder.layers[0]
+        return last
 
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
-        """Name the places of the maxima, level by level, where the decoder is told them."""
-        return names_of("switch", self._switches(row_shape))
+        """Return the names of the places of the maxima, level by level."""
+        return value_names("switch", self._switch_shapes(row_shape))
 
     def n_extra(self, row_shape: tuple[int, ...]) -> int:
-        """Return how many values :meth:`extra_names` names: of a large image, millions."""
-        return sum(map(math.prod, self._switches(row_shape)))
+        """Return the length of :meth:`extra_names`, without millions of names of large images."""
+        return sum(map(math.prod, self._switch_shapes(row_shape)))
 
-    def _switches(self, row_shape: tuple[int, ...]) -> list[Shape]:
-        """Return the shapes of the places of the maxima that the decoder is told."""
+    def _switch_shapes(self, row_shape: tuple[int, ...]) -> list[Shape]:
+        """Return the shapes of the maps of the places of the maxima in the code.
+
+        Raises
+        ------
+        ValueError
+            If there are no maxima, because convolutions have a stride.
+        """
         if self.unpooling != "switches":
             return []
         if self.pooling != "max":
             raise ValueError(
-                f"unpooling='switches' puts values back where pooling='max' found them, but "
-                f"pooling={self.pooling!r}."
+                f"unpooling='switches' needs the places of the maxima, which exist only with "
+                f"pooling='max', but pooling={self.pooling!r}."
             )
-        return self._pooled(self._layout(row_shape))
+        return self._pooled_shapes(self.layout(row_shape))
 
-    def _pooled(self, layout: Layout) -> list[Shape]:
-        """Return the shapes of the maps behind each pooling."""
-        return self._shapes(layout, n_poolings=len(self._widths()))
+    def _pooled_shapes(self, layout: Layout) -> list[Shape]:
+        """Return the shapes of the maps after each pooling."""
+        return self._level_shapes(layout, n_poolings=len(self._widths()))

@@ -1,4 +1,4 @@
-"""Dense networks: fully connected layers, with a linear path beside them on request."""
+"""Dense networks: fully connected layers, optionally with a linear map in parallel."""
 
 from __future__ import annotations
 
@@ -19,26 +19,33 @@ from sklearn_ae.networks.activations import ACTIVATIONS
 
 
 class DenseStack(nn.Module):
-    """A chain of linear layers with a non-linearity between them.
+    """Linear layers with non-linearities between them.
 
-    With ``shortcut`` a fixed linear map of the input is added to the output of the last
-    layer, so that the chain only learns what that map does not say. The output may go through
-    a non-linearity of its own.
+    If ``shortcut`` is True, a fixed linear map of the input is added to the output of the last
+    layer, and the layers learn only the difference from that map.
 
     Parameters
     ----------
     sizes : sequence of int
         Widths of the input, of each hidden layer and of the output.
     activation : str
-        A key of ``ACTIVATIONS``.
+        Non-linearity of the hidden layers, a key of ``ACTIVATIONS``.
     shortcut : bool
-        Whether to add the linear path.
+        Whether the linear map is added.
     output_activation : str, default="identity"
-        A key of ``ACTIVATIONS``.
+        Non-linearity of the output, a key of ``ACTIVATIONS``.
     normalization : {"batch", "layer"} or None, default=None
-        What standardises the input of each hidden layer's non-linearity.
+        Normalisation of the input of each hidden layer's non-linearity.
     dropout : float, default=0.0
         Fraction of each hidden layer's output that is set to zero in training.
+
+    Attributes
+    ----------
+    layers : sequence of nn.Linear
+    norms : nn.ModuleList or None
+        Normalisation of each hidden layer.
+    shortcut : Tensor of shape (sizes[-1], sizes[0]) or None
+        Weight of the linear map, a buffer that is not trained.
     """
 
     shortcut: Tensor | None
@@ -59,67 +66,72 @@ class DenseStack(nn.Module):
         self.layers = cast("Sequence[nn.Linear]", layers)
         self.dropout = dropout
         self.norms = None if normalization is None else _norms(normalization, sizes[1:-1])
+        # A buffer, not a parameter: it is stored with the model, but not trained.
         self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if shortcut else None)
-        self.reset()
+        self.reset()  # torch's initial weights do not depend on the activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, sizes[0])`` to ``(batch, sizes[-1])``."""
         return self._last(x, self.hidden(x, len(self.layers) - 1))
 
     def forward_with_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return also the activations of each hidden layer, before dropout."""
+        """Return the output, and the activations of each hidden layer before dropout."""
         activations: list[Tensor] = []
-        last = self._recorded(x, len(self.layers) - 1, activations)
+        last = self._collect_hidden(x, len(self.layers) - 1, activations)
         return self._last(x, last), activations
 
     def _last(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """Return the output for an input and what the hidden layers make of it."""
+        """Return the output, given the input and the output of the last hidden layer."""
         output = self.layers[-1](hidden)
         if self.shortcut is not None:
             output = torch.addmm(output, x, self.shortcut.t())
         return self.output_activation.forward(output)
 
     def hidden(self, x: Tensor, depth: int) -> Tensor:
-        """Return what the first ``depth`` hidden layers make of the rows."""
+        """Return the output of the hidden layer number ``depth``; zero is the input."""
         if not self._has_plain_hidden_layers():
-            return self._recorded(x, depth, [])
+            return self._collect_hidden(x, depth, [])
         for layer in self.layers[:depth]:
             x = self.activation.forward(layer(x))
         return x
 
     def _has_plain_hidden_layers(self) -> bool:
+        """Return whether hidden layers have neither normalisation nor dropout."""
         return self.norms is None and not self.dropout
 
-    def _recorded(self, x: Tensor, depth: int, activations: list[Tensor]) -> Tensor:
-        """Return what :meth:`hidden` does, with normalisation and dropout; list activations."""
+    def _collect_hidden(self, x: Tensor, depth: int, activations: list[Tensor]) -> Tensor:
+        """Return the result of :meth:`hidden`, and append the activations to a list."""
         for number, layer in enumerate(self.layers[:depth]):
             x = layer(x)
             if self.norms is not None:
                 x = self.norms[number](x)
             x = self.activation.forward(x)
             activations.append(x)
+            # After the activation is stored: penalties apply to all units, dropped or not.
             if self.dropout and self.training:
                 x = drop(x, self.dropout)
         return x
 
     def is_plain(self) -> bool:
-        """Whether there is nothing but the chain: no linear path, no non-linearity at its end."""
+        """Return whether layers are plain, the output is linear and there is no linear map."""
         is_bare = self.shortcut is None and self.output_activation == ACTIVATIONS["identity"]
         return is_bare and self.has_plain_layers()
 
     def has_plain_layers(self) -> bool:
-        """Whether layers are linear with weights of their own, and only activations between."""
+        """Return whether the weights are not shared, and only activations separate the layers."""
         is_linear = all(type(layer) is nn.Linear for layer in self.layers)
         return is_linear and self._has_plain_hidden_layers()
 
     @torch.no_grad()
     def tie_to(self, encoder: DenseStack) -> None:
-        """Replace the layers by those of an encoder, transposed; the biases stay.
+        """Replace the weights of the layers by the transposed weights of an encoder.
 
-        The shared weights are resized to suit both directions: a uniform draw within
-        ``+- start * sqrt(2 / (fan_in + fan_out))``, for tanh that of Glorot and Bengio (2010).
+        The shared weights are rescaled for both directions, to a uniform distribution on
+        ``+- start * sqrt(2 / (fan_in + fan_out))``. For tanh it is that of Glorot and Bengio
+        (2010). The biases do not change.
         """
         for layer in encoder.layers:
+            # From the bound for fan_in alone to that for the mean of fan_in and fan_out.
             fan_in, fan_out = layer.in_features, layer.out_features
             layer.weight.mul_(math.sqrt(2 * fan_in / (fan_in + fan_out)))
         pairs = zip(list(encoder.layers)[::-1], self.layers, strict=True)
@@ -128,39 +140,45 @@ class DenseStack(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Draw the layers' weights uniformly, in the size that suits the activation."""
+        """Draw new weights and biases uniformly, on a scale that depends on the activation."""
         for layer in self.layers:
-            limit = 1 / math.sqrt(layer.in_features)
+            limit = 1 / math.sqrt(layer.in_features)  # as in torch
             layer.bias.uniform_(-limit, limit)
             limit *= self.activation.start
             layer.weight.uniform_(-limit, limit)
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, center: Tensor, scale: Tensor) -> None:
-        """Make the stack compute ``x @ weight.T + bias``, its non-linear branch zero.
+        """Set the linear map to ``x @ weight.T + bias``, and the output of the layers to zero.
 
-        The branch's first layer is adapted to inputs of mean ``center`` and spread
-        ``scale``, so that it starts as if they were standardised.
+        The first layer is rescaled such that it starts as if its inputs were standardised.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (sizes[-1], sizes[0])
+        bias : Tensor of shape (sizes[-1],)
+        center, scale : Tensor of shape (sizes[0],)
+            Mean and standard deviation of the inputs.
         """
         assert self.shortcut is not None
         first, last = self.layers[0], self.layers[-1]
         center, scale = center.to(first.weight), scale.to(first.weight)
         self.shortcut.copy_(weight)
         first.weight.div_(scale)
-        first.bias.sub_(first.weight @ center)
+        first.bias.sub_(first.weight @ center)  # with the weight that is already rescaled
         last.weight.zero_()
         last.bias.copy_(bias)
 
 
 def _norms(normalization: str, widths: tuple[int, ...]) -> nn.ModuleList:
-    """Return the normalisation of each hidden layer."""
-    kind = BatchNorm if normalization == "batch" else LayerNorm
-    return nn.ModuleList(kind(width) for width in widths)
+    """Create the normalisation of each hidden layer."""
+    norm = BatchNorm if normalization == "batch" else LayerNorm
+    return nn.ModuleList(norm(width) for width in widths)
 
 
 @declares_parameters
 class DenseParameters:
-    """What describes a dense network; estimators have it at their top level."""
+    """Parameters of dense networks that estimators with a dense network have as well."""
 
     hidden_layer_sizes: tuple[int, ...] = parameter(
         default=(128, 128, 128),
@@ -185,8 +203,8 @@ class DenseNetwork(DenseParameters, Network):
 
     Notes
     -----
-    Linear maps beside the network, to start at PCA, are added only if the network is not tied and
-    the code is linear.
+    Estimators add linear maps in parallel to the network, which start at PCA, only if the weights
+    are not tied and the code is linear.
 
     Examples
     --------
@@ -200,33 +218,33 @@ class DenseNetwork(DenseParameters, Network):
         default="identity",
         doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
         Non-linearity of the code. Sparse, contractive and variational autoencoders and semantic
-        hashing have one of their own and accept no other.
+        hashing set it themselves and accept only the default.
         """,
         constraint=[StrOptions(set(ACTIVATIONS))],
     )
     tied: bool = parameter(
         default=False,
         doc="""bool
-        Whether the weights of the decoder are those of the encoder, transposed. The biases are
-        not shared. A variational autoencoder, whose encoder returns means and variances,
-        cannot be tied.
+        Whether the weights of the decoder are the transposed weights of the encoder. The biases
+        are not shared. A variational autoencoder cannot be tied, because its encoder returns
+        means and variances.
         """,
         constraint=["boolean"],
     )
     normalization: str | None = parameter(
         default=None,
         doc="""{"batch", "layer"} or None
-        What standardises the input of each hidden layer's non-linearity, before a learned scale
-        and shift: each unit over the batch, or each sample over the units. Fitted estimators
-        use running statistics in place of those of a batch.
+        Normalisation of the input of each hidden layer's non-linearity. ``"batch"`` standardises
+        each unit over the batch, and ``"layer"`` each sample over the units; a learned scale and
+        shift follow. Fitted estimators use running statistics instead of those of a batch.
         """,
         constraint=[StrOptions({"batch", "layer"}), None],
     )
     dropout: float = parameter(
         default=0.0,
         doc="""float
-        Fraction of each hidden layer's output that is set to zero in training, drawn anew for
-        each sample and step.
+        Fraction of each hidden layer's output that is set to zero in training, drawn for each
+        sample and step.
         """,
         constraint=[Interval(Real, 0, 1, closed="left")],
     )
@@ -242,18 +260,19 @@ class DenseNetwork(DenseParameters, Network):
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
     ) -> DenseStack:
-        """Return the encoder, with a linear path beside the layers on request."""
+        """Create the encoder, with a linear map in parallel if `shortcut` is True."""
         sizes = (math.prod(row_shape), *self._widths(), n_outputs)
         return self._stack(sizes, shortcut, self.code_activation)
 
     def decoder(
         self, row_shape: tuple[int, ...], n_inputs: int, shortcut: bool = False
     ) -> DenseStack:
-        """Return the decoder, with a linear path beside the layers on request."""
+        """Create the decoder, with a linear map in parallel if `shortcut` is True."""
         sizes = (n_inputs, *self._widths()[::-1], math.prod(row_shape))
         return self._stack(sizes, shortcut, "identity")
 
     def _stack(self, sizes: tuple[int, ...], shortcut: bool, output_activation: str) -> DenseStack:
+        """Create the layers of the encoder or the decoder."""
         return DenseStack(
             sizes,
             self.activation,
@@ -264,7 +283,13 @@ class DenseNetwork(DenseParameters, Network):
         )
 
     def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Let the decoder use the encoder's weights, if they are tied."""
+        """Share the encoder's weights with the decoder if `tied` is True.
+
+        Raises
+        ------
+        ValueError
+            If the encoder returns more values than the code has.
+        """
         if not self.tied:
             return
         assert isinstance(encoder, DenseStack)
@@ -274,19 +299,20 @@ class DenseNetwork(DenseParameters, Network):
             raise ValueError(
                 f"tied=True needs an encoder that returns the code and nothing else, but this one "
                 f"returns {n_outputs} values for a code of {n_inputs}, such as the means and "
-                f"variances of a variational autoencoder; use tied=False."
+                f"variances of a variational autoencoder. Use tied=False."
             )
         decoder.tie_to(encoder)
 
     def admits_shortcut(self) -> bool:
-        """Whether a linear map beside the network makes it linear at the start."""
+        """Return whether a linear map in parallel can make the network linear at the start."""
         return not self.tied and self.code_activation == "identity"
 
     @torch.no_grad()
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:
-        """Set the decoder's last biases."""
+        """Set the biases of the decoder's last layer."""
         assert isinstance(decoder, DenseStack)
         decoder.layers[-1].bias.copy_(output)
 
     def _widths(self) -> tuple[int, ...]:
+        """Return the widths of the encoder's hidden layers."""
         return positive_integers(self.hidden_layer_sizes, "hidden_layer_sizes", least=0)

@@ -1,12 +1,11 @@
-"""The backward pass of a dense autoencoder, written out by hand.
+"""The hand-written backward pass of dense autoencoders.
 
-Automatic differentiation records a graph at every step; for narrow layers that record
-costs more than the arithmetic. The derivative of a dense stack is short enough to write
-down, and doing so also lets wide layers multiply in bfloat16 while their weights, their
-gradients and the optimiser stay in float32.
+Automatic differentiation records a graph at every step, which costs more than the arithmetic of
+narrow layers. A manual pass also permits the matrix products of wide layers to be in bfloat16,
+while weights, gradients and the optimiser remain in float32.
 
-For a layer ``a = h W^T + b`` with upstream gradient ``g``: ``dW = g^T h``, ``db = sum g``
-and ``dh = g W``.
+The gradients of a layer ``a = h W^T + b`` with upstream gradient ``g`` are ``dW = g^T h``,
+``db = sum g`` and ``dh = g W``.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ from sklearn_ae.networks.dense import DenseStack
 
 
 class _Products:
-    """Values and gradients of flat parameters, in the precision of the products.
+    """Values and gradients of the flat parameters, in the precision of the matrix products.
 
     Parameters
     ----------
     values, gradient : Tensor of shape (n_parameters,)
-        All parameters, matrices before vectors, and their gradient. Copied as a whole, once a
-        step each: that takes half the time of a copy for each matrix.
+        All parameters, matrices before vectors, and their gradient. Each is copied as a whole
+        once per step, which takes half the time of a copy of each matrix.
     dtype : torch.dtype
+        Precision of the products.
     """
 
     def __init__(self, values: Tensor, gradient: Tensor, dtype: torch.dtype) -> None:
@@ -41,8 +41,9 @@ class _Products:
         self._n_matrix_entries = 0
 
     def weight(self, parameter: Tensor) -> _Weight:
-        """Find a parameter, a view of the flat ones, among the products' values."""
+        """Return the part of the values and gradients that belongs to a parameter."""
         assert parameter.grad is not None
+        # The parameter is a view of the flat vector, so its offset there is its position.
         start = int(parameter.storage_offset())
         end = start + parameter.numel()
         if parameter.ndim > 1:
@@ -57,32 +58,35 @@ class _Products:
         if self._is_copy:
             self.values.copy_(self._masters[0])
 
-    def hand_over(self) -> None:
-        """Copy the gradients of the matrices back; those of vectors are there."""
+    def copy_back(self) -> None:
+        """Copy the gradients of the matrices to full precision; those of vectors are in it."""
         if self._is_copy:
             end = self._n_matrix_entries
             self._masters[1][:end].copy_(self.gradient[:end])
 
 
 class _Weight:
-    """One weight or bias, and the places of its gradient."""
+    """One weight or bias, with the memory of its gradient in both precisions."""
 
     def __init__(self, value: Tensor, product: Tensor, gradient: Tensor) -> None:
         self.value = value
         self._product, self._gradient = product, gradient
-        self.transposed = value.t()  # a view, made once: a step is short of time
+        self.transposed = value.t()  # created once: views take time in every step
 
-    def take_product(self, left: Tensor, right: Tensor) -> None:
-        """Set the gradient to ``left @ right``, in the products' precision."""
+    def set_product(self, left: Tensor, right: Tensor) -> None:
+        """Set the gradient to ``left @ right``, in the precision of the products."""
         torch.mm(left, right, out=self._product)
 
-    def take_sum(self, upstream: Tensor) -> None:
+    def set_sum(self, upstream: Tensor) -> None:
         """Set the gradient to the sum of ``upstream`` over the batch, in full precision."""
         torch.sum(upstream, 0, dtype=self._gradient.dtype, out=self._gradient)
 
 
 class _StackGradient:
-    """Forward with a record, and backward, of one :class:`DenseStack`."""
+    """Forward and backward pass of one :class:`DenseStack`.
+
+    The forward pass stores the inputs and pre-activations that the backward pass needs.
+    """
 
     def __init__(self, stack: DenseStack, products: _Products) -> None:
         self.activation, self.output_activation = stack.activation, stack.output_activation
@@ -93,6 +97,7 @@ class _StackGradient:
         self.shortcut = None if stack.shortcut is None else stack.shortcut.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the stack, ``(batch_size, n_outputs)``."""
         self.inputs, self.pre_activations = [x], []
         for weight, bias in self.layers[:-1]:
             pre = torch.addmm(bias.value, self.inputs[-1], weight.transposed)
@@ -106,14 +111,14 @@ class _StackGradient:
         return self.output
 
     def backward(self, upstream: Tensor) -> Tensor:
-        """Write the weights' gradients; return the one at the first pre-activation."""
+        """Write the gradients of the parameters; return that at the first pre-activation."""
         gradient = self.output_activation.backward(upstream, self.raw_output, self.output)
         self.at_raw_output = gradient
         for depth in range(len(self.layers) - 1, -1, -1):
             weight, bias = self.layers[depth]
-            weight.take_product(gradient.t(), self.inputs[depth])
-            bias.take_sum(gradient)
-            if depth:
+            weight.set_product(gradient.t(), self.inputs[depth])
+            bias.set_sum(gradient)
+            if depth:  # the encoder's input needs no gradient
                 gradient = self.activation.backward(
                     torch.mm(gradient, weight.value),
                     self.pre_activations[depth - 1],
@@ -122,7 +127,7 @@ class _StackGradient:
         return gradient
 
     def backward_to_input(self, upstream: Tensor) -> Tensor:
-        """Write the weights' gradients; return the one at the input."""
+        """Write the gradients of the parameters; return that at the input."""
         gradient = torch.mm(self.backward(upstream), self.layers[0][0].value)
         if self.shortcut is not None:
             gradient.addmm_(self.at_raw_output, self.shortcut)
@@ -135,13 +140,18 @@ class DenseGradient:
     Parameters
     ----------
     encoder, decoder : DenseStack
-        Their parameters are views of `values`, and the ``grad`` of each of `gradient`.
+        Their parameters are views of `values`, and the ``grad`` of each is a view of `gradient`.
     values, gradient : Tensor of shape (n_parameters,)
-        All parameters, matrices before vectors, and their gradient, which a call overwrites.
+        All parameters, matrices before vectors, and their gradient, which each call overwrites.
     loss : Loss
-        One with a hand-written gradient.
+        A loss with a hand-written gradient.
     dtype : torch.dtype
         Precision of the matrix products.
+
+    Raises
+    ------
+    ValueError
+        If the loss has no hand-written gradient.
     """
 
     def __init__(
@@ -168,9 +178,9 @@ class DenseGradient:
         Parameters
         ----------
         x, target : Tensor of shape (batch_size, n_features)
-            What the encoder sees and what the decoder should give.
+            Input of the encoder, and desired reconstruction.
         sample_weight : Tensor of shape (batch_size,) or None
-            Weight of each row, one on average over the training rows.
+            Weight of each sample, with a mean of one over the training samples.
 
         Returns
         -------
@@ -178,12 +188,13 @@ class DenseGradient:
         """
         self.products.refresh()
         output = self.decoder.forward(self.encoder.forward(x.to(self.dtype)))
-        output = output.to(target.dtype)
+        output = output.to(target.dtype)  # the loss is computed in full precision
         values = self.value(output, target)
+        # In place, as below: the derivative is a new tensor that nothing else refers to.
         gradient = self.derivative(output, target).div_(len(x))
         if sample_weight is not None:
             values = values * sample_weight
             gradient.mul_(sample_weight[:, None])
         self.encoder.backward(self.decoder.backward_to_input(gradient.to(self.dtype)))
-        self.products.hand_over()
+        self.products.copy_back()
         return values.mean()

@@ -1,4 +1,4 @@
-"""Recurrent networks: a sequence is read into one code, and written from it."""
+"""Recurrent networks: a sequence is encoded step by step, and decoded step by step."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU
 def _hidden_states(
     recurrence: nn.LSTM | nn.GRU, steps: Tensor, start: tuple[Tensor, ...] | None = None
 ) -> Tensor:
-    """Return the last layer's states after each step, ``(batch, n_steps, hidden_size)``.
+    """Return the hidden states of the last layer, ``(batch, n_steps, hidden_size)``.
 
-    Processors without instructions for bfloat16 emulate its products, but there are no
-    recurrent layers in it for them, and torch raises an error: these stay in float32.
+    Parameters
+    ----------
+    recurrence : nn.LSTM or nn.GRU
+    steps : Tensor of shape (batch, n_steps, n_inputs)
+    start : tuple of Tensor of shape (n_layers, batch, hidden_size), or None, default=None
+        Hidden state before the first step and, for an LSTM, the cell state. None: zeros.
     """
+    # Without instructions for bfloat16, a CPU emulates its matrix products, but torch raises an
+    # error for recurrent layers, which are therefore computed in float32.
     emulated = steps.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     if emulated:
         dtype = next(recurrence.parameters()).dtype
@@ -31,24 +37,25 @@ def _hidden_states(
         start = None if start is None else tuple(state.to(dtype) for state in start)
     first: Any = start if start is None or isinstance(recurrence, nn.LSTM) else start[0]
     with torch.autocast("cpu", enabled=False) if emulated else nullcontext():
-        return recurrence(steps, first)[0]
+        states: Tensor = recurrence(steps, first)[0]
+    return states
 
 
 class RecurrentEncoder(nn.Module):
-    """Many to one: the hidden state after the last step of a sequence is mapped to its code.
+    """Encoder that maps the hidden state after the last step of a sequence to its code.
 
     Parameters
     ----------
     sequence : tuple of int
-        Number of steps of a row, and of values of a step.
+        Number of steps of a sample, and of values of a step.
     n_outputs : int
-        Width of the code.
+        Number of values to return for each sample.
     cell : {"lstm", "gru"}
         Recurrent unit.
     hidden_size, n_layers : int
         Width and number of the recurrent layers.
     reverse : bool
-        Whether to read from the end.
+        Whether the steps are processed from the last to the first.
     """
 
     def __init__(
@@ -68,28 +75,30 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, n_features)`` to ``(batch, n_outputs)``."""
-        steps = x.unflatten(1, self.sequence)
+        steps = torch.unflatten(x, 1, self.sequence)  # (batch, n_steps, n_channels)
         last = count_steps(steps) - 1
         steps = steps.nan_to_num()
         if self.reverse:
+            # The last step of each sequence first; after its end, the first step again.
             order = (last[:, None] - torch.arange(self.sequence[0], device=x.device)).clamp_min(0)
             steps = steps.gather(1, order[..., None].expand_as(steps))
-        # A state knows nothing of the steps that follow, so what stands after the end of a
-        # sequence cannot reach its last one. Packed sequences skip that work, and yet take
+        # A state does not depend on later steps, so the padding after the end of a sequence has
+        # no effect on the state that is used. Packed sequences would avoid these steps, but take
         # two to five times as long.
         hidden = _hidden_states(self.recurrence, steps)
-        return self.code(hidden[torch.arange(len(x), device=x.device), last])
+        code: Tensor = self.code(hidden[torch.arange(len(x), device=x.device), last])
+        return code
 
 
 class RecurrentDecoder(nn.Module):
-    """One to many: the code sets the first state and is the input of every step.
+    """Decoder whose first hidden state is computed from the code, the input of every step.
 
     Parameters
     ----------
     sequence : tuple of int
-        Number of steps of a row, and of values of a step.
+        Number of steps of a sample, and of values of a step.
     n_inputs : int
-        Width of the code.
+        Number of components of the code.
     cell : {"lstm", "gru"}
         Recurrent unit.
     hidden_size, n_layers : int
@@ -110,11 +119,12 @@ class RecurrentDecoder(nn.Module):
         """Map ``(batch, n_inputs)`` to ``(batch, n_features)``."""
         # (batch, n_states * n_layers * hidden_size) -> n_states of (n_layers, batch, hidden_size)
         size = self.recurrence.hidden_size
-        states = self.start(z).tanh().unflatten(1, (self.n_states, -1, size)).permute(1, 2, 0, 3)
-        states = states.contiguous()
+        states = torch.unflatten(self.start(z).tanh(), 1, (self.n_states, -1, size))
+        states = states.permute(1, 2, 0, 3).contiguous()  # which cuDNN requires
         inputs = z[:, None].expand(-1, self.sequence[0], -1)
         hidden = _hidden_states(self.recurrence, inputs, states.unbind())
-        return self.step(hidden).flatten(1)
+        steps: Tensor = self.step(hidden)  # (batch, n_steps, n_channels)
+        return steps.flatten(1)
 
 
 @declares_parameters
@@ -124,8 +134,8 @@ class LSTMParameters(SequenceParameters):
     cell: str = parameter(
         default="lstm",
         doc="""{"lstm", "gru"}
-        Recurrent unit: long short-term memory, or the gated recurrent unit, which has a
-        quarter fewer weights.
+        Recurrent unit: long short-term memory, or the gated recurrent unit, which has a quarter
+        fewer weights.
         """,
         constraint=[StrOptions(set(CELLS))],
     )
@@ -139,15 +149,15 @@ class LSTMParameters(SequenceParameters):
     n_layers: int = parameter(
         default=1,
         doc="""int
-        Number of recurrent layers, of the encoder and of the decoder.
+        Number of recurrent layers in the encoder and in the decoder.
         """,
         constraint=[Interval(Integral, 1, None, closed="left")],
     )
     reverse: bool = parameter(
         default=True,
         doc="""bool
-        Whether the encoder reads a sequence from its end, so that what it has read last is
-        what the decoder writes first. Training then takes far fewer epochs.
+        Whether the encoder processes a sequence from its end, so that its last input is the first
+        step that the decoder returns. Training then takes far fewer epochs.
         """,
         constraint=["boolean"],
     )
@@ -155,14 +165,15 @@ class LSTMParameters(SequenceParameters):
 
 @declares_parameters
 class LSTMNetwork(LSTMParameters, SequenceNetwork):
-    """Recurrent network of sequences: many steps to one code, and one code to many steps.
+    """Recurrent network for sequences.
 
-    The encoder reads the steps one after another and its last state gives the code. The
-    decoder starts from the code and sees it again at every step; it never sees the steps
-    that it should write (no teacher forcing), so whatever it restores was in the code.
+    The encoder processes the steps one after another, and its last hidden state is mapped to the
+    code. The decoder computes its first hidden state from the code, which is also the input of
+    every step. It does not receive the steps to reconstruct (no teacher forcing), so that it
+    depends on the code alone.
 
-    Rows may be ragged: NaN after the end of a sequence, in whole steps. The decoder always
-    writes all steps.
+    Sequences may have different lengths: all steps after the end of a sequence are NaN. The
+    decoder always returns all steps.
 
     Examples
     --------
@@ -174,7 +185,7 @@ class LSTMNetwork(LSTMParameters, SequenceNetwork):
     rows_at_once: ClassVar[int] = 256
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> RecurrentEncoder:
-        """Return the encoder."""
+        """Create the encoder."""
         return RecurrentEncoder(
             self._as_sequence(row_shape),
             n_outputs,
@@ -185,7 +196,7 @@ class LSTMNetwork(LSTMParameters, SequenceNetwork):
         )
 
     def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> RecurrentDecoder:
-        """Return the decoder."""
+        """Create the decoder."""
         return RecurrentDecoder(
             self._as_sequence(row_shape), n_inputs, self.cell, self.hidden_size, self.n_layers
         )

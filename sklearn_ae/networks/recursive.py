@@ -1,4 +1,8 @@
-"""Recursive networks: neighbours are folded into parents, and parents unfolded again."""
+"""Recursive networks: a binary tree over the steps of a sequence.
+
+The encoder merges two neighbouring nodes to their parent until one node is left, the root. The
+decoder splits parents into their children until there is a node for each step.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,18 @@ from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._sequence import SequenceNetwork, SequenceParameters, count_steps
 
 Waves = list[tuple[Tensor, Tensor]]
+"""Merges of a tree, in groups that can be computed at once. See :func:`waves_of`."""
 
 
 def _linear(fan_in: int, fan_out: int) -> nn.Linear:
-    """Return a linear layer that keeps the variance of its input, as tanh wants it."""
+    """Create a linear layer that preserves the variance of its input, which suits tanh."""
     layer = nn.Linear(fan_in, fan_out)
     nn.init.uniform_(layer.weight, -math.sqrt(3 / fan_in), math.sqrt(3 / fan_in))
     return layer
 
 
 class Join(nn.Module):
-    """Two children to their parent, ``tanh(W [left; right] + b)``."""
+    """Layer that maps two children to their parent, ``tanh(W [left; right] + b)``."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -32,11 +37,12 @@ class Join(nn.Module):
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """Map two tensors of shape ``(..., size)`` to one."""
-        return self.layer(torch.cat([left, right], -1)).tanh()
+        parent: Tensor = self.layer(torch.cat([left, right], -1))
+        return parent.tanh()
 
 
 class Split(nn.Module):
-    """A parent to its two children, ``[left; right] = tanh(W p + b)``."""
+    """Layer that maps a parent to its two children, ``[left; right] = tanh(W p + b)``."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -49,20 +55,21 @@ class Split(nn.Module):
 
 
 def fold_balanced(nodes: Tensor, join: Join) -> Tensor:
-    """Fold ``(batch, n_steps, size)`` to ``(batch, size)``, a level of the tree at a time.
+    """Merge ``(batch, n_steps, size)`` to ``(batch, size)``, one level of the tree at a time.
 
-    The last of an odd number of nodes is carried up as it is.
+    If the number of nodes is odd, the last one is a node of the next level, unchanged.
     """
     while (n_nodes := nodes.shape[1]) > 1:
         last = n_nodes // 2 * 2
-        left, right = nodes[:, :last].unflatten(1, (-1, 2)).unbind(2)  # (batch, pairs, size)
+        pairs = torch.unflatten(nodes[:, :last], 1, (-1, 2))
+        left, right = pairs.unbind(2)  # (batch, pairs, size)
         nodes = torch.cat([join(left, right), nodes[:, last:]], 1)
     return nodes[:, 0]
 
 
 def unfold_balanced(root: Tensor, n_steps: int, split: Split) -> Tensor:
-    """Unfold ``(batch, size)`` to ``(batch, n_steps, size)``, a level at a time."""
-    levels = [n_steps]
+    """Split ``(batch, size)`` to ``(batch, n_steps, size)``, one level at a time."""
+    levels = [n_steps]  # numbers of nodes, from the leaves to the root
     while levels[-1] > 1:
         levels.append((levels[-1] + 1) // 2)
     nodes = root[:, None]
@@ -74,7 +81,7 @@ def unfold_balanced(root: Tensor, n_steps: int, split: Split) -> Tensor:
 
 
 def fold_left(nodes: Tensor, join: Join) -> Tensor:
-    """Fold ``(batch, n_steps, size)`` to ``(batch, size)``, a step at a time."""
+    """Merge ``(batch, n_steps, size)`` to ``(batch, size)``, one step at a time."""
     root, *others = nodes.unbind(1)
     for node in others:
         root = join(root, node)
@@ -82,7 +89,7 @@ def fold_left(nodes: Tensor, join: Join) -> Tensor:
 
 
 def unfold_left(root: Tensor, n_steps: int, split: Split) -> Tensor:
-    """Unfold ``(batch, size)`` to ``(batch, n_steps, size)``, the last step first."""
+    """Split ``(batch, size)`` to ``(batch, n_steps, size)``, the last step first."""
     nodes = []
     for _ in range(n_steps - 1):
         root, right = split(root)
@@ -92,52 +99,58 @@ def unfold_left(root: Tensor, n_steps: int, split: Split) -> Tensor:
 
 @torch.no_grad()
 def greedy_merges(nodes: Tensor, length: Tensor, join: Join, split: Split) -> Tensor:
-    """Choose which neighbours to merge, the pair with the least error first.
+    """Choose which neighbours to merge: at each step the pair with the least error.
 
-    The error of a pair is that of its reconstruction from its parent,
+    The error of a pair is the reconstruction error of its children from their parent,
     ``||[left; right] - split(join(left, right))||^2``.
 
     Parameters
     ----------
     nodes : Tensor of shape (batch, n_steps, size)
+        Leaves of the trees.
     length : Tensor of shape (batch,)
+        Number of leaves of each tree.
     join : Join
     split : Split
 
     Returns
     -------
     merges : Tensor of shape (batch, n_steps - 1)
-        The place of each pair among those that were there, counted from the left. -1 where
-        only one node was left.
+        Index of each merged pair among the pairs of neighbours at that step. -1 if only one node
+        was left.
     """
 
     def errors_of(left: Tensor, right: Tensor, is_pair: Tensor) -> Tensor:
-        restored = split(join(left, right))
-        error = (left - restored[0]).square().sum(-1) + (right - restored[1]).square().sum(-1)
+        """Return the errors of pairs, infinite where there is no pair."""
+        reconstructed = split(join(left, right))
+        error: Tensor = (left - reconstructed[0]).square().sum(-1)
+        error = error + (right - reconstructed[1]).square().sum(-1)
         return error.where(is_pair, torch.inf)
 
-    n_rows, n_steps, size = nodes.shape
-    rows, places = (torch.arange(n, device=nodes.device) for n in (n_rows, n_steps))
+    n_samples, n_steps, size = nodes.shape
+    samples, places = (torch.arange(n, device=nodes.device) for n in (n_samples, n_steps))
     errors = errors_of(nodes[:, :-1], nodes[:, 1:], places[1:] < length[:, None])
-    slots, nodes = rows[:, None] * n_steps + places, nodes.reshape(-1, size).clone()
+    # The slots of the nodes of all trees are numbered consecutively. A parent replaces the left
+    # child in its slot.
+    slots, nodes = samples[:, None] * n_steps + places, nodes.reshape(-1, size).clone()
     merges = []
     for n_pairs in range(n_steps - 1, 0, -1):
         place = errors.argmin(1)
-        is_pair = errors[rows, place] < torch.inf
+        is_pair = errors[samples, place] < torch.inf
         merges.append(place.where(is_pair, -1))
-        left, right = slots[rows, place], slots[rows, place + 1]
+        left, right = slots[samples, place], slots[samples, place + 1]
         nodes[left] = join(nodes[left], nodes[right])
         slots, errors = _drop(slots, place + 1), _drop(errors, place)
         length = length - is_pair.long()
-        if n_pairs > 1:  # the pairs of the parent with its neighbours
+        if n_pairs > 1:  # only the pairs of the parent and its neighbours have other errors
             near = torch.stack([place - 1, place]).clamp(0, n_pairs - 2)
-            pair = nodes[slots[rows, near]], nodes[slots[rows, near + 1]]
-            errors[rows, near] = errors_of(*pair, near + 1 < length)
-    return torch.stack(merges, 1) if merges else length.new_empty(n_rows, 0)
+            pair = nodes[slots[samples, near]], nodes[slots[samples, near + 1]]
+            errors[samples, near] = errors_of(*pair, near + 1 < length)
+    return torch.stack(merges, 1) if merges else length.new_empty(n_samples, 0)
 
 
 def _drop(values: Tensor, place: Tensor) -> Tensor:
-    """Take one entry out of each row of ``(batch, n, ...)``; what follows moves up."""
+    """Remove one value of each sample from ``(batch, n, ...)``, the one at its place."""
     kept = torch.arange(values.shape[1] - 1, device=values.device)
     kept = kept + (kept >= place[:, None]).long()
     return values[torch.arange(len(values), device=values.device)[:, None], kept]
@@ -145,33 +158,36 @@ def _drop(values: Tensor, place: Tensor) -> Tensor:
 
 @torch.no_grad()
 def waves_of(merges: Tensor) -> Waves:
-    """Sort merges so that those of one wave need only what earlier waves made.
+    """Group merges into waves: those of one wave depend only on the nodes of earlier waves.
 
-    A node has the slot of the first step under it, slots of all rows in one sequence.
+    Each node is stored in the slot of the first step below it. The slots of all samples are
+    numbered consecutively.
 
     Parameters
     ----------
     merges : Tensor of shape (batch, n_steps - 1)
-        As :func:`greedy_merges` returns them. Places beyond the last pair mean that pair.
+        As :func:`greedy_merges` returns them. An index after the last pair means that pair.
 
     Returns
     -------
     list of (Tensor, Tensor)
-        Slots of the left and of the right children. The parent takes the left one's.
+        Slots of the left and of the right children in each wave. The slot of the parent is that
+        of the left child.
     """
-    n_rows, n_steps = len(merges), merges.shape[1] + 1
-    rows = torch.arange(n_rows, device=merges.device)
-    slots = rows[:, None] * n_steps + torch.arange(n_steps, device=merges.device)
-    heights = torch.zeros_like(slots).flatten()
+    n_samples, n_steps = len(merges), merges.shape[1] + 1
+    samples = torch.arange(n_samples, device=merges.device)
+    slots = samples[:, None] * n_steps + torch.arange(n_steps, device=merges.device)
+    heights = torch.zeros_like(slots).flatten()  # of the subtree in each slot
     n_nodes = 1 + (merges >= 0).sum(1)
     done = []
     for merge in merges.unbind(1):
         is_merge = merge >= 0
         place = torch.minimum(merge, n_nodes - 2).clamp_min(0)
-        left, right = slots[rows, place], slots[rows, place + 1]
+        left, right = slots[samples, place], slots[samples, place + 1]
         height = 1 + torch.maximum(heights[left], heights[right])
         heights[left] = height.where(is_merge, heights[left])
         done.append(torch.stack([left, right, height.where(is_merge, 0)]))
+        # A slot is removed and the last one repeated, so that the shape remains the same.
         slots = torch.cat(
             [_drop(slots, (place + 1).where(is_merge, n_steps - 1)), slots[:, -1:]], 1
         )
@@ -179,12 +195,12 @@ def waves_of(merges: Tensor) -> Waves:
     if not done:
         return []
     left, right, height = torch.cat(done, 1)
-    waves = range(1, int(height.max()) + 1)
+    waves = range(1, int(height.max()) + 1)  # height zero: no merge
     return [(left[height == wave], right[height == wave]) for wave in waves]
 
 
 def fold_along(nodes: Tensor, waves: Waves, join: Join) -> Tensor:
-    """Fold ``(batch, n_steps, size)`` to ``(batch, size)`` along a tree for each row."""
+    """Merge ``(batch, n_steps, size)`` to ``(batch, size)`` along the tree of each sample."""
     slots = nodes.flatten(0, 1)
     for left, right in waves:
         slots = slots.index_copy(0, left, join(slots[left], slots[right]))
@@ -192,27 +208,27 @@ def fold_along(nodes: Tensor, waves: Waves, join: Join) -> Tensor:
 
 
 def unfold_along(root: Tensor, waves: Waves, n_steps: int, split: Split) -> Tensor:
-    """Unfold ``(batch, size)`` to ``(batch, n_steps, size)`` along a tree for each row."""
+    """Split ``(batch, size)`` to ``(batch, n_steps, size)`` along the tree of each sample."""
     slots = root[:, None].expand(-1, n_steps, -1).flatten(0, 1)
     for left, right in reversed(waves):
         children = torch.cat(split(slots[left]))
         slots = slots.index_copy(0, torch.cat([left, right]), children)
-    return slots.unflatten(0, (-1, n_steps))
+    return torch.unflatten(slots, 0, (-1, n_steps))
 
 
 class FoldingEncoder(nn.Module):
-    """Steps to vectors, vectors folded to one, and that one mapped to the code.
+    """Encoder that maps steps to nodes, merges the nodes, and maps the root to the code.
 
     Parameters
     ----------
     sequence : tuple of int
-        Number of steps of a row, and of values of a step.
+        Number of steps of a sample, and of values of a step.
     n_outputs : int
-        Width of the code, apart from what it says of the tree.
+        Number of values to return for each sample, besides the merges of the tree.
     hidden_size : int
-        Width of the vectors.
+        Number of values of a node.
     tree : {"balanced", "left", "greedy"}
-        Order of folding.
+        Order of the merges.
     """
 
     def __init__(
@@ -231,33 +247,35 @@ class FoldingEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
-        steps = x.unflatten(1, self.sequence)
+        steps = torch.unflatten(x, 1, self.sequence)  # (batch, n_steps, n_channels)
         leaves = self.embed(steps.nan_to_num()).tanh()
         if self.tree == "greedy":
             length = count_steps(steps)
             merges = greedy_merges(leaves, length, self.join, self.split)
             root = fold_along(leaves, waves_of(merges), self.join)
             return torch.cat([self.code(root).to(x.dtype), merges.to(x.dtype)], 1)
-        # What follows the end is folded in as well: the decoder, which is not told where the
-        # end is, unfolds it again. Sequences are restored better than if it were skipped.
+        # The decoder does not receive the length, and returns nodes for the steps after the end.
+        # Reconstructions are better if these have nodes in the encoder as well, with one learned
+        # value, than if they are skipped.
         leaves = torch.where(steps[..., :1].isnan(), self.nothing.to(leaves.dtype), leaves)
         fold = fold_balanced if self.tree == "balanced" else fold_left
-        return self.code(fold(leaves, self.join))
+        code: Tensor = self.code(fold(leaves, self.join))
+        return code
 
 
 class UnfoldingDecoder(nn.Module):
-    """The code to a vector, the vector unfolded to all steps' vectors, and those to steps.
+    """Decoder that maps the code to the root, splits nodes, and maps the leaves to steps.
 
     Parameters
     ----------
     sequence : tuple of int
-        Number of steps of a row, and of values of a step.
+        Number of steps of a sample, and of values of a step.
     n_inputs : int
-        Width of the code, apart from what it says of the tree.
+        Number of components of the code, besides the merges of the tree.
     hidden_size : int
-        Width of the vectors.
+        Number of values of a node.
     tree : {"balanced", "left", "greedy"}
-        Order of folding.
+        Order of the merges.
     """
 
     def __init__(
@@ -275,13 +293,14 @@ class UnfoldingDecoder(nn.Module):
         """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
         root, n_steps = self.root(z[:, : self.n_inputs]).tanh(), self.sequence[0]
         if self.tree == "greedy":
-            # Any code can be decoded: what it says of the tree is taken for the nearest tree.
+            # Codes that were drawn from a density are decoded with the nearest valid tree.
             merges = z[:, self.n_inputs :].round().clamp(-1, n_steps).long()
             leaves = unfold_along(root, waves_of(merges), n_steps, self.split)
         else:
             unfold = unfold_balanced if self.tree == "balanced" else unfold_left
             leaves = unfold(root, n_steps, self.split)
-        return self.step(leaves).flatten(1)
+        steps: Tensor = self.step(leaves)  # (batch, n_steps, n_channels)
+        return steps.flatten(1)
 
 
 @declares_parameters
@@ -291,18 +310,18 @@ class RecursiveParameters(SequenceParameters):
     hidden_size: int = parameter(
         default=64,
         doc="""int
-        Width of the vectors that are folded.
+        Number of values of each node of the tree.
         """,
         constraint=[Interval(Integral, 1, None, closed="left")],
     )
     tree: str = parameter(
         default="balanced",
         doc="""{"balanced", "left", "greedy"}
-        What is folded first. ``"balanced"``: all pairs of neighbours, then all pairs of
-        their parents and so on; a last one without a neighbour is carried up. ``"left"``: the
-        first two steps, then their parent and the third and so on. ``"greedy"``: the two
-        neighbours, in each sequence, that their parent restores best. Only ``"greedy"`` lets
-        the tree depend on the row, and only its codes have columns beyond the components.
+        Order of the merges. ``"balanced"``: all pairs of neighbours, then all pairs of their
+        parents and so on; a last node without a neighbour moves up unchanged. ``"left"``: the
+        first two steps, then their parent and the third step and so on. ``"greedy"``: in each
+        sequence, the two neighbours that are reconstructed best from their parent. Only under
+        ``"greedy"`` does the tree depend on the sample, and the code has further columns for it.
         """,
         constraint=[StrOptions({"balanced", "left", "greedy"})],
     )
@@ -310,10 +329,13 @@ class RecursiveParameters(SequenceParameters):
 
 @declares_parameters
 class RecursiveNetwork(RecursiveParameters, SequenceNetwork):
-    """Recursive network of sequences: neighbours are folded in pairs until one is left.
+    """Recursive network for sequences.
 
-    Rows may be ragged: NaN after the end of a sequence, in whole steps. The decoder always
-    gives all steps.
+    The encoder maps each step to a node and merges pairs of neighbours until one node is left. The
+    decoder splits the nodes in the reverse order.
+
+    Sequences may have different lengths: all steps after the end of a sequence are NaN. The
+    decoder always returns all steps.
 
     Examples
     --------
@@ -325,21 +347,21 @@ class RecursiveNetwork(RecursiveParameters, SequenceNetwork):
     rows_at_once: ClassVar[int] = 256
 
     def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> FoldingEncoder:
-        """Return the encoder."""
+        """Create the encoder."""
         sequence = self._as_sequence(row_shape)
         return FoldingEncoder(sequence, n_outputs, self.hidden_size, self.tree)
 
     def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> UnfoldingDecoder:
-        """Return the decoder."""
+        """Create the decoder."""
         sequence = self._as_sequence(row_shape)
         return UnfoldingDecoder(sequence, n_inputs, self.hidden_size, self.tree)
 
     def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Let the encoder choose merges with the very weights that will undo them."""
+        """Share the weights that split nodes, by which the encoder chooses the merges."""
         if self.tree == "greedy":
             encoder.split = decoder.split
 
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
-        """Name what the decoder must know of the tree."""
+        """Return the names of the merges, if the tree depends on the sample."""
         n_merges = self._as_sequence(row_shape)[0] - 1 if self.tree == "greedy" else 0
         return [f"merge{number}" for number in range(n_merges)]

@@ -1,4 +1,4 @@
-"""U-Nets: convolutional networks whose decoder sees the encoder's maps of every size."""
+"""U-Nets: convolutional networks whose decoder receives the encoder's maps of every size."""
 
 from __future__ import annotations
 
@@ -15,38 +15,35 @@ from sklearn_ae.networks._images import (
     Convolution,
     ImageNetwork,
     ImageParameters,
-    Layout,
-    Shape,
     Unpooling,
-    from_columns,
     max_pool,
-    names_of,
-    to_columns,
+    value_names,
 )
 from sklearn_ae.networks.activations import ACTIVATIONS
+from sklearn_ae.networks.layout import Layout, Shape, from_columns, to_columns
 
 
 class UNetEncoder(nn.Module):
-    """Convolution and pooling by turns; the maps of every level are handed on.
+    """Encoder of alternating convolutions and poolings, which returns the maps of every level.
 
     Parameters
     ----------
     network : UNetNetwork
     layout : Layout
-        Of a row.
+        Layout of a sample.
     n_outputs : int
-        Numbers to return for each row, beside the maps.
+        Number of values to return for each sample, besides the maps.
     dense : bool
-        Whether there are any, from a linear layer.
+        Whether there are such values, which a linear layer returns.
     """
 
     def __init__(self, network: UNetNetwork, layout: Layout, n_outputs: int, dense: bool) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout = layout
-        self.window = layout.square(network.pool_size)
-        shapes = network._skips(layout)
-        kernel = layout.square(network.kernel_size)
+        self.window = layout.window(network.pool_size)
+        shapes = network._skip_shapes(layout)
+        kernel = layout.window(network.kernel_size)
         widths = (layout.n_channels, *(shape[0] for shape in shapes))
         normalized = network.normalization is not None
         layers = [
@@ -70,26 +67,28 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """From the smallest maps to the largest: unpool, put the encoder's beside, convolve.
+    """Decoder from the smallest maps to the largest.
+
+    At each level the maps are unpooled, concatenated with the encoder's maps, and convolved.
 
     Parameters
     ----------
     network : UNetNetwork
     layout : Layout
-        Of a row.
+        Layout of a sample.
     n_inputs : int
-        Numbers that come for each row, beside the maps.
+        Number of values for each sample, besides the maps.
     dense : bool
-        Whether there are any, for a linear layer.
+        Whether there are such values, which are the input of a linear layer.
     """
 
     def __init__(self, network: UNetNetwork, layout: Layout, n_inputs: int, dense: bool) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[network.activation].forward
         self.layout, self.n_inputs = layout, n_inputs
-        self.shapes = network._skips(layout)
+        self.shapes = network._skip_shapes(layout)
         widths = [shape[0] for shape in self.shapes]
-        window, kernel = layout.square(network.pool_size), layout.square(network.kernel_size)
+        window, kernel = layout.window(network.pool_size), layout.window(network.kernel_size)
         self.head = nn.Linear(n_inputs, math.prod(self.shapes[-1])) if dense else None
         normalized = network.normalization is not None
         self.bottom = Convolution(widths[-1], widths[-1], kernel, normalized=normalized)
@@ -101,24 +100,27 @@ class UNetDecoder(nn.Module):
         self.layers = cast("Sequence[Convolution]", nn.ModuleList(layers))
         self.last = Convolution(widths[0], layout.n_channels, kernel)
         self.residual = network.residual
-        if self.residual:  # near the identity: with large first steps all units may die
+        if self.residual:
+            # A start close to the identity. Otherwise the first steps are so large that all
+            # units may become inactive.
             for parameter in self.last.parameters():
                 parameter.detach().mul_(0.1)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``."""
         widths = [self.n_inputs, *(math.prod(shape) for shape in self.shapes)]
-        code, *parts = z[:, : sum(widths)].split(widths, 1)
+        code, *parts = torch.split(z[:, : sum(widths)], widths, 1)
         skips = [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
         maps = skips[-1]
         if self.head is not None:
-            # The components see the whole image; at the bottom they reach all of it again.
+            # The components depend on the whole image. At the level of the smallest maps they
+            # affect the whole output.
             maps = self.activation(from_columns(self.head(code), self.shapes[-1]) + maps)
         maps = self.activation(self.bottom(maps))
         for level in reversed(range(len(self.layers))):
             maps = self.unpoolings[level](maps, self.shapes[level][1:])
             maps = self.activation(self.layers[level](torch.cat([maps, skips[level]], 1)))
-        output = self.layout.to_rows(self.last(maps))
+        output = self.layout.from_image(self.last(maps))
         return output + z[:, sum(widths) :] if self.residual else output
 
 
@@ -129,16 +131,16 @@ class UNetParameters(ImageParameters):
     channels: tuple[int, ...] = parameter(
         default=(16, 32, 64),
         doc="""tuple of int
-        Number of maps of each level of the encoder; the decoder mirrors them. There is a
-        pooling between one level and the next.
+        Number of maps of each level of the encoder; the decoder mirrors them. There is a pooling
+        between each level and the next.
         """,
     )
     residual: bool = parameter(
         default=False,
         doc="""bool
-        Whether the network says what to add to a row and not what to make of it, so that it
-        need not learn to copy. Best where the noise is small beside the image. The row itself
-        becomes part of the code, in columns named ``input0`` and so on.
+        Whether the input is added to the decoder's output, so that the network need not learn to
+        copy it. Recommended if the noise is small compared to the image. The input becomes part
+        of the code, in columns named ``input0`` and so on.
         """,
         constraint=["boolean"],
     )
@@ -148,10 +150,10 @@ class UNetParameters(ImageParameters):
 class UNetNetwork(UNetParameters, ImageNetwork):
     """U-Net for images and signals.
 
-    A convolutional encoder and decoder with skip connections: the decoder also sees the
-    encoder's maps of every size, so that nothing fine is lost on the way. Those maps are part
-    of the code. Under ``n_components=None`` they are all of it, without a linear layer, and images
-    of other heights and widths than those of the training are taken too.
+    A convolutional encoder and decoder with skip connections: the decoder also receives the
+    encoder's maps of every size, so that fine details are preserved. These maps are part of the
+    code. Under ``n_components=None`` they are the whole code, there is no linear layer, and images
+    of other heights and widths than the training images are accepted as well.
 
     Examples
     --------
@@ -165,38 +167,39 @@ class UNetNetwork(UNetParameters, ImageNetwork):
     def encoder(
         self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True
     ) -> UNetEncoder:
-        """Return the encoder, with a linear layer beside the maps or without."""
-        return UNetEncoder(self, self._layout(row_shape), n_outputs, dense)
+        """Create the encoder, with a linear layer if `dense` is True."""
+        return UNetEncoder(self, self.layout(row_shape), n_outputs, dense)
 
     def decoder(
         self, row_shape: tuple[int, ...], n_inputs: int, dense: bool = True
     ) -> UNetDecoder:
-        """Return the decoder of such an encoder."""
-        return UNetDecoder(self, self._layout(row_shape), n_inputs, dense)
+        """Create the decoder, with a linear layer if `dense` is True."""
+        return UNetDecoder(self, self.layout(row_shape), n_inputs, dense)
 
     def code_size(self, row_shape: tuple[int, ...]) -> int:
-        """Return the number of components beside the maps: none."""
+        """Return the number of components besides the maps, which is zero."""
         return 0
 
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:
-        """Set the last biases, unless they are for what is added to the input."""
+        """Set the biases of the last convolution, unless its output is added to the input."""
         if not self.residual:
             super().start_at(decoder, output)
 
     def _last_layer(self, decoder: Any) -> Convolution:
-        return decoder.last
+        last: Convolution = decoder.last
+        return last
 
     def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
-        """Name the numbers of the encoder's maps, level by level, and of the row if it counts."""
-        names = names_of("skip", self._skips(self._layout(row_shape)))
+        """Return the names of the values of the encoder's maps and, if added, of the input."""
+        names = value_names("skip", self._skip_shapes(self.layout(row_shape)))
         n_inputs = math.prod(row_shape) if self.residual else 0
         return names + [f"input{index}" for index in range(n_inputs)]
 
     def n_extra(self, row_shape: tuple[int, ...]) -> int:
-        """Return how many values :meth:`extra_names` names: of a large image, millions."""
+        """Return the length of :meth:`extra_names`, without millions of names of large images."""
         n_inputs = math.prod(row_shape) if self.residual else 0
-        return n_inputs + sum(map(math.prod, self._skips(self._layout(row_shape))))
+        return n_inputs + sum(map(math.prod, self._skip_shapes(self.layout(row_shape))))
 
-    def _skips(self, layout: Layout) -> list[Shape]:
-        """Return the shapes of the maps that the decoder is handed."""
-        return self._shapes(layout, n_poolings=len(self._widths()) - 1)
+    def _skip_shapes(self, layout: Layout) -> list[Shape]:
+        """Return the shapes of the encoder's maps that the decoder receives."""
+        return self._level_shapes(layout, n_poolings=len(self._widths()) - 1)
