@@ -93,7 +93,10 @@ UNSUPPORTED = {
     ),
     "list as an index": (lambda x: x[:, [0, 2]], "'__getitem__' .* list is not supported"),
     "boolean as an index": (lambda x: x[True], "'__getitem__' .* bool is not supported"),
-    "tensor as an index": (lambda x: x[:, torch.tensor([0, 2])], r"'__getitem__' .* only x\[arange"),
+    "tensor as an index": (
+        lambda x: x[:, torch.tensor([0, 2])],
+        r"'__getitem__' .* only x\[arange",
+    ),
     "mask as an index": (lambda x: x[x[:, 0] > 0], r"'__getitem__' .* only x\[arange"),
     "constants of samples": (
         lambda x: x[torch.arange(len(x)), torch.zeros(len(x), dtype=torch.long)],
@@ -129,7 +132,9 @@ UNSUPPORTED = {
     ),
     "projection": (
         # In float64, since torch warns that float32 is slow.
-        lambda x: nn.LSTM(2, 3, batch_first=True, proj_size=2).double()(x.double()[:, None, :2])[0],
+        lambda x: nn.LSTM(2, 3, batch_first=True, proj_size=2).double()(x.double()[:, None, :2])[
+            0
+        ],
         "'lstm' .* no projection",
     ),
     "learnt state": (

@@ -91,7 +91,7 @@ except ImportError:  # scikit-learn 1.8
             )
 
 
-def loss_classes():
+def loss_classes() -> list[type]:
     """Return the classes of loss functions in fitted linear models, and of what these hold."""
     from sklearn._loss import _loss, link, loss
     from sklearn.linear_model import _sgd_fast
