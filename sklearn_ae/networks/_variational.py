@@ -125,8 +125,8 @@ class VariationalModule(AutoencoderModule):
         if self.network.takes_missing:
             seen = target.nan_to_num()
         if self.likelihood == "gaussian":
-            # The logarithms nearly cancel: they are added before they meet the squares.
-            unit = 2 * self.scale.log() if in_units else 0.0
+            # In float64, and on the CPU, which every device can copy to and which has float64.
+            unit = 2 * self.scale.cpu().double().log() if in_units else 0.0
             entries = gaussian_likelihood(output, seen, self.log_variance, unit)
         elif self.likelihood == "bernoulli":
             entries = bernoulli_likelihood(output, seen)
