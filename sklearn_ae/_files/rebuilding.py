@@ -96,7 +96,7 @@ class Rebuilder:
 
     def from_skops(self, content: bytes) -> BaseEstimator:
         """Build an estimator of scikit-learn from the bytes that skops has written."""
-        built = SkopsReader(content, self.allowance, self._restore).read()
+        built = SkopsReader(content, self.allowance, self._build_from_state).read()
         if not isinstance(built, BaseEstimator):
             raise ValueError("its skops part is no estimator")
         return built
@@ -104,28 +104,28 @@ class Rebuilder:
     def _estimator(self, described: dict[str, Any]) -> BaseEstimator:
         cls = _look_up(ESTIMATORS, described["class"], "class")
         params, attributes = self._items(described["params"]), described["attributes"]
-        return self._restored(cls, params, self._items(attributes))
+        return self._build(cls, params, self._items(attributes))
 
-    def _restore(self, cls: type, state: dict[str, Any]) -> BaseEstimator:
+    def _build_from_state(self, cls: type, state: dict[str, Any]) -> BaseEstimator:
         """Build an estimator from its parameters and attributes in one dictionary."""
-        known = _parameters(cls)
-        params = {name: value for name, value in state.items() if name in known}
-        return self._restored(cls, params, {n: v for n, v in state.items() if n not in known})
+        declared = _parameters(cls)
+        params = {name: value for name, value in state.items() if name in declared}
+        return self._build(cls, params, {n: v for n, v in state.items() if n not in declared})
 
-    def _restored(
+    def _build(
         self, cls: Any, params: dict[str, Any], attributes: dict[str, Any]
     ) -> BaseEstimator:
         self.allowance.take(OBJECT_COST + MODULE_COST * ("module_" in attributes))
-        known = _parameters(cls)
-        if unknown := sorted(set(params) - set(known)):
+        declared = _parameters(cls)
+        if unknown := sorted(set(params) - set(declared)):
             raise ValueError(f"{cls.__name__} has no parameter {unknown[0]!r}")
         if invalid := [name for name in attributes if not is_attribute(cls, name)]:
             raise ValueError(f"{cls.__name__} has no attribute {invalid[0]!r}")
         # Parameters that were added after the file was written have their default.
-        given = {name: known[name].default for name in known} | params
+        given = {name: declared[name].default for name in declared} | params
         if missing := [name for name in given if given[name] is inspect.Parameter.empty]:
             raise ValueError(f"{cls.__name__} lacks the parameter {missing[0]!r}")
-        # Without __init__, whose signature may have changed.
+        # Without __init__: __setstate__ sets parameters and attributes together.
         estimator = cls.__new__(cls)
         estimator.__setstate__(given | attributes)
         check_consistency(estimator)
@@ -287,7 +287,7 @@ def is_attribute(cls: type, name: str) -> bool:
     return name.isidentifier() and "_" in (name[0], name[-1]) and not hasattr(cls, name)
 
 
-def _look_up(allowed: Mapping[str, T], name: Any, what: str) -> T:
+def _look_up(allowed: Mapping[str, T], name: Any, kind: str) -> T:
     if not isinstance(name, str) or name not in allowed:
-        raise ValueError(f"{short(name)} is no {what} of sklearn_ae")
+        raise ValueError(f"{short(name)} is no {kind} of sklearn_ae")
     return allowed[name]

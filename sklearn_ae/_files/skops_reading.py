@@ -78,6 +78,7 @@ class SkopsReader:
     def __init__(
         self, content: bytes, allowance: Allowance, restore: Callable[[type, dict[str, Any]], Any]
     ) -> None:
+        # Before ZipFile reads the directory, an object for each entry.
         allowance.take(ENTRY_COST * content.count(ENTRY_SIGNATURE))
         self._allowance = allowance
         self._restore = restore
