@@ -1,6 +1,7 @@
 """Autoencoders as scikit-learn estimators on PyTorch: drop-in replacements for ``PCA()``."""
 
 from sklearn_ae._training.checkpoint import FitCheckpoint
+from sklearn_ae._version import __version__ as __version__
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.belief_network import DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
@@ -19,8 +20,6 @@ from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
 from sklearn_ae.stacked_regressor import StackedAutoencoderRegressor
 from sklearn_ae.unet import UNetAutoencoder
 from sklearn_ae.variational import VariationalAutoencoder
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Autoencoder",

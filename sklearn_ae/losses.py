@@ -156,7 +156,10 @@ def gaussian_likelihood(
     Tensor of shape (..., n_features)
     """
     squares = (output - target).square() * torch.exp(-log_variance)
-    # The logarithms nearly cancel: they are added to each other before the squares are added.
+    if isinstance(log_square_unit, Tensor):
+        # The logarithms may nearly cancel: with a unit in float64 their sum is rounded once.
+        constant = log_variance.to(log_square_unit) + log_square_unit + math.log(2 * math.pi)
+        return 0.5 * (squares + constant.to(squares))
     return 0.5 * (squares + (log_variance + log_square_unit + math.log(2 * math.pi)))
 
 

@@ -1,8 +1,8 @@
-"""Models in files that hold values and no code: safetensors and JSON.
+"""Save estimators to files that contain data and no code: safetensors and JSON.
 
-A file is one of safetensors. Its arrays are those of the model and a digest; its metadata has one
-entry, JSON with the version of the format, those of the libraries and the description of the
-model (:mod:`sklearn_ae._files.description`).
+The format is that of safetensors. The arrays are those of the estimator and a digest; the metadata
+have one entry, JSON with the version of the format, those of the libraries and the description of
+the estimator (:mod:`sklearn_ae._files.description`).
 """
 
 from __future__ import annotations
@@ -22,63 +22,66 @@ import sklearn
 import torch
 from sklearn.base import BaseEstimator
 
-import sklearn_ae
 from sklearn_ae._estimator.state import arriving_on, building_with
-from sklearn_ae._files.allowance import Allowance, read_json, weigh
+from sklearn_ae._files.allowance import Allowance, json_memory, read_json
 from sklearn_ae._files.description import Description
 from sklearn_ae._files.modules import module_from_file
-from sklearn_ae._files.rebuilding import Rebuilding
+from sklearn_ae._files.rebuilding import Rebuilder
 from sklearn_ae._training.atomic import write_atomically
 from sklearn_ae._training.device import resolve_device
 from sklearn_ae._training.isolation import isolated
+from sklearn_ae._version import __version__
 
 FORMAT = 1
-"""Version of the format. A file of a higher one is refused, all others are read."""
+"""Version of the format. Files of later versions are refused, those of earlier ones are read."""
 
 ENTRY = "sklearn_ae"
 """Name of the entry of the metadata."""
 
 DIGEST = "digest"
-"""Name of the array that holds the digest of everything else."""
+"""Name of the array that contains the digest of everything else."""
 
-LONGEST_HEADER = 100_000_000
-"""Bytes that safetensors reads before it comes to the arrays, at most."""
-
+MAX_HEADER = 100_000_000
+"""Largest number of bytes of a header that safetensors accepts."""
 
 LONG = 100_000
-"""Characters of a description beyond which it is read again before it is written."""
+"""Number of characters of a description above which it is read back before it is written.
 
-LONGEST_MESSAGE = 1_000
-"""Characters of an error that are shown: it may quote what stands in the file."""
+Only such a description can take more memory than `load` allows."""
+
+MAX_MESSAGE = 1_000
+"""Number of characters of an error that are shown: it may quote the content of the file."""
 
 ARRAY_COST = 400
-"""Bytes that an array takes in memory without its values."""
+"""Bytes of memory of an array without its values."""
 
 
 @isolated
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """Save an estimator to a file that is safe to load.
 
-    The file holds values and arrays, no code and no pickle; :func:`load` reads it. It is written
-    beside its place and then moved there, so that an error, a full disk or a power cut leaves what
-    was there before.
+    The file contains values and arrays, no code and no pickle; :func:`load` reads it. It is
+    written to a temporary file in the same folder, which then replaces `path`: after an error, a
+    full disk or a power cut an existing file is unchanged.
 
     Parameters
     ----------
     estimator : BaseEstimator
         An estimator of this package, fitted or not, or one of scikit-learn, for example a
-        ``Pipeline`` with some of this package's. What scikit-learn's own estimators have learnt
-        travels through skops, which must then be installed.
+        ``Pipeline`` that contains estimators of this package. The other estimators of
+        scikit-learn are written by skops, which must then be installed.
     path : str or path-like
-        Where to. The usual ending is ``.safetensors``.
+        Path of the file. The usual suffix is ``.safetensors``.
 
     Raises
     ------
     ValueError
-        If the estimator holds what no file can, for example a function as its ``loss``; no
-        file is touched then.
+        If a file cannot contain some value of the estimator, for example a function as its
+        ``loss``; no file is written then.
     ImportError
-        If skops is needed and not there.
+        If skops is needed and missing.
+    OSError
+        If the file cannot be written.
 
     Examples
     --------
@@ -99,18 +102,18 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         description = Description(estimator)
     except RecursionError as error:
         raise ValueError(
-            f"{type(estimator).__name__} holds values inside values without end, or nearly so, "
-            f"which a file cannot hold."
+            f"{type(estimator).__name__} contains a value that contains itself, or too many "
+            f"nested values, which a file cannot represent."
         ) from error
     text = json.dumps(
         {"format": FORMAT, "versions": _versions(), "objects": description.objects},
         allow_nan=False,
         separators=(",", ":"),
     )
-    if len(text) > LONGEST_HEADER // 2:
+    if len(text) > MAX_HEADER // 2:
         raise ValueError(
-            f"the description of {type(estimator).__name__} takes {len(text):,} characters, more "
-            f"than a file can hold; use pickle."
+            f"the description of {type(estimator).__name__} has {len(text):,} characters, more "
+            f"than a file can contain; use pickle."
         )
     arrays = description.arrays | {DIGEST: _digest(text, description.arrays)}
     content = safetensors.numpy.save(arrays, {ENTRY: text})
@@ -122,15 +125,17 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
 def _check_readable(
     estimator: BaseEstimator, content: bytes, text: str, arrays: dict[str, np.ndarray]
 ) -> None:
-    """Refuse to write a file that would be refused because it takes too much when it is read."""
+    """Refuse to write a file that `load` would refuse because it takes too much memory."""
     allowance = Allowance(len(content))
     try:
-        _check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], len(content))
+        # A file of safetensors begins with the length of its header, in eight bytes.
+        length = int.from_bytes(content[:8], "little")
+        _check_header(content[8 : 8 + length], len(content))
         allowance.take(ARRAY_COST * len(arrays))
         objects = read_json(text, allowance)["objects"]
         with arriving_on("cpu"), building_with(module_from_file):
-            Rebuilding(dict(arrays), allowance).build(objects)
-    except Exception as error:  # of any kind, as when it is loaded
+            Rebuilder(dict(arrays), allowance).build(objects)
+    except Exception as error:  # of any type, as in `load`
         raise ValueError(
             f"{type(estimator).__name__} cannot be saved, since the file could not be loaded: "
             f"{error}; use pickle."
@@ -141,17 +146,17 @@ def _check_readable(
 def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Any:
     """Load an estimator that :func:`save` has written.
 
-    Nothing in the file is executed, whoever wrote it. The estimator gives the same bits as the
-    one that was saved, on the same kind of device.
+    Nothing in the file is executed, whoever wrote it. The results of the estimator are
+    bit-identical to those of the saved one, on the same type of device.
 
     Parameters
     ----------
     path : str or path-like
-        From where.
+        Path of the file.
     device : str or torch.device, default=None
-        Where the networks are to be. ``"auto"`` is the first CUDA device if there is one, else
-        the CPU. None: where they were when they were saved, if there is such a device here, else
-        the CPU. The parameter ``device`` of the estimators, where `fit` trains, stays as it is.
+        Device of the fitted networks. ``"auto"`` is the first CUDA device if there is one, else
+        the CPU. None: the device at the time of saving if it is available, else the CPU. The
+        parameter ``device`` of the estimators, the device of `fit`, is not changed.
 
     Returns
     -------
@@ -160,10 +165,10 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
     Raises
     ------
     ValueError
-        If the file is not one of :func:`save`, is damaged or makes no sense, is of a newer
-        version of the format, or if `device` is not there.
+        If the file was not written by :func:`save`, is damaged or inconsistent, has a later
+        version of the format, or if `device` is not available.
     OSError
-        If the file is not there or cannot be read.
+        If the file does not exist or cannot be read.
     """
     target = None if device is None else str(resolve_device(device, None))
     _check_file(path)
@@ -172,17 +177,17 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         text, arrays = _read(path, allowance)
         objects = _objects(text, arrays, allowance)
         with arriving_on(target), building_with(module_from_file):
-            return Rebuilding(arrays, allowance).build(objects)
+            return Rebuilder(arrays, allowance).build(objects)
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # of any type, depending on the content
         message = str(error)
-        shown = message if len(message) < LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
+        shown = message if len(message) < MAX_MESSAGE else f"{message[:MAX_MESSAGE]}..."
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {shown}.") from error
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:
-    """Let the system raise its own errors, and refuse what is read without end."""
+    """Raise the errors of the system, and refuse pipes and devices, which may not end."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: it is no regular file.")
@@ -204,52 +209,53 @@ def _read(path: str | os.PathLike[str], allowance: Allowance) -> tuple[str, dict
 
 
 def _header(path: str | os.PathLike[str], size: int) -> bytes:
-    """Return what safetensors will read before the arrays; nothing if it will not."""
+    """Return the header that safetensors will decode; nothing if it will refuse it."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        return file.read(length if length <= min(size, LONGEST_HEADER) else 0)
+        return file.read(length if length <= min(size, MAX_HEADER) else 0)
 
 
 def _check_header(header: bytes, size: int) -> None:
-    """Refuse a header that would take far more memory than a file of a size accounts for."""
+    """Refuse a header that would take far more memory than a file of this size may."""
     allowance = Allowance(size)
-    allowance.take(weigh(header.decode("latin-1"), allowance.left))
+    allowance.take(json_memory(header.decode("latin-1"), allowance.left))
 
 
 def _objects(
     text: str, arrays: dict[str, np.ndarray], allowance: Allowance
 ) -> list[dict[str, Any]]:
-    """Return what is described, if it is what was written."""
+    """Decode the description, and check the format and the digest."""
     if not text.isascii():
-        raise ValueError("its description has characters that are not written as such")
+        raise ValueError("its description contains characters beyond ASCII")
     content = read_json(text, allowance)
-    written = content["format"]
-    if not isinstance(written, int) or written < 1:
-        raise ValueError(f"its format is {written!r}")
-    if written > FORMAT:
+    version = content["format"]
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"its format is {version!r}")
+    if version > FORMAT:
         raise ValueError(
-            f"it is of format {written} and was written by sklearn-ae "
-            f"{content['versions']['sklearn-ae']}, but sklearn-ae {sklearn_ae.__version__} reads "
-            f"formats up to {FORMAT}; install a newer version"
+            f"it has format {version} and was written by sklearn-ae "
+            f"{content['versions']['sklearn-ae']}, but sklearn-ae {__version__} reads "
+            f"formats up to {FORMAT}; install a later version"
         )
     if not np.array_equal(arrays.pop(DIGEST), _digest(text, arrays)):
-        raise ValueError("it is damaged: its content is not what its digest says")
-    return content["objects"]
+        raise ValueError("it is damaged: its content does not match its digest")
+    objects: list[dict[str, Any]] = content["objects"]
+    return objects
 
 
 def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a fingerprint of everything: it tells damage, not forgery."""
+    """Return a hash of the content: it detects damage, not forgery, since it has no key."""
     digest = hashlib.sha256(text.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
-        digest.update(array.tobytes() if array.ndim == 0 else np.ascontiguousarray(array).data)
+        digest.update(np.ascontiguousarray(array).data)
     return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _versions() -> dict[str, str]:
-    """Return what the file was written with, for whoever reads it."""
+    """Return the versions of the libraries, for readers of the file."""
     return {
-        "sklearn-ae": sklearn_ae.__version__,
+        "sklearn-ae": __version__,
         "scikit-learn": sklearn.__version__,
         "torch": str(torch.__version__),
         "numpy": np.__version__,

@@ -8,13 +8,13 @@ import pytest
 
 from sklearn_ae._files.allowance import (
     FIXED,
-    MOST_COLLISIONS,
+    MAX_COLLISIONS,
     PER_BYTE,
     Allowance,
     check_keys,
+    json_memory,
     read_json,
     read_scalar,
-    weigh,
 )
 
 PRIME = 2**61 - 1
@@ -51,7 +51,7 @@ def test_no_json_takes_more_than_its_weight(seed):
     read, peak = _peak(text)
     assert read == value
     # The characters of texts and the sets of keys that weighing takes are apart.
-    assert peak < weigh(text, 10**9) + 2 * len(text) + 10**4
+    assert peak < json_memory(text, 10**9) + 2 * len(text) + 10**4
 
 
 @pytest.mark.parametrize(
@@ -59,17 +59,17 @@ def test_no_json_takes_more_than_its_weight(seed):
 )
 def test_no_repeated_json_takes_more_than_its_weight(unit):
     text = f"[{','.join([unit] * 20_000)}]"
-    assert _peak(text)[1] < weigh(text, 10**9) + len(text)
+    assert _peak(text)[1] < json_memory(text, 10**9) + len(text)
 
 
 def test_keys_count_once():
     same = json.dumps([{"name": 0}] * 1000)
     other = json.dumps([{f"name{place}": 0} for place in range(1000)])
-    assert weigh(same, 10**9) < 0.6 * weigh(other, 10**9)
+    assert json_memory(same, 10**9) < 0.6 * json_memory(other, 10**9)
     # A key that ends in a known one is another key.
     tricky = "[" + ",".join(f'{{"{place}\\"name":0}}' for place in range(1000)) + "]"
     assert len({key for each in json.loads(tricky) for key in each}) == 1000
-    assert weigh(tricky, 10**9) >= weigh(other, 10**9)
+    assert json_memory(tricky, 10**9) >= json_memory(other, 10**9)
 
 
 def test_an_allowance_is_used_up():
@@ -92,7 +92,7 @@ def test_an_allowance_is_used_up():
 def test_keys_of_one_hash_are_noticed(keys):
     with pytest.raises(ValueError, match="many keys of one hash"):
         check_keys(keys)
-    check_keys(keys[:MOST_COLLISIONS])
+    check_keys(keys[:MAX_COLLISIONS])
 
 
 def test_other_keys_may_be_many():

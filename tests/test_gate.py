@@ -184,7 +184,7 @@ def test_no_code_comes_out_of_a_file(name, path):
 @pytest.mark.parametrize("name", CODE)
 def test_code_is_refused_before_a_file_is_written(name, tmp_path):
     for outer in (CODE[name], FeatureUnion([("a", make_pipeline(CODE[name]))])):
-        with pytest.raises(ValueError, match="cannot be saved|contains what is neither"):
+        with pytest.raises(ValueError, match="cannot be saved|contains types that are neither"):
             save(outer, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 

@@ -41,9 +41,9 @@ from sklearn_ae import (
     register_onnx_converters,
     to_onnx,
 )
-from sklearn_ae._onnx import layers, operators  # noqa: F401 - what can be written
+from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
 from sklearn_ae._onnx.graph import Graph
-from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, traced
+from sklearn_ae._onnx.tracing import N_EXAMPLES, traced
 from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork, LSTMNetwork, RecursiveNetwork
 
 METHODS = ["transform", "inverse_transform", "reconstruct", "score_samples"]
@@ -485,7 +485,7 @@ def test_what_is_not_there_is_refused():
         to_onnx(autoencoder, "predict")
     with pytest.raises(ValueError, match="can be exported"):
         to_onnx(autoencoder, [])
-    with pytest.raises(ValueError, match="inverse_transform takes codes, all other methods rows"):
+    with pytest.raises(ValueError, match="takes codes, all other methods samples"):
         to_onnx(autoencoder, ["transform", "inverse_transform"])
     with pytest.raises(ValueError, match="target_opset=17"):
         to_onnx(autoencoder, target_opset=17)
@@ -525,7 +525,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_functions_of_torch(function):
     graph, X = Graph(), cancer[-37:, :4]
-    result = function(traced(graph, "X", torch.zeros(EXAMPLE_ROWS, 4)))
+    result = function(traced(graph, "X", torch.zeros(N_EXAMPLES, 4)))
     graph.named(result, "Y")
     shape = (None, *result.shape[1:])
     model = graph.model([("X", np.float32, (None, 4))], [("Y", np.float32, shape)], 18)
@@ -567,7 +567,7 @@ class CountingNetwork(OwnNetwork):
     [
         (OwnNetwork, None),
         (SortingNetwork, r"'sort' of torch.*module_.*torch.onnx.export"),
-        (CountingNetwork, "What CountingNetwork computes depends on the number of rows"),
+        (CountingNetwork, "What CountingNetwork computes depends on the number of samples"),
     ],
 )
 def test_networks_of_users(network, message):

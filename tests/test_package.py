@@ -95,3 +95,99 @@ def test_imports_follow_the_layers(path):
     if place != "_compat":
         private = {"sklearn.utils._param_validation", "sklearn.utils._array_api"}
         assert not imported & private
+
+
+# Circles of imports
+
+
+def _is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def _nodes_that_run(node):
+    """Yield all nodes below one, apart from those that only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if _is_type_checking(child):
+            for other in child.orelse:
+                yield other
+                yield from _nodes_that_run(other)
+        else:
+            yield child
+            yield from _nodes_that_run(child)
+
+
+def import_graph(package):
+    """Map each module of a package to those of it that it imports, within functions as well."""
+    names = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for name, path in names.items():
+        imported = set()
+        for node in _nodes_that_run(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{name} has a relative import"
+                # What is imported is a module, or something in the module named before it.
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                imported |= inner & set(names)
+                if not inner <= set(names):
+                    imported.add(node.module)
+        graph[name] = imported & set(names) - {name}
+    return graph
+
+
+def circles(graph):
+    """Return the groups of modules that import one another, directly or through others."""
+
+    def reached_from(name):
+        reached, waiting = set(), [name]
+        while waiting:
+            new = graph[waiting.pop()] - reached
+            reached |= new
+            waiting += new
+        return reached
+
+    reached = {name: reached_from(name) for name in graph}
+    groups = {
+        tuple(sorted(other for other in reached[name] if name in reached[other]))
+        for name in graph
+        if name in reached[name]
+    }
+    return sorted(groups)
+
+
+REMAINING = {("sklearn_ae._training.saver", "sklearn_ae")}
+"""Imports that close a circle: of the version, when a checkpoint is written."""
+
+
+def test_no_modules_import_one_another():
+    graph = import_graph(PACKAGE)
+    assert len(graph) > 100
+    for name, imported in REMAINING:
+        graph[name].discard(imported)
+    assert circles(graph) == []
+
+
+def test_circles_of_imports_are_found(tmp_path):
+    package = tmp_path / "house"
+    modules = {
+        "__init__": "from house.one import a",
+        "one": "import house.two",
+        "two": "def f():\n    from house import three",
+        "three": "from house.inner.four import b",
+        "inner/__init__": "",
+        "inner/four": "from house.one import a\nimport os",
+        "typed": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import house.user",
+        "user": "import house.typed, house.one",
+        "left": "if TYPE_CHECKING:\n    pass\nelse:\n    from house import right",
+        "right": "class C:\n    from house.left import d",
+    }
+    for name, code in modules.items():
+        path = package / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+    group = ("house.inner.four", "house.one", "house.three", "house.two")
+    assert circles(import_graph(package)) == [group, ("house.left", "house.right")]

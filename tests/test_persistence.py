@@ -26,6 +26,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+import sklearn_ae
 from sklearn_ae import (
     Autoencoder,
     AutoencoderOutlierDetector,
@@ -49,9 +50,9 @@ from sklearn_ae import (
     save,
 )
 from sklearn_ae._files.allowance import Allowance
-from sklearn_ae._files.catalogue import estimators, modules, own_types
+from sklearn_ae._files.catalogue import ESTIMATORS, MODULES, own_types
 from sklearn_ae._files.description import Description
-from sklearn_ae._files.rebuilding import Rebuilding
+from sklearn_ae._files.rebuilding import Rebuilder
 from sklearn_ae.networks._module import AutoencoderModule
 
 ALL = INSTANCES + SUPERVISED + OUTLIER_DETECTORS
@@ -329,12 +330,15 @@ def _subclasses(cls):
 
 
 def test_the_catalogue_is_complete():
-    assert _subclasses(AutoencoderModule) <= set(modules().values())
+    assert _subclasses(AutoencoderModule) <= set(MODULES.values())
     specifications = _subclasses(networks.Network)
     ours = {cls for cls in specifications if cls.__module__.startswith("sklearn_ae.")}
     concrete = {cls for cls in ours if not hasattr(cls.encoder, "__isabstractmethod__")}
     assert networks.DenseNetwork in concrete
-    assert concrete <= set(estimators().values())
+    assert concrete <= set(ESTIMATORS.values())
+    own = [getattr(sklearn_ae, name) for name in sklearn_ae.__all__]
+    assert {cls for cls in own if hasattr(cls, "fit")} <= set(ESTIMATORS.values())
+    assert FitCheckpoint not in ESTIMATORS.values()
 
 
 # Devices
@@ -547,7 +551,7 @@ def test_checkpoints_stay_behind(estimator, tmp_path):
 def test_a_foreign_attribute_is_refused_before_a_file_is_written(tmp_path):
     model = Autoencoder()
     model.comment = "mine"
-    with pytest.raises(ValueError, match=r"Autoencoder.comment is not of Autoencoder"):
+    with pytest.raises(ValueError, match=r"Autoencoder.comment is not an attribute of"):
         save(model, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
@@ -584,7 +588,7 @@ def test_forged_shapes_of_rows_are_refused_before_anything_is_built(path):
         "$tuple": [10**6] * 2
     }
     path.write_bytes(put_together(content, arrays))
-    with pytest.raises(ValueError, match=r"rows of shape \(1000000, 1000000\)"):
+    with pytest.raises(ValueError, match=r"samples of shape \(1000000, 1000000\)"):
         load(path)
 
 
@@ -606,8 +610,8 @@ def test_archives_within_archives_are_refused():
     with zipfile.ZipFile(outer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("schema.json", json.dumps(schema))
         archive.writestr("part", inner.getvalue())
-    with pytest.raises(ValueError, match="none of numbers or texts"):
-        Rebuilding({}, Allowance(10**6)).foreign(outer.getvalue())
+    with pytest.raises(ValueError, match="not an array of numbers or strings"):
+        Rebuilder({}, Allowance(10**6)).from_skops(outer.getvalue())
 
 
 def test_windows_beyond_the_image_travel(tmp_path):

@@ -1,5 +1,6 @@
 """What makes a variational autoencoder one: its bound on the likelihood."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -48,6 +49,35 @@ def test_likelihoods_equal_those_of_scipy():
     expected = -np.log(np.where(bits == 1, mean, 1 - mean))
     ours = bernoulli_likelihood(torch.from_numpy(output), torch.from_numpy(bits))
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_constants_of_a_density_in_float32_are_rounded_once(seed):
+    """Those of variance and unit nearly cancel; their sum has one rounding error, and no more."""
+    rng = np.random.default_rng(seed)
+    log_variance = torch.from_numpy(rng.uniform(-14, -10, size=50).astype(np.float32))
+    unit = torch.tensor(-log_variance.double().mean().item() - np.log(2 * np.pi))
+    exact = 0.5 * (log_variance.double() + unit + np.log(2 * np.pi))
+    zeros = torch.zeros(50)
+    found = gaussian_likelihood(zeros, zeros, log_variance, unit)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, exact, rtol=2.0**-23, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e5])
+def test_densities_of_a_fitted_model_use_its_unit_in_float64(factor):
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    # The logarithms of this variance and of 2 pi nearly cancel.
+    fitted = VariationalAutoencoder(1, variance=0.16, max_iter=1, random_state=0).fit(factor * X)
+    module = copy.deepcopy(fitted.module_).float()
+    codes = torch.zeros(1, 1, 1)
+    with torch.no_grad():
+        errors = module._errors(codes, module.decode(codes[0]), in_units=True)
+    unit = 2 * np.log(module.scale.double().item())
+    constant = module.log_variance.double() + unit + np.log(2 * np.pi)
+    # One rounding error for each of the terms and of their three sums, at most.
+    expected = 1.5 * constant.item()
+    np.testing.assert_allclose(errors.item(), expected, rtol=4 * 2.0**-24)
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""How models are described in files, and built again from what a stranger may have written."""
+"""The file format: fitted estimators as JSON and arrays, and back from untrusted files."""

@@ -1,41 +1,41 @@
-"""How much memory and time a file may take before it is refused: what its size accounts for."""
+"""Limits on the memory and the time that reading a file may take, in proportion to its size."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 FIXED = 48 * 2**20
-"""Bytes that a file may take in memory beside its text and its arrays, however small it is."""
+"""Bytes of memory that reading any file may take, however small it is."""
 
 PER_BYTE = 4
-"""Bytes that it may take beyond, for each byte of its size."""
+"""Further bytes of memory for each byte of the file."""
 
 COSTS = {"{": 150, "[": 90, ",": 60, ":": 220}
-"""Most that a sign of JSON accounts for once it is read: containers, values and keys."""
+"""Upper bounds of the memory that a character of JSON implies: of containers, values and keys."""
 
 REPEATED = 30
-"""Most that a key accounts for that stands in many objects: it is the same text everywhere."""
+"""The bound for a key that occurs before: the decoder stores equal keys once."""
 
 KEY = re.compile(r'(\\?)"([^"\\]*)"\s*:')
-"""A key without escapes; a backslash before it says that it is the end of a longer one."""
+"""A key without escapes. After a backslash the match is only the end of a longer key."""
 
-LONGEST_NUMBER = 1_000
-"""Digits of a number: reading longer ones takes time that grows with their square."""
+MAX_DIGITS = 1_000
+"""Number of digits of a number: the time to read one grows with their square."""
 
-MOST_COLLISIONS = 10
-"""Keys of a dictionary that may have one hash: looking them up compares each with each."""
+MAX_COLLISIONS = 10
+"""Number of keys of a dictionary with one hash: each is compared with all others."""
 
 
 class Allowance:
-    """What a file may still take, in bytes of memory.
+    """The memory, in bytes, that reading a file may still take.
 
-    Whatever is read from a file is paid for before it is built, so that no file takes more memory
-    than a multiple of its size. What a byte pays for takes little time, so that time is bounded
-    too.
+    Everything that is read from the file is subtracted before it is built, so no file takes more
+    memory than a multiple of its size. Building it takes little time per byte, so the time is
+    limited as well.
 
     Parameters
     ----------
@@ -51,43 +51,48 @@ class Allowance:
         self.left = FIXED + PER_BYTE * size
 
     def take(self, n_bytes: int) -> None:
-        """Pay for something.
+        """Subtract memory from what is left.
+
+        Parameters
+        ----------
+        n_bytes : int
 
         Raises
         ------
         ValueError
-            If the file has taken more than it may.
+            If less than that is left.
         """
         self.left -= n_bytes
         if self.left < 0:
             raise ValueError("it would take far more memory than its size accounts for")
 
 
-def weigh(text: str, most: int) -> int:
-    """Return the most memory that the values of a JSON text take, apart from their characters.
+def json_memory(text: str, limit: int) -> int:
+    """Return an upper bound of the memory of a decoded JSON text, without its characters.
 
     Parameters
     ----------
     text : str
-    most : int
-        Beyond it, any number may be returned that is larger.
+    limit : int
+        If the bound exceeds it, any number above `limit` may be returned.
     """
-    weight = sum(cost * text.count(sign) for sign, cost in COSTS.items())
-    if weight - (COSTS[":"] - REPEATED) * text.count(":") > most:
-        return weight
+    memory = sum(cost * text.count(character) for character, cost in COSTS.items())
+    # Even if all keys are equal: the search for equal keys would take too long in such a text.
+    if memory - (COSTS[":"] - REPEATED) * text.count(":") > limit:
+        return memory
     keys: set[str] = set()
     for match in KEY.finditer(text):
         if not match[1] and match[2] in keys:
-            weight -= COSTS[":"] - REPEATED
-        elif COSTS[":"] * len(keys) > most:
-            return weight
+            memory -= COSTS[":"] - REPEATED
+        elif COSTS[":"] * len(keys) > limit:  # the set itself must not become too large
+            return memory
         else:
             keys.add(match[2])
-    return weight
+    return memory
 
 
 def read_json(text: str, allowance: Allowance) -> Any:
-    """Read JSON without what programs do not write: keys twice, NaN, numbers of many digits.
+    """Decode JSON, without extensions and ambiguities: NaN, repeated keys, very long numbers.
 
     Parameters
     ----------
@@ -97,54 +102,57 @@ def read_json(text: str, allowance: Allowance) -> Any:
     Raises
     ------
     ValueError
-        If it is not JSON, or would take more memory than it may; that is known before it is read.
+        If it is not JSON, or exceeds the allowance; the latter is checked before it is decoded.
     """
-    allowance.take(weigh(text, allowance.left))
+    allowance.take(json_memory(text, allowance.left))
     return _DECODER.decode(text)
 
 
 def read_scalar(text: str) -> Any:
-    """Read the JSON of a text, a number, a truth value or nothing, NaN and infinities included."""
+    """Decode the JSON of a string, a number, a boolean or null; NaN and infinities are allowed."""
+    # The decoder would accept containers, whose memory is not subtracted from an allowance.
     if text[:1] in ("", "{", "[") or text[0].isspace():
         raise ValueError("a value is no scalar")
     return _SCALARS.decode(text)
 
 
 def check_keys(keys: Iterable[Any]) -> None:
-    """Refuse keys that were chosen to make a dictionary slow.
+    """Refuse keys that would make a dictionary slow because many have the same hash.
 
     Raises
     ------
     ValueError
     """
-    # The hash of a text is not known to whoever writes a file, those of numbers and tuples are.
+    # Hashes of strings are randomised in each process, so they cannot be chosen to collide.
     hashes = Counter(hash(key) for key in keys if type(key) is not str)
-    if hashes and max(hashes.values()) > MOST_COLLISIONS:
+    if hashes and max(hashes.values()) > MAX_COLLISIONS:
         raise ValueError("a dictionary has many keys of one hash")
 
 
-def _number(kind: type) -> Any:
+def _number(kind: type) -> Callable[[str], Any]:
     def read(digits: str) -> Any:
-        if len(digits) > LONGEST_NUMBER:
+        if len(digits) > MAX_DIGITS:
             raise ValueError(f"a number has {len(digits)} digits")
         return kind(digits)
 
     return read
 
 
-def _refuse(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("an object has a key twice")
     return values
 
 
-_NUMBERS = {"parse_int": _number(int), "parse_float": _number(float)}
-_SCALARS = json.JSONDecoder(**_NUMBERS)
+_SCALARS = json.JSONDecoder(parse_int=_number(int), parse_float=_number(float))
 _DECODER = json.JSONDecoder(
-    parse_constant=_refuse, object_pairs_hook=_without_repetition, **_NUMBERS
+    parse_int=_number(int),
+    parse_float=_number(float),
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_unique_keys,
 )

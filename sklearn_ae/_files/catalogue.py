@@ -1,4 +1,4 @@
-"""What may stand in a file: the classes that a name in it can mean, and no others."""
+"""The classes that a file may contain. A name in a file is looked up here and never imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,35 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
+from sklearn_ae import networks
 from sklearn_ae._compat import loss_classes
+from sklearn_ae._detection.members import Member
+from sklearn_ae._estimator.inputs import TensorState
+from sklearn_ae._training.keys import Grid
+from sklearn_ae.autoencoder import Autoencoder
+from sklearn_ae.belief_network import DeepBeliefNetwork
+from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
+from sklearn_ae.contractive import ContractiveAutoencoder
+from sklearn_ae.convolutional import ConvolutionalAutoencoder
+from sklearn_ae.denoising import DenoisingAutoencoder
+from sklearn_ae.hashing import SemanticHashing
+from sklearn_ae.lstm import LSTMAutoencoder
+from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
+from sklearn_ae.networks._contractive import ContractiveModule
+from sklearn_ae.networks._denoising import DenoisingModule
+from sklearn_ae.networks._hashing import HashingModule
+from sklearn_ae.networks._module import AutoencoderModule
+from sklearn_ae.networks._sparse import SparseModule
+from sklearn_ae.networks._stack import StackNetwork
+from sklearn_ae.networks._variational import VariationalModule
+from sklearn_ae.outlier import AutoencoderOutlierDetector
+from sklearn_ae.recursive import RecursiveAutoencoder
+from sklearn_ae.sparse import SparseAutoencoder
+from sklearn_ae.stacked import StackedAutoencoder
+from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
+from sklearn_ae.stacked_regressor import StackedAutoencoderRegressor
+from sklearn_ae.unet import UNetAutoencoder
+from sklearn_ae.variational import VariationalAutoencoder
 
 DTYPES = {
     dtype.name: dtype
@@ -20,96 +48,97 @@ DTYPES = {
         np.dtype, ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
     )
 }
-"""Types of the entries of arrays, by name."""
+"""Dtypes of arrays, by name."""
 
 NUMBER_TYPES: frozenset[type] = frozenset(
     (bool, int, float, *(dtype.type for dtype in DTYPES.values()))
 )
-"""Classes that stand for types of numbers, as in ``OneHotEncoder(dtype=np.float32)``."""
+"""Classes of numbers, which are values themselves in e.g. ``OneHotEncoder(dtype=np.float32)``."""
+
+
+def _by_name(classes: list[Any]) -> dict[str, Any]:
+    return {cls.__name__: cls for cls in classes}
+
+
+# FitCheckpoint is missing on purpose: a file must not determine where other files are written.
+_OWN_ESTIMATORS: dict[str, type] = _by_name(
+    [
+        Autoencoder,
+        AutoencoderOutlierDetector,
+        ContractiveAutoencoder,
+        ConvolutionalAutoencoder,
+        DeepBeliefNetwork,
+        DenoisingAutoencoder,
+        LSTMAutoencoder,
+        RecursiveAutoencoder,
+        RestrictedBoltzmannMachine,
+        SemanticHashing,
+        SparseAutoencoder,
+        StackedAutoencoder,
+        StackedAutoencoderClassifier,
+        StackedAutoencoderRegressor,
+        UNetAutoencoder,
+        VariationalAutoencoder,
+    ]
+)
+
+_NETWORKS: dict[str, type] = _by_name(
+    [
+        *(getattr(networks, name) for name in networks.__all__ if name != "Network"),
+        BoltzmannNetwork,
+        StackNetwork,
+    ]
+)
+
+ESTIMATORS: dict[str, type] = (
+    _OWN_ESTIMATORS | _NETWORKS | _by_name([Pipeline, FrozenEstimator, StandardScaler])
+)
+"""Estimators that are written as JSON and arrays, by name.
+
+They are this package's, the specifications of its networks, and those of scikit-learn that the
+package creates by default. Other estimators of scikit-learn are written by skops."""
+
+MODULES: dict[str, type[AutoencoderModule]] = _by_name(
+    [
+        AutoencoderModule,
+        BoltzmannModule,
+        ContractiveModule,
+        DenoisingModule,
+        HashingModule,
+        SparseModule,
+        VariationalModule,
+    ]
+)
+"""Torch modules of fitted autoencoders, by name."""
+
+RECORDS: dict[str, Any] = _by_name([Grid, Member, TensorState])
+"""Named tuples in fitted attributes, by name."""
 
 
 @functools.cache
-def estimators() -> dict[str, type]:
-    """Return the estimators that are written out, by name.
-
-    They are this package's, the specifications of its networks, and those of scikit-learn that
-    this package's own defaults contain. What else is of scikit-learn travels through skops.
-    """
-    import sklearn_ae
-    from sklearn_ae import FitCheckpoint, networks
-    from sklearn_ae.networks._boltzmann import BoltzmannNetwork
-    from sklearn_ae.networks._stack import StackNetwork
-
-    ours = [getattr(sklearn_ae, name) for name in sklearn_ae.__all__]
-    ours += [getattr(networks, name) for name in networks.__all__ if name != "Network"]
-    ours += [BoltzmannNetwork, StackNetwork]
-    # A checkpoint is none of them: a file does not say where to write others.
-    ours = [cls for cls in ours if isinstance(cls, type) and cls is not FitCheckpoint]
-    return _by_name([*ours, Pipeline, FrozenEstimator, StandardScaler])
-
-
-@functools.cache
-def modules() -> dict[str, type]:
-    """Return the torch modules of fitted autoencoders, by name."""
-    from sklearn_ae.networks._boltzmann import BoltzmannModule
-    from sklearn_ae.networks._contractive import ContractiveModule
-    from sklearn_ae.networks._denoising import DenoisingModule
-    from sklearn_ae.networks._hashing import HashingModule
-    from sklearn_ae.networks._module import AutoencoderModule
-    from sklearn_ae.networks._sparse import SparseModule
-    from sklearn_ae.networks._variational import VariationalModule
-
-    return _by_name(
-        [
-            AutoencoderModule,
-            BoltzmannModule,
-            ContractiveModule,
-            DenoisingModule,
-            HashingModule,
-            SparseModule,
-            VariationalModule,
-        ]
-    )
-
-
-@functools.cache
-def records() -> dict[str, Any]:
-    """Return the named tuples in fitted attributes, by name."""
-    from sklearn_ae._detection.members import Member
-    from sklearn_ae._estimator.inputs import TensorState
-    from sklearn_ae._training.keys import Grid
-
-    return _by_name([Grid, Member, TensorState])
-
-
-@functools.cache
-def foreign_estimators() -> dict[str, type]:
-    """Return scikit-learn's estimators, by name."""
+def sklearn_estimators() -> dict[str, type]:
+    """Return scikit-learn's estimators, by name; the first call imports all its modules."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # modules that are deprecated are imported too
+        warnings.simplefilter("ignore")  # deprecated modules warn when they are imported
         found = dict(all_estimators())
     return {name: cls for name, cls in found.items() if cls.__module__.startswith("sklearn.")}
 
 
 @functools.cache
-def foreign_values() -> dict[str, type]:
-    """Return scikit-learn's loss functions, which hold numbers only, by name."""
+def sklearn_losses() -> dict[str, type]:
+    """Return scikit-learn's loss functions, which contain numbers only, by name."""
     return _by_name(loss_classes())
 
 
 def own_types() -> list[str]:
-    """Return the full names of all of this package's own classes that a file may hold.
+    """Return the full names of this package's classes that a file may contain.
 
-    They are what ``skops.io.load`` is to be told to trust.
+    A caller of ``skops.io.load`` can pass them as its trusted types.
 
     Returns
     -------
     list of str
     """
-    known = [*estimators().values(), *modules().values(), *records().values()]
-    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in known}
+    classes = [*ESTIMATORS.values(), *MODULES.values(), *RECORDS.values()]
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in classes}
     return sorted(name for name in names if name.startswith("sklearn_ae."))
-
-
-def _by_name(classes: list[Any]) -> dict[str, Any]:
-    return {cls.__name__: cls for cls in classes}

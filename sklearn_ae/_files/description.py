@@ -1,28 +1,28 @@
-"""Estimators as plain JSON and arrays, to be written to a file.
+"""Estimators as JSON and arrays, to be written to a file.
 
-JSON's own values mean themselves, and an object without ``$`` in its keys is a dictionary. What
-JSON does not have is an object whose first key starts with ``$``:
+Values of JSON represent themselves, and an object without ``$`` in its keys is a dictionary. Other
+values are objects whose first key starts with ``$``:
 
 =============  ==================================================================================
 ``$tuple``     entries of a tuple
 ``$dict``      pairs of key and value
 ``$float``     ``"nan"``, ``"inf"`` or ``"-inf"``
 ``$array``     name of an array; with ``"order": "F"`` its axes are reversed, and with
-               ``"text": true`` the last one holds the code points of strings
+               ``"text": true`` the last axis contains the code points of strings
 ``$objects``   entries of an array of Python objects; ``shape``
 ``$scalar``    a NumPy number; ``dtype``
-``$dtype``     name of a NumPy type
+``$dtype``     name of a NumPy dtype
 ``$device``    name of a torch device
 ``$random``    state of a ``RandomState``
 ``$module``    name of the class of a torch module
 ``$record``    name of a named tuple; ``values``
-``$requests``  what metadata routing was asked for: method to parameter to answer
-``$estimator`` place in the list of estimators
+``$requests``  metadata requests: method to parameter to alias
+``$estimator`` index in the list of estimators
 =============  ==================================================================================
 
 An estimator is ``{"class", "params", "attributes"}``, or ``{"skops"}`` with the bytes that skops
-makes of one of scikit-learn's. Estimators may stand in several places and come back as one; they
-are listed such that each refers to earlier ones only. No two values share an array.
+writes for an estimator of scikit-learn. An estimator that several others contain is listed once;
+each estimator refers only to earlier ones in the list. No two values share an array.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._estimator.state import arriving_on, building_with
 from sklearn_ae._files.allowance import Allowance, check_keys
-from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
+from sklearn_ae._files.catalogue import DTYPES, ESTIMATORS, MODULES, RECORDS
 from sklearn_ae._files.modules import check_module, module_from_file
-from sklearn_ae._files.rebuilding import Rebuilding, check_sense, is_attribute
-from sklearn_ae._files.skops_gate import dump_foreign
+from sklearn_ae._files.rebuilding import Rebuilder, check_consistency, is_attribute
+from sklearn_ae._files.skops_gate import dump_with_skops
 from sklearn_ae._files.values import check_values, refusal
 from sklearn_ae._training.checkpoint import checkpoints_among
 
 
 class Description:
-    """Describes an estimator and all that it holds.
+    """Describes an estimator and everything that it contains.
 
     Parameters
     ----------
@@ -56,21 +56,22 @@ class Description:
     Attributes
     ----------
     objects : list of dict
-        The estimators; the last one is the one that was given.
+        The described estimators; the last one is `estimator`.
     arrays : dict of str to ndarray
         The arrays that they refer to.
 
     Raises
     ------
     ValueError
-        If a value is one that a file cannot hold; the message says which.
+        If a file cannot contain one of the values; the message names it.
     """
 
     def __init__(self, estimator: BaseEstimator) -> None:
         self.objects: list[dict[str, Any]] = []
         self.arrays: dict[str, np.ndarray] = {}
-        self._places: dict[int, int | None] = {}
-        self._kept: list[BaseEstimator] = []  # an id is unique only while its object lives
+        # From the id of an estimator to its index; None while it is being described.
+        self._indices: dict[int, int | None] = {}
+        self._kept: list[BaseEstimator] = []  # an id is unique only while its object exists
         self._path = [type(estimator).__name__]
         self._estimator(estimator)
         check_values(estimator)
@@ -78,32 +79,32 @@ class Description:
     # Estimators
 
     def _estimator(self, estimator: BaseEstimator) -> dict[str, Any]:
-        if id(estimator) not in self._places:
-            self._places[id(estimator)] = None
+        if id(estimator) not in self._indices:
+            self._indices[id(estimator)] = None
             self._kept.append(estimator)
             described = self._describe(estimator)
-            self._places[id(estimator)] = len(self.objects)
+            self._indices[id(estimator)] = len(self.objects)
             self.objects.append(described)
-        place = self._places[id(estimator)]
-        if place is None:
-            raise ValueError(f"{self._where()} contains itself, which a file cannot hold.")
-        return {"$estimator": place}
+        index = self._indices[id(estimator)]
+        if index is None:
+            raise ValueError(f"{self._where()} contains itself, which a file cannot represent.")
+        return {"$estimator": index}
 
     def _describe(self, estimator: BaseEstimator) -> dict[str, Any]:
         cls = type(estimator)
-        if estimators().get(cls.__name__) is not cls:
-            return {"skops": self._array(self._foreign(estimator))}
-        check_sense(estimator)  # what would not be read is not written
+        if ESTIMATORS.get(cls.__name__) is not cls:
+            return {"skops": self._array(self._by_skops(estimator))}
+        check_consistency(estimator)  # `load` makes the same check
         state = dict(estimator.__getstate__())
         params = {name: state.pop(name) for name in sorted(cls._get_param_names())}
-        if params.get("callbacks"):  # where a fit keeps its state is no part of what it has learnt
+        if params.get("callbacks"):  # the folder of a checkpoint is not part of the fitted model
             others = [each for each in params["callbacks"] if not checkpoints_among([each])]
             params["callbacks"] = others or None
         for name in state:
             if not is_attribute(cls, name) and not hasattr(cls, name):
                 raise ValueError(
-                    f"{self._where()}.{name} is not of {cls.__name__}, whose attributes begin or "
-                    f"end in an underscore; delete it before saving."
+                    f"{self._where()}.{name} is not an attribute of {cls.__name__}: they begin "
+                    f"or end with an underscore. Delete it before saving."
                 )
         described = {
             "class": cls.__name__,
@@ -113,17 +114,17 @@ class Description:
         if "module_" in state:
             try:
                 check_module(state["module_"])
-            except Exception as error:  # as wide as that of `load`
+            except Exception as error:  # of any type, as in `load`
                 raise ValueError(f"{self._where()}.module_ cannot be saved: {error}.") from error
         return described
 
-    def _foreign(self, estimator: BaseEstimator) -> np.ndarray:
-        """Let skops write an estimator of scikit-learn, if what it writes can be read."""
-        data = dump_foreign(estimator, self._where())
+    def _by_skops(self, estimator: BaseEstimator) -> np.ndarray:
+        """Return the bytes that skops writes for an estimator, after reading them."""
+        data = dump_with_skops(estimator, self._where())
         try:
             with arriving_on("cpu"), building_with(module_from_file):
-                Rebuilding({}, Allowance(len(data))).foreign(data.tobytes())
-        except Exception as error:  # of any kind, as when it is loaded
+                Rebuilder({}, Allowance(len(data))).from_skops(data.tobytes())
+        except Exception as error:  # of any type, as in `load`
             raise ValueError(f"{self._where()} cannot be saved: {error}.") from error
         return data
 
@@ -142,7 +143,7 @@ class Description:
     # Values
 
     def _value(self, value: Any) -> Any:
-        kind = type(value)
+        kind = type(value)  # not isinstance: a derived class could not be restored
         if value is None or kind in (bool, int, str):
             return value
         if kind is float:
@@ -158,9 +159,9 @@ class Description:
             return {"$dtype": self._dtype(value)}
         if isinstance(value, BaseEstimator):
             return self._estimator(value)
-        if isinstance(value, type) and modules().get(value.__name__) is value:
+        if isinstance(value, type) and value in MODULES.values():
             return {"$module": value.__name__}
-        if records().get(kind.__name__) is kind:
+        if RECORDS.get(kind.__name__) is kind:
             return {"$record": kind.__name__, "values": self._list(value)}
         raise self._refusal(value)
 
@@ -169,7 +170,7 @@ class Description:
         return refusal(name, value, self._where())
 
     def _list(self, values: Sequence[Any]) -> list[Any]:
-        return [self._named(f"[{place}]", value) for place, value in enumerate(values)]
+        return [self._named(f"[{index}]", value) for index, value in enumerate(values)]
 
     def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         if all(type(key) is str and not key.startswith("$") for key in value):
@@ -184,6 +185,7 @@ class Description:
         if value.flags.f_contiguous and not value.flags.c_contiguous:
             value, reference["order"] = value.T, "F"
         value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C", subok=False)
+        # safetensors has no strings: they are written as code points, (..., n_characters).
         if value.dtype.kind == "U" and value.dtype.itemsize:
             value, reference["text"] = value[..., None].view(np.uint32), True
         if DTYPES.get(value.dtype.name) != value.dtype:
@@ -204,8 +206,8 @@ class Description:
         return {"$random": [self._array(state["state"]["key"]), *words]}
 
     def _requests(self, value: MetadataRequest) -> dict[str, Any]:
-        asked = {name: getattr(method, "requests", {}) for name, method in vars(value).items()}
-        return {"$requests": {name: dict(answers) for name, answers in asked.items() if answers}}
+        requests = {name: getattr(method, "requests", {}) for name, method in vars(value).items()}
+        return {"$requests": {name: dict(each) for name, each in requests.items() if each}}
 
 
 _DESCRIBERS: dict[type, Any] = {

@@ -1,4 +1,4 @@
-"""Networks out of files: none that its arrays do not account for is ever built."""
+"""Torch modules from untrusted files; their arrays limit what is built."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import math
 from typing import Any
 
 from sklearn_ae._estimator.modules import check_arrays, with_arrays
-from sklearn_ae._files.catalogue import estimators, modules
+from sklearn_ae._files.catalogue import ESTIMATORS, MODULES
 from sklearn_ae.networks._empty import without_values
 from sklearn_ae.networks._module import AutoencoderModule
 
 CALLS = 200
-"""Calls of torch that building a module takes at most, beside those for its layers."""
+"""Number of torch calls that building a module may take, apart from those for its layers."""
 
 CALLS_PER_ARRAY = 15
-"""And for each of its arrays."""
+"""Number of further torch calls for each of its arrays."""
 
-MOST_ARRAYS = 4_000
-"""Number of arrays of one module: those of a thousand dense layers each way.
+MAX_ARRAYS = 4_000
+"""Number of arrays of one module: that of a thousand dense layers in encoder and decoder each.
 
-Each takes torch some time whatever its size, and recurrent layers one that grows as their square.
+Every array takes torch some time whatever its size, and in recurrent layers a time that grows
+with the square of their number.
 """
 
 
 def module_from_file(state: dict[str, Any]) -> AutoencoderModule:
-    """Build a module that a stranger may have described.
+    """Build a module from an untrusted description.
 
     Parameters
     ----------
@@ -38,13 +39,14 @@ def module_from_file(state: dict[str, Any]) -> AutoencoderModule:
     Raises
     ------
     Exception
-        Of whatever kind, where the arguments are not those of a module with such arrays.
+        Of any type, if the arguments do not describe a module with these arrays.
     """
-    return with_arrays(_without_values(state), state["arrays"])
+    module: AutoencoderModule = with_arrays(_without_values(state), state["arrays"])
+    return module
 
 
 def check_module(state: dict[str, Any]) -> None:
-    """Refuse what :func:`module_from_file` would refuse.
+    """Raise the errors of :func:`module_from_file`, without building the module.
 
     Parameters
     ----------
@@ -58,22 +60,26 @@ def check_module(state: dict[str, Any]) -> None:
 
 
 def _without_values(state: dict[str, Any]) -> AutoencoderModule:
-    """Build a module without values, as far as the number of its arrays goes.
+    """Build a module without memory for its values, in limited time.
 
-    Without values no size costs anything, however large: shapes are compared with those of the
-    arrays before there is memory for them. What is left to bound is the number of parts.
+    Sizes then cost nothing, however large: shapes are compared with those of the arrays before
+    memory is allocated. The number of layers remains to be limited, by the number of arrays.
     """
     cls: Any = state["class"]
     config, arrays = state["config"], state["arrays"]
     network: Any = config["network"]
-    if cls not in modules().values():
+    if cls not in MODULES.values():
         raise ValueError(f"{cls.__name__} is no module of sklearn_ae")
-    if type(network) not in estimators().values():
+    if type(network) not in ESTIMATORS.values():
         raise ValueError(f"{type(network).__name__} is no network of sklearn_ae")
-    if len(arrays) > MOST_ARRAYS:
+    if len(arrays) > MAX_ARRAYS:
         raise ValueError(f"a network of {len(arrays):,} arrays is more than a file can hold")
+    # Before the network is built: it could make a list with an entry for each feature.
     if math.prod(config["row_shape"]) != len(arrays["center"]):
-        raise ValueError(f"rows of shape {config['row_shape']} are not those of such arrays")
+        raise ValueError(
+            f"samples of shape {config['row_shape']} do not have as many features as the arrays"
+        )
     network._validate_params()
     with without_values(CALLS + CALLS_PER_ARRAY * len(arrays)):
-        return cls(**config)
+        module: AutoencoderModule = cls(**config)
+    return module

@@ -1,4 +1,4 @@
-"""Estimators from plain JSON and arrays that a stranger may have written."""
+"""Estimators from untrusted JSON and arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,47 +15,53 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._files.allowance import Allowance, check_keys
 from sklearn_ae._files.arrays import check_characters, random_state
-from sklearn_ae._files.catalogue import DTYPES, estimators, modules, records
-from sklearn_ae._files.skops_reading import SkopsReading
+from sklearn_ae._files.catalogue import DTYPES, ESTIMATORS, MODULES, RECORDS
+from sklearn_ae._files.skops_reading import SkopsReader
 from sklearn_ae._files.values import check_values, short
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
 
+T = TypeVar("T")
+
 CONTAINER_COST = 100
-"""Bytes that a container takes without its entries."""
+"""Bytes of memory of a container without its entries."""
 
 ENTRY_COST = 50
-"""Bytes that an entry of a container takes, apart from its value."""
+"""Bytes of an entry of a container, without its value."""
 
 OBJECT_COST = 6_000
-"""Bytes that an estimator of this package or the state of a generator takes, with its checks."""
+"""Bytes of an estimator of this package, or of a generator, including those of its checks."""
 
 MODULE_COST = 16_000
-"""Bytes that a network takes without its weights."""
+"""Bytes of a network without its weights."""
 
 SHARED = 16
-"""How much less than a copy it costs to be in a further place."""
+"""Memory of a copy of an estimator, divided by what a further reference to it is charged."""
 
 
-class Rebuilding:
-    """Builds estimators from what :class:`sklearn_ae._files.description.Description` made of them.
+class Rebuilder:
+    """Builds estimators from a :class:`sklearn_ae._files.description.Description`.
 
-    Nothing is believed: every name is looked up in the catalogue, every array is used once, so
-    that a small file cannot become a large object, and what was built is checked for sense.
+    The description is not trusted: every name is looked up in the catalogue, every array is used
+    once, so that a small file cannot become a large object, and the estimators are checked for
+    consistency.
 
     Parameters
     ----------
     arrays : dict of str to ndarray
-        All arrays of the file. They are taken out as they are used.
+        All arrays of the file. An array is removed when it is used.
     allowance : Allowance
-        What the file may still take; all that is built is paid for before.
+        The memory that may still be used; it is reduced before anything is built.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], allowance: Allowance) -> None:
         self.arrays = arrays
         self.allowance = allowance
         self.built: list[BaseEstimator] = []
-        self._costs: list[int] = []  # of each that is built, with copies of all it refers to
+        # Memory of each built estimator if it were copied with all that it refers to.
+        self._costs: list[int] = []
         self._referred: set[int] = set()
+        # Of the estimator that is being built: that memory of the estimators it refers to, and
+        # what further references to them were charged.
         self._inside = self._shared = 0
 
     def build(self, objects: list[dict[str, Any]]) -> BaseEstimator:
@@ -72,56 +78,57 @@ class Rebuilding:
         Raises
         ------
         Exception
-            Of whatever kind, where the description makes no sense.
+            Of any type, if the description is not consistent.
         """
         for described in objects:
             before = self.allowance.left
             self._inside = self._shared = 0
             if "skops" in described:
-                self.built.append(self.foreign(self._value(described["skops"]).tobytes()))
+                self.built.append(self.from_skops(self._value(described["skops"]).tobytes()))
             else:
                 self.built.append(self._estimator(described))
             own = before - self.allowance.left - self._shared
             self._costs.append(own + self._inside)
         if self.arrays:
-            raise ValueError(f"{len(self.arrays)} of its arrays belong to nothing")
+            raise ValueError(f"{len(self.arrays)} of its arrays are not used")
         check_values(self.built[-1])
         return self.built[-1]
 
-    def foreign(self, content: bytes) -> BaseEstimator:
-        """Build an estimator of scikit-learn, of which skops has made bytes."""
-        built = SkopsReading(content, self.allowance, self._revive).read()
+    def from_skops(self, content: bytes) -> BaseEstimator:
+        """Build an estimator of scikit-learn from the bytes that skops has written."""
+        built = SkopsReader(content, self.allowance, self._build_from_state).read()
         if not isinstance(built, BaseEstimator):
-            raise ValueError("its part for skops is no estimator")
+            raise ValueError("its skops part is no estimator")
         return built
 
     def _estimator(self, described: dict[str, Any]) -> BaseEstimator:
-        cls = _look_up(estimators(), described["class"], "class")
+        cls = _look_up(ESTIMATORS, described["class"], "class")
         params, attributes = self._items(described["params"]), described["attributes"]
-        return self._revived(cls, params, self._items(attributes))
+        return self._build(cls, params, self._items(attributes))
 
-    def _revive(self, cls: type, state: dict[str, Any]) -> BaseEstimator:
-        """Build an estimator from its parameters and attributes together."""
-        known = _parameters(cls)
-        params = {name: value for name, value in state.items() if name in known}
-        return self._revived(cls, params, {n: v for n, v in state.items() if n not in known})
+    def _build_from_state(self, cls: type, state: dict[str, Any]) -> BaseEstimator:
+        """Build an estimator from its parameters and attributes in one dictionary."""
+        declared = _parameters(cls)
+        params = {name: value for name, value in state.items() if name in declared}
+        return self._build(cls, params, {n: v for n, v in state.items() if n not in declared})
 
-    def _revived(
+    def _build(
         self, cls: Any, params: dict[str, Any], attributes: dict[str, Any]
     ) -> BaseEstimator:
         self.allowance.take(OBJECT_COST + MODULE_COST * ("module_" in attributes))
-        known = _parameters(cls)
-        if unknown := sorted(set(params) - set(known)):
+        declared = _parameters(cls)
+        if unknown := sorted(set(params) - set(declared)):
             raise ValueError(f"{cls.__name__} has no parameter {unknown[0]!r}")
-        if strange := [name for name in attributes if not is_attribute(cls, name)]:
-            raise ValueError(f"{cls.__name__} has no attribute {strange[0]!r}")
-        # Parameters that are younger than the file have their default.
-        given = {name: known[name].default for name in known} | params
+        if invalid := [name for name in attributes if not is_attribute(cls, name)]:
+            raise ValueError(f"{cls.__name__} has no attribute {invalid[0]!r}")
+        # Parameters that were added after the file was written have their default.
+        given = {name: declared[name].default for name in declared} | params
         if missing := [name for name in given if given[name] is inspect.Parameter.empty]:
             raise ValueError(f"{cls.__name__} lacks the parameter {missing[0]!r}")
+        # Without __init__: __setstate__ sets parameters and attributes together.
         estimator = cls.__new__(cls)
         estimator.__setstate__(given | attributes)
-        check_sense(estimator)
+        check_consistency(estimator)
         return estimator
 
     def _items(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +137,7 @@ class Rebuilding:
 
     def _list(self, values: Any) -> list[Any]:
         if not isinstance(values, list):
-            raise ValueError(f"{short(values)} stands where a list should be")
+            raise ValueError(f"{short(values)} is not a list")
         self.allowance.take(CONTAINER_COST + ENTRY_COST * len(values))
         return [self._value(value) for value in values]
 
@@ -143,9 +150,9 @@ class Rebuilding:
         if not tag.startswith("$"):
             return self._items(value)
         options = dict(value)
-        return _look_up(_BUILDERS, tag, "kind of value")(self, options.pop(tag), **options)
+        return _look_up(_BUILDERS, tag, "type of value")(self, options.pop(tag), **options)
 
-    # What JSON does not have; the first argument is the value of the key with the ``$``
+    # Values that JSON does not have; the first argument is the value of the key with ``$``
 
     def _tuple(self, values: Any) -> tuple[Any, ...]:
         return tuple(self._list(values))
@@ -161,82 +168,83 @@ class Rebuilding:
 
     def _array(self, name: str, order: str = "C", text: bool = False) -> np.ndarray:
         if name not in self.arrays:
-            raise ValueError(f"the array {short(name)} is not there, or used twice")
+            raise ValueError(f"the array {short(name)} is missing, or used twice")
         array = self.arrays.pop(name)
         if text:
             if array.dtype != np.uint32:
-                raise ValueError(f"the array {short(name)} is no text")
+                raise ValueError(f"the array {short(name)} contains no strings")
             check_characters(array)
             array = array.view(f"<U{array.shape[-1]}")[..., 0]
         return array.T if order == "F" else array
 
     def _objects(self, values: Any, shape: list[int]) -> np.ndarray:
-        # One by one: NumPy would look for arrays in what has a length, a pipeline for one.
+        # Not np.array(values): NumPy would iterate over entries with a length, e.g. pipelines.
         return np.fromiter(self._list(values), object, len(values)).reshape(shape)
 
     def _scalar(self, value: Any, dtype: str) -> np.generic:
         number = self._value(value)
         if type(number) not in (bool, int, float, str):
-            raise ValueError(f"{short(value)} stands where a number should be")
+            raise ValueError(f"{short(value)} is not a number")
         return (np.str_ if dtype == "str" else self._dtype(dtype).type)(number)
 
-    def _dtype(self, name: str) -> np.dtype:
-        return _look_up(DTYPES, name, "type of numbers")
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        return _look_up(DTYPES, name, "dtype")
 
     def _device(self, name: str) -> torch.device:
         return torch.device(name)
 
     def _random(self, state: list[Any]) -> np.random.RandomState:
-        key, place, has_gauss, gauss = self._list(state)
+        key, position, has_gauss, gauss = self._list(state)
         self.allowance.take(OBJECT_COST)
-        return random_state(key, place, has_gauss, gauss)
+        return random_state(key, position, has_gauss, gauss)
 
     def _module(self, name: str) -> type:
-        return _look_up(modules(), name, "module")
+        return _look_up(MODULES, name, "module")
 
     def _record(self, name: str, values: Any) -> Any:
-        return _look_up(records(), name, "record")(*self._list(values))
+        return _look_up(RECORDS, name, "record")(*self._list(values))
 
-    def _requests(self, asked: dict[str, dict[str, Any]]) -> MetadataRequest:
+    def _requests(self, requests: dict[str, dict[str, Any]]) -> MetadataRequest:
         self.allowance.take(OBJECT_COST)
         request = MetadataRequest(owner="estimator")
-        for method, answers in asked.items():
-            for param, alias in answers.items():
+        for method, aliases in requests.items():
+            for param, alias in aliases.items():
                 self.allowance.take(CONTAINER_COST)
                 vars(request)[method].add_request(param=param, alias=alias)
         return request
 
-    def _built(self, place: int) -> BaseEstimator:
-        if not isinstance(place, int) or not 0 <= place < len(self.built):
-            raise ValueError(f"there is no estimator {short(place)} yet")
-        self._inside += self._costs[place]
-        if place in self._referred:
-            # Pipelines that hold the one before twice double what is in them.
-            self.allowance.take(self._costs[place] // SHARED)
-            self._shared += self._costs[place] // SHARED
-        self._referred.add(place)
-        return self.built[place]
+    def _reference(self, index: int) -> BaseEstimator:
+        if not isinstance(index, int) or not 0 <= index < len(self.built):
+            raise ValueError(f"there is no estimator {short(index)} yet")
+        self._inside += self._costs[index]
+        if index in self._referred:
+            # In a chain of pipelines that contain the previous one twice, clone or repr take
+            # memory and time that double with each: references are charged as fractions of copies.
+            self.allowance.take(self._costs[index] // SHARED)
+            self._shared += self._costs[index] // SHARED
+        self._referred.add(index)
+        return self.built[index]
 
 
 _BUILDERS: dict[str, Any] = {
-    "$tuple": Rebuilding._tuple,
-    "$dict": Rebuilding._dict,
-    "$float": Rebuilding._float,
-    "$array": Rebuilding._array,
-    "$objects": Rebuilding._objects,
-    "$scalar": Rebuilding._scalar,
-    "$dtype": Rebuilding._dtype,
-    "$device": Rebuilding._device,
-    "$random": Rebuilding._random,
-    "$module": Rebuilding._module,
-    "$record": Rebuilding._record,
-    "$requests": Rebuilding._requests,
-    "$estimator": Rebuilding._built,
+    "$tuple": Rebuilder._tuple,
+    "$dict": Rebuilder._dict,
+    "$float": Rebuilder._float,
+    "$array": Rebuilder._array,
+    "$objects": Rebuilder._objects,
+    "$scalar": Rebuilder._scalar,
+    "$dtype": Rebuilder._dtype,
+    "$device": Rebuilder._device,
+    "$random": Rebuilder._random,
+    "$module": Rebuilder._module,
+    "$record": Rebuilder._record,
+    "$requests": Rebuilder._requests,
+    "$estimator": Rebuilder._reference,
 }
 
 
-def check_sense(estimator: Any) -> None:
-    """Refuse parameters that no estimator of the kind has, and sizes that contradict each other.
+def check_consistency(estimator: Any) -> None:
+    """Refuse invalid parameters, and fitted attributes that contradict the network.
 
     Raises
     ------
@@ -256,13 +264,16 @@ def check_sense(estimator: Any) -> None:
     }
     for attribute, (size, expected) in sizes.items():
         if size != expected:
-            raise ValueError(f"{name}.{attribute} says {short(size)}, its network {expected}")
+            raise ValueError(f"{name}.{attribute} is {short(size)}, but {expected} in its network")
+    # Names that are looked up when the estimator is used.
     loss = estimator._fitted_loss
     if isinstance(loss, str) and loss not in LOSSES:
-        raise ValueError(f"{name} was fitted with the loss {short(loss)}, which is none")
+        raise ValueError(f"{name} was fitted with {short(loss)}, which is no loss")
     activation = vars(estimator).get("_fitted_output_activation", "identity")
     if activation not in ("identity", *OUTPUT_ACTIVATIONS):
-        raise ValueError(f"{name} was fitted with the output activation {short(activation)}")
+        raise ValueError(
+            f"{name} was fitted with {short(activation)}, which is no output activation"
+        )
     estimator._get_fitted_loss()
 
 
@@ -272,11 +283,11 @@ def _parameters(cls: type) -> Mapping[str, inspect.Parameter]:
 
 
 def is_attribute(cls: type, name: str) -> bool:
-    """Whether a fitted estimator may have an attribute of that name, which is nothing's yet."""
+    """Return whether a fitted estimator may have this attribute: its class must not have it."""
     return name.isidentifier() and "_" in (name[0], name[-1]) and not hasattr(cls, name)
 
 
-def _look_up(known: dict[str, Any], name: Any, what: str) -> Any:
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{short(name)} is no {what} of sklearn_ae")
-    return known[name]
+def _look_up(allowed: Mapping[str, T], name: Any, kind: str) -> T:
+    if not isinstance(name, str) or name not in allowed:
+        raise ValueError(f"{short(name)} is no {kind} of sklearn_ae")
+    return allowed[name]

@@ -1,4 +1,4 @@
-"""The gate to skops, which writes scikit-learn's own estimators."""
+"""The only module that imports skops, which writes scikit-learn's estimators."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from sklearn.base import BaseEstimator
 from sklearn_ae._files.catalogue import own_types
 from sklearn_ae._files.values import check_values
 
-OLDEST = (0, 13)
-"""The first version of skops whose files are read, and without a known way around its list."""
+MIN_VERSION = (0, 13)
+"""Version of skops: the list of trusted types of earlier versions can be circumvented."""
 
 
 class SkopsError(ImportError):
-    """skops is not there, or too old."""
+    """skops is missing or too old."""
 
 
-def dump_foreign(estimator: BaseEstimator, where: str) -> np.ndarray:
-    """Return the bytes that skops makes of an estimator of scikit-learn.
+def dump_with_skops(estimator: BaseEstimator, where: str) -> np.ndarray:
+    """Return the bytes that skops writes for an estimator of scikit-learn.
 
     Parameters
     ----------
     estimator : BaseEstimator
     where : str
-        What to call it in messages.
+        Its place within the saved estimator, for messages.
 
     Returns
     -------
@@ -34,44 +34,45 @@ def dump_foreign(estimator: BaseEstimator, where: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If what skops made holds what it does not trust.
+        If the class is not scikit-learn's, or the bytes contain types that skops does not trust.
     SkopsError
-        If skops is not there, or too old.
+        If skops is missing or too old.
     """
     name = type(estimator).__name__
     if not type(estimator).__module__.startswith("sklearn."):
         raise ValueError(
             f"{where} is a {type(estimator).__module__}.{name}, which is neither of sklearn_ae "
-            f"nor of scikit-learn; a file holds no other classes. Leave it out, or use "
-            f"pickle."
+            f"nor of scikit-learn; a file contains no other classes. Remove it, or use pickle."
         )
-    skops = _skops(f"{where} is scikit-learn's {name}, which is saved")
+    skops = _import_skops(f"{where} is scikit-learn's {name}, which is saved by skops")
     try:
         data = skops.dumps(estimator)
         untrusted = skops.get_untrusted_types(data=data)
-    except Exception as error:  # of any kind, from whatever a foreign estimator holds
+    except Exception as error:  # of any type, depending on what the estimator contains
         raise ValueError(f"{where} cannot be saved: skops refuses it ({error}).") from error
-    strange = sorted(set(untrusted) - set(own_types()))
-    if strange:
+    refused = sorted(set(untrusted) - set(own_types()))
+    if refused:
         message = (
-            f"{where} contains what is neither of sklearn_ae nor trusted by skops: "
-            f"{', '.join(strange)}. Leave it out, or use pickle."
+            f"{where} contains types that are neither of sklearn_ae nor trusted by skops: "
+            f"{', '.join(refused)}. Remove them, or use pickle."
         )
         try:
             check_values(estimator, where)
-        except ValueError as error:
+        except ValueError as error:  # this message names the place as well
             raise ValueError(f"{message} {error}") from None
         raise ValueError(message)
     return np.frombuffer(data, np.uint8)
 
 
-def _skops(need: str) -> Any:
+def _import_skops(need: str) -> Any:
     try:
         import skops
         import skops.io
     except ImportError as error:
-        raise SkopsError(f'{need} by skops; pip install "sklearn-ae[skops]"') from error
-    if tuple(int(part) for part in skops.__version__.split(".")[:2]) < OLDEST:
-        least = ".".join(map(str, OLDEST))
-        raise SkopsError(f"{need} by skops {least} or newer, but {skops.__version__} is here")
+        raise SkopsError(f'{need}; pip install "sklearn-ae[skops]"') from error
+    if tuple(int(part) for part in skops.__version__.split(".")[:2]) < MIN_VERSION:
+        required = ".".join(map(str, MIN_VERSION))
+        raise SkopsError(
+            f"{need}, version {required} or later, but {skops.__version__} is installed"
+        )
     return skops.io

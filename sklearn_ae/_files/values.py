@@ -1,4 +1,4 @@
-"""What an estimator in a file may hold, at any depth: values, and nothing that acts."""
+"""Which values an estimator in a file may contain, at any depth: data, and nothing executable."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._files.arrays import PLAIN_KINDS
 from sklearn_ae._files.catalogue import (
+    ESTIMATORS,
     NUMBER_TYPES,
-    estimators,
-    foreign_estimators,
-    foreign_values,
-    records,
+    RECORDS,
+    sklearn_estimators,
+    sklearn_losses,
 )
 from sklearn_ae._training.checkpoint import checkpoints_among
 from sklearn_ae.networks._module import AutoencoderModule
@@ -27,82 +27,84 @@ PLAIN = frozenset(
     {type(None), bool, int, float, str, slice}
     | {np.random.RandomState, torch.device, torch.Tensor, MetadataRequest}
 )
-"""Types of values that hold no others, beside NumPy's numbers."""
+"""Types of values that contain no others, apart from NumPy's numbers."""
 
 DERIVED = frozenset(("scipy.interpolate._interpolate.interp1d",))
-"""Classes of what scikit-learn builds of values when it is loaded, and no file holds."""
+"""Classes of objects that scikit-learn computes when it is loaded; no file contains them."""
 
 TEXTS: dict[str, tuple[str, str]] = {
     "memory": (
-        r"(?!)",  # none
-        "a file does not choose where another machine caches; set_params(memory=None) before "
-        "saving",
+        r"(?!)",  # matches nothing
+        "a file must not determine where another machine stores a cache; set_params(memory=None) "
+        "before saving",
     ),
     "input": (
         r"content",
-        "a file does not choose that samples are names of files to read; only 'content' is saved",
+        "a file must not determine that samples are names of files to read; only 'content' is "
+        "saved",
     ),
     "verbose_feature_names_out": (
         r"([^{}]|\{(feature|transformer)_name\})*",
-        "a template in a file holds {feature_name} and {transformer_name}, and nothing else in "
-        "braces",
+        "a template in a file may contain {feature_name} and {transformer_name}, and nothing else "
+        "in braces",
     ),
     "importance_getter": (
         r"[^\W_]\w*(\.[^\W_]\w*)*",
-        "a file names public attributes only",
+        "a file may contain names of public attributes only",
     ),
     "pre_dispatch": (
         r"all|(\d{1,4} ?\* ?)?n_jobs|\d{1,9}",
-        "a file holds no expression but a multiple of n_jobs",
+        "a file may contain no expression except a multiple of n_jobs",
     ),
 }
-"""What texts may stand under a name, whatever has a parameter of that name, and why no others."""
+"""Pattern of the strings that a parameter of this name may have, of any class, and the reason."""
 
 
 def check_values(estimator: BaseEstimator, where: str | None = None) -> None:
-    """Refuse an estimator if it, or what is within it, holds more than values.
+    """Refuse an estimator that contains anything but data.
 
-    All parameters, attributes, entries of lists, tuples, dictionaries and arrays of objects are
-    visited, those of estimators inside included.
+    All parameters, attributes and entries of lists, tuples, dictionaries and arrays of objects
+    are visited, including those of estimators inside.
 
     Parameters
     ----------
     estimator : BaseEstimator
     where : str, default=None
-        What to call it in messages. None: by its class.
+        Its place within the saved estimator, for messages. None: the name of its class.
 
     Raises
     ------
     ValueError
-        If there is a function, a class, a callback, a cache or whatever else is no plain value,
-        or a text that `TEXTS` does not allow under its name; the message names the place.
+        If there is a function, a class, a callback, a cache or any other object that is not
+        plain data, or a string that `TEXTS` does not allow; the message names the place.
     """
-    _Visit(where or type(estimator).__name__).value("", estimator)
+    _Visitor(where or type(estimator).__name__).value("", estimator)
 
 
 def refusal(name: str, value: Any, where: str) -> ValueError:
-    """Return the error for what is no value.
+    """Return the error for an object that is not plain data.
 
     Parameters
     ----------
     name : str
-        Of the parameter, attribute or key that it stands under.
+        Name of its parameter, attribute or key.
     value : object
     where : str
-        What to call it in messages.
+        Its place within the saved estimator.
     """
     remedy = "Replace it by a plain value, or use pickle."
     if name in ("callback", "callbacks", "_skl_callbacks"):
-        remedy = "It has no part in a fitted model: take it away, for example by "
+        remedy = "It is not part of a fitted model: remove it, for example by "
         remedy += "set_callbacks()" if name == "_skl_callbacks" else f"set_params({name}=None)"
         remedy += ", before saving."
     elif name.rpartition("__")[2] == "memory":
-        remedy = f"A file does not choose where another machine caches; set_params({name}=None)."
+        remedy = "A file must not determine where another machine stores a cache; "
+        remedy += f"set_params({name}=None)."
     elif callable(value):
         remedy = "Choose one of the values that have a name and fit again, or use pickle."
     return ValueError(
         f"{where} is {short(value)}, of type {type(value).__name__}, and cannot be "
-        f"saved: a file holds values, and no code. {remedy}"
+        f"saved: a file contains data, and no code. {remedy}"
     )
 
 
@@ -112,23 +114,24 @@ def _is_plain_scalar(value: Any) -> bool:
     return isinstance(value, np.dtype)
 
 
-class _Visit:
-    """Goes through all that an estimator holds, once."""
+class _Visitor:
+    """Visits every value that an estimator contains, each estimator once."""
 
     def __init__(self, root: str) -> None:
         self._path = [root]
+        # The estimators are kept: the id of one that has been deleted could be used again.
         self._seen: dict[int, BaseEstimator] = {}
 
     def value(self, name: str, value: Any) -> None:
-        """Check a value that stands under a name, or in a list that does."""
-        kind = type(value)
+        """Check a value with this name, or in a list with this name."""
+        kind = type(value)  # not isinstance: a derived class may contain and do anything
         if kind in PLAIN or _is_plain_scalar(value):
-            self._texts(name, [value])
+            self._strings(name, [value])
         elif kind in (np.ndarray, np.memmap) and value.dtype.kind in PLAIN_KINDS:
-            self._texts(name, value.ravel() if value.dtype.kind in "US" else [])
+            self._strings(name, value.ravel() if value.dtype.kind in "US" else [])
         elif kind is np.ndarray and value.dtype.kind == "O":
             self._list(name, value.ravel().tolist())
-        elif kind in (list, tuple) or records().get(kind.__name__) is kind:
+        elif kind in (list, tuple) or RECORDS.get(kind.__name__) is kind:
             self._list(name, value)
         elif kind is dict:
             self._dict(name, value)
@@ -136,26 +139,27 @@ class _Visit:
             self._estimator(name, value)
         elif isinstance(value, AutoencoderModule):
             self._dict(name, value.config)
-        elif foreign_values().get(kind.__name__) is kind:
+        elif sklearn_losses().get(kind.__name__) is kind:
             self._dict(name, getattr(value, "__dict__", {}))
         elif f"{kind.__module__}.{kind.__name__}" in DERIVED:
             return
         elif not (name == "dtype" and isinstance(value, type) and value in NUMBER_TYPES):
             raise refusal(name, value, self._where())
 
-    def _texts(self, name: str, values: Iterable[Any]) -> None:
-        rule = TEXTS.get(name.rpartition("__")[2])
+    def _strings(self, name: str, values: Iterable[Any]) -> None:
+        rule = TEXTS.get(name.rpartition("__")[2])  # of "pipeline__memory", as in a grid
         if rule is None:
             return
+        pattern, reason = rule
         for value in values:
-            if isinstance(value, (str, bytes)) and not re.fullmatch(rule[0], str(value)):
-                raise ValueError(f"{self._where()} is {short(value)}, but {rule[1]}")
+            if isinstance(value, (str, bytes)) and not re.fullmatch(pattern, str(value)):
+                raise ValueError(f"{self._where()} is {short(value)}, but {reason}")
 
     def _list(self, name: str, values: Iterable[Any]) -> None:
-        bound = name.rpartition("__")[2] in TEXTS
-        for place, value in enumerate(values):
-            if bound or type(value) not in PLAIN:
-                self._named(name, f"[{place}]", value)
+        is_restricted = name.rpartition("__")[2] in TEXTS
+        for index, value in enumerate(values):
+            if is_restricted or type(value) not in PLAIN:  # long lists of numbers are common
+                self._named(name, f"[{index}]", value)
 
     def _dict(self, name: str, values: dict[Any, Any]) -> None:
         for key, value in values.items():
@@ -170,16 +174,16 @@ class _Visit:
             return
         self._seen[id(value)] = value
         cls = type(value)
-        ours = estimators().get(cls.__name__) is cls
-        if not ours and foreign_estimators().get(cls.__name__) is not cls:
+        is_own = ESTIMATORS.get(cls.__name__) is cls
+        if not is_own and sklearn_estimators().get(cls.__name__) is not cls:
             raise refusal(name, value, self._where())
-        held = dict(vars(value))
-        if ours and isinstance(held.get("callbacks"), list):  # checkpoints are not written
-            held["callbacks"] = [e for e in held["callbacks"] if not checkpoints_among([e])]
-        self._dict(name, held)
+        state = dict(vars(value))
+        if is_own and isinstance(state.get("callbacks"), list):  # checkpoints are not written
+            state["callbacks"] = [e for e in state["callbacks"] if not checkpoints_among([e])]
+        self._dict(name, state)
 
-    def _named(self, name: str, shown: str, value: Any) -> None:
-        self._path.append(shown)
+    def _named(self, name: str, step: str, value: Any) -> None:
+        self._path.append(step)
         self.value(name, value)
         self._path.pop()
 
@@ -188,7 +192,7 @@ class _Visit:
 
 
 class _Short(reprlib.Repr):
-    """Shows a little of any value, and goes no further into it."""
+    """Abbreviates any value without visiting all of it."""
 
     def repr1(self, x: Any, level: int) -> str:
         if isinstance(x, BaseEstimator):
@@ -202,6 +206,6 @@ _SHORT.maxlevel = 3
 
 
 def short(value: Any) -> str:
-    """Show a value in a message, however long it is."""
-    shown = _SHORT.repr(value)
-    return shown if len(shown) < 100 else f"{shown[:97]}..."
+    """Return a representation of at most a hundred characters, for messages."""
+    text = _SHORT.repr(value)
+    return text if len(text) < 100 else f"{text[:97]}..."

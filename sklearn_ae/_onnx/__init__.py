@@ -1,1 +1,1 @@
-"""Models of fitted estimators in ONNX, written down while their networks run once."""
+"""Export of fitted estimators to ONNX, by tracing their networks once."""

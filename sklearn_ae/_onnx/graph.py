@@ -1,4 +1,4 @@
-"""The one gate to onnx: a graph as it is written down."""
+"""The only module that imports onnx: a graph to which nodes are added."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ import torch
 from torch import Tensor
 
 FIRST_OPSET = 18
-"""Version of the ONNX operators that graphs are written in; later ones read them as well."""
+"""Version of the ONNX operators that graphs use; later versions accept them as well."""
+
+
+class UnsupportedError(NotImplementedError):
+    """A computation cannot be exported; the message is the reason, without a full stop."""
 
 
 def require(name: str) -> Any:
-    """Import one of the packages that exports need, or say how to get it."""
+    """Import a package that exports need.
+
+    Raises
+    ------
+    ImportError
+        If it is missing; the message contains the command that installs it.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -32,14 +42,14 @@ class Graph:
     Parameters
     ----------
     prefix : str, default=""
-        What all names begin with.
+        Prefix of all names.
 
     Attributes
     ----------
     nodes : list of NodeProto
     constants : dict of str to ndarray
     domains : dict of str to int
-        Version of each set of operators besides ONNX's own.
+        Version of each operator set other than ONNX's own.
     """
 
     def __init__(self, prefix: str = "") -> None:
@@ -48,96 +58,112 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.domains: dict[str, int] = {}
-        self._known: dict[tuple[Any, ...], str] = {}
-        self._made: dict[bytes, list[str]] = {}
+        self._constant_names: dict[tuple[Any, ...], str] = {}
+        self._outputs_of_nodes: dict[bytes, list[str]] = {}
         self._n_names = 0
 
     def new_name(self, kind: str) -> str:
-        """Return a name that nothing else has."""
+        """Return a name that is not used yet."""
         self._n_names += 1
         return f"{self.prefix}{kind}_{self._n_names}"
 
-    def add(
-        self, kind: str, *inputs: Any, n_outputs: int = 1, domain: str = "", **attributes: Any
-    ) -> Any:
-        """Add a node, unless there is an equal one; return the name of its output, or a list.
+    def add(self, kind: str, *inputs: Any, **attributes: Any) -> str:
+        """Add a node with one output, unless there is an equal one; return the output's name.
 
-        Inputs are names, traced tensors, or what becomes a constant. None is left out; it can
-        only be at the end, as not every reader of graphs understands gaps.
+        See :meth:`add_with_outputs`.
+        """
+        return self.add_with_outputs(1, kind, *inputs, **attributes)[0]
+
+    def add_with_outputs(
+        self, n_outputs: int, kind: str, *inputs: Any, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add a node, unless there is an equal one; return the names of its outputs.
+
+        Parameters
+        ----------
+        n_outputs : int
+        kind : str
+            Name of the operator.
+        *inputs : str, Tensor, ndarray, number or None
+            Names, traced tensors, or values that become constants. None omits an input; only the
+            last ones can be omitted, since some runtimes do not support gaps.
+        domain : str, default=""
+            Operator set; the default is ONNX's own.
+        **attributes : object
         """
         given = [value for value in inputs if value is not None]
         assert all(value is not None for value in inputs[: len(given)])
         names = [self.name_of(value) for value in given]
         make_node = self.onnx.helper.make_node
+        # The bytes of the node without outputs: equal computations are added once.
         content = make_node(kind, names, [], domain=domain, **attributes).SerializeToString()
-        outputs = self._made.get(content)
+        outputs = self._outputs_of_nodes.get(content)
         if outputs is None:
             outputs = [self.new_name(kind.lower()) for _ in range(n_outputs)]
             self.nodes.append(make_node(kind, names, outputs, domain=domain, **attributes))
-            self._made[content] = outputs
-        return outputs[0] if n_outputs == 1 else list(outputs)
+            self._outputs_of_nodes[content] = outputs
+        return list(outputs)
 
     def name_of(self, value: Any) -> str:
-        """Return the name of a value. What has none becomes a constant, once for equal ones."""
+        """Return the name of a value; a value without one becomes a constant, equal ones one."""
         if isinstance(value, str):
             return value
         if isinstance(name := getattr(value, "onnx_name", None), str):
             return name
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        key = _content(array)
-        if key not in self._known:
-            self._known[key] = self.new_name("constant")
-            self.constants[self._known[key]] = array
-        return self._known[key]
+        key = _array_key(array)
+        if key not in self._constant_names:
+            self._constant_names[key] = self.new_name("constant")
+            self.constants[self._constant_names[key]] = array
+        return self._constant_names[key]
 
     def content(self) -> list[Any]:
-        """Return what tells a graph from others."""
-        return [*self._known, *(node.SerializeToString() for node in self.nodes)]
+        """Return a value that is equal for equal graphs only."""
+        return [*self._constant_names, *(node.SerializeToString() for node in self.nodes)]
 
     def loop(
         self, n_times: int, state: Sequence[Tensor], body: Callable[..., Sequence[Tensor]]
     ) -> list[str]:
-        """Run a part of the graph again and again.
+        """Run a part of the graph repeatedly.
 
         Parameters
         ----------
         n_times : int
         state : sequence of traced tensors
-            What the first run starts from.
+            Initial state.
         body : callable
-            ``(number, *names)``, names of the number of the run and of the state, to traced
-            tensors: the next state, and then what is kept of every run. It may use constants and
-            its arguments; other values must be part of the state, as not every reader of graphs
-            knows that inner ones can see the outer ones.
+            ``(iteration, *names)``, the names of the iteration number and of the state, to traced
+            tensors: the next state, and then values that are collected over the iterations. It
+            may use constants and its arguments only; other values must be part of the state,
+            since some runtimes do not give inner graphs access to outer values.
 
         Returns
         -------
         list of str
-            The last state, and what was kept, stacked along a first axis.
+            Names of the final state and of the collected values, stacked along a first axis.
         """
-        outer = self.nodes, self._made
-        self.nodes, self._made = [], {}
+        # A node of the body must not replace an equal outer one, or the other way round.
+        outer = self.nodes, self._outputs_of_nodes
+        self.nodes, self._outputs_of_nodes = [], {}
         inputs = [self.new_name("inner") for _ in range(2 + len(state))]
         results = body(inputs[0], *inputs[2:])
-        # An output of the body must be that of a node, and one output only.
+        # An output of the body must be the output of a node, and of one only. The first input
+        # after the iteration number, and the first output, is the condition to go on.
         outputs = [self.named(v, self.new_name("kept")) for v in (inputs[1], *results)]
         nodes = self.nodes
-        self.nodes, self._made = outer
-        number, going = torch.tensor(0), torch.tensor(True)
+        self.nodes, self._outputs_of_nodes = outer
+        iteration, condition = torch.tensor(0), torch.tensor(True)
         inner = self.onnx.helper.make_graph(
             nodes,
             "body",
-            self._described(inputs, [number, going, *state]),
-            self._described(outputs, [going, *results]),
+            self._declare(inputs, [iteration, condition, *state]),
+            self._declare(outputs, [condition, *results]),
         )
-        n_outputs = len(results)
-        names = self.add(
-            "Loop", np.int64(n_times), np.bool_(True), *state, n_outputs=n_outputs, body=inner
-        )
-        return [names] if n_outputs == 1 else names
+        start = np.int64(n_times), np.bool_(True), *state
+        return self.add_with_outputs(len(results), "Loop", *start, body=inner)
 
-    def _described(self, names: Sequence[str], tensors: Sequence[Tensor]) -> list[Any]:
-        """Say of what types inputs or outputs are; of shapes only that scalars are scalars."""
+    def _declare(self, names: Sequence[str], tensors: Sequence[Tensor]) -> list[Any]:
+        """Declare the dtypes of inputs or outputs; of shapes, only those of scalars."""
         return [
             self.onnx.helper.make_tensor_value_info(
                 name, dtype_number(tensor.dtype), None if tensor.ndim else []
@@ -146,13 +172,24 @@ class Graph:
         ]
 
     def named(self, value: Any, name: str) -> str:
-        """Give a value a name of the caller's choice, and return that."""
+        """Give a value another name, and return it."""
         node = self.onnx.helper.make_node("Identity", [self.name_of(value)], [name])
         self.nodes.append(node)
         return name
 
     def inline(self, model: Any, *inputs: Any) -> list[str]:
-        """Add the nodes of another model, fed with values of this one; return its outputs."""
+        """Add the nodes of another model, with values of this graph as its inputs.
+
+        Parameters
+        ----------
+        model : ModelProto
+        *inputs : str or Tensor
+
+        Returns
+        -------
+        list of str
+            Names of the outputs.
+        """
         for entry in model.opset_import:
             if entry.domain:
                 self.domains[entry.domain] = max(entry.version, self.domains.get(entry.domain, 0))
@@ -166,12 +203,12 @@ class Graph:
         return [entry.name for entry in part.output]
 
     def model(self, inputs: Sequence[Any], outputs: Sequence[Any], opset: int) -> Any:
-        """Return the whole.
+        """Return the model that computes some outputs, without nodes that they do not need.
 
         Parameters
         ----------
         inputs, outputs : sequence of (str, dtype, shape)
-            Each by its name in the model. ``None`` in a shape is the number of rows.
+            Names are those of the model. ``None`` in a shape is the number of samples.
         opset : int
 
         Returns
@@ -179,7 +216,7 @@ class Graph:
         ModelProto
         """
         helper = self.onnx.helper
-        described = [
+        declared = [
             [
                 helper.make_tensor_value_info(
                     name,
@@ -196,41 +233,44 @@ class Graph:
             for name, value in self.constants.items()
             if name in used
         ]
-        graph = helper.make_graph(nodes, "sklearn_ae", *described, constants)
+        graph = helper.make_graph(nodes, "sklearn_ae", *declared, constants)
         domains = {"": opset, **self.domains}
         imports = [helper.make_opsetid(*entry) for entry in domains.items()]
         return helper.make_model(
             graph,
             opset_imports=imports,
+            # The oldest format that has these operators: more runtimes accept it.
             ir_version=helper.find_min_ir_version_for(imports),
             producer_name="sklearn_ae",
         )
 
     def _needed(self, outputs: Sequence[str]) -> tuple[list[Any], set[str]]:
-        """Return the nodes that outputs depend on, and the names that those use."""
+        """Return the nodes that outputs depend on, and the names that these nodes use."""
         used, needed = set(outputs), []
+        # Nodes are in topological order: backwards, each is reached after all that use it.
         for node in reversed(self.nodes):
             if used.intersection(node.output):
                 needed.append(node)
                 used.update(node.input)
-                for attribute in node.attribute:
+                for attribute in node.attribute:  # bodies of loops use outer constants
                     used.update(name for inner in attribute.g.node for name in inner.input)
         return needed[::-1], used
 
 
-def _content(array: np.ndarray) -> tuple[Any, ...]:
-    """Return what tells an array from others: its hash, as arrays may be large."""
-    if array.dtype == object:  # texts
-        return "text", *array.tolist()
+def _array_key(array: np.ndarray) -> tuple[Any, ...]:
+    """Return a key that is equal for equal arrays only: a hash, as arrays may be large."""
+    if array.dtype == object:  # strings
+        return "strings", *array.tolist()
     values = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     return array.dtype.str, array.shape, hashlib.sha256(values).digest()
 
 
 def _prefix_names(graph: Any, prefix: str) -> None:
-    """Put something before all names in a graph, those in the bodies of its loops included."""
+    """Prefix all names in a graph, including those in the bodies of its loops."""
     for entry in (*graph.input, *graph.output, *graph.initializer):
         entry.name = prefix + entry.name
     for node in graph.node:
+        # An empty name is an omitted input or output, and must stay empty.
         node.name = node.name and prefix + node.name
         for names in (node.input, node.output):
             names[:] = [name and prefix + name for name in names]
@@ -240,7 +280,17 @@ def _prefix_names(graph: Any, prefix: str) -> None:
 
 
 def dtype_number(dtype: torch.dtype) -> int:
-    """Return ONNX's number of a type of tensors."""
+    """Return ONNX's number of a torch dtype.
+
+    Raises
+    ------
+    UnsupportedError
+        If NumPy, and so the export, does not have the dtype.
+    """
     onnx = require("onnx")
-    example = torch.empty(0, dtype=dtype, device="cpu").numpy()
-    return onnx.helper.np_dtype_to_tensor_dtype(example.dtype)
+    example = torch.empty(0, dtype=dtype, device="cpu")
+    try:
+        number: int = onnx.helper.np_dtype_to_tensor_dtype(example.numpy().dtype)
+    except (TypeError, KeyError) as error:
+        raise UnsupportedError(f"{dtype} has no counterpart in NumPy and ONNX") from error
+    return number

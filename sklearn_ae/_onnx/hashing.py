@@ -1,6 +1,7 @@
-"""Hashes of rows and the numbers drawn from them, in whole numbers of 64 bits as in Python.
+"""Hashes of samples, and the numbers drawn from them, traced in 64-bit integers.
 
-ONNX multiplies and adds signed numbers only; their bits are those of unsigned ones.
+The functions compute the same bits as those of ``_training/keys.py``, where NumPy's uint64 is
+used. ONNX multiplies and adds signed integers only; modulo 2^64 their bits are the same.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._onnx.graph import dtype_number
-from sklearn_ae._onnx.tracing import written
+from sklearn_ae._onnx.tracing import add_node
 from sklearn_ae._training.keys import (
     FAR,
     LAST_SHIFT,
@@ -27,12 +28,26 @@ from sklearn_ae._training.keys import (
 
 
 def keys_in_grid(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Write down the hash of each sample's cell, and the place in the slice."""
-    projected = x.double() @ torch.from_numpy(grid.directions.T)
+    """Compute ``keys_of_projections`` in two parts.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+    grid : Grid
+
+    Returns
+    -------
+    cells : Tensor of shape (n_samples,), int64
+        Hash of each sample's cell; the lowest `POSITION_BITS` bits are zero.
+    position : Tensor of shape (n_samples,), int64
+        Position within the slice of the cell, which are these bits.
+    """
+    projected = x.double() @ torch.from_numpy(grid.directions.T)  # (n_samples, N_PROJECTIONS)
     inner = torch.from_numpy(grid.edges[:, 1:-1])
     cells = (projected[:, :, None] > inner).long().sum(2)
     edges = torch.from_numpy(np.sort(grid.edges[0]))
-    least, largest = (looked_up(edges, cells[:, 0] + k) for k in (0, 1))
+    least, largest = (look_up(edges, cells[:, 0] + k) for k in (0, 1))
+    # A cell between equal or infinite edges gives NaN, which becomes zero.
     position = ((projected[:, 0] - least) / (largest - least)).nan_to_num().clamp(0.0, 1.0)
     position = position * float(N_SLICES)
     position = (position - position.floor()) * 2.0**POSITION_BITS
@@ -40,33 +55,49 @@ def keys_in_grid(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
 
 def _hash_cells(cells: Tensor) -> Tensor:
-    hashes = _mix(_times(cells, cell_factors()))
-    return _shifted(hashes, POSITION_BITS) * 2**POSITION_BITS
+    """Hash cell numbers of shape (n_samples, N_PROJECTIONS); the lowest bits are zero."""
+    hashes = _mix(_dot(cells, cell_factors()))
+    keys: Tensor = _shift_right(hashes, POSITION_BITS) * 2**POSITION_BITS
+    return keys
 
 
 def highest_bits(keys: Tensor, n_bits: int) -> Tensor:
-    """Write down the whole number that the highest bits of each key are."""
-    return _shifted(keys, 64 - n_bits)
+    """Return the integer that the highest bits of each key represent."""
+    return _shift_right(keys, 64 - n_bits)
 
 
-def uniform_of_rows(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
-    """Write down uniform numbers of each sample, ``(shape[0], batch, shape[1])``, by content."""
+def uniform_of_samples(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
+    """Draw uniform numbers for each sample from the hash of its values.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+    cells : Units
+    shape : (int, int)
+    seed : int
+
+    Returns
+    -------
+    Tensor of shape (shape[0], n_samples, shape[1])
+    """
     projected = x.nan_to_num().double() @ torch.from_numpy(cells.directions.T)
     place = (projected * cells.n_cells + torch.from_numpy(cells.shift)).clamp(-FAR, FAR)
     keys = _hash_cells(place.floor().long())
     with np.errstate(over="ignore"):
         steps = draw_steps(math.prod(shape), seed)
-    bits = _shifted(_mix(keys[:, None] + _signed(steps)), 40)
+    bits = _shift_right(_mix(keys[:, None] + _signed(steps)), 40)
+    # 24 bits, as many as float32 holds; the half keeps the ends of the interval out.
     uniform = (bits.to(x.dtype) + 0.5) * 2.0**-24
-    return uniform.unflatten(1, shape).permute(1, 0, 2)
+    return uniform.reshape(len(x), *shape).permute(1, 0, 2)
 
 
 def normal_quantile(p: Tensor) -> Tensor:
-    """Inverse of the normal distribution function for uniform numbers of float32.
+    """Compute the inverse of the normal distribution function for uniform numbers of float32.
 
-    To seven digits: algorithm AS 241 of Wichura, M. J. (1988), The percentage points of the
+    It has seven digits: algorithm AS 241 of Wichura, M. J. (1988), The percentage points of the
     normal distribution, Applied Statistics 37, 477-484.
     """
+    # The largest uniform number of 24 bits rounds to one, whose quantile is infinite.
     p = p.clamp(2.0**-25, 1 - 2.0**-24)
     q = p - 0.5
     r = 0.180625 - q.square()
@@ -84,9 +115,9 @@ def normal_quantile(p: Tensor) -> Tensor:
     return torch.where(q.abs() <= 0.425, middle, torch.where(q < 0, -tail, tail))
 
 
-def _ratio(x: Tensor, above: tuple[float, ...], below: tuple[float, ...]) -> Tensor:
-    """Divide two polynomials, the constant terms given first."""
-    return _polynomial(x, above) / _polynomial(x, below)
+def _ratio(x: Tensor, numerator: tuple[float, ...], denominator: tuple[float, ...]) -> Tensor:
+    """Divide two polynomials, given by their coefficients, the constant terms first."""
+    return _polynomial(x, numerator) / _polynomial(x, denominator)
 
 
 def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
@@ -97,37 +128,37 @@ def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 
 def _signed(numbers: np.ndarray) -> Tensor:
-    """Read unsigned numbers as signed ones of the same bits."""
+    """Reinterpret uint64 as int64."""
     return torch.from_numpy(numbers.view(np.int64))
 
 
-def _times(numbers: Tensor, factors: np.ndarray) -> Tensor:
-    """Multiply the numbers of each row by factors and add them up, as whole numbers.
+def _dot(numbers: Tensor, factors: np.ndarray) -> Tensor:
+    """Return the scalar product of each sample's integers with factors, modulo 2^64.
 
-    As a product of matrices: onnxruntime takes sums over an axis in floating point.
+    It is a product of matrices, since onnxruntime sums over an axis in floating point.
     """
     return (numbers @ _signed(factors)[:, None])[:, 0]
 
 
 def _mix(keys: Tensor) -> Tensor:
-    """Turn keys into numbers that look independent."""
+    """Map keys to integers that look independent: the finaliser of splitmix64."""
     for shift, factor in MIXING:
-        keys = _xor(keys, _shifted(keys, shift)) * _signed(np.array(factor, np.uint64))
-    return _xor(keys, _shifted(keys, LAST_SHIFT))
+        keys = _xor(keys, _shift_right(keys, shift)) * _signed(np.array(factor, np.uint64))
+    return _xor(keys, _shift_right(keys, LAST_SHIFT))
 
 
-def _shifted(keys: Tensor, n_bits: int) -> Tensor:
-    """Move bits down; zeros follow."""
-    unsigned = written("Cast", keys, example=keys, to=dtype_number(torch.uint64))
-    moved = written("BitShift", unsigned, np.uint64(n_bits), example=keys, direction="RIGHT")
-    return written("Cast", moved, example=keys, to=dtype_number(torch.int64))
+def _shift_right(keys: Tensor, n_bits: int) -> Tensor:
+    """Shift bits to the right, with zeros on the left: ONNX shifts unsigned integers only."""
+    unsigned = add_node("Cast", keys, example=keys, to=dtype_number(torch.uint64))
+    moved = add_node("BitShift", unsigned, np.uint64(n_bits), example=keys, direction="RIGHT")
+    return add_node("Cast", moved, example=keys, to=dtype_number(torch.int64))
 
 
 def _xor(a: Tensor, b: Tensor) -> Tensor:
-    return written("BitwiseXor", a, b, example=a)
+    return add_node("BitwiseXor", a, b, example=a)
 
 
-def looked_up(table: Tensor, places: Tensor) -> Tensor:
-    """Write down the entries of a table at places that no example gives."""
-    example = table[torch.zeros(len(places), dtype=torch.int64)]
-    return written("Gather", table, places, example=example, axis=0)
+def look_up(table: Tensor, indices: Tensor) -> Tensor:
+    """Take entries of a constant table at traced indices, whose examples may be out of range."""
+    example = table[torch.zeros(len(indices), dtype=torch.int64)]
+    return add_node("Gather", table, indices, example=example, axis=0)

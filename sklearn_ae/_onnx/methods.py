@@ -1,24 +1,28 @@
-"""What the methods of fitted estimators compute, written down from traced rows.
+"""The methods of fitted autoencoders, traced on example samples.
 
-Rows are flat and in float32, and so is all that follows but the scores of outlier detectors,
-which the estimator too computes in float64.
+Samples are flat and float32, and so are all results except the scores of outlier detectors, which
+the estimator computes in float64 as well. The modules ``supervised`` and ``detector`` register the
+methods of other estimators here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from sklearn_ae._estimator.bounds import bound_of_samples, cells_of_network
 from sklearn_ae._estimator.inference import to_units
 from sklearn_ae._estimator.modules import duplicate
-from sklearn_ae._onnx import layers, operators  # noqa: F401 - fill the table of translations
+from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
 from sklearn_ae._onnx.graph import Graph
-from sklearn_ae._onnx.greedy import in_loops
-from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_rows
-from sklearn_ae._onnx.tracing import EXAMPLE_ROWS, Traced, traced
+from sklearn_ae._onnx.greedy import with_loops
+from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_samples
+from sklearn_ae._onnx.tracing import N_EXAMPLES, Traced, traced
+from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import latin_grid, shifted
 from sklearn_ae._training.reach import FARTHEST, codes_within_reach, lowest_if_far
 from sklearn_ae.base import BaseAutoencoder
@@ -37,8 +41,8 @@ class Output(NamedTuple):
     ----------
     name : str
     dtype : dtype
-    shape : tuple
-        None stands for the number of rows.
+    shape : tuple of (int or None)
+        None is the number of samples.
     """
 
     name: str
@@ -47,27 +51,46 @@ class Output(NamedTuple):
 
     @classmethod
     def of(cls, value: Any) -> Output:
-        """Describe a traced tensor, of which the rows are the first axis."""
+        """Return the output of a traced tensor with the samples on its first axis."""
         dtype = torch.empty(0, dtype=value.dtype).numpy().dtype
         return cls(value.onnx_name, dtype, (None, *value.shape[1:]))
 
 
 @singledispatch
 def methods_of(estimator: Any) -> tuple[str, ...]:
-    """Name the methods of an estimator that can be exported, those by default first."""
+    """Return the names of an estimator's methods that can be exported, the defaults first."""
     return ()
 
 
 @singledispatch
 def default_methods(estimator: Any) -> tuple[str, ...]:
-    """Name the methods that are exported if none is asked for."""
+    """Return the names of the methods that are exported by default."""
     return methods_of(estimator)[:1]
 
 
 @singledispatch
-def write(estimator: Any, graph: Graph, rows: Traced, method: str) -> Output:
-    """Write down what a method of an estimator makes of rows, or of codes."""
+def write(estimator: Any, graph: Graph, x: Traced, method: str) -> Output:
+    """Add a method of an estimator to a graph, applied to samples, or to codes."""
     raise TypeError(f"{type(estimator).__name__} has no export of its own.")
+
+
+@isolated
+@torch.no_grad()
+def write_all(estimator: Any, graph: Graph, samples: str, methods: Sequence[str]) -> list[Output]:
+    """Add methods of an estimator to a graph.
+
+    Parameters
+    ----------
+    estimator : object
+    graph : Graph
+    samples : str
+        Name of flat float32 samples, or of codes for ``"inverse_transform"``.
+    methods : sequence of str
+    """
+    is_code = "inverse_transform" in methods
+    width = estimator.n_components_ if is_code else estimator.n_features_in_
+    x = traced(graph, samples, torch.zeros(N_EXAMPLES, width))
+    return [write(estimator, graph, x, method) for method in methods]
 
 
 @methods_of.register
@@ -76,56 +99,59 @@ def _(estimator: BaseAutoencoder) -> tuple[str, ...]:
 
 
 @write.register
-def _(estimator: BaseAutoencoder, graph: Graph, rows: Traced, method: str) -> Output:
+def _(estimator: BaseAutoencoder, graph: Graph, x: Traced, method: str) -> Output:
     module = exportable(estimator)
+    # Graphs for two numbers of samples differ if Python code has used that number.
     trials = Graph(), Graph()
     for n_more, trial in enumerate(trials):
-        some = torch.zeros(EXAMPLE_ROWS + n_more, rows.shape[1])
-        _apply(estimator, module, traced(trial, "X", some), method)
+        examples = torch.zeros(N_EXAMPLES + n_more, x.shape[1])
+        _apply(estimator, module, traced(trial, "X", examples), method)
     if trials[0].content() != trials[1].content():
         raise NotImplementedError(
-            f"What {type(module.network).__name__} computes depends on the number of rows in "
-            f"Python, as by len(x) or x.shape[0], and a model in ONNX is for any number of them. "
-            f"Write -1 for that length where a tensor is reshaped."
+            f"What {type(module.network).__name__} computes depends on the number of samples in "
+            f"Python, e.g. by len(x) or x.shape[0], but a model in ONNX is for any number. "
+            f"Use -1 for that length where a tensor is reshaped."
         )
-    return Output.of(_apply(estimator, module, rows, method))
+    return Output.of(_apply(estimator, module, x, method))
 
 
-def _apply(estimator: BaseAutoencoder, module: AutoencoderModule, rows: Any, method: str) -> Any:
-    """Compute what a method does of rows, or codes, and ``module``."""
+def _apply(
+    estimator: BaseAutoencoder, module: AutoencoderModule, x: Tensor, method: str
+) -> Tensor:
+    """Compute a method by `module`, for samples or codes in the units of the data."""
     if method == "inverse_transform":
-        codes = codes_within_reach(rows)
-        return _in_shape(estimator, to_units(estimator, module, module.decode(codes)))
-    x = _within_reach((rows - module.center) / module.scale)
+        codes = codes_within_reach(x)
+        return _unflattened(estimator, to_units(estimator, module, module.decode(codes)))
+    x = _within_reach((x - module.center) / module.scale)
     if method == "transform":
         return module.encode(x)
     if method == "reconstruct":
-        return _in_shape(estimator, to_units(estimator, module, module(x)))
-    return score_rows(estimator, module, x)
+        return _unflattened(estimator, to_units(estimator, module, module(x)))
+    return score_samples(estimator, module, x)
 
 
-def _within_reach(x: Any) -> Any:
-    """Bound values by comparisons, which leave NaN; minimum and maximum may not, in ONNX."""
+def _within_reach(x: Tensor) -> Tensor:
+    """Bound values by comparisons, which keep NaN; in ONNX, Min and Max may not."""
     x = torch.where(x > FARTHEST, FARTHEST, x)
     return torch.where(x < -FARTHEST, -FARTHEST, x)
 
 
 def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
-    """Copy a fitted module to the CPU, in float32, what looks at values replaced by loops."""
-    return in_loops(duplicate(estimator.module_).cpu().float())
+    """Copy the fitted module to the CPU in float32, without code that depends on values."""
+    return with_loops(duplicate(estimator.module_).cpu().float())
 
 
-def _in_shape(estimator: BaseAutoencoder, rows: Any) -> Any:
-    """Give rows the shape of those of the training."""
+def _unflattened(estimator: BaseAutoencoder, x: Tensor) -> Tensor:
+    """Reshape flat samples as those of the training data."""
     shape = estimator.input_shape_
-    return rows if len(shape) == 1 else rows.reshape(-1, *shape)
+    return x if len(shape) == 1 else x.reshape(-1, *shape)
 
 
 @singledispatch
-def score_rows(estimator: BaseAutoencoder, module: AutoencoderModule, x: Any) -> Any:
-    """Write down ``score_samples`` for rows in network units."""
-    restored = estimator._get_fitted_loss().mean(module(x))
-    squares = (restored - x).square()
+def score_samples(estimator: BaseAutoencoder, module: AutoencoderModule, x: Tensor) -> Tensor:
+    """Compute ``score_samples`` for samples in network units."""
+    reconstructed = estimator._get_fitted_loss().mean(module(x))
+    squares = (reconstructed - x).square()
     if not module.network.takes_missing:
         return lowest_if_far(squares.mean(1) * -module.scale.square(), x)
     missing = x.isnan()
@@ -133,28 +159,30 @@ def score_rows(estimator: BaseAutoencoder, module: AutoencoderModule, x: Any) ->
     return lowest_if_far(errors / (~missing).sum(1) * -module.scale.square(), x)
 
 
-@score_rows.register
-def _(estimator: VariationalAutoencoder, module: VariationalModule, x: Any) -> Any:
+@score_samples.register
+def _(estimator: VariationalAutoencoder, module: VariationalModule, x: Tensor) -> Tensor:
     n_draws = estimator.n_importance_samples_
     return bound_of_samples(
-        module, x, None if n_draws == 1 else n_draws, uniform_of_rows, normal_quantile
+        module, x, None if n_draws == 1 else n_draws, uniform_of_samples, normal_quantile
     )
 
 
-@score_rows.register
-def _(estimator: RestrictedBoltzmannMachine, module: BoltzmannModule, x: Any) -> Any:
+@score_samples.register(RestrictedBoltzmannMachine)
+def _(estimator: Any, module: BoltzmannModule, x: Tensor) -> Tensor:
     return lowest_if_far(-module.free_energy(x) - estimator.log_partition(), x)
 
 
-@score_rows.register
-def _(estimator: DeepBeliefNetwork, module: AutoencoderModule, x: Any) -> Any:
-    # In double precision, as in Python: rounding errors of float32 would change drawn bits.
+@score_samples.register
+def _(estimator: DeepBeliefNetwork, module: AutoencoderModule, x: Tensor) -> Tensor:
+    # In float64, as in Python: rounding errors of float32 would change the bits that are drawn.
     precise = exportable(estimator).double()
     network = estimator._belief(precise)
     if network is None:
-        return score_rows.dispatch(BaseAutoencoder)(estimator, module, x)
+        reconstruction_error: Any = score_samples.dispatch(BaseAutoencoder)
+        score: Tensor = reconstruction_error(estimator, module, x)
+        return score
     grid = latin_grid(DRAWS, network.n_inner)
     cells = cells_of_network(module, x.shape[1])
-    shift = uniform_of_rows(x, cells, (1, grid.shape[1]), seed=0)[0].double()
+    shift = uniform_of_samples(x, cells, (1, grid.shape[1]), seed=0)[0].double()
     bounds = network.bound(x.double(), shifted(grid, shift))
     return lowest_if_far((bounds - estimator._log_volume(precise)).float(), x)

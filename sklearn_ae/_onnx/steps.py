@@ -1,4 +1,4 @@
-"""The one gate to skl2onnx: models of scikit-learn's own estimators."""
+"""Estimators of scikit-learn, converted by skl2onnx."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from sklearn_ae._detection.member_copies import last_step
+from sklearn_ae._onnx.converters import register
 from sklearn_ae._onnx.graph import FIRST_OPSET, require
 from sklearn_ae._stacks.supervised import SupervisedStack
 
 ML_OPSET = 3
-"""Version of the operators for trees, linear models and so on."""
+"""Version of the operator set ``ai.onnx.ml``: trees, linear models and others."""
 
 
 def unwrapped(estimator: Any, is_last: bool = True) -> Any:
-    """Replace what only holds an estimator by that estimator, throughout a pipeline.
+    """Replace searches and frozen estimators by the estimator inside, throughout a pipeline.
 
-    A search is its best estimator. A supervised stack that other steps follow gives them the
-    codes of its autoencoder.
+    A search is replaced by its best estimator. A supervised stack before other steps is replaced
+    by its autoencoder, since these steps receive its codes.
     """
     if isinstance(estimator, Pipeline):
         *before, (name, last) = estimator.steps
@@ -36,7 +37,7 @@ def unwrapped(estimator: Any, is_last: bool = True) -> Any:
 
 
 def steps_before(estimator: Any) -> Pipeline | None:
-    """Return the steps of a pipeline before its last one, None if they do nothing."""
+    """Return the steps of a pipeline before its last one, None if there are none to compute."""
     if not isinstance(estimator, Pipeline):
         return None
     steps = [step for step in estimator.steps[:-1] if step[1] not in (None, "passthrough")]
@@ -45,20 +46,20 @@ def steps_before(estimator: Any) -> Pipeline | None:
 
 def scikit_learn_model(
     estimator: Any,
-    row_shape: tuple[int, ...],
+    sample_shape: tuple[int, ...],
     options: dict[str, Any] | None = None,
     opset: int = FIRST_OPSET,
 ) -> Any:
-    """Convert a fitted estimator by skl2onnx, for rows of float32.
+    """Convert a fitted estimator by skl2onnx, for float32 samples.
 
     Parameters
     ----------
     estimator : object
-        It may hold estimators of this package.
-    row_shape : tuple of int
-    options : dict or None
-        Of its converter. None: a classifier's probabilities are an array.
-    opset : int
+        It may contain estimators of this package.
+    sample_shape : tuple of int
+    options : dict or None, default=None
+        Options of its converter. None: the probabilities of a classifier are an array.
+    opset : int, default=18
 
     Returns
     -------
@@ -66,23 +67,23 @@ def scikit_learn_model(
         Its input is ``"X"``.
     """
     skl2onnx = require("skl2onnx")
-    from sklearn_ae._onnx.converters import register
-
     register()
     estimator = unwrapped(estimator)
     if options is None and is_classifier(estimator):
         options = {"zipmap": False}
-    rows = skl2onnx.common.data_types.FloatTensorType([None, *row_shape])
+    samples = skl2onnx.common.data_types.FloatTensorType([None, *sample_shape])
 
-    def converted(options: dict[str, Any] | None) -> Any:
+    def convert(options: dict[str, Any] | None) -> Any:
         return skl2onnx.to_onnx(
             estimator,
-            initial_types=[("X", rows)],
+            initial_types=[("X", samples)],
             target_opset={"": opset, "ai.onnx.ml": ML_OPSET},
             options={id(last_step(estimator)): options} if options else None,
         )
 
     try:
-        return converted(options)
-    except NameError:  # an option that its converter lacks: it has no probabilities to map
-        return converted({k: v for k, v in options.items() if k != "zipmap"} if options else None)
+        return convert(options)
+    except NameError:
+        # skl2onnx's error for an option that a converter does not have: that of a classifier
+        # without probabilities has no "zipmap".
+        return convert({k: v for k, v in options.items() if k != "zipmap"} if options else None)

@@ -1,4 +1,4 @@
-"""Supervised stacks: a linear layer, or an estimator of scikit-learn, on codes."""
+"""Methods of supervised stacks: a linear layer, or an estimator of scikit-learn, on codes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ FLOAT = np.dtype(np.float32)
 
 @methods_of.register
 def _(estimator: StackedAutoencoderClassifier) -> tuple[str, ...]:
-    asked = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
-    return tuple(method for method in asked if hasattr(estimator, method))
+    # A head may lack probabilities, or a decision function.
+    methods = "predict", "predict_proba", "predict_log_proba", "decision_function", "transform"
+    return tuple(method for method in methods if hasattr(estimator, method))
 
 
 @default_methods.register
@@ -34,20 +35,20 @@ def _(estimator: StackedAutoencoderRegressor) -> tuple[str, ...]:
 
 
 @write.register
-def _(estimator: StackedAutoencoderClassifier, graph: Graph, rows: Traced, method: str) -> Output:
-    codes = write(estimator.autoencoder_, graph, rows, "transform")
+def _(estimator: StackedAutoencoderClassifier, graph: Graph, x: Traced, method: str) -> Output:
+    codes = write(estimator.autoencoder_, graph, x, "transform")
     if method == "transform":
         return codes
     n_classes = len(estimator.classes_)
     if estimator._has_several_labels:
-        return _of_several_labels(estimator, graph, codes, method)
+        return _multilabel_output(estimator, graph, codes, method)
     if estimator.head_ is not None:
-        return _of_head(estimator, graph, codes, method)
+        return _head_output(estimator, graph, codes, method)
     scores = _linear(estimator, graph, codes)
     if method == "decision_function" and n_classes == 2:
         return Output(graph.add("Squeeze", scores, np.array([1])), FLOAT, (None,))
-    if n_classes == 2:  # the logit of the second class, where that of the first is zero
-        zeros = graph.add("Sub", scores, scores)
+    if n_classes == 2:  # the score is the logit of the second class, relative to the first
+        zeros = graph.add("Sub", scores, scores)  # of any number of samples
         scores = graph.add("Concat", zeros, scores, axis=1)
     if method == "predict":
         return _labels(graph, graph.add("ArgMax", scores, axis=1, keepdims=0), estimator.classes_)
@@ -58,8 +59,8 @@ def _(estimator: StackedAutoencoderClassifier, graph: Graph, rows: Traced, metho
 
 
 @write.register
-def _(estimator: StackedAutoencoderRegressor, graph: Graph, rows: Traced, method: str) -> Output:
-    codes = write(estimator.autoencoder_, graph, rows, "transform")
+def _(estimator: StackedAutoencoderRegressor, graph: Graph, x: Traced, method: str) -> Output:
+    codes = write(estimator.autoencoder_, graph, x, "transform")
     if method == "transform":
         return codes
     if estimator.head_ is not None:
@@ -74,16 +75,16 @@ def _(estimator: StackedAutoencoderRegressor, graph: Graph, rows: Traced, method
 
 
 def _linear(estimator: Any, graph: Graph, codes: Output) -> str:
-    """Write down the linear layer."""
+    """Add the linear layer; its result has shape (n_samples, n_outputs)."""
     layer = estimator.head_coef_, estimator.head_intercept_
     return graph.add("Gemm", codes.name, *(v.astype(np.float32) for v in layer), transB=1)
 
 
-def _of_several_labels(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
-    """Write down a logistic unit for each label."""
+def _multilabel_output(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
+    """Add a logistic unit for each label."""
     if estimator.head_ is not None:
         raise ValueError(
-            f"a classifier of several labels per sample is exported with head=None only, got "
+            f"a multilabel classifier can be exported with head=None only, got "
             f"head={estimator.head_!r}."
         )
     shape, scores = (None, len(estimator.classes_)), _linear(estimator, graph, codes)
@@ -94,21 +95,23 @@ def _of_several_labels(estimator: Any, graph: Graph, codes: Output, method: str)
     if method == "predict_proba":
         scores = graph.add("Sigmoid", scores)
     elif method == "predict_log_proba":
+        # log(sigmoid(s)) = -softplus(-s), which does not overflow
         scores = graph.add("Neg", graph.add("Softplus", graph.add("Neg", scores)))
     return Output(scores, FLOAT, shape)
 
 
-def _labels(graph: Graph, places: str, classes: np.ndarray) -> Output:
-    """Turn places among the classes into classes."""
+def _labels(graph: Graph, indices: str, classes: np.ndarray) -> Output:
+    """Replace indices of classes by the classes."""
+    # ONNX has strings only as an array of objects; whole numbers are int64, as in skl2onnx.
     if classes.dtype.kind in "USO":
         classes = classes.astype(object)
     elif classes.dtype.kind != "f" or (classes == classes.astype(np.int64)).all():
         classes = classes.astype(np.int64)
-    return Output(graph.add("Gather", classes, places), classes.dtype, (None,))
+    return Output(graph.add("Gather", classes, indices), classes.dtype, (None,))
 
 
-def _of_head(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
-    """Write down a classifier of scikit-learn on the codes."""
+def _head_output(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
+    """Add a classifier of scikit-learn on the codes."""
     raw = {"raw_scores": True} if method == "decision_function" else {}
     options = {"zipmap": False, **raw}
     model = scikit_learn_model(estimator.head_, (estimator.n_components_,), options)
@@ -120,7 +123,7 @@ def _of_head(estimator: Any, graph: Graph, codes: Output, method: str) -> Output
     if method == "predict_log_proba":
         scores = graph.add("Log", scores)
     elif method == "decision_function" and len(classes) == 2:
-        # Both signs of the one score are given.
+        # skl2onnx returns the score of the second class and its negative.
         column = graph.add("Gather", scores, np.int64(1), axis=1)
         return Output(column, FLOAT, (None,))
     return Output(scores, FLOAT, (None, len(classes)))

@@ -144,9 +144,8 @@ class VariationalModule(AutoencoderModule):
         if self.network.takes_missing:
             observed = target.nan_to_num()  # NaN would reach the gradient even if masked later
         if self.likelihood == "gaussian":
-            # The unit is passed on, because its logarithm and that of the variance nearly cancel
-            # and must be added to each other first.
-            unit = 2 * self.scale.log() if in_units else 0.0
+            # In float64, and on the CPU, which every device can copy to and which has float64.
+            unit = 2 * self.scale.cpu().double().log() if in_units else 0.0
             errors = gaussian_likelihood(output, observed, self.log_variance, unit)
         elif self.likelihood == "bernoulli":
             errors = bernoulli_likelihood(output, observed)
