@@ -35,6 +35,8 @@ from sklearn_ae import (
     load,
     save,
 )
+from sklearn_ae._files.catalogue import sklearn_losses
+from sklearn_ae._files.skops_reading import _look_up
 from sklearn_ae._files.values import TEXTS
 
 FOLDER = "some_folder"
@@ -396,3 +398,13 @@ def test_no_parameter_of_this_package_takes_any_text():
         assert set(rules) <= set(inspect.signature(type(instance)).parameters)
         for name, allowed in rules.items():
             assert str not in (allowed if isinstance(allowed, list) else []), name
+
+
+@pytest.mark.parametrize("module", ["sklearn._loss._loss", "_loss"])
+def test_compiled_losses_are_known_by_both_names_of_their_module(module):
+    """In scikit-learn 1.8 they give the short one, and files pass between versions."""
+    loss = sklearn_losses()["CyHalfPoissonLoss"]
+    node = {"__class__": "CyHalfPoissonLoss", "__module__": module}
+    assert _look_up(sklearn_losses(), node) is loss
+    with pytest.raises(ValueError, match="none of the classes of os"):
+        _look_up(sklearn_losses(), node | {"__module__": "os.path"})

@@ -94,7 +94,7 @@ def test_the_layer_is_one_logistic_regression_per_label(digits):
     params |= {"fine_tune": False, "n_iter_no_change": np.inf}
     classifier = StackedAutoencoderClassifier(**SMALL | params).fit(X, Y)
     codes = classifier.transform(X)
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=np.inf, max_iter=5000))
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=1e9, max_iter=5000))
     proba = np.column_stack(
         [clone(reference).fit(codes, y).predict_proba(codes)[:, 1] for y in Y.T]
     )

@@ -127,7 +127,9 @@ def loss_classes() -> list[type]:
         cls
         for module in (_loss, link, loss, _sgd_fast)
         for cls in vars(module).values()
-        if isinstance(cls, type) and cls.__module__ == module.__name__
+        # In scikit-learn 1.8 some give the last part of the module's name only.
+        if isinstance(cls, type)
+        and cls.__module__ in (module.__name__, module.__name__.rpartition(".")[2])
     ]
     return list(dict.fromkeys(found))
 

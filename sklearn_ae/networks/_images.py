@@ -137,8 +137,6 @@ class ImageNetwork(ImageParameters, Network):
         size = (axes[0] if n_axes == 2 else 1, axes[-1])
         return Layout(n_channels, size, n_axes == 1, self.channels_last)
 
-    _layout = layout  # for plots; to be removed once they call the public method
-
     def resized(self, row_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
         """Return a specification for images of another size, with the same number of channels.
 

@@ -84,13 +84,11 @@ def _native_format(autoencoder: Any, n_features: int) -> SampleFormat:
     # A step before the autoencoder may have changed the number of features.
     if math.prod(shape) != n_features:
         return SampleFormat("series", (n_features,), axis="feature")
-    network: Any = getattr(getattr(autoencoder, "module_", None), "network", None)
-    if hasattr(network, "_as_sequence"):
-        return _series(network._as_sequence(shape))
-    if hasattr(network, "_layout"):
-        layout = network._layout(shape)
-        if layout.is_signal:
-            return _series((layout.size[1], layout.n_channels), layout.channels_last)
+    network = getattr(getattr(autoencoder, "module_", None), "network", None)
+    layout = None if network is None else network.layout(shape)
+    if layout is not None and layout.is_signal:
+        return _series((layout.size[1], layout.n_channels), layout.channels_last)
+    if layout is not None:
         return _image((*layout.size, layout.n_channels), layout.channels_last)
     if len(shape) == 1:
         return SampleFormat("series", shape, axis="feature")
