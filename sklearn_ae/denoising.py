@@ -24,6 +24,7 @@ from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.linear import shrink_start, spread
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae._training.resources import heavy
+from sklearn_ae._training.run import Training
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._denoising import DenoisingModule
 
@@ -135,6 +136,13 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     def _trains_score(self, module: DenoisingModule) -> bool:
         """Whether the optimal reconstruction is the mean that Tweedie's formula speaks of."""
         return module.noise == "gaussian" and self.loss == "squared_error"
+
+    def _adjust(self, training: Training) -> Training:
+        # The clean sample given a corrupted one is random, and its variance is most of the loss:
+        # between late epochs held-out losses differ by chance. The last epoch has the smallest
+        # steps behind it, and samples that are corrupted anew each time are hardly overfitted.
+        training.keep_last = training.schedule != "constant" and not training.monitor_score
+        return training
 
     def _loss(
         self,

@@ -15,6 +15,7 @@ from sklearn_ae._estimator.identity import identity_of
 from sklearn_ae._estimator.inputs import Kind, check_callbacks, check_range, check_weight
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._parameters.training import TrainingParameters, with_python_numbers
+from sklearn_ae._training.antithetic import MeanOverDraws, pairs_for
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.checkpoint import (
     checkpoints_among,
@@ -205,6 +206,12 @@ def _plan(
 ) -> Training:
     """Gather what a training run needs to know of an estimator. `rest` is handed on."""
     shown = estimator.verbose and not one_pass and estimator._joint_epochs()
+    at_once = estimator._rows_at_once(module.network)
+    losses_of = MeanOverDraws(
+        functools.partial(_losses, estimator, module),
+        pairs_for(0 if held_out is None else len(held_out)),
+        at_once,
+    )
     training = training_of(
         estimator,
         module=module,
@@ -212,14 +219,14 @@ def _plan(
         held_out=held_out,
         loss=estimator._loss,
         plain=estimator._get_loss() if estimator._has_plain_loss() else None,
-        judge=functools.partial(_judge, estimator, products=products),
+        judge=functools.partial(_judge, estimator, products=products, losses_of=losses_of),
         products=products,
         schedule="constant" if one_pass else estimator.learning_rate,
         max_iter=1 if one_pass else estimator._joint_epochs(),
         **({"checkpoint": None} if one_pass else {}),
         has_course=not one_pass and not resume,
         settled_from=0.0 if one_pass or resume else estimator._settled_from(),
-        rows_at_once=estimator._rows_at_once(module.network),
+        rows_at_once=at_once if estimator._has_plain_loss() else max(1, at_once // 2),
         demand_evidence=not resume and estimator._starts_well(),
         progress=type(estimator).__name__ if shown else None,
         state=estimator._training_state if resume else None,
@@ -365,17 +372,29 @@ def _judge(
     sample_weight: Tensor | None,
     *,
     products: torch.dtype,
+    losses_of: MeanOverDraws,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and the squared error of each row."""
     loss = estimator._get_loss()
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
         if estimator._has_plain_loss():
-            terms = [estimator._compare(module, output, y)]
+            losses = estimator._compare(module, output, y).to(X.dtype).expand(len(X))
         else:
-            terms = list(estimator._loss(module, X, y, sample_weight).values())
-    losses = torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)
+            losses = losses_of(X, y, sample_weight)
     squares = (loss.mean(output) - y).square()
     if module.network.takes_missing:
         squares = squares.nan_to_num()
     return losses, squares.sum(1)
+
+
+def _losses(
+    estimator: Any,
+    module: AutoencoderModule,
+    X: Tensor,
+    y: Tensor,
+    sample_weight: Tensor | None,
+) -> Tensor:
+    """Return the sum of the terms of each row's loss."""
+    terms = estimator._loss(module, X, y, sample_weight).values()
+    return torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)

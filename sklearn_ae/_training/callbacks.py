@@ -10,6 +10,7 @@ import sys
 import traceback
 from typing import Any
 
+import torch
 from skorch.callbacks import Callback
 
 
@@ -33,6 +34,10 @@ class BestWeights(Callback):
     settled_from : float
         Number of epochs over which the objective changes. Training losses of that time do not
         compare with later ones, and patience does not run.
+    keep_last : bool, default=False
+        Keep the weights of the last epoch, if patience did not end the training, unless the best
+        ones are better on the held-out rows by a paired t-test, corrected for the number of
+        epochs that they are the best of.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class BestWeights(Callback):
         demand_evidence: bool,
         has_evidence: bool,
         settled_from: float,
+        keep_last: bool = False,
     ) -> None:
         self.monitor = monitor
         self.tol = tol
@@ -50,6 +56,7 @@ class BestWeights(Callback):
         self.demand_evidence = demand_evidence
         self.has_evidence = has_evidence
         self.settled_from = settled_from
+        self.keep_last = keep_last
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Start from what is there."""
@@ -89,11 +96,22 @@ class BestWeights(Callback):
         if self.monitor == "train_loss":
             self.kept_epoch = len(net.history)
             return
+        if self.keep_last and len(net.history) == net.max_epochs:
+            self._prefer_last(net)
         is_proved = self.has_evidence and self.best.is_better_than(self.start)
         if self.demand_evidence and not is_proved:
             self.best, self.kept_epoch = self.start, 0
         self.best_loss = self.best.loss
         net.put_back(self.best.parameters)
+
+    def _prefer_last(self, net: Any) -> None:
+        """Take the last epoch unless the best one is significantly better."""
+        last = net.validation or net.validate()  # nothing was left to train in a resumed run
+        if torch.equal(last.parameters, self.best.parameters):
+            return
+        is_proved = not self.demand_evidence or last.is_better_than(self.start)
+        if is_proved and not self.best.is_better_than(last, len(net.history)):
+            self.best, self.kept_epoch = last, len(net.history)
 
 
 def _shortfall(validation: Any) -> float:

@@ -68,8 +68,11 @@ class Validation(NamedTuple):
         """Weighted mean of the losses."""
         return float((self.losses * self.weight).sum() / self.weight.sum())
 
-    def is_better_than(self, other: Validation) -> bool:
+    def is_better_than(self, other: Validation, n_tests: int = 1) -> bool:
         """Whether the losses are lower, by a one-sided paired t-test at level ``DOUBT``.
+
+        By Bonferroni's correction the level is ``DOUBT / n_tests`` if this is the best of
+        `n_tests` validations.
 
         Equal samples are one observation, of all their weight, and observations of unequal weight
         count as Kish's effective number of them, ``(sum W)^2 / sum W^2``: a weight of two and two
@@ -87,7 +90,9 @@ class Validation(NamedTuple):
         variance = (weight * (fall - mean).square()).sum() / total
         if count <= 1 or variance <= 1e-12 * mean.square():
             return False
-        return bool(mean > stdtrit(count - 1, 1 - DOUBT) * (variance / (count - 1)).sqrt())
+        return bool(
+            mean > stdtrit(count - 1, 1 - DOUBT / n_tests) * (variance / (count - 1)).sqrt()
+        )
 
 
 def _of_groups(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:

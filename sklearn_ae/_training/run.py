@@ -44,6 +44,8 @@ class Training:
         ones, and the score is the fraction of variance explained.
     monitor_score : bool
         Whether the best epoch is that of the highest score instead of the lowest loss.
+    keep_last : bool
+        Whether the last epoch is kept unless the best one is significantly better.
     products : torch.dtype
         Precision of the matrix products.
     noise_level : float
@@ -85,6 +87,7 @@ class Training:
     settled_from: float = 0.0
     rows_at_once: int = CHUNK_ROWS
     demand_evidence: bool = False
+    keep_last: bool = False
     callbacks: list[Any] = field(default_factory=list)
     progress: str | None = None
     state: dict[str, Any] | None = None
@@ -146,6 +149,7 @@ def train(training: Training) -> Trained:
         training.demand_evidence,
         has_evidence=training.held_out is not training.rows,
         settled_from=training.settled_from * min(training.max_iter, LONGEST_COURSE),
+        keep_last=training.keep_last,
     )
     generators = {"shuffle": shuffle, "noise": noise}
     listeners = _listeners(training, best, generators)

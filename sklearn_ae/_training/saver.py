@@ -32,6 +32,7 @@ RULES = (
     "demand_evidence",
     "has_evidence",
     "settled_from",
+    "keep_last",
 )
 """What decides when training stops and which weights are best."""
 

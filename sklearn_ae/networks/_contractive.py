@@ -12,6 +12,9 @@ from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS, Activation
 from sklearn_ae.networks.dense import DenseStack
 
+SIGNS = (1, 1, -1, -1, 1, -1, 1, -1)
+"""Of numbers in each eighth of the unit interval; those of ``u`` and ``1 - u`` are independent."""
+
 
 class ContractiveModule(AutoencoderModule):
     """A network with a non-linearity on its code.
@@ -124,7 +127,9 @@ def _any_rows(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 def estimated_norm(encode: Callable[[Tensor], Tensor], x: Tensor, n_projections: int) -> Tensor:
     """Estimate the squared Frobenius norm of the Jacobian of ``encode`` at each row.
 
-    For random signs ``v``, ``||v^T J||^2`` has ``||J||_F^2`` as its mean.
+    For random signs ``v``, ``||v^T J||^2`` has ``||J||_F^2`` as its mean. It is the same for
+    ``-v``; the signs are therefore functions of uniform numbers ``u`` for which those of
+    ``1 - u`` are independent of those of ``u``, and two antithetic draws are two draws.
 
     Parameters
     ----------
@@ -142,8 +147,8 @@ def estimated_norm(encode: Callable[[Tensor], Tensor], x: Tensor, n_projections:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         code = encode(x)
-        signs = torch.rand(n_projections, *code.shape, dtype=x.dtype, device=x.device)
-        signs = 2 * (signs < 0.5).to(x.dtype) - 1
+        uniform = torch.rand(n_projections, *code.shape, dtype=x.dtype, device=x.device)
+        signs = x.new_tensor(SIGNS)[(len(SIGNS) * uniform).long()]
         (products,) = torch.autograd.grad(
             code, x, signs, create_graph=recorded, is_grads_batched=True
         )
