@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from sklearn_ae._estimator.network_choice import LinearStart
 from sklearn_ae._estimator.strays import STRAYS, fraction_of_strays
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.linear import shrink_start, spread
 from sklearn_ae._training.random import drawing_from, make_generator
@@ -139,6 +141,12 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     def _trains_score(self, module: DenoisingModule) -> bool:
         """Whether the optimal reconstruction is the conditional mean of Tweedie's formula."""
         return module.noise == "gaussian" and self.loss == "squared_error"
+
+    def _adjust(self, run: TrainingRun) -> TrainingRun:
+        # The clean sample given a corrupted one is random, and its variance is most of the loss:
+        # between late epochs held-out losses differ by chance. The last epoch has the smallest
+        # steps behind it, and samples that are corrupted anew each time are hardly overfitted.
+        return replace(run, objective=replace(run.objective, prefers_last=True))
 
     def _loss(
         self,

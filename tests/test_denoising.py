@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from scipy.special import stdtrit
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
 
-from sklearn_ae import DenoisingAutoencoder
+from sklearn_ae import Autoencoder, DenoisingAutoencoder, FitCheckpoint
+from sklearn_ae._training.callbacks import BestWeights
+from sklearn_ae._training.net import Validation
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks import ConvolutionalNetwork, LSTMNetwork
 
@@ -45,9 +49,6 @@ def denoiser():
         noise_level=LEVEL,
         hidden_layer_sizes=(64, 64),
         max_iter=60,
-        # Which epoch is the best on 400 held-out samples is a matter of luck: an early one may
-        # be, whose field, between the parts, gives them other shares.
-        early_stopping=False,
         random_state=0,
     ).fit(X)
 
@@ -60,6 +61,164 @@ def test_field_is_the_score_of_the_noisy_density(denoiser):
     assert cosine >= 0.98
     assert np.square(field - score).sum() / np.square(score).sum() <= 0.05
     np.testing.assert_allclose(field, (denoiser.reconstruct(x) - x) / LEVEL**2, rtol=1e-9)
+
+
+class _FieldErrors(Callback):
+    """Squared error of the score field after each epoch, relative to the score itself."""
+
+    def on_train_begin(self, net, **kwargs):
+        rng = np.random.default_rng(1)
+        self.x = _mixture(2000, rng) + LEVEL * rng.normal(size=(2000, 2))
+        self.score = _analytic_score(self.x, LEVEL)
+        self.errors = []
+
+    @torch.no_grad()
+    def on_epoch_end(self, net, **kwargs):
+        module = net.module_.eval()
+        x = (torch.from_numpy(self.x).to(module.center) - module.center) / module.scale
+        field = ((module(x) - x) * module.scale / LEVEL**2).double().numpy()
+        self.errors.append(np.square(field - self.score).sum() / np.square(self.score).sum())
+
+
+def test_early_stopping_keeps_a_field_nearly_as_exact_as_that_of_the_last_epoch():
+    """An epoch chosen by one draw of the noise has a field with 1.6 to 2.2 times the error."""
+    kept, last = [], []
+    for seed in range(5):
+        X = _mixture(4000, np.random.default_rng(seed))
+        recorder = _FieldErrors()
+        denoiser = DenoisingAutoencoder(
+            2,
+            noise_level=LEVEL,
+            hidden_layer_sizes=(64, 64),
+            max_iter=60,
+            callbacks=[recorder],
+            random_state=seed,
+        ).fit(X)
+        kept.append(recorder.errors[denoiser.best_epoch_ - 1])
+        last.append(recorder.errors[-1])
+    assert np.mean(kept) < 1.5 * np.mean(last)
+    assert max(kept) < 0.02
+
+
+def test_every_epoch_is_validated_on_the_same_pairs_of_draws():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    drawn = []
+
+    def record(x):
+        noise = torch.randn_like(x)
+        drawn.append(noise)
+        return x + noise
+
+    denoiser = DenoisingAutoencoder(
+        2, noise=record, learning_rate_init=1e-12, max_iter=4, random_state=0
+    ).fit(X)
+    validated = [noise for noise in drawn if len(noise) == 4 * 20]  # of 20 samples held out
+    assert len(validated) == 5  # the start, and four epochs
+    for noise in validated:
+        torch.testing.assert_close(noise, validated[0], rtol=0, atol=0)
+    first, second, *mirrored = validated[0].chunk(4)
+    torch.testing.assert_close(torch.cat(mirrored), -torch.cat([first, second]))
+    assert not torch.allclose(first, second)
+    losses = [epoch["valid_loss"] for epoch in denoiser.history_]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-9)
+
+
+class _Net:
+    """Training of 100 held-out samples: the losses of each epoch, the start's first."""
+
+    def __init__(self, offsets, spreads, max_epochs):
+        pattern = torch.tensor([-1.0, 1.0], dtype=torch.float64).repeat(50)
+        self.validations = [
+            Validation(
+                1 + offset + spread * pattern,
+                torch.ones(100, dtype=torch.float64),
+                torch.arange(100),
+                0.0,
+                torch.tensor([float(number)]),
+            )
+            for number, (offset, spread) in enumerate(zip(offsets, spreads, strict=True))
+        ]
+        self.max_epochs = max_epochs
+        self.history = []
+        self.stop_training = False
+
+    def validate(self):
+        return self.validation
+
+    def put_back(self, parameters):
+        self.kept = int(parameters)
+
+
+def _kept(offsets, spreads, max_epochs=3, demand_evidence=False, keep_last=True):
+    net = _Net(offsets, spreads, max_epochs)
+    best = BestWeights("valid_loss", 0.0, 100, demand_evidence, True, 0.0, keep_last)
+    net.validation = net.validations[0]
+    best.on_train_begin(net)
+    for validation in net.validations[1:]:
+        net.validation = validation
+        net.history.append({})
+        best.on_epoch_end(net)
+    best.on_train_end(net)
+    assert best.kept_epoch == net.kept
+    assert best.best_loss == pytest.approx(1 + offsets[net.kept])
+    return net.kept
+
+
+def test_the_last_epoch_is_kept_unless_another_is_significantly_better():
+    """Of 100 samples with differences +-s it is if their mean is above ``t s / sqrt(99)``.
+
+    The best of three epochs is tested at a third of the level.
+    """
+    offsets = [1, 0.5, 0, 0.1]
+    bound = 0.1 * 99**0.5 / stdtrit(99, 1 - 0.05 / 3)
+    assert _kept(offsets, [0, 0, 0, 1.01 * bound]) == 3
+    assert _kept(offsets, [0, 0, 0, 0.99 * bound]) == 2
+    assert _kept(offsets, [0, 0, 0, 1.01 * bound], keep_last=False) == 2
+    assert _kept(offsets, [0, 0, 0, 1.01 * bound], max_epochs=4) == 2  # patience was over
+    # The last epoch is not significantly better than the start, but the best one is.
+    spreads = [0.01, 0, 0, 1.01 * bound]
+    assert _kept([0.11, 0.1, 0, 0.1], spreads, demand_evidence=True) == 2
+    assert _kept([0.11, 0.1, 0, 0.1], spreads) == 3
+    assert _kept([0.01, 0.1, 0, 0.1], [0, 0, 1, 1.1], demand_evidence=True) == 0
+
+
+def test_only_annealed_denoising_prefers_the_last_epoch(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    preferred, init = [], BestWeights.__init__
+
+    def record(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        preferred.append(self.keep_last)
+
+    monkeypatch.setattr(BestWeights, "__init__", record)
+    DenoisingAutoencoder(2, max_iter=1).fit(X)
+    DenoisingAutoencoder(2, max_iter=1, learning_rate="constant").fit(X)
+    Autoencoder(2, max_iter=1).fit(X)
+    assert preferred == [True, False, False]
+
+
+def test_a_run_resumed_after_its_last_epoch_keeps_the_same_epoch(tmp_path, monkeypatch):
+    """Killed after the last epoch, or after the end: the module has other weights then."""
+    X = _mixture(300, np.random.default_rng(0))
+
+    def fit(folder):
+        return DenoisingAutoencoder(
+            2, max_iter=6, init="random", callbacks=[FitCheckpoint(folder)], random_state=0
+        ).fit(X)
+
+    whole = fit(tmp_path / "whole")
+    again = fit(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(BestWeights, "on_train_end", _killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            fit(tmp_path / "killed")
+    for resumed in (again, fit(tmp_path / "killed")):
+        assert resumed.best_epoch_ == whole.best_epoch_
+        np.testing.assert_array_equal(resumed.transform(X), whole.transform(X))
+
+
+def _killed(self, net, **kwargs):
+    raise RuntimeError("killed")
 
 
 def test_samples_match_the_data_in_energy_distance(denoiser):
@@ -320,8 +479,7 @@ def _denoiser(n_features, level, seed, **params):
 @pytest.mark.parametrize("n_features", [1, 2, 5])
 def test_clusters_are_drawn_as_wide_as_they_are(n_features, seed):
     X = _clusters(n_features, 3.0, seed)
-    # Which epoch is the best on few held-out samples is a matter of luck.
-    trained = _denoiser(n_features, 0.5, seed, early_stopping=False).fit(X)
+    trained = _denoiser(n_features, 0.5, seed).fit(X)
     drawn = trained.sample(2000, seed, n_steps=100)
     right = drawn[:, 0] > 0
     for part in (drawn[right], drawn[~right]):

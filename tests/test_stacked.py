@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sklearn_ae import StackedAutoencoder
+from sklearn_ae import Autoencoder, StackedAutoencoder
 from sklearn_ae._stacks.greedy import Layer, _reducible_loss
 from sklearn_ae._training.batches import CHUNK_BYTES, Rows
 from sklearn_ae.losses import get_loss
@@ -294,3 +295,27 @@ def test_the_hand_written_gradient_knows_the_code_activation(activation):
     )
     for name, parameter in module.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name])
+
+
+def test_defaults_are_no_worse_than_one_hidden_layer():
+    """With tanh units the error is 13 to 17 % above that of 64 ReLU units."""
+    X = StandardScaler().fit_transform(load_breast_cancer().data)
+    train, test = train_test_split(X, test_size=0.25, random_state=0)
+    errors = [
+        np.square(model.fit(train).reconstruct(test) - test).sum(1).mean()
+        for model in (
+            StackedAutoencoder(3, max_iter=50, random_state=0),
+            Autoencoder(
+                3,
+                init="random",
+                hidden_layer_sizes=(64,),
+                activation="relu",
+                learning_rate="constant",
+                learning_rate_init=0.001,
+                alpha=0.0,
+                max_iter=100,
+                random_state=0,
+            ),
+        )
+    ]
+    assert errors[0] < 1.1 * errors[1]

@@ -15,6 +15,7 @@ from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inputs import FitData, Kind, check_range
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._parameters.training import with_python_numbers
+from sklearn_ae._training.antithetic import Losses, MeanOverDraws, pairs_for
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.checkpoint import deleting_checkpoints
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
@@ -295,7 +296,7 @@ def _describe(
         module=module,
         samples=training,
         held_out=held_out,
-        objective=_objective(fit, module, training, products),
+        objective=_objective(fit, module, training, held_out, products),
         parameters=Hyperparameters.of(estimator, **changed),
         products=products,
         seeds=fit.seeds,
@@ -308,32 +309,52 @@ def _describe(
 
 
 def _objective(
-    fit: Fit, module: AutoencoderModule, training: Rows, products: torch.dtype
+    fit: Fit,
+    module: AutoencoderModule,
+    training: Rows,
+    held_out: Rows | None,
+    products: torch.dtype,
 ) -> Objective:
     """Return what the estimator's module is trained for."""
     estimator, anneals = fit.estimator, not (fit.one_pass or fit.resume)
+    at_once = estimator._rows_at_once(module.network)
     plain = fit.loss if estimator._has_plain_loss() else None
     # Noise is relative to the deviation of the data. A loss that uses them as they are is the
     # only one that leaves it open.
     noise_level, deviation = estimator._noise_level(), 1.0
     if noise_level and not fit.loss.scaled:
         deviation = float(spread(training)[1].mean()) ** 0.5 or 1.0
+    losses: Losses = functools.partial(_losses, estimator, module)
+    if plain is None and held_out is not None:
+        losses = MeanOverDraws(losses, pairs_for(len(held_out)), at_once)
+        at_once = max(1, at_once // 2)  # each at least twice
     return Objective(
         terms=estimator._loss,
         reconstruction=plain,
         noise_level=noise_level * deviation,
-        evaluate=functools.partial(_evaluate, estimator, fit.loss, plain is not None, products),
-        samples_at_once=estimator._rows_at_once(module.network),
+        evaluate=functools.partial(_evaluate, fit.loss, losses, products),
+        samples_at_once=at_once,
         anneals=anneals,
         annealed_from=estimator._settled_from() if anneals else 0.0,
         needs_significance=not fit.resume and estimator._starts_well(),
     )
 
 
-def _evaluate(
+def _losses(
     estimator: Any,
+    module: AutoencoderModule,
+    X: Tensor,
+    y: Tensor,
+    sample_weight: Tensor | None,
+) -> Tensor:
+    """Return the loss of each sample, the sum of its terms."""
+    terms = estimator._loss(module, X, y, sample_weight).values()
+    return torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)
+
+
+def _evaluate(
     loss: Loss,
-    plain: bool,
+    losses: Losses,
     products: torch.dtype,
     module: AutoencoderModule,
     X: Tensor,
@@ -343,15 +364,11 @@ def _evaluate(
     """Return the loss and the squared error of each sample."""
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
-        if plain:
-            terms = [estimator._compare(module, output, y)]
-        else:
-            terms = list(estimator._loss(module, X, y, sample_weight).values())
-    losses = torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)
+        values = losses(X, y, sample_weight)
     squares = (loss.mean(output) - y).square()
     if module.network.takes_missing:
         squares = squares.nan_to_num()
-    return losses, squares.sum(1)
+    return values, squares.sum(1)
 
 
 def _part_names(module: AutoencoderModule) -> set[str]:

@@ -53,7 +53,7 @@ class StackParameters:
     hidden_layer_sizes: tuple[int, ...] = same_as(
         DenseParameters, "hidden_layer_sizes", default=(128, 128)
     )
-    activation: str = same_as(DenseParameters, "activation")
+    activation: str = same_as(DenseParameters, "activation", default="silu")
     pretraining: str | None = parameter(
         default="denoising",
         doc="""{"autoencoder", "denoising", "sparse", "contractive", "rbm"}

@@ -10,6 +10,7 @@ import sys
 import traceback
 from typing import Any
 
+import torch
 from skorch.callbacks import Callback
 
 from sklearn_ae._training.description import TrainingRun
@@ -41,6 +42,10 @@ class BestWeights(Callback):
     annealed_from : float
         Number of epochs over which the objective changes. Training losses of that time do not
         compare with later ones, and patience does not run.
+    prefers_last : bool
+        Keep the weights of the last epoch, if patience did not end the training, unless the best
+        ones are better on the held-out samples by a paired t-test, corrected for the number of
+        epochs that they are the best of.
     """
 
     def __init__(self, run: TrainingRun) -> None:
@@ -54,6 +59,7 @@ class BestWeights(Callback):
         self.needs_significance = objective.needs_significance
         self.is_independent = run.held_out is not run.samples
         self.annealed_from = objective.annealed_from * run.annealing_epochs
+        self.prefers_last = objective.prefers_last and run.parameters.learning_rate != "constant"
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Start from what is there."""
@@ -93,11 +99,22 @@ class BestWeights(Callback):
         if self.monitor == "train_loss":
             self.kept_epoch = len(net.history)
             return
+        if self.prefers_last and len(net.history) == net.max_epochs:
+            self._prefer_last(net)
         is_significant = self.is_independent and self.best.is_better_than(self.start)
         if self.needs_significance and not is_significant:
             self.best, self.kept_epoch = self.start, 0
         self.best_loss = self.best.loss
         net.put_back(self.best.parameters)
+
+    def _prefer_last(self, net: Any) -> None:
+        """Take the last epoch unless the best one is significantly better."""
+        last = net.validation or net.validate()  # nothing was left to train in a resumed run
+        if torch.equal(last.parameters, self.best.parameters):
+            return
+        is_significant = not self.needs_significance or last.is_better_than(self.start)
+        if is_significant and not self.best.is_better_than(last, len(net.history)):
+            self.best, self.kept_epoch = last, len(net.history)
 
 
 def _shortfall(validation: Any) -> float:

@@ -75,6 +75,9 @@ class Objective:
         ones, and the score is the fraction of variance explained.
     keeps_highest_score : bool
         Whether the best epoch is that of the highest score instead of the lowest loss.
+    prefers_last : bool
+        Whether the last epoch of an annealed learning rate is kept unless an earlier one is
+        significantly better.
     samples_at_once : int
         Number of samples that `evaluate` may receive at a time.
     anneals : bool
@@ -93,6 +96,7 @@ class Objective:
     evaluate: Evaluation | None = None
     score: Callable[[float], float] | None = None
     keeps_highest_score: bool = False
+    prefers_last: bool = False
     samples_at_once: int = CHUNK_ROWS
     anneals: bool = True
     annealed_from: float = 0.0

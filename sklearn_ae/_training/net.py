@@ -61,8 +61,11 @@ class Validation(NamedTuple):
         """Weighted mean of the losses."""
         return float((self.losses * self.weight).sum() / self.weight.sum())
 
-    def is_better_than(self, other: Validation) -> bool:
+    def is_better_than(self, other: Validation, n_tests: int = 1) -> bool:
         """Whether the losses are lower, by a one-sided paired t-test at the 5 % level.
+
+        If this is the best of `n_tests` validations, the level is divided by their number
+        (Bonferroni's correction).
 
         Equal samples are one observation, of all their weight, and observations of unequal weight
         count as Kish's effective number of them, ``(sum W)^2 / sum W^2``: a weight of two and two
@@ -80,7 +83,7 @@ class Validation(NamedTuple):
         variance = (weight * (fall - mean).square()).sum() / total
         if count <= 1 or variance <= 1e-12 * mean.square():
             return False
-        quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL)
+        quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / n_tests)
         return bool(mean > quantile * (variance / (count - 1)).sqrt())
 
 

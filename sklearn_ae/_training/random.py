@@ -64,8 +64,17 @@ _DRAWS = {
 }
 
 
-_LIKE = {torch.rand_like, torch.randn_like}
-_SIZED = {torch.rand, torch.randn}
+LIKE = {torch.rand_like, torch.randn_like}
+SIZED = {torch.rand, torch.randn}
+GAUSSIAN = {torch.randn, torch.randn_like}
+
+
+def size_of_draw(func: Any, args: Any, kwargs: dict[str, Any]) -> list[int]:
+    """Return the shape that ``rand``, ``randn`` or one of their ``_like`` is called for."""
+    if func in LIKE:
+        return list((args[0] if args else kwargs["input"]).shape)
+    sizes = args or (kwargs["size"],)
+    return list(sizes if isinstance(sizes[0], int) else sizes[0])
 
 
 class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
@@ -81,35 +90,38 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
         Number of each row of the batch among the distinct ones. What ``rand``, ``randn`` and
         their ``_like`` draw, rows on the last axis but one, is then the same for copies of a
         row: two copies are the same as one row of weight two.
+
+    Attributes
+    ----------
+    has_drawn : bool
+        Whether anything has been drawn.
     """
 
     def __init__(self, generator: torch.Generator, twins: Tensor | None = None) -> None:
         super().__init__()
         self.generator = generator
         self.twins = twins
+        self.has_drawn = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Add the generator to functions that draw."""
         kwargs = kwargs or {}
         if func in _DRAWS and kwargs.get("generator") is None:
+            self.has_drawn = True
             kwargs = {**kwargs, "generator": self.generator}
-            if self.twins is not None and func in _LIKE | _SIZED:
+            if self.twins is not None and func in LIKE | SIZED:
                 return self._draw_for_twins(func, args, kwargs)
         return func(*args, **kwargs)
 
     def _draw_for_twins(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         assert self.twins is not None
-        kwargs = dict(kwargs)
-        if func in _LIKE:
-            like = args[0] if args else kwargs.pop("input")
-            size = list(like.shape)
-        else:
-            sizes = args or (kwargs.pop("size"),)
-            size = list(sizes if isinstance(sizes[0], int) else sizes[0])
+        size = size_of_draw(func, args, kwargs)
+        like = args[0] if args else kwargs.get("input")
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("input", "size")}
         shared = len(size) > 1 and size[-2] == len(self.twins)
         if shared:
             size[-2] = int(self.twins.max()) + 1
-        drawn = func(like.new_empty(size), **kwargs) if func in _LIKE else func(size, **kwargs)
+        drawn = func(like.new_empty(size), **kwargs) if func in LIKE else func(size, **kwargs)
         return drawn.index_select(-2, self.twins) if shared else drawn
 
 

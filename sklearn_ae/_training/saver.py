@@ -18,6 +18,7 @@ from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.callbacks import BestWeights
 from sklearn_ae._training.checkpoint import read_checkpoint, write_checkpoint
 from sklearn_ae._training.description import TrainingRun
+from sklearn_ae._version import __version__
 
 FORMAT = 2
 """Of the files: another number for each change of what they hold."""
@@ -71,14 +72,19 @@ class Saver(Callback):
     def _fingerprint(self, net: Any) -> str:
         """Hash everything that decides how the run goes."""
         hashed = hashlib.blake2b(digest_size=16)
-        from sklearn_ae import __version__  # not there yet when this module is imported
-
         packages = torch, np, scipy, sklearn, skorch
         numbers = [package.__version__ for package in packages]
         versions = FORMAT, __version__, sys.version_info[:2], numbers
         run = self.run
-        rules = self.best.monitor, run.objective.needs_significance, run.objective.anneals
-        told = run.parameters, run.seeds, rules, self.best.annealed_from, type(net.step).__name__
+        objective = run.objective
+        rules = (
+            self.best.monitor,
+            objective.needs_significance,
+            objective.prefers_last,
+            objective.anneals,
+            objective.annealed_from,
+        )
+        told = run.parameters, run.seeds, rules, type(net.step).__name__
         hashed.update(repr((versions, self.identity, told)).encode())
         for name, array in self._tensors(net).items():
             hashed.update(name.encode())

@@ -12,6 +12,9 @@ from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS, Activation
 from sklearn_ae.networks.dense import DenseStack
 
+SIGNS = (1, 1, -1, -1, 1, -1, 1, -1)
+"""Of numbers in each eighth of the unit interval; those of ``u`` and ``1 - u`` are independent."""
+
 
 class ContractiveModule(AutoencoderModule):
     """Autoencoder with a non-linearity on its code.
@@ -126,7 +129,9 @@ def _autograd_row_norms(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 def estimated_norm(encode: Callable[[Tensor], Tensor], x: Tensor, n_projections: int) -> Tensor:
     """Estimate the squared Frobenius norm of the Jacobian of ``encode`` at each sample.
 
-    If ``v`` is a vector of random signs, the mean of ``||v^T J||^2`` is ``||J||_F^2``.
+    If ``v`` is a vector of random signs, the mean of ``||v^T J||^2`` is ``||J||_F^2``. It is the
+    same for ``-v``; the signs are therefore functions of uniform numbers ``u`` for which those of
+    ``1 - u`` are independent of those of ``u``, and two antithetic draws are two draws.
 
     Parameters
     ----------
@@ -144,9 +149,12 @@ def estimated_norm(encode: Callable[[Tensor], Tensor], x: Tensor, n_projections:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         code = encode(x)
-        signs = torch.rand(n_projections, *code.shape, dtype=x.dtype, device=x.device)
-        signs = 2 * (signs < 0.5).to(x.dtype) - 1  # (n_projections, batch_size, n_code)
-        (products,) = torch.autograd.grad(
-            code, x, signs, create_graph=recorded, is_grads_batched=True
-        )
-    return products.square().sum(2).mean(0)
+        uniform = torch.rand(n_projections, *code.shape, dtype=x.dtype, device=x.device)
+        signs = x.new_tensor(SIGNS)[(len(SIGNS) * uniform).long()]
+        norm = torch.zeros_like(x[:, 0])
+        for sign in signs:  # in turn: torch imports SymPy, for seconds, to take them together
+            (product,) = torch.autograd.grad(
+                (code * sign).sum(), x, create_graph=recorded, retain_graph=True
+            )
+            norm = norm + product.square().sum(1)
+    return norm / n_projections
