@@ -29,8 +29,8 @@ CHUNK_ROWS = 4096
 class Rows:
     """Weighted samples that are returned as tensors on the training device.
 
-    Methods that select or convert samples return a new object with the same data `X`; nothing is
-    computed before :meth:`take`.
+    Methods that select or convert samples return a new object with the same data `X`; samples are
+    computed only by :meth:`take` and :meth:`hold`.
 
     Parameters
     ----------

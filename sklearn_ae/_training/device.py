@@ -14,7 +14,7 @@ CACHE_BYTES = 32 * 2**20
 MAX_FLOAT64_WIDTH = 32
 """Largest width, in units, of a network that is trained in float64 on float64 data."""
 
-MAX_FLOAT64_SAMPLES = 512
+MAX_FLOAT64_SAMPLES_ANY_WIDTH = 512
 """Largest number of float64 samples on which a network of any width is trained in float64."""
 
 MIN_BFLOAT16_WIDTH = 256
@@ -145,7 +145,7 @@ def resolve_precision(
         dtype = getattr(torch, precision)
         return Precision(dtype, dtype)
     # In float64 a weight of two and two copies agree to 1e-7, as scikit-learn's checks require.
-    cheap = inner_width <= MAX_FLOAT64_WIDTH or n_samples <= MAX_FLOAT64_SAMPLES
+    cheap = inner_width <= MAX_FLOAT64_WIDTH or n_samples <= MAX_FLOAT64_SAMPLES_ANY_WIDTH
     if data_is_double and cheap and device.type == "cpu":
         return Precision(torch.float64, torch.float64)
     if inner_width >= MIN_BFLOAT16_WIDTH and _supports_bfloat16(device):

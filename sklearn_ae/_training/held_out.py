@@ -58,7 +58,7 @@ def hash_rows(samples: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = 
     weights = feature_weights(mean, variance)
     directions, shift = draw_directions(samples.n_features, seed)
     directions *= weights
-    # The last row holds the sizes of the samples, which limit the rounding errors.
+    # The last row holds the sizes of the samples, which determine the rounding errors.
     projected = np.empty((N_PROJECTIONS + 1, len(samples)))
     for chunk in samples.chunks():
         values = samples.take(chunk).cpu().numpy()

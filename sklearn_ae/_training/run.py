@@ -170,6 +170,6 @@ def _restore(
     for name, value in moments.items():
         value.copy_(torch.from_numpy(np.array(state[name])))  # a copy: arrays may be read-only
     for name, generator in generators.items():
-        # The state of a generator on another device has another format: draws then start anew.
+        # The state of a generator on another device has another format; it is not restored.
         if len(state[name]) == len(generator.get_state()):
             generator.set_state(torch.from_numpy(np.array(state[name])))
