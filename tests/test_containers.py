@@ -246,5 +246,5 @@ def test_integers_of_numpy_are_as_good_as_python_s(estimator, name, dtype):
 
 
 def test_sizes_that_no_memory_holds_are_told():
-    with pytest.raises(MemoryError, match="take a smaller network"):
+    with pytest.raises(MemoryError, match="choose a smaller network"):
         Autoencoder(2**58, max_iter=1).fit(integers)

@@ -14,7 +14,7 @@ from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import BatchScoring, Callback, EarlyStopping, EpochScoring
+from skorch.callbacks import BatchScoring, Callback, EarlyStopping, EpochScoring, LRScheduler
 
 from sklearn_ae import (
     Autoencoder,
@@ -170,7 +170,7 @@ def test_callbacks_may_have_names(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="EarlyStopping"):
         Autoencoder(1, max_iter=2, callbacks=[kept, ("stop", stop)], random_state=0).fit(X)
-    with pytest.raises(ValueError, match="more"):
+    with pytest.raises(ValueError, match="at most one FitCheckpoint"):
         Autoencoder(1, max_iter=2, callbacks=[kept, FitCheckpoint(tmp_path)], random_state=0).fit(
             X
         )
@@ -193,6 +193,22 @@ def test_callbacks_that_predict_with_the_net_are_refused_with_the_reason(scoring
         estimator.set_params(callbacks=[scoring])
         with pytest.raises(ValueError, match="neither X nor y.*ScoringMonitor"):
             estimator.fit(table(), np.arange(40.0))
+
+
+@pytest.mark.parametrize("name", ["LRScheduler", "EarlyStopping", "ScoringBase"])
+def test_callbacks_are_recognised_by_their_class_and_not_by_its_name(name, tmp_path):
+    own = type(name, (Epochs,), {})()
+    callbacks = [own, FitCheckpoint(tmp_path, version=1)]
+    fitted = Autoencoder(1, max_iter=2, callbacks=callbacks, random_state=0).fit(table())
+    assert own.count == fitted.n_iter_ == 2
+
+
+@pytest.mark.parametrize("base", [LRScheduler, EarlyStopping])
+def test_subclasses_of_skorch_callbacks_are_refused_beside_a_checkpoint(base, tmp_path):
+    own = type("Own", (base,), {})()
+    callbacks = [own, FitCheckpoint(tmp_path, version=1)]
+    with pytest.raises(ValueError, match="the state of Own"):
+        Autoencoder(1, max_iter=2, callbacks=callbacks, random_state=0).fit(table())
 
 
 # Numbers of epochs

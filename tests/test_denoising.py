@@ -145,7 +145,7 @@ class _Net:
     def validate(self):
         return self.validation
 
-    def put_back(self, parameters):
+    def restore(self, parameters):
         self.kept = int(parameters)
 
 

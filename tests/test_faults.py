@@ -179,7 +179,7 @@ def test_lack_of_memory_names_the_remedy_and_leaves_the_estimator(instance, faul
     before, expected = holdings(estimator), outcome(estimator, X)
     with (
         Failing(fault, _operations(lambda: outcome(estimator, X)) // 2),
-        pytest.raises(MemoryError, match="fewer rows at a time"),
+        pytest.raises(MemoryError, match="fewer samples at a time"),
     ):
         outcome(estimator, X)
     assert holdings(estimator) == before

@@ -28,7 +28,7 @@ def recorded(monkeypatch):
     seen = {}
 
     def record(name, rows):
-        values = torch.cat([rows._raw(chunk) for chunk in rows.chunks()])
+        values = torch.cat([rows._read(chunk) for chunk in rows.chunks()])
         seen[name] = {tuple(row) for row in values.double().round(decimals=5).tolist()}
 
     def watch(place, name, at):

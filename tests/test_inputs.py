@@ -216,7 +216,7 @@ def test_csr_is_densified_a_batch_at_a_time(monkeypatch):
     """No more rows than a chunk or a batch are ever dense at once."""
     from sklearn_ae._training import batches, device
 
-    monkeypatch.setattr(device, "HELD_BYTES", 0)
+    monkeypatch.setattr(device, "CACHE_BYTES", 0)
     monkeypatch.setattr(batches, "CHUNK_BYTES", 8 * 50 * 100)
     seen = []
     original = sp.csr_matrix.toarray

@@ -166,7 +166,7 @@ def _of_torch():
     return {module.__file__ for module in modules}
 
 
-RESTORING = {"leave", "put_back", "set", "_set_modes"}
+RESTORING = {"set_defaults", "restore", "set", "_get_modes", "_set_modes"}
 """Our own functions that are interrupted.
 
 In ``isolated_function`` itself there is no place for it: Python looks for signals after calls and
@@ -206,7 +206,7 @@ class Interrupting:
 
 
 def _everything_set():
-    return surroundings(), isolation.Autocast.now(), _get_current_function_mode_stack()
+    return surroundings(), isolation.Autocast.current(), _get_current_function_mode_stack()
 
 
 @each_setting

@@ -87,7 +87,8 @@ def test_imports_follow_the_layers(path):
         ours = {name for name in imported if name.startswith("sklearn_ae.")}
         assert all(name.startswith(allowed) for name in ours)
     if place == "_training":
-        allowed = ("sklearn_ae._training", "sklearn_ae.networks", "sklearn_ae.losses")
+        layers = "_training", "networks", "losses", "_version"
+        allowed = tuple(f"sklearn_ae.{layer}" for layer in layers)
         ours = {name for name in imported if name.startswith("sklearn_ae.")}
         assert all(name.startswith(allowed) for name in ours)
     else:

@@ -265,7 +265,7 @@ def test_a_damaged_file_is_named(damage, digits, tmp_path, epochs):
         "noise": noise,
     }
     file.write_bytes(changed[damage])
-    with pytest.warns(RuntimeWarning, match=rf"{file.name} is damaged.*the fit starts anew"):
+    with pytest.warns(RuntimeWarning, match=rf"{file.name} is corrupted.*from the beginning"):
         again = clone(model).set_params(callbacks=[checkpoint]).fit(X)
     assert epochs.done == 4
     same_fit(again, clone(model).fit(X), X)
@@ -295,7 +295,7 @@ def test_no_damage_of_any_byte_goes_unnoticed(digits, tmp_path, epochs):
         spoilt.append(bytes(changed))
     for each in spoilt:
         last.write_bytes(each)
-        with pytest.warns(RuntimeWarning, match="is damaged"):
+        with pytest.warns(RuntimeWarning, match="is corrupted"):
             assert read_checkpoint(last) is None
     last.write_bytes(content)
     assert read_checkpoint(last) is not None
@@ -309,7 +309,7 @@ def test_a_full_disk_does_not_end_the_fit(digits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", no_space)
     model = Autoencoder(2, max_iter=2, random_state=0)
-    with pytest.warns(RuntimeWarning, match="No space left on device.*goes on without"):
+    with pytest.warns(RuntimeWarning, match="No space left on device.*continues without"):
         fitted = clone(model).set_params(callbacks=[FitCheckpoint(tmp_path, every=1)]).fit(X)
     assert not list(tmp_path.iterdir())
     same_fit(fitted, clone(model).fit(X), X)

@@ -351,6 +351,47 @@ def test_skorch_early_stopping(curve):
     assert autoencoder.n_iter_ == 3
 
 
+class Ends(Callback):
+    """Count the epochs that have ended; interrupt the fit in one of them."""
+
+    def __init__(self, interrupt_in=None):
+        self.interrupt_in = interrupt_in
+        self.count = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        self.count += 1
+        if self.count == self.interrupt_in:
+            raise KeyboardInterrupt
+
+
+def test_callbacks_after_early_stopping_are_notified_of_the_last_epoch(curve):
+    stop = EarlyStopping(monitor="train_loss", patience=2, threshold=10.0)
+    before, after = Ends(), Ends()
+    callbacks = [("before", before), ("stop", stop), ("after", after)]  # skorch keeps this order
+    autoencoder = Autoencoder(1, callbacks=callbacks, max_iter=50, random_state=0).fit(curve)
+    assert autoencoder.n_iter_ == before.count == after.count == 3
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_interrupts_in_the_epoch_of_early_stopping_are_raised(curve, place):
+    callbacks = [EarlyStopping(monitor="train_loss", patience=2, threshold=10.0)]
+    callbacks.insert(place, Ends(interrupt_in=3))
+    autoencoder = Autoencoder(1, callbacks=callbacks, max_iter=50, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        autoencoder.fit(curve)
+    assert not hasattr(autoencoder, "module_")
+
+
+def test_a_loss_that_is_not_finite_is_an_error_in_the_epoch_of_early_stopping(curve):
+    def infinite(output, target):
+        return (output - target).square().mean(1) + float("inf")
+
+    stop = EarlyStopping(monitor="train_loss", patience=1)
+    autoencoder = Autoencoder(1, loss=infinite, callbacks=[stop], random_state=0)
+    with pytest.raises(ValueError, match="diverged"):
+        autoencoder.fit(curve)
+
+
 def test_skorch_checkpoint(curve, tmp_path):
     checkpoint = Checkpoint(dirname=tmp_path, monitor="valid_loss_best", f_pickle=None)
     Autoencoder(1, callbacks=[checkpoint], max_iter=5, random_state=0).fit(curve)

@@ -308,10 +308,15 @@ def _as_known(X: Any) -> Any:
 def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
     """Refuse what skorch would stumble over; checkpoints are not its business."""
     others = [each for each in callbacks or [] if not checkpoints_among([each])]
+    if not others:
+        return others
+    # Imported only if there are callbacks: skorch doubles the time of an import.
+    from sklearn_ae._training.callbacks import predicts_with_net
+
     for callback in map(without_name, others):
         if not hasattr(callback, "on_epoch_end") or isinstance(callback, type):
             raise ValueError(f"callbacks must be instances of skorch callbacks, got {callback!r}.")
-        if "ScoringBase" in {cls.__name__ for cls in type(callback).__mro__}:
+        if predicts_with_net(callback):
             raise ValueError(
                 f"{type(callback).__name__} of skorch predicts with the net, which holds samples "
                 f"in units of its own and knows neither X nor y; call set_callbacks with "

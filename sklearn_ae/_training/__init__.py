@@ -1,1 +1,1 @@
-"""Devices, random numbers, batches and the training loop: the rooms that users never see."""
+"""Training of modules: batches, random numbers, devices and threads, the loop, checkpoints."""

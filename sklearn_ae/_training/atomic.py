@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whatever happens in between."""
+"""Atomic writing: whatever happens, a file has its old content or its new content."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, or leave the one that is there.
+    """Write a file; if this fails, leave an existing file unchanged.
 
     Parameters
     ----------
     path : Path
-        In a folder that exists. A file that is there keeps its permissions.
+        In an existing folder. An existing file keeps its permissions.
     content : bytes
 
     Raises
     ------
     FileExistsError
-        If there is something that is no regular file, such as a device or a pipe.
+        If the path is not a regular file, but e.g. a device or a pipe.
     OSError
-        If the folder cannot be written to or the disk is full. What was there is then intact, and
-        nothing is left beside it.
+        If the folder is not writable or the disk is full. An existing file is then unchanged, and
+        no temporary file remains.
     """
     if _is_special(path):
-        raise FileExistsError(
-            errno.EEXIST, "There is something that is no regular file", str(path)
-        )
-    beside = path.with_name(f".{secrets.token_hex(8)}.part")
+        raise FileExistsError(errno.EEXIST, "The path exists and is no regular file", str(path))
+    # In the same folder: a file can be renamed atomically within one file system only.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with open(beside, "xb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
+            # The content must be on the disk before the new name is: a power failure between
+            # the two would leave an empty file under that name.
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):  # another process may delete it meanwhile
-            shutil.copymode(path, beside)
-        os.replace(beside, path)
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise
 
 
 def _is_special(path: Path) -> bool:
-    """Whether there is something that is neither a regular file nor a folder."""
-    try:  # looked at once: another process may delete a file between two looks
+    """Whether the path exists and is neither a regular file nor a folder."""
+    try:  # one look only: another process may delete a file between two
         mode = path.stat().st_mode
     except OSError:
         return False

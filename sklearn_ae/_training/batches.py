@@ -1,8 +1,7 @@
-"""Rows of any kind as tensors: arrays, memory maps, CSR matrices, tensors.
+"""Batches of samples as tensors, from arrays, memory maps, CSR matrices and tensors.
 
-Rows are centred, scaled and converted when they are taken, a batch at a time, so nothing
-that is large is ever copied, converted or densified as a whole. Data small enough to hold
-are prepared once instead.
+Samples are centred, scaled and converted one batch at a time, so large data are never copied,
+converted or densified as a whole. Data that are small enough are converted once and cached.
 """
 
 from __future__ import annotations
@@ -16,34 +15,37 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sklearn_ae._training.device import holding_limit
+from sklearn_ae._training.device import cache_limit
 from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, row_keys
 from sklearn_ae._training.resources import heavy
 
 CHUNK_BYTES = 8 * 2**20
-"""Size of the pieces in which larger data are read."""
+"""Largest size of the chunks in which data are read."""
 
 CHUNK_ROWS = 4096
-"""Number of rows in such a piece at most: hidden layers may be wider than the data."""
+"""Largest number of samples in a chunk: hidden layers may be wider than the data."""
 
 
 class Rows:
-    """A sequence of weighted rows that gives tensors on the training device.
+    """Weighted samples that are returned as tensors on the training device.
+
+    Methods that select or convert samples return a new object with the same data `X`; samples are
+    computed only by :meth:`take` and :meth:`hold`.
 
     Parameters
     ----------
     X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
-        Any numeric data type. Never changed.
+        Of any numeric dtype. Never modified.
     weight : Tensor of shape (n_samples,) or None
-        Of each row, as a number of copies. None: all one.
+        Sample weights: a sample of weight two is equivalent to two copies. None: all one.
     device : torch.device
     dtype : torch.dtype
-        Of the tensors that :meth:`take` returns.
+        Dtype of the tensors that :meth:`take` returns.
     ragged : bool, default=False
-        Whether there may be NaN after the end of a row.
+        Whether samples may end with NaN.
     targets : Rows or None
-        What a decoder should make of them, where that is not the rows themselves. They are
-        scaled and chosen along with the rows.
+        Targets of the decoder if they are not the samples themselves. They are scaled and
+        selected together with the samples.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Rows:
     ) -> None:
         self.X = X
         self.weight = weight
-        self.n_features = X.shape[1]
+        self.n_features: int = X.shape[1]
         self.device = device
         self.dtype = dtype
         self.ragged = ragged
@@ -65,20 +67,20 @@ class Rows:
         self.center: Tensor | None = None
         self.scale: Tensor | None = None
         self._index: np.ndarray | None = None
-        self._held: Tensor | None = None
+        self._cached: Tensor | None = None
         self._functions: tuple[Callable[[Tensor], Tensor], ...] = ()
-        self._at_once = CHUNK_ROWS
+        self._max_chunk_size = CHUNK_ROWS
 
     def __len__(self) -> int:
         return self.X.shape[0] if self._index is None else len(self._index)
 
     @property
     def precise(self) -> torch.dtype:
-        """The widest floating-point type that the device knows."""
+        """Widest floating-point dtype of the device: MPS has no float64."""
         return torch.float32 if self.device.type == "mps" else torch.float64
 
     def standardized(self, center: Tensor, scale: Tensor, dtype: torch.dtype) -> Rows:
-        """Return the same rows less ``center``, over ``scale``, as ``dtype``."""
+        """Return the samples minus `center`, divided by `scale`, as `dtype`."""
         rows = self._copy()
         rows.dtype = dtype
         rows.center, rows.scale = center.to(self.device), scale.to(self.device)
@@ -86,8 +88,8 @@ class Rows:
             rows.targets = self.targets.standardized(center, scale, dtype)
         return rows
 
-    def raw(self) -> Rows:
-        """Return the same rows in the units of the data, in the widest type."""
+    def in_data_units(self) -> Rows:
+        """Return the samples as they are in the data, in the widest dtype."""
         rows = Rows(self.X, self.weight, self.device, self.precise, self.ragged)
         rows._index = self._index
         return rows
@@ -98,31 +100,32 @@ class Rows:
         n_features: int,
         at_once: int = CHUNK_ROWS,
     ) -> Rows:
-        """Return what a function makes of the rows, when they are taken.
+        """Return the samples mapped by a function, which is called by :meth:`take`.
 
         Parameters
         ----------
         function : callable
-            Tensor of shape (n_taken, n_features) to one of as many rows. Called without
-            recording a gradient.
+            Maps a tensor of shape (n_taken, n_features) to one of as many samples. Called
+            without gradients.
         n_features : int
-            Number of columns that it returns.
+            Number of features that it returns.
         at_once : int
-            Number of rows that it should be given at most where all are gone through.
+            Largest number of samples that :meth:`chunks` passes to it in one call.
         """
         rows = self._copy()
         rows.n_features = n_features
         rows._functions = (*self._functions, function)
-        rows._at_once = min(self._at_once, at_once)
+        rows._max_chunk_size = min(self._max_chunk_size, at_once)
         return rows
 
     def _copy(self) -> Rows:
+        """Return a shallow copy without the cache, which holds other samples or other values."""
         rows = copy.copy(self)
-        rows._held = None
+        rows._cached = None
         return rows
 
     def subset(self, index: np.ndarray) -> Rows:
-        """Return the rows at ``index``, an integer array."""
+        """Return the samples at `index`, an integer array."""
         rows = self._copy()
         rows.weight = None if self.weight is None else self.weight[torch.from_numpy(index)]
         rows._index = index if self._index is None else self._index[index]
@@ -131,33 +134,39 @@ class Rows:
         return rows
 
     def where(self, mask: np.ndarray) -> Rows:
-        """Return the rows at which ``mask`` is true."""
-        small = len(mask) <= np.iinfo(np.int32).max  # half the memory of the usual int64
+        """Return the samples at which `mask` is true."""
+        small = len(mask) <= np.iinfo(np.int32).max  # half the memory of int64
         return self.subset(np.flatnonzero(mask).astype(np.int32 if small else np.int64))
 
-    def sample(self, n_rows: int, seed: int) -> Rows:
-        """Return ``n_rows`` of the rows, drawn without replacement, in their order; or all."""
-        if len(self) <= n_rows:
+    def sample(self, n_samples: int, seed: int) -> Rows:
+        """Return `n_samples` samples drawn without replacement, in their order; or all."""
+        if len(self) <= n_samples:
             return self
-        # No multiple of a step: rows in turn from two sources would come from one only.
-        drawn = np.random.default_rng(seed).choice(len(self), n_rows, replace=False, shuffle=False)
+        # Not every k-th sample: if two sources alternate in the data, all could be from one.
+        random = np.random.default_rng(seed)
+        drawn = random.choice(len(self), n_samples, replace=False, shuffle=False)
         return self.subset(np.sort(drawn))
 
     def hold(self) -> Rows:
-        """Prepare all rows now if they are small enough; return ``self``."""
+        """Cache all samples as :meth:`take` returns them if they are small enough.
+
+        Returns
+        -------
+        self : Rows
+        """
         size = len(self) * self.n_features * self.dtype.itemsize
-        if self._held is None and size <= holding_limit(self.device):
+        if self._cached is None and size <= cache_limit(self.device):
             shape = (len(self), self.n_features)
-            held = torch.empty(shape, dtype=self.dtype, device=self.device)
+            cached = torch.empty(shape, dtype=self.dtype, device=self.device)
             for chunk in self.chunks():
-                held[chunk] = self.take(chunk)
-            self._held = held
+                cached[chunk] = self.take(chunk)
+            self._cached = cached
         if self.targets is not None:
             self.targets.hold()
         return self
 
     def take(self, index: slice | Tensor) -> Tensor:
-        """Return some rows, centred and scaled, on the device. Not to be written to.
+        """Return some samples, standardised, on the device. The result must not be modified.
 
         Parameters
         ----------
@@ -167,22 +176,23 @@ class Rows:
         -------
         Tensor of shape (n_taken, n_features)
         """
-        if self._held is not None:
+        if self._cached is not None:
             if isinstance(index, slice):
-                return self._held[index]
-            return self._held.index_select(0, index.to(self.device))
-        rows = self._raw(index)
+                return self._cached[index]  # a view
+            return self._cached.index_select(0, index.to(self.device))
+        values = self._read(index)
         if self.center is not None and self.scale is not None:
-            # In the data's own precision: a large offset must go before a cast.
-            rows = (rows - self.center.to(rows.dtype)).div_(self.scale.to(rows.dtype))
-        rows = rows.to(self.dtype)
+            # In the precision of the data: after a cast to float32, values with a large offset
+            # would have lost their digits.
+            values = (values - self.center.to(values.dtype)).div_(self.scale.to(values.dtype))
+        values = values.to(self.dtype)
         with torch.no_grad():
             for function in self._functions:
-                rows = function(rows)
-        return rows
+                values = function(values)
+        return values
 
     def take_weight(self, index: slice | Tensor) -> Tensor:
-        """Return the weights of some rows as float64, ones where there are none."""
+        """Return the weights of some samples in the widest dtype; ones if there are no weights."""
         if self.weight is None:
             n_taken = index.stop - index.start if isinstance(index, slice) else len(index)
             return torch.ones(n_taken, dtype=self.precise, device=self.device)
@@ -193,53 +203,54 @@ class Rows:
         """Sum of the weights."""
         return float(len(self) if self.weight is None else self.weight.sum())
 
-    def _raw(self, index: slice | Tensor) -> Tensor:
-        """Return some rows as they are, in float32 or float64."""
+    def _read(self, index: slice | Tensor) -> Tensor:
+        """Return some samples of the data, not standardised, in float32 or float64."""
         if isinstance(self.X, Tensor):
             if self._index is not None:
                 index = torch.from_numpy(self._index)[index]
-            rows = self.X[index if isinstance(index, slice) else index.to(self.X.device)]
-            dtype = torch.float32 if rows.dtype == torch.float32 else self.precise
-            return rows.detach().to(self.device, dtype)
-        place = index if isinstance(index, slice) else index.numpy()
+            values = self.X[index if isinstance(index, slice) else index.to(self.X.device)]
+            dtype = torch.float32 if values.dtype == torch.float32 else self.precise
+            return values.detach().to(self.device, dtype)
+        selected = index if isinstance(index, slice) else index.numpy()
         if self._index is not None:
-            place = self._index[place]
-        taken = self.X[place]
-        array = taken.toarray() if sp.issparse(taken) else np.asarray(taken)
+            selected = self._index[selected]
+        part = self.X[selected]
+        array = part.toarray() if sp.issparse(part) else np.asarray(part)
         single = array.dtype == np.float32 or self.device.type == "mps"
-        with np.errstate(over="ignore"):  # of a wider type: infinity
+        with np.errstate(over="ignore"):  # a longdouble may overflow to infinity
             array = array.astype(np.float32 if single else np.float64, order="C", copy=False)
-        # torch has no read-only tensors and no negative strides.
+        # torch.from_numpy warns of read-only arrays and refuses negative strides.
         if not array.flags.writeable or min(array.strides) < 0:
             array = array.copy()
         return torch.from_numpy(array).to(self.device)
 
     @property
     def chunk_size(self) -> int:
-        """Number of rows that are read at a time."""
-        widest = max(self.n_features, self.X.shape[1])  # of what is read and what is returned
-        return max(1, min(self._at_once, CHUNK_BYTES // (8 * widest)))
+        """Number of samples that are read at a time."""
+        widest: int = max(self.n_features, self.X.shape[1])  # before and after the functions
+        return max(1, min(self._max_chunk_size, CHUNK_BYTES // (8 * widest)))
 
     def chunks(self, at_most: int = CHUNK_ROWS) -> Iterator[slice]:
-        """Slices that cover all rows in order."""
+        """Yield slices that cover all samples in order."""
         size = min(self.chunk_size, at_most)
         for start in range(0, len(self), size):
             yield slice(start, min(start + size, len(self)))
 
 
 class Batch(NamedTuple):
-    """What a training step sees.
+    """Inputs of a training step.
 
     Attributes
     ----------
     rows : Tensor of shape (batch_size, n_features)
-        What the encoder sees.
+        Input of the encoder.
     target : Tensor of shape (batch_size, n_features)
-        What the decoder should give: the rows without noise, unless targets were given.
+        Target of the decoder: the samples without noise, unless other targets were passed.
     weight : Tensor of shape (batch_size,) or None
-        One on average over the epoch.
+        Sample weights, of mean one over the epoch.
     twins : Tensor of shape (batch_size,) or None
-        Number of each row among the distinct ones, where copies share what is drawn for them.
+        Index of the group of equal samples to which each sample belongs, if equal samples share
+        their draws.
     """
 
     rows: Tensor
@@ -248,24 +259,24 @@ class Batch(NamedTuple):
     twins: Tensor | None
 
     @property
-    def n_rows(self) -> int:
-        """Number of rows."""
+    def n_samples(self) -> int:
+        """Number of samples."""
         return len(self.rows)
 
 
 class Batches:
-    """Batches of one epoch after another.
+    """Iterable over the batches of an epoch.
 
     Parameters
     ----------
     rows : Rows
     batch_size : int
     shuffle : torch.Generator or None
-        Gives the order. None: the order as it is.
+        Shuffles the samples in each epoch. None: they keep their order.
     noise_level : float
-        Standard deviation of Gaussian noise on what the encoder sees, fresh every time.
+        Standard deviation of Gaussian noise on the inputs of the encoder, drawn in each epoch.
     noise : torch.Generator or None
-        Gives the noise.
+        Generator of the noise.
     """
 
     def __init__(
@@ -282,13 +293,20 @@ class Batches:
         self.noise_level = noise_level
         self.noise = noise
         self.mean_weight = rows.total_weight / max(1, len(rows))
-        self._places = torch.int32 if len(rows) < 2**31 else torch.int64
-        # In a single batch copies of a row share their noise and whatever else is drawn, which
-        # makes two copies the same as one row of weight two.
+        # Half the memory of int64 for the order of an epoch.
+        self._index_dtype = torch.int32 if len(rows) < 2**31 else torch.int64
+        # In a single batch, copies of a sample share their noise and all other draws, which makes
+        # two copies equivalent to one sample of weight two.
         self._twins = self.find_groups() if len(rows) <= batch_size else None
 
     def find_groups(self) -> Tensor:
-        """Number the distinct rows, in an order of their own: equal rows have equal numbers."""
+        """Return the index of each sample's group of equal samples.
+
+        Returns
+        -------
+        Tensor of shape (n_samples,), int64
+            Groups are sorted by the hash of their samples.
+        """
         cells = cells_of_units(self.rows.n_features, EQUAL_CELLS)
         keys = [
             row_keys(self.rows.take(chunk).nan_to_num().cpu().numpy(), cells)
@@ -301,38 +319,40 @@ class Batches:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        n_rows, size = len(self.rows), self.batch_size
-        if n_rows <= size or self.shuffle is None:  # one batch needs no order
-            for start in range(0, n_rows, size):
-                yield self._batch(slice(start, min(start + size, n_rows)))
+        n_samples, size = len(self.rows), self.batch_size
+        if n_samples <= size or self.shuffle is None:  # the order within one batch is irrelevant
+            for start in range(0, n_samples, size):
+                yield self._batch(slice(start, min(start + size, n_samples)))
             return
-        for index in torch.randperm(n_rows, generator=self.shuffle, dtype=self._places).split(
-            size
-        ):
+        order = torch.randperm(n_samples, generator=self.shuffle, dtype=self._index_dtype)
+        for index in torch.split(order, size):
             yield self._batch(index)
 
     def _batch(self, index: slice | Tensor) -> Batch:
-        rows, weight = self.rows.take(index), None
-        target = rows if self.rows.targets is None else self.rows.targets.take(index)
+        samples, weight = self.rows.take(index), None
+        target = samples if self.rows.targets is None else self.rows.targets.take(index)
         if self.rows.weight is not None:
-            weight = (self.rows.take_weight(index) / self.mean_weight).to(rows.dtype)
-        seen = rows + self._draw(rows) if self.noise_level else rows
-        return Batch(seen, target, weight, self._twins)
+            weight = (self.rows.take_weight(index) / self.mean_weight).to(samples.dtype)
+        # Not in place: the samples may be a view of the cache, and are the target.
+        inputs = samples + self._draw_noise(samples) if self.noise_level else samples
+        return Batch(inputs, target, weight, self._twins)
 
-    def _draw(self, rows: Tensor) -> Tensor:
-        # In float32 whatever the type of the data is: torch draws others in float64.
-        draw = torch.empty_like(rows, dtype=torch.float32)
+    def _draw_noise(self, samples: Tensor) -> Tensor:
+        """Draw the noise of a batch, the same for equal samples."""
+        # In float32 for data of any dtype: torch draws float64 several times as slowly.
+        draw = torch.empty_like(samples, dtype=torch.float32)
         if self._twins is None:
-            return draw.normal_(std=self.noise_level, generator=self.noise).to(rows)
-        distinct = draw[: int(self._twins.max()) + 1]
-        return distinct.normal_(std=self.noise_level, generator=self.noise)[self._twins].to(rows)
+            return draw.normal_(std=self.noise_level, generator=self.noise).to(samples)
+        distinct = draw[: int(self._twins.max()) + 1]  # (n_groups, n_features)
+        drawn = distinct.normal_(std=self.noise_level, generator=self.noise)
+        return drawn[self._twins].to(samples)
 
 
 @heavy
 @torch.no_grad()
 def by_chunks(
-    rows: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0
+    samples: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0
 ) -> Tensor:
-    """Apply ``function`` to one piece of the rows after another; join along ``dim``."""
-    results = [function(rows.take(chunk)) for chunk in rows.chunks(at_most)]
+    """Apply a function to one chunk of the samples after another; concatenate along `dim`."""
+    results = [function(samples.take(chunk)) for chunk in samples.chunks(at_most)]
     return results[0] if len(results) == 1 else torch.cat(results, dim)

@@ -1,25 +1,25 @@
-"""What happens between epochs: keeping the best weights, progress, scikit-learn's callbacks.
+"""Callbacks of skorch: best weights, progress bar, scikit-learn's callbacks; kinds of callbacks.
 
-Each is a skorch callback. One that wants training to end sets ``net.stop_training``.
+A callback of this package ends the training by setting ``net.stop_training``.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import traceback
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks.scoring import ScoringBase
 
 from sklearn_ae._training.description import TrainingRun
 
 
-class BestWeights(Callback):
-    """Remember the best weights, and stop when nothing has improved for a while.
+class BestWeights(Callback):  # type: ignore[misc]  # skorch has no type stubs
+    """Store the best weights, and end the training when the monitored value stops improving.
 
-    Weights are put back only where samples are held out.
+    The best weights are restored after training only if there are held-out samples.
 
     Parameters
     ----------
@@ -28,24 +28,32 @@ class BestWeights(Callback):
     Attributes
     ----------
     monitor : {"valid_loss", "valid_score", "train_loss"}
-        What should fall, or the held-out score, which should rise; of equal scores the one of
-        the lower loss is better.
+        Loss to be minimised, or held-out score to be maximised; of two equal scores, the one
+        with the lower loss is better.
     tol : float
-        Smallest relative fall that counts.
+        Smallest relative decrease that is an improvement.
     patience : float
-        Epochs without a fall after which training stops.
+        Number of epochs without an improvement after which the training ends.
     needs_significance : bool
-        Go back to the weights of the start unless the best ones are better on the held-out
-        samples by a paired t-test.
+        Restore the initial weights unless the best ones are better on the held-out samples by a
+        paired t-test.
     is_independent : bool
-        Whether the held-out samples are not those of the training.
+        Whether the held-out samples are not used in training.
     annealed_from : float
-        Number of epochs over which the objective changes. Training losses of that time do not
-        compare with later ones, and patience does not run.
+        Number of epochs in which the objective changes. Training losses of these epochs are not
+        compared with later ones, and epochs without an improvement are not counted.
     prefers_last : bool
-        Keep the weights of the last epoch, if patience did not end the training, unless the best
-        ones are better on the held-out samples by a paired t-test, corrected for the number of
-        epochs that they are the best of.
+        Keep the weights of the last epoch, unless patience ended the training, or the best ones
+        are better on the held-out samples by a paired t-test that is corrected for the number of
+        epochs.
+    best_loss : float
+        Loss of the best weights.
+    kept_epoch : int
+        Number of the epoch of the best weights; zero for the initial ones.
+    waited : int
+        Number of epochs since the last improvement.
+    reference : float
+        Monitored value at the last improvement.
     """
 
     def __init__(self, run: TrainingRun) -> None:
@@ -62,7 +70,7 @@ class BestWeights(Callback):
         self.prefers_last = objective.prefers_last and run.parameters.learning_rate != "constant"
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start from what is there."""
+        """Evaluate the initial weights."""
         self.best_loss = self.reference = math.inf
         self.waited = self.kept_epoch = 0
         if self.monitor != "train_loss":
@@ -70,11 +78,12 @@ class BestWeights(Callback):
             self.best_loss = self.reference = self._value(net, self.start)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Compare this epoch with the best."""
+        """Compare this epoch with the best one."""
         loss = self._value(net, net.validation)
         if len(net.history) <= self.annealed_from:
             self.waited = -1
-        # Losses of another objective do not compare with those from here on.
+        # Losses before and after a change of the objective cannot be compared. Held-out losses
+        # are always those of the final objective.
         if self.monitor == "train_loss" and len(net.history) - 1 <= self.annealed_from:
             self.best_loss = self.reference = math.inf
         if loss < self.best_loss:
@@ -82,20 +91,20 @@ class BestWeights(Callback):
             if self.monitor != "train_loss":
                 self.best, self.kept_epoch = net.validation, len(net.history)
         if loss < self.reference - self.tol * abs(self.reference) or math.isinf(self.reference):
-            self.reference = loss
+            self.reference = loss  # not the best loss: many small steps add up to an improvement
             self.waited = 0
         else:
             self.waited += 1
             net.stop_training |= self.waited >= self.patience
 
     def _value(self, net: Any, validation: Any) -> float:
-        """Return what should be small."""
+        """Return the value to be minimised."""
         if self.monitor == "train_loss":
-            return net.history[-1, "train_loss"]
-        return validation.loss if self.monitor == "valid_loss" else _shortfall(validation)
+            return float(net.history[-1, "train_loss"])
+        return float(validation.loss if self.monitor == "valid_loss" else _score_loss(validation))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self.monitor == "train_loss":
             self.kept_epoch = len(net.history)
             return
@@ -105,7 +114,7 @@ class BestWeights(Callback):
         if self.needs_significance and not is_significant:
             self.best, self.kept_epoch = self.start, 0
         self.best_loss = self.best.loss
-        net.put_back(self.best.parameters)
+        net.restore(self.best.parameters)
 
     def _prefer_last(self, net: Any) -> None:
         """Take the last epoch unless the best one is significantly better."""
@@ -117,18 +126,21 @@ class BestWeights(Callback):
             self.best, self.kept_epoch = last, len(net.history)
 
 
-def _shortfall(validation: Any) -> float:
-    """Return how far a score is from 1, and ever so little more for a higher loss."""
-    return 1 - validation.score + 1e-6 * math.tanh(validation.loss)
+def _score_loss(validation: Any) -> float:
+    """Return 1 minus the score, plus a term that decides by the loss between equal scores."""
+    score, loss = float(validation.score), float(validation.loss)
+    return 1 - score + 1e-6 * math.tanh(loss)  # at most 1e-6, whatever the size of the loss
 
 
-class Progress(Callback):
-    """A bar with the loss and the time that is left.
+class Progress(Callback):  # type: ignore[misc]  # skorch has no type stubs
+    """Progress bar with the loss and the remaining time.
 
     Parameters
     ----------
     total : int
-        Number of epochs at most.
+        Largest number of epochs.
+    description : str
+        Text in front of the bar.
     """
 
     def __init__(self, total: int, description: str) -> None:
@@ -136,8 +148,8 @@ class Progress(Callback):
         self.description = description
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Open the bar."""
-        from tqdm import tqdm
+        """Show the bar."""
+        from tqdm import tqdm  # imported when used: only `verbose` needs it
 
         self.bar = tqdm(
             initial=len(net.history),
@@ -156,24 +168,24 @@ class Progress(Callback):
         self.bar.update(len(net.history) - self.bar.n)
 
     def close(self) -> None:
-        """Leave the bar where it is, also after an error."""
+        """End the bar at its position, also after an error."""
         if hasattr(self, "bar"):
             self.bar.close()
 
 
-class ScikitLearnCallbacks(Callback):
-    """Pass each epoch on to the callbacks that scikit-learn has set on the estimator.
+class ScikitLearnCallbacks(Callback):  # type: ignore[misc]  # skorch has no type stubs
+    """Notify scikit-learn's callbacks, set by the estimator's `set_callbacks`, of each epoch.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
     context : sklearn.callback.CallbackContext
-        Of the fit.
+        Context of the fit.
     X, y : array-like
         Data of the fit, for callbacks that score.
     snapshot : callable or None
-        ``module`` to the fitted attributes of an estimator that stopped now. None: it could not
-        be used yet.
+        Maps the module to the fitted attributes that the estimator would have if training ended
+        now. None: the estimator would not be usable.
     """
 
     def __init__(self, estimator: Any, context: Any, X: Any, y: Any, snapshot: Any) -> None:
@@ -184,12 +196,12 @@ class ScikitLearnCallbacks(Callback):
         self.snapshot = snapshot
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Open the epoch's own context."""
+        """Begin the context of the epoch."""
         self.epoch = self.context.subcontext(task_name="epoch")
         self.epoch.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Close it; a callback may ask to stop."""
+        """End the context of the epoch; a callback may end the training."""
         net.stop_training |= self.epoch.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,
@@ -199,26 +211,23 @@ class ScikitLearnCallbacks(Callback):
 
 
 def overrides_batches(callback: Any) -> bool:
-    """Whether a callback wants to hear of every batch."""
-    from skorch.callbacks import LRScheduler
-
+    """Whether a callback is to be notified of every batch."""
     if isinstance(callback, LRScheduler):
-        return callback.step_every == "batch"
+        return bool(callback.step_every == "batch")
     hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
     return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
 
 
-def stopped_by_patience(callbacks: Any, error: KeyboardInterrupt) -> bool:
-    """Whether skorch's EarlyStopping raised this, and not the user.
+def is_out_of_patience(callback: Any) -> bool:
+    """Whether a callback is skorch's EarlyStopping and its patience is exhausted."""
+    return isinstance(callback, EarlyStopping) and bool(callback.misses_ >= callback.patience)
 
-    skorch ends training by a ``KeyboardInterrupt`` of its own.
-    """
-    from skorch.callbacks import EarlyStopping
 
-    patience_is_over = any(
-        isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
-        for _, callback in callbacks
-    )
-    frames = list(traceback.walk_tb(error.__traceback__))
-    raised_in = frames[-1][0].f_globals["__name__"]
-    return patience_is_over and raised_in.startswith("skorch.")
+def controls_training(callback: Any) -> bool:
+    """Whether a callback of skorch changes the training by a state that no checkpoint holds."""
+    return isinstance(callback, (LRScheduler, EarlyStopping))
+
+
+def predicts_with_net(callback: Any) -> bool:
+    """Whether a callback of skorch scores predictions of the net itself."""
+    return isinstance(callback, ScoringBase)

@@ -1,4 +1,4 @@
-"""Files in which a fit keeps what it has reached."""
+"""Checkpoints: files from which an interrupted fit resumes."""
 
 from __future__ import annotations
 
@@ -20,54 +20,62 @@ from sklearn.base import BaseEstimator
 from sklearn_ae._training.atomic import write_atomically
 
 _FILES: ContextVar[list[Path] | None] = ContextVar("files of the fit in this thread", default=None)
+"""Checkpoints that the current fit has used; None outside of a fit. A thread has its own value."""
 
-OURS, UNFINISHED = "[0-9a-f]" * 32 + ".checkpoint", "." + "[0-9a-f]" * 16 + ".part"
-"""Names of the files in a folder: whole ones, and what a killed write leaves."""
+CHECKPOINT_PATTERN = "[0-9a-f]" * 32 + ".checkpoint"
+"""Pattern of the names of checkpoints."""
 
-DAY = 24 * 3600.0
-"""In seconds."""
+PARTIAL_PATTERN = "." + "[0-9a-f]" * 16 + ".part"
+"""Pattern of the names of temporary files, which remain if a process is killed while it writes."""
 
-PART_AGE = DAY
-"""Age from which nobody is writing a file any more, in seconds."""
+SECONDS_PER_DAY = 24 * 3600.0
 
-TEXT, DIGEST_SIZE = "text", 32
-"""Name of the array that is JSON, and bytes of the digest in front of the arrays."""
+PARTIAL_MAX_AGE = SECONDS_PER_DAY
+"""Age in seconds after which no process is still writing a temporary file."""
+
+TEXT = "text"
+"""Name of the array that holds JSON."""
+
+DIGEST_SIZE = 32
+"""Size in bytes of the SHA-256 digest at the start of a file."""
 
 
-class FitCheckpoint(BaseEstimator):
-    """Keep what a fit has reached in a file, so that a killed fit can go on.
+class FitCheckpoint(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type stubs
+    """Save the state of a fit in a file, from which an interrupted fit resumes.
 
-    Give it to an estimator among its `callbacks`. When `fit` is called again with the same data,
-    parameters and versions, in another process say, it goes on from the last file, to the same
-    weights, bit for bit, as if nothing had happened. A stack finds the layers that were done.
-    When the fit is over its files are deleted.
+    Pass it to an estimator in the list `callbacks`. If `fit` is called again with the same data,
+    parameters and versions, also in another process, it resumes from the last checkpoint and
+    gives bit-identical weights. A stack skips the layers that were completed. When the fit has
+    finished, its files are deleted.
 
-    A file is named by a hash of everything that the training depends on, so several fits, such
-    as those of a search, can share a folder, and one of other data or parameters starts anew.
+    The name of a file is a hash of everything that the training depends on. Several fits, such as
+    those of a search, can therefore share a folder, and a fit with other data or parameters starts
+    from the beginning.
 
     Parameters
     ----------
     folder : str or Path
-        Where the files are put. It is made if it is not there.
+        Folder of the files. It is created if it does not exist.
     every : int, default=10
-        Number of epochs from one file to the next.
+        Number of epochs between two checkpoints.
     version : int or str, default=None
-        Version of code that is no package's with a version of its own: of a callable `loss` or
-        `noise`, of a network, a callback or an estimator of your own. Needed where there is such
-        code: choose another one whenever the code, or what it calls, has changed. A fit goes on
-        only from files of the same version.
+        Version of custom code, which is not in a package that has a version: a callable `loss` or
+        `noise`, a custom network, callback or estimator. Required if there is such code: change it
+        whenever the code, or a function that it calls, changes. A fit resumes only from files of
+        the same version.
     max_age : float, default=30
-        Days after which a file that nobody has written to is deleted, when another fit begins in
-        the folder. ``numpy.inf``: never.
+        Age in days, since the last change, after which a file is deleted when another fit starts
+        in the folder. ``numpy.inf``: never.
 
     Notes
     -----
-    The estimator needs an integer `random_state`: only then does the second attempt draw what
-    the first one drew. Other callbacks begin anew; skorch's ``LRScheduler`` and
-    ``EarlyStopping``, which change the training by what they remember, are refused. A callable is
-    known by its `version`, its name, its own code, its defaults and attributes, and what it closes
-    over. Files hold arrays and JSON, and reading them executes nothing; from one that is damaged
-    the fit warns and starts anew. Several processes may share a folder. `partial_fit` writes none.
+    The estimator needs an integer `random_state`, so that the second fit draws the same random
+    numbers. Other callbacks start from the beginning; skorch's ``LRScheduler`` and
+    ``EarlyStopping``, whose state changes the training, raise an error. A callable is identified
+    by its `version`, its name, its own code, its defaults and attributes, and the variables of its
+    closure. Files hold arrays and JSON, and reading them executes no code. If a file is corrupted,
+    the fit warns and starts from the beginning. Several processes may share a folder.
+    `partial_fit` writes no checkpoints.
 
     Examples
     --------
@@ -79,8 +87,8 @@ class FitCheckpoint(BaseEstimator):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     checkpoint = FitCheckpoint(folder, every=50)
     ...     autoencoder = Autoencoder(callbacks=[checkpoint], random_state=0).fit(X)
-    ...     print("left when all is done:", os.listdir(folder))
-    left when all is done: []
+    ...     print("files after the fit:", os.listdir(folder))
+    files after the fit: []
     """
 
     def __init__(
@@ -96,7 +104,21 @@ class FitCheckpoint(BaseEstimator):
         self.max_age = max_age
 
     def check(self, random_state: Any, others: list[Any]) -> None:
-        """Refuse what a second attempt could not repeat."""
+        """Validate the parameters, and refuse a fit that a second call could not repeat.
+
+        Parameters
+        ----------
+        random_state : object
+            Of the estimator.
+        others : list of callbacks
+            The other callbacks of the estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, `random_state` is not an integer, there is a second
+            checkpoint, or a callback changes the training by its state.
+        """
         if not isinstance(self.every, Integral) or self.every < 1:
             raise ValueError(f"every must be a positive integer, got {self.every!r}.")
         if not isinstance(self.version, (Integral, str, type(None))):
@@ -104,108 +126,132 @@ class FitCheckpoint(BaseEstimator):
         if not isinstance(self.max_age, Real) or not self.max_age > 0:
             raise ValueError(f"max_age must be a positive number, got {self.max_age!r}.")
         if any(isinstance(other, FitCheckpoint) for other in others):
-            raise ValueError("callbacks has room for one FitCheckpoint, but there are more.")
+            raise ValueError("callbacks must hold at most one FitCheckpoint; remove the others.")
         if not isinstance(random_state, Integral):
             raise ValueError(
-                f"FitCheckpoint needs an integer random_state, got {random_state!r}: another "
-                f"attempt at the fit would draw other numbers."
+                f"FitCheckpoint needs an integer random_state, got {random_state!r}: a second "
+                f"fit would draw other random numbers."
             )
+        if not others:
+            return
+        # Imported only if there are callbacks: skorch doubles the time of an import.
+        from sklearn_ae._training.callbacks import controls_training
+
         for other in others:
-            if {cls.__name__ for cls in type(other).__mro__} & {"LRScheduler", "EarlyStopping"}:
+            if controls_training(other):
                 raise ValueError(
-                    f"FitCheckpoint cannot keep the state of {type(other).__name__}; use "
+                    f"FitCheckpoint cannot save the state of {type(other).__name__}; use "
                     f"learning_rate and n_iter_no_change instead."
                 )
 
     def path_of(self, fingerprint: str) -> Path:
-        """Return the file of a training run; it is deleted when the fit is over."""
+        """Return the path of the checkpoint of a training run, which is deleted after the fit."""
         folder = Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{fingerprint}.checkpoint"
         files = _FILES.get()
         if not files:  # the first training run of a fit
-            _clean(folder, self.max_age * DAY)
+            _delete_stale(folder, self.max_age * SECONDS_PER_DAY)
         if files is not None:
             files.append(path)
         return path
 
 
 def without_name(callback: Any) -> Any:
-    """Return the callback of a pair of a name and a callback, as skorch takes them."""
+    """Return the callback of a ``(name, callback)`` pair of skorch, or the callback itself."""
     if isinstance(callback, tuple) and len(callback) == 2 and isinstance(callback[0], str):
         return callback[1]
     return callback
 
 
 def checkpoints_among(callbacks: list[Any] | None) -> list[FitCheckpoint]:
-    """Return those of an estimator's `callbacks` that are checkpoints."""
+    """Return the checkpoints in an estimator's `callbacks`."""
     found = map(without_name, callbacks or [])
     return [callback for callback in found if isinstance(callback, FitCheckpoint)]
 
 
-def _clean(folder: Path, max_age: float) -> None:
-    """Delete what was left by fits that were given up, and by writes that were killed.
-
-    Other processes may be at work in the folder: files that are there no more are no error.
-    """
+def _delete_stale(folder: Path, max_age: float) -> None:
+    """Delete stale checkpoints, older than `max_age` seconds, and stale temporary files."""
     now = time.time()
-    for pattern, limit in ((OURS, max_age), (UNFINISHED, PART_AGE)):
+    for pattern, limit in ((CHECKPOINT_PATTERN, max_age), (PARTIAL_PATTERN, PARTIAL_MAX_AGE)):
         for path in folder.glob(pattern):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # another process may have deleted it
                 if now - path.stat().st_mtime > limit:
                     path.unlink()
 
 
-def write_checkpoint(path: Path, arrays: dict[str, np.ndarray], said: dict[str, Any]) -> None:
-    """Write a file; where that is impossible warn, for the fit itself is well."""
-    text = json.dumps(said | {"name": path.stem}).encode()
+def write_checkpoint(path: Path, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+    """Write a checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+    arrays : dict of ndarray
+    values : dict
+        Other values, written as JSON.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the file cannot be written. The fit itself is not affected.
+    """
+    # With its name: a file that was renamed belongs to another training run.
+    text = json.dumps(values | {"name": path.stem}).encode()
     content = save(arrays | {TEXT: np.frombuffer(text, np.uint8)})
     try:
         write_atomically(path, hashlib.sha256(content).digest() + content)
     except OSError as error:
         warnings.warn(
-            f"the checkpoint {path} could not be written ({error}); the fit goes on without.",
+            f"the checkpoint {path} could not be written ({error}); the fit continues without it.",
             RuntimeWarning,
             stacklevel=2,
         )
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """Read a file; None if there is none.
+    """Read a checkpoint.
+
+    Returns
+    -------
+    tuple of two dicts or None
+        The arrays and values that :func:`write_checkpoint` wrote, or None without a valid file.
 
     Warns
     -----
     RuntimeWarning
-        If it is not what :func:`write_checkpoint` wrote there. The result is then None.
+        If the checkpoint cannot be read or is corrupted.
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:  # perhaps only just, by a process that has done the same fit
+    except FileNotFoundError:  # a process that did the same fit may have deleted it just now
         return None
     except OSError as error:
-        _warn_of(path, f"could not be read ({error})")
+        _warn(path, f"could not be read ({error})")
         return None
     digest, content = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
     if digest == hashlib.sha256(content).digest():
         arrays = load(content)
-        said = json.loads(arrays.pop(TEXT).tobytes())
-        if said.pop("name") == path.stem:
-            return arrays, said
-    _warn_of(path, "is damaged: its content is not what its digest says")
+        values = json.loads(arrays.pop(TEXT).tobytes())
+        if values.pop("name") == path.stem:
+            return arrays, values
+    _warn(path, "is corrupted: its content does not match its digest and its name")
     return None
 
 
-def _warn_of(path: Path, reason: str) -> None:
+def _warn(path: Path, reason: str) -> None:
     warnings.warn(
-        f"the checkpoint {path} {reason}; the fit starts anew.", RuntimeWarning, stacklevel=2
+        f"the checkpoint {path} {reason}; the fit starts from the beginning.",
+        RuntimeWarning,
+        stacklevel=2,
     )
 
 
 @contextlib.contextmanager
 def deleting_checkpoints() -> Iterator[None]:
-    """Delete the files of the fit within, once it has ended well.
+    """Delete the checkpoints of the fit in the block, if it finishes without an error.
 
-    A fit within a fit leaves that to the outer one, which may still be killed.
+    The checkpoints of a fit within another fit, such as that of a stack's layer, are deleted when
+    the outer fit finishes: it may still be interrupted.
     """
     if _FILES.get() is not None:
         yield

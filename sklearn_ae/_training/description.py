@@ -1,4 +1,4 @@
-"""What a training run is told, and what it returns."""
+"""Description of a training run, and its result."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sklearn_ae.networks._module import TrainableModule
 from sklearn_ae.networks._network import python_numbers
 
 LONGEST_ANNEALING = 10_000
-"""Number of epochs over which an objective changes at most.
+"""Largest number of epochs in which an objective changes.
 
-Patience begins when the objective no longer changes. With ``max_iter=10**6``, which asks for
-patience alone to end the training, a tenth of that would take days.
+Patience counts from the epoch in which the objective no longer changes. With ``max_iter=10**6``,
+set so that only patience ends the training, a tenth of `max_iter` would take days.
 """
 
 Evaluation = Callable[[Any, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
@@ -31,9 +31,9 @@ Evaluation = Callable[[Any, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
-    """Parameters of estimators that the training itself reads, under their names.
+    """Parameters of estimators that the training reads, under the same names.
 
-    A further one is declared among the shared parameters of estimators, repeated here, and used.
+    A new one is declared among the shared parameters of estimators, and then listed here.
     """
 
     alpha: float
@@ -48,45 +48,45 @@ class Hyperparameters:
 
     @classmethod
     def of(cls, estimator: Any, **changed: Any) -> Hyperparameters:
-        """Copy an estimator's, those apart that are given."""
+        """Copy the parameters of an estimator, with other values for those in `changed`."""
         values = {each.name: getattr(estimator, each.name) for each in fields(cls)} | changed
         return cls(**{name: python_numbers(value) for name, value in values.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is minimised, and how the result is evaluated.
+    """The loss that training minimises, and the evaluation of held-out samples.
 
     Attributes
     ----------
     terms : callable
         ``(module, X, y, sample_weight)`` to named loss terms.
     reconstruction : Loss or None
-        The loss, if it is that of the reconstruction alone; a dense network then takes the
-        hand-written step.
+        The loss if it is the reconstruction loss alone: dense networks then use the hand-written
+        step.
     make_step : callable or None
-        ``(flat, generator)`` to a step of the variant's own, in place of the gradient of `terms`.
+        ``(flat, generator)`` to a custom step, which replaces the gradient of `terms`.
     noise_level : float
-        Standard deviation of the noise on the encoder's inputs.
+        Standard deviation of the noise on the inputs of the encoder.
     evaluate : callable or None
-        Loss and error of each held-out sample. None: nothing is held out.
+        Returns the loss and the error of each held-out sample. None: no samples are held out.
     score : callable or None
-        Weighted mean error of the held-out samples to their score. None: the errors are squared
-        ones, and the score is the fraction of variance explained.
+        Maps the weighted mean error of the held-out samples to their score. None: errors are
+        squared errors, and the score is the explained variance ratio.
     keeps_highest_score : bool
-        Whether the best epoch is that of the highest score instead of the lowest loss.
+        Whether the best epoch is the one with the highest score instead of the lowest loss.
     prefers_last : bool
         Whether the last epoch of an annealed learning rate is kept unless an earlier one is
         significantly better.
     samples_at_once : int
-        Number of samples that `evaluate` may receive at a time.
+        Largest number of samples that `evaluate` receives in one call.
     anneals : bool
-        Whether the module's ``progress`` runs from 0 to 1. It is 1 in a pass over one chunk of
-        an unknown number, and where training continues.
+        Whether the module's ``progress`` increases from 0 to 1. If not, it is 1 throughout: when
+        training continues, and in ``partial_fit``, which cannot tell the number of chunks.
     annealed_from : float
         Fraction of the training after which the objective no longer changes.
     needs_significance : bool
-        Whether the start is kept unless the best epoch is significantly better.
+        Whether the initial weights are kept unless the best epoch is significantly better.
     """
 
     terms: LossFunction
@@ -104,13 +104,13 @@ class Objective:
 
 
 class SavedRun(NamedTuple):
-    """Where a run keeps its state between epochs.
+    """The checkpoint of a training run.
 
     Attributes
     ----------
     checkpoint : FitCheckpoint
     identity : str
-        The estimator and its parameters, part of the name of the file.
+        Description of the estimator and its parameters, which is hashed in the name of the file.
     """
 
     checkpoint: FitCheckpoint
@@ -119,29 +119,30 @@ class SavedRun(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """Everything that decides how a module is trained.
+    """Everything that the training of a module depends on.
 
     Attributes
     ----------
     module : TrainableModule
         Trained in place.
     samples : Rows
-        Centred and scaled samples to train on.
+        Samples to train on, centred and scaled.
     held_out : Rows or None
         Samples to validate on.
     objective : Objective
     parameters : Hyperparameters
     products : torch.dtype
-        Precision of the matrix products.
+        Dtype of the matrix products.
     seeds : Seeds
     state : dict or None
-        Where an earlier run of the same module stopped.
+        Final state of an earlier run of the same module, from which training continues.
     callbacks : list of skorch callbacks
     title : str or None
-        What the progress bar is called. None: there is none.
+        Text in front of the progress bar. None: no progress bar.
     saved : SavedRun or None
+        Checkpoint of the run. None: the run cannot be resumed.
     other_samples : Rows or None
-        Samples that the objective reads by itself; a checkpoint depends on them, too.
+        Further samples that the objective uses; the name of a checkpoint depends on them, too.
     """
 
     module: TrainableModule
@@ -159,7 +160,11 @@ class TrainingRun:
 
     @property
     def batch_size(self) -> int:
-        """Samples in a training step: small data get enough steps, large ones enough work."""
+        """Number of samples in a training step.
+
+        By default it increases with the number of samples: small data need enough steps per
+        epoch, and large data are processed faster in large batches.
+        """
         size = self.parameters.batch_size
         if not isinstance(size, str):
             return size
@@ -168,28 +173,28 @@ class TrainingRun:
 
     @property
     def annealing_epochs(self) -> int:
-        """Number of epochs in which the module's ``progress`` runs from 0 to 1."""
+        """Number of epochs in which the module's ``progress`` increases from 0 to 1."""
         return min(self.parameters.max_iter, LONGEST_ANNEALING)
 
 
 @dataclass
 class Trained:
-    """What a training run returns.
+    """Result of a training run.
 
     Attributes
     ----------
     history : list of dict
         One entry per epoch: its number, the loss, its terms, the held-out loss and score.
     best_loss : float
-        Lowest held-out loss, or lowest training loss where nothing was held out.
+        Lowest held-out loss, or lowest training loss if no samples were held out.
     best_epoch : int
-        Number of the epoch whose weights were kept; zero if they are those of the start.
+        Number of the epoch whose weights were kept; zero for the initial weights.
     state : dict
-        Optimiser and generators, as NumPy arrays.
+        State of the optimiser and the generators, as NumPy arrays.
     description : dict
-        The variant's own fitted attributes.
+        Fitted attributes of the estimator's own.
     cut_short : bool
-        Whether `max_iter` ended the training before patience could, which it could have.
+        Whether `max_iter` ended the training before patience could.
     """
 
     history: list[dict[str, float]]

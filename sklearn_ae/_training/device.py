@@ -1,4 +1,4 @@
-"""Where a fit runs and in which precision it multiplies."""
+"""Device, dtypes and cache size of a fit."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from typing import NamedTuple
 
 import torch
 
-HELD_BYTES = 32 * 2**20
-"""Copies of the data in main memory are at most this large."""
+CACHE_BYTES = 32 * 2**20
+"""Largest size of a copy of the data in main memory."""
 
-NARROW = 32
-"""Widest layer, in units, up to which float64 data are trained on in float64."""
+MAX_FLOAT64_WIDTH = 32
+"""Largest width, in units, of a network that is trained in float64 on float64 data."""
 
-FEW_ROWS = 512
-"""Number of rows up to which they are, whatever the width."""
+MAX_FLOAT64_SAMPLES_ANY_WIDTH = 512
+"""Largest number of float64 samples on which a network of any width is trained in float64."""
 
-WIDE = 256
-"""Smaller side of the largest weight matrix from which bfloat16 products pay."""
+MIN_BFLOAT16_WIDTH = 256
+"""Smallest width from which products are faster in bfloat16.
+
+A width is the smaller side of the largest weight matrix.
+"""
 
 
 def resolve_device(device: str | torch.device, X: object) -> torch.device:
-    """Turn the parameter ``device`` into a device that exists.
+    """Return the device that the parameter ``device`` names, after testing that it is available.
 
     Parameters
     ----------
     device : str or torch.device
-        ``"auto"`` is the device of ``X`` where ``X`` is a tensor on an accelerator, else
-        the first CUDA device if there is one, else the CPU.
+        ``"auto"`` is the device of ``X`` if ``X`` is a tensor on an accelerator, else the first
+        CUDA device if there is one, else the CPU.
     X : object
         The data of the fit.
 
@@ -39,7 +42,7 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
     Raises
     ------
     ValueError
-        If torch does not know the device or cannot reach it.
+        If the name is invalid or torch cannot allocate memory on the device.
     """
     if isinstance(device, str) and device == "auto":
         if isinstance(X, torch.Tensor) and X.device.type != "cpu":
@@ -48,8 +51,8 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
     try:
         resolved = torch.device(device)
         if resolved.type == "meta":
-            raise RuntimeError("it holds no values")
-        torch.empty(0, device=resolved)
+            raise RuntimeError("tensors on it have no values")
+        torch.empty(0, device=resolved)  # torch checks the device at the first allocation only
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -60,16 +63,17 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
 
 
 def present_device(device: str) -> torch.device:
-    """Return a device where a model once was, or the CPU where that is not there.
+    """Return the device of a saved model, or the CPU if the device is not available.
 
-    A kind of device that this installation of torch has no module for is not even looked for, as
-    torch would import one of its name. As it is rarer than a missing GPU, there is a warning.
+    If this installation of torch has no module for the type of device, it is not passed to torch,
+    which would import a module of that name. This is rarer than a missing GPU, so there is a
+    warning.
     """
     kind = str(device).partition(":")[0]
     if f"torch.{kind}" not in sys.modules:
         warnings.warn(
-            f"the model was on the device {device!r}, which torch does not know here; it is on "
-            f"the CPU now.",
+            f"the model was saved on the device {device!r}, which this installation of torch does "
+            f"not support; it is now on the CPU.",
             stacklevel=2,
         )
         return torch.device("cpu")
@@ -80,7 +84,7 @@ def present_device(device: str) -> torch.device:
 
 
 def available_devices() -> list[str]:
-    """Name the devices that are here."""
+    """Return the names of the available devices."""
     available = ["cpu"]
     if torch.cuda.is_available():
         available += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
@@ -90,14 +94,14 @@ def available_devices() -> list[str]:
 
 
 class Precision(NamedTuple):
-    """Data types of a fit.
+    """Dtypes of a fit.
 
     Attributes
     ----------
     weights : torch.dtype
-        Of weights, gradients, optimiser state and losses.
+        Dtype of weights, gradients, optimiser state and losses.
     products : torch.dtype
-        Of the matrix products.
+        Dtype of the matrix products.
     """
 
     weights: torch.dtype
@@ -107,19 +111,19 @@ class Precision(NamedTuple):
 def resolve_precision(
     precision: str,
     data_is_double: bool,
-    n_rows: int,
+    n_samples: int,
     inner_width: int,
     device: torch.device,
 ) -> Precision:
-    """Choose the data types of a fit.
+    """Choose the dtypes of a fit.
 
     Parameters
     ----------
     precision : {"auto", "float32", "float64", "bfloat16"}
     data_is_double : bool
-        Whether the rows come in float64, as scikit-learn's usually do.
-    n_rows : int
-        Number of training rows.
+        Whether the samples are float64, as usual in scikit-learn.
+    n_samples : int
+        Number of training samples.
     inner_width : int
         Smaller side of the largest weight matrix.
     device : torch.device
@@ -127,39 +131,45 @@ def resolve_precision(
     Returns
     -------
     Precision
+
+    Raises
+    ------
+    ValueError
+        For float64 on MPS.
     """
     if precision == "bfloat16":
         return Precision(torch.float32, torch.bfloat16)
     if precision == "float64" and device.type == "mps":
-        raise ValueError("precision='float64' is not known to the device 'mps'.")
+        raise ValueError("precision='float64' is not available on the device 'mps'; use 'auto'.")
     if precision != "auto":
         dtype = getattr(torch, precision)
         return Precision(dtype, dtype)
-    cheap = inner_width <= NARROW or n_rows <= FEW_ROWS
+    # In float64 a weight of two and two copies agree to 1e-7, as scikit-learn's checks require.
+    cheap = inner_width <= MAX_FLOAT64_WIDTH or n_samples <= MAX_FLOAT64_SAMPLES_ANY_WIDTH
     if data_is_double and cheap and device.type == "cpu":
         return Precision(torch.float64, torch.float64)
-    if inner_width >= WIDE and _multiplies_bfloat16(device):
+    if inner_width >= MIN_BFLOAT16_WIDTH and _supports_bfloat16(device):
         return Precision(torch.float32, torch.bfloat16)
     return Precision(torch.float32, torch.float32)
 
 
-def holding_limit(device: torch.device) -> int:
-    """Size in bytes up to which data are prepared once and held on the device.
+def cache_limit(device: torch.device) -> int:
+    """Return the size in bytes up to which standardised data are cached on the device.
 
-    On the CPU the data are there already, and a second copy should stay small. On an
-    accelerator, rows that are not held must travel with every batch.
+    On the CPU the data are in memory already, and a second copy should stay small. To an
+    accelerator, samples that are not cached are transferred with every batch.
     """
     if device.type == "cuda":
-        # What torch keeps for reuse is free as well, though not in the driver's eyes.
+        # The driver counts the memory that torch reserves for later tensors as used.
         reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (torch.cuda.mem_get_info(device)[0] + reusable) // 2
-    return HELD_BYTES
+    return CACHE_BYTES
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def _supports_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for products of bfloat16 numbers."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,4 +1,4 @@
-"""Which samples are held out: chosen by what they hold."""
+"""Selection of held-out samples by a hash of their values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sklearn_ae._training.linear import spread
 
 
 class Hashed(NamedTuple):
-    """Keys of samples, and the grid that gives fresh ones theirs.
+    """Keys of samples, and the grid that assigns keys to new samples.
 
     Attributes
     ----------
@@ -35,54 +35,64 @@ class Hashed(NamedTuple):
     grid: Grid
 
 
-def hash_rows(rows: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = None) -> Hashed:
+def hash_rows(samples: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = None) -> Hashed:
     """Hash samples by their values in the units of the data.
 
-    Features count alike whatever their units; a change of units, or of the floating-point type,
-    gives another key to one sample of thousands.
+    All features have equal influence, whatever their units. A change of units, or of the
+    floating-point dtype, changes the key of about one sample in a thousand.
 
     Parameters
     ----------
-    rows : Rows
-        Centre, scale and functions of theirs make no difference.
+    samples : Rows
+        Their centre, scale and functions make no difference.
     seed : int
     moments : tuple of Tensor or None
-        Mean and variance of each feature, where they are known.
+        Mean and variance of each feature, if they were computed before.
+
+    Returns
+    -------
+    Hashed
     """
-    rows = rows.raw()
-    mean, variance = (each.cpu().numpy() for each in moments or spread(rows))
+    samples = samples.in_data_units()
+    mean, variance = (each.cpu().numpy() for each in moments or spread(samples))
     weights = feature_weights(mean, variance)
-    directions, shift = draw_directions(rows.n_features, seed)
+    directions, shift = draw_directions(samples.n_features, seed)
     directions *= weights
-    projected = np.empty((N_PROJECTIONS + 1, len(rows)))
-    for chunk in rows.chunks():
-        values = rows.take(chunk).cpu().numpy()
-        if rows.ragged:
+    # The last row holds the sizes of the samples, which determine the rounding errors.
+    projected = np.empty((N_PROJECTIONS + 1, len(samples)))
+    for chunk in samples.chunks():
+        values = samples.take(chunk).cpu().numpy()
+        if samples.ragged:
             values = np.where(np.isnan(values), mean, values)
         projected[:-1, chunk] = project(values, directions)
         values = values * weights
         projected[-1, chunk] = np.sqrt(np.einsum("ij,ij->i", values, values) / len(mean))
-    weight = None if rows.weight is None else rows.weight.numpy()
+    weight = None if samples.weight is None else samples.weight.numpy()
     grid = grid_of_projections(directions, shift, projected, weight)
-    parts = [keys_of_projections(projected[:-1, chunk], grid) for chunk in rows.chunks()]
+    parts = [keys_of_projections(projected[:-1, chunk], grid) for chunk in samples.chunks()]
     return Hashed(np.concatenate(parts), grid)
 
 
-def keys_in_grid(rows: Rows, grid: Grid) -> np.ndarray:
-    """Hash fresh samples as those that a grid was made for; see :func:`hash_rows`."""
+def keys_in_grid(samples: Rows, grid: Grid) -> np.ndarray:
+    """Hash new samples as the samples that a grid was computed from; see :func:`hash_rows`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), dtype uint64
+    """
     parts = [
-        keys_of_projections(project(rows.take(chunk).cpu().numpy(), grid.directions), grid)
-        for chunk in rows.chunks()
+        keys_of_projections(project(samples.take(chunk).cpu().numpy(), grid.directions), grid)
+        for chunk in samples.chunks()
     ]
     return np.concatenate(parts)
 
 
 def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np.ndarray:
-    """Choose the rows to validate on.
+    """Select the samples to validate on.
 
-    The rows with the smallest keys are held out until they carry ``fraction`` of the
-    weight. Copies of a row have one key, so none of them is trained on while another is
-    validated on, and a row of weight two counts exactly as two rows do.
+    The samples with the smallest keys are held out until their total weight is `fraction` of the
+    weight of all samples. Copies of a sample have equal keys, so either all or none of them are
+    held out, and a sample of weight two is exactly equivalent to two copies.
 
     Parameters
     ----------
@@ -93,41 +103,56 @@ def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np
     Returns
     -------
     ndarray of shape (n_samples,), dtype bool
-        All False where a fraction of the distinct rows is less than one row.
+        All False if the fraction of the distinct samples is less than one sample.
     """
     if weight is None:
         ordered = np.sort(keys)
         place = math.ceil(fraction * len(keys)) - 1
     else:
         order = np.argsort(keys)
-        ordered, carried = keys[order], np.cumsum(weight[order])
-        place = np.searchsorted(carried, fraction * carried[-1])
+        ordered, total = keys[order], np.cumsum(weight[order])
+        place = int(np.searchsorted(total, fraction * total[-1]))
     n_distinct = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
     if n_distinct * fraction < 1:
         return np.zeros(len(keys), dtype=bool)
     last = ordered[place]
-    if last == ordered[-1]:  # something must be left to train on
+    if last == ordered[-1]:  # all samples: leave those of the largest key to train on
         last = ordered[np.searchsorted(ordered, last) - 1]
-    return keys <= last
+    mask: np.ndarray = keys <= last
+    return mask
 
 
 def held_out_mask(
-    rows: Rows,
+    samples: Rows,
     seed: int,
     fraction: float,
     classes: np.ndarray | None = None,
     moments: tuple[Tensor, Tensor] | None = None,
 ) -> np.ndarray:
-    """Return which rows to hold out; none where they are too few to spare one.
+    """Return the mask of the samples to hold out; all False for too few samples.
 
-    Of classes the same fraction of each is held out, unless that is less than a row.
+    Parameters
+    ----------
+    samples : Rows
+    seed : int
+    fraction : float
+        Fraction of the total weight that is held out.
+    classes : ndarray of shape (n_samples,) or None
+        This fraction of each class is held out, unless it is less than one sample.
+    moments : tuple of Tensor or None
+        As in :func:`hash_rows`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), dtype bool
     """
-    keys = reordered(hash_rows(rows, seed, moments).keys)
-    weight = None if rows.weight is None else rows.weight.numpy()
-    mask = np.zeros(len(rows), bool)
-    for number in () if classes is None else np.unique(classes):
-        place = classes == number
-        mask[place] = held_out(keys[place], None if weight is None else weight[place], fraction)
-    if not mask.any():  # no classes, or too few rows of each
+    keys = reordered(hash_rows(samples, seed, moments).keys)
+    weight = None if samples.weight is None else samples.weight.numpy()
+    mask = np.zeros(len(samples), bool)
+    for label in () if classes is None else np.unique(classes):
+        of_class = classes == label
+        class_weight = None if weight is None else weight[of_class]
+        mask[of_class] = held_out(keys[of_class], class_weight, fraction)
+    if not mask.any():  # no classes, or too few samples of each
         mask = held_out(keys, weight, fraction)
     return mask

@@ -1,10 +1,10 @@
-"""What torch is set to in a thread: its defaults in our methods, and the caller's after them.
+"""Isolation of public methods from the caller's settings of torch.
 
-``no_grad``, ``inference_mode``, ``autocast``, the default type and the default device reach into
-every function that is called within them, and each would change what a fit computes. Gradients,
-autocast and the default device are states of the thread, which are set and put back. The default
-type is one of the whole process, where other threads would see the change: it stays, and the
-functions that go by it are given the usual one instead.
+``no_grad``, ``inference_mode``, ``autocast``, the default dtype and the default device apply to
+every function that is called within their blocks, and each would change the results of a fit.
+Gradients, autocast and the default device are settings of the thread: they are set to torch's
+defaults and restored afterwards. The default dtype is a setting of the process, and a change would
+affect other threads: it is not changed, and functions that depend on it receive float32 instead.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from torch.utils._device import DeviceContext
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
-"""Kinds of device that have an autocast of their own."""
+"""Types of devices that have an autocast state."""
 
-FLOATING = {
+DEFAULT_DTYPE_FUNCTIONS = {
     torch.empty,
     torch.empty_permuted,
     torch.empty_strided,
@@ -46,9 +46,9 @@ FLOATING = {
     torch.fft.fftfreq,
     torch.fft.rfftfreq,
 }
-"""Functions whose result is of the default type unless they are told another."""
+"""Functions that return the default dtype unless a dtype is passed."""
 
-FOLLOWING = {
+INFERRED_DTYPE_FUNCTIONS = {
     torch.arange,
     torch.as_tensor,
     torch.asarray,
@@ -57,7 +57,7 @@ FOLLOWING = {
     torch.scalar_tensor,
     torch.tensor,
 }
-"""Functions whose result is of the default type where they are given numbers of Python."""
+"""Functions that return the default dtype for floating-point numbers of Python."""
 
 
 class Autocast(NamedTuple):
@@ -71,8 +71,8 @@ class Autocast(NamedTuple):
         For each of `DEVICE_TYPES`.
     caching : bool
     nesting : int
-        Number of blocks that are open. What was cast is forgotten when the last one closes, so a
-        block that is not the last would go on with weights from before the last step.
+        Number of open blocks. The cache of weights in bfloat16 is cleared when the outermost block
+        closes: training in an inner block would use weights from before the last step.
     """
 
     enabled: tuple[bool, ...] = (False,) * len(DEVICE_TYPES)
@@ -81,8 +81,10 @@ class Autocast(NamedTuple):
     nesting: int = 0
 
     @classmethod
-    def now(cls) -> Autocast:
-        """Return what it is."""
+    def current(cls) -> Autocast:
+        """Return the current state."""
+        # torch has no function that reads the nesting, so it is incremented and decremented, by
+        # `finally` also if an interrupt arrives in between.
         try:
             nesting = torch.autocast_increment_nesting() - 1
         finally:
@@ -95,57 +97,62 @@ class Autocast(NamedTuple):
         )
 
     def set(self) -> None:
-        """Make it so."""
+        """Make this the state of autocast."""
         for device_type, is_enabled in zip(DEVICE_TYPES, self.enabled, strict=True):
             torch.set_autocast_enabled(device_type, is_enabled)
         for device_type, dtype in zip(DEVICE_TYPES, self.dtypes, strict=False):
             torch.set_autocast_dtype(device_type, dtype)
         torch.set_autocast_cache_enabled(self.caching)
-        nesting = Autocast.now().nesting
+        nesting = Autocast.current().nesting
         while nesting != self.nesting:
-            up = nesting < self.nesting
-            nesting = (
-                torch.autocast_increment_nesting() if up else torch.autocast_decrement_nesting()
+            is_lower = nesting < self.nesting
+            step = (
+                torch.autocast_increment_nesting if is_lower else torch.autocast_decrement_nesting
             )
+            nesting = step()
         if not nesting:
             torch.clear_autocast_cache()
 
 
-class UsualTypes(TorchFunctionMode):
-    """Within the block, this thread's functions of torch take float32 as the default type."""
+class Float32Default(TorchFunctionMode):
+    """Context manager: torch functions that this thread calls use float32 as the default dtype."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Name the type where none is named and the default one would be taken."""
+        """Pass float32 to functions that would return the default dtype."""
         kwargs = kwargs or {}
-        if kwargs.get("dtype") is None and _goes_by_default(func, args, kwargs):
+        if kwargs.get("dtype") is None and _returns_default_dtype(func, args, kwargs):
             kwargs = {**kwargs, "dtype": torch.float32}
         return func(*args, **kwargs)
 
 
-def _goes_by_default(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    if func in FLOATING:
+def _returns_default_dtype(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a call without a dtype returns a tensor of the default dtype."""
+    if func in DEFAULT_DTYPE_FUNCTIONS:
         return True
-    return func in FOLLOWING and any(map(_is_floating, [*args, *kwargs.values()]))
+    inferred = func in INFERRED_DTYPE_FUNCTIONS
+    return inferred and any(map(_is_python_float, [*args, *kwargs.values()]))
 
 
-def _is_floating(value: Any) -> bool:
-    """Whether this is a floating-point number of Python, or lists of numbers with one."""
+def _is_python_float(value: Any) -> bool:
+    """Whether this is a floating-point number of Python, or a nested list with one."""
     if isinstance(value, (list, tuple)):
-        return any(map(_is_floating, value)) and not any(hasattr(each, "dtype") for each in value)
+        has_float = any(map(_is_python_float, value))
+        return has_float and not any(hasattr(each, "dtype") for each in value)
+    # np.float64 is a subclass of float, but torch infers float64 from it.
     return isinstance(value, float) and not hasattr(value, "dtype")
 
 
-class Surroundings(NamedTuple):
-    """What a caller has set for the thread.
+class ThreadSettings(NamedTuple):
+    """The settings of torch in a thread.
 
     Attributes
     ----------
     gradients : bool
     autocast : Autocast
     modes : list of TorchFunctionMode
-        The default device, and whatever else watches calls of torch's functions.
+        The default device and other modes that intercept calls of torch functions.
     inference : inference_mode or None
-        What leads out of the inference mode, if the caller is in it.
+        Context manager that leaves the inference mode, if the thread is in it.
     """
 
     gradients: bool
@@ -154,71 +161,83 @@ class Surroundings(NamedTuple):
     inference: torch.inference_mode | None
 
     @classmethod
-    def now(cls) -> Surroundings:
-        """Return what is set."""
+    def current(cls) -> ThreadSettings:
+        """Return the current settings."""
         is_inference = torch.is_inference_mode_enabled()
         return cls(
             torch.is_grad_enabled(),
-            Autocast.now(),
-            _get_current_function_mode_stack(),
+            Autocast.current(),
+            _get_modes(),
             torch.inference_mode(False) if is_inference else None,
         )
 
-    def leave(self) -> None:
-        """Set torch's defaults."""
+    def set_defaults(self) -> None:
+        """Set torch's defaults in place of these settings."""
         if self.inference is not None:
             self.inference.__enter__()
         if not self.gradients:
+            # Not `torch.enable_grad`: it is written in Python, and an interrupt could hit it.
             torch._C._set_grad_enabled(True)
         if self.autocast.nesting or any(self.autocast.enabled):
             Autocast(dtypes=self.autocast.dtypes).set()
         modes = [mode for mode in self.modes if not isinstance(mode, DeviceContext)]
         if torch.get_default_dtype() != torch.float32:
-            modes.insert(0, UsualTypes())
+            modes.insert(0, Float32Default())
         if modes != self.modes:
             _set_modes(modes)
 
-    def put_back(self) -> None:
-        """Set what was set before; to be called again where it was interrupted."""
-        if _get_current_function_mode_stack() != self.modes:
+    def restore(self) -> None:
+        """Make these the settings of the thread. If it was interrupted, call it again."""
+        if _get_modes() != self.modes:
             _set_modes(self.modes)
-        if Autocast.now() != self.autocast:
+        if Autocast.current() != self.autocast:
             self.autocast.set()
         if self.inference is not None and not torch.is_inference_mode_enabled():
             self.inference.__exit__(None, None, None)
         torch._C._set_grad_enabled(self.gradients)
 
 
+# The functions of torch below have no annotations.
+
+
+def _get_modes() -> list[Any]:
+    """Return the stack of modes of this thread, the innermost last."""
+    modes: list[Any] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return modes
+
+
 def _set_modes(modes: list[Any]) -> None:
-    while _get_current_function_mode_stack():
-        _pop_mode()
+    """Replace the stack of modes of this thread."""
+    while _get_modes():
+        _pop_mode()  # type: ignore[no-untyped-call]
     for mode in modes:
-        _push_mode(mode)
+        _push_mode(mode)  # type: ignore[no-untyped-call]
 
 
 def isolated(function: Function) -> Function:
-    """Decorate what a user calls: it runs under torch's defaults, and leaves what it found.
+    """Decorate a public method: run it under torch's defaults, then restore the settings.
 
-    The latter also where an interrupt hits the entry or the exit of a block such as that of
-    ``no_grad``, which is written in Python and would leave gradients off.
+    They are restored even if an interrupt hits the entry or the exit of a block such as that of
+    ``no_grad``, which is written in Python and would leave gradients disabled.
     """
 
     @functools.wraps(function)
     def isolated_function(*args: Any, **kwargs: Any) -> Any:
-        before = Surroundings.now()
+        before = ThreadSettings.current()
         try:
-            before.leave()
+            before.set_defaults()
             return function(*args, **kwargs)
         except RuntimeError as error:
-            # An interrupt while torch has a mode off its stack: leaving the mode then fails.
+            # torch takes a mode off the stack while it calls the mode. After an interrupt there,
+            # leaving the mode fails with this error; the interrupt is what the caller expects.
             if "mode stack" in str(error) and isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
             raise
         finally:
             try:
-                before.put_back()
-            except BaseException:
-                before.put_back()
+                before.restore()
+            except BaseException:  # an interrupt
+                before.restore()
                 raise
 
-    return isolated_function  # type: ignore[return-value]
+    return isolated_function  # type: ignore[return-value]  # functools.wraps keeps the signature

@@ -1,10 +1,10 @@
-"""Hashes of samples by their content, to which rounding errors make no difference.
+"""Keys of samples: hashes of their values that are insensitive to rounding errors.
 
-Whatever is chosen for a sample by its content goes by its key: whether it is held out, which
-members of an ensemble score it, the numbers drawn for its likelihood. A sample is projected on a
-few random directions; the cells of a grid in which the projections lie give the key. Rounding to
-float32 moves a sample to another cell only if it lies that close to an edge. With few projections,
-whatever the number of features, hardly any sample does.
+All that depends on the content of a sample is determined by its key: whether it is held out, which
+members of an ensemble score it, the draws that estimate its likelihood. A sample is projected on a
+few random directions, and its key is the hash of the grid cells in which the projections lie.
+Rounding to float32 moves a sample to another cell only if it lies within the rounding error of an
+edge. Since the number of projections is small for any number of features, few samples do.
 """
 
 from __future__ import annotations
@@ -17,62 +17,73 @@ import torch
 from torch import Tensor
 
 N_PROJECTIONS = 4
-"""Number of random directions. More make more cells, and more edges to cross."""
+"""Number of random directions. More of them make more cells, and more edges to cross."""
 
 N_CELLS = 8
-"""Number of cells along one direction, at most, that samples are parted by.
+"""Largest number of cells along one direction of a grid.
 
-They hold equally many samples. Copies of a sample but for some noise mostly stay together."""
+Cells hold equal numbers of samples. Copies of a sample with little noise mostly share a cell.
+"""
 
 DRAWING_CELLS = 2.0**10
-"""Number of cells in a unit, at most, that have draws of their own."""
+"""Largest number of cells per unit that have different draws."""
 
 EQUAL_CELLS = 2.0**20
-"""Number of cells in a unit where a cell stands for equal samples."""
+"""Number of cells per unit if all samples in a cell are considered equal."""
 
 ROUNDING = 2e-8
-"""What rounding to float32 changes a projection by, on average, as a fraction of its summands."""
+"""Average rounding error of a projection in float32, relative to the size of its summands."""
 
 CROSSING = 4e-4
-"""Fraction of the samples that may change their cell in float32. One in a thousand is promised."""
+"""Fraction of the samples that may change their cell in float32; the docs promise 1 in 1,000."""
 
 USUAL_OFFSETS = 16.0, 1536.0
-"""Sizes of samples, in deviations, of data that lie far from the origin, as temperatures in kelvin
-or years do. Twice as many may change, so that such data keep the cells that they have without."""
+"""Range of the sizes of samples, in standard deviations, of data far from the origin.
+
+Examples are temperatures in kelvin, and years. Twice as many of their samples may change their
+cell: otherwise they would have fewer cells than the same data centred.
+"""
 
 LARGEST_OFFSET = 4096.0
-"""Mean of a feature, in its deviations, from which on it counts less: its digits are few."""
+"""Largest mean of a feature, in its standard deviations, at which it has full influence.
+
+Beyond it, few digits are left for the differences between samples.
+"""
 
 NEGLIGIBLE = 2.0**-40
-"""Deviation, as a fraction of the mean, that is a rounding error."""
+"""Largest standard deviation, relative to the mean, that is due to rounding errors."""
 
 N_SLICES = 4
-"""Number of slices of a cell of the first direction. A part of a cell is that part of each."""
+"""Number of slices of a cell along the first direction.
+
+A fraction of a cell's samples is taken as this fraction of each slice.
+"""
 
 POSITION_BITS = 16
-"""Lowest bits of a key: where in its slice the sample lies."""
+"""Number of the lowest bits of a key, which hold the position of the sample in its slice."""
 
 MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-"""Shifts and factors that turn sums into hashes."""
+"""Shifts and factors of the finaliser of splitmix64."""
 
 LAST_SHIFT = 31
+"""Last shift of the finaliser of splitmix64."""
 
 STRIDE = 0x9E3779B97F4A7C15
-"""Between the numbers that are mixed into the draws of one key."""
+"""Increment of splitmix64, between the numbers that are mixed into the draws of a key."""
 
 FAR = 2.0**52
-"""Cells beyond this number are taken for this one."""
+"""Bound on the indices of cells: float64 represents all integers up to it exactly."""
 
 
 class Grid(NamedTuple):
-    """Random projections and the cells that training samples are parted by.
+    """Random projections and cells at quantiles of the projections of training samples.
 
     Attributes
     ----------
     directions : ndarray of shape (N_PROJECTIONS, n_features)
     edges : ndarray of shape (N_PROJECTIONS, N_CELLS + 2)
-        The least and the largest projection, and between them the edges of the cells; infinite
-        ones for edges that could not be told from samples.
+        The smallest and the largest projection, and between them the edges of the cells. An edge
+        that rounding errors could cross is infinite.
     """
 
     directions: np.ndarray
@@ -80,15 +91,15 @@ class Grid(NamedTuple):
 
 
 class Units(NamedTuple):
-    """Random projections of samples in known units, and cells of one width.
+    """Random projections of standardised samples, and cells of equal width.
 
     Attributes
     ----------
     directions : ndarray of shape (N_PROJECTIONS, n_features)
     shift : ndarray of shape (N_PROJECTIONS,)
-        By how many cells the edges are moved.
+        Offsets of the edges, in cells.
     n_cells : float
-        Number of cells in a unit.
+        Number of cells per unit.
     """
 
     directions: np.ndarray
@@ -97,7 +108,7 @@ class Units(NamedTuple):
 
 
 def draw_directions(n_features: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw directions, vectors of length one, and by how many cells edges are moved."""
+    """Draw directions, vectors of length one, and offsets of the edges, in cells."""
     random = np.random.default_rng(seed)
     directions = random.standard_normal((N_PROJECTIONS, n_features))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -111,9 +122,14 @@ def cells_of_units(n_features: int, n_cells: float, offset: float = 0.0) -> Unit
     ----------
     n_features : int
     n_cells : float
-        Number of cells in a unit, at most.
+        Largest number of cells per unit.
     offset : float, default=0.0
-        Root mean square of what was subtracted, in units: float32 leaves fewer cells.
+        Root mean square of the centre that was subtracted, in units. The larger it is, the larger
+        are rounding errors in float32, and the fewer are the cells.
+
+    Returns
+    -------
+    Units
     """
     least_width = N_PROJECTIONS * ROUNDING * math.hypot(1.0, offset) / CROSSING
     n_cells = min(n_cells, 2.0 ** -math.ceil(math.log2(least_width)))
@@ -121,45 +137,51 @@ def cells_of_units(n_features: int, n_cells: float, offset: float = 0.0) -> Unit
 
 
 def feature_weights(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return what features are multiplied by, to count alike in a projection.
+    """Return factors of the features that give all of them equal influence on a projection.
 
-    One over the deviation; less if the digits of the mean leave few to the deviations, and
+    They are one over the standard deviation, less if it is small compared with the mean, and
     zero for a constant feature.
     """
     deviation, offset = np.sqrt(variance), np.abs(mean)
     size = np.maximum(deviation, offset / LARGEST_OFFSET)
-    return np.divide(1.0, size, out=np.zeros_like(size), where=deviation > NEGLIGIBLE * offset)
+    factors: np.ndarray = np.zeros_like(size)
+    np.divide(1.0, size, out=factors, where=deviation > NEGLIGIBLE * offset)
+    return factors
 
 
 def grid_of_projections(
     directions: np.ndarray, shift: np.ndarray, projected: np.ndarray, weight: np.ndarray | None
 ) -> Grid:
-    """Return the grid for samples of which the projections are known.
+    """Return the grid of samples, given their projections.
 
-    Neither origin nor unit of the samples makes a difference.
+    It is equivariant to shifts and changes of units of the samples.
 
     Parameters
     ----------
     directions : ndarray of shape (N_PROJECTIONS, n_features)
     shift : ndarray of shape (N_PROJECTIONS,)
     projected : ndarray of shape (N_PROJECTIONS + 1, n_samples)
-        The samples on each direction, and the size of each sample: the root mean square of its
-        values, each times the weight of its feature.
+        Projections of the samples on each direction, and in the last row the size of each sample:
+        the root mean square of its values, each multiplied by the factor of its feature.
     weight : ndarray of shape (n_samples,) or None
+
+    Returns
+    -------
+    Grid
     """
     *columns, sizes = projected
     size = _lower_median(*_sorted(sizes, weight))
     least, most = USUAL_OFFSETS
     crossing = CROSSING * (2 if least <= size <= most else 1)
-    rows = [
+    edges = [
         _edges(*_sorted(values, weight), start, ROUNDING * size, crossing)
         for values, start in zip(columns, shift, strict=True)
     ]
-    return Grid(directions, np.stack(rows))
+    return Grid(directions, np.stack(edges))
 
 
 def _sorted(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Sort values; return the weight up to each as well."""
+    """Return the sorted values and the cumulative weight at each."""
     if weight is None:
         return np.sort(values), np.arange(1.0, len(values) + 1)
     order = np.argsort(values)
@@ -167,41 +189,50 @@ def _sorted(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, 
 
 
 def _lower_median(values: np.ndarray, total: np.ndarray) -> float:
-    """Return the median of sorted values."""
+    """Return the lower weighted median of sorted values, given their cumulative weight."""
     return float(values[np.searchsorted(total, total[-1] / 2)])
 
 
 def _edges(
     values: np.ndarray, total: np.ndarray, start: float, noise: float, most: float
 ) -> np.ndarray:
-    """Choose edges between sorted values, so few that `noise` crosses hardly any.
+    """Choose edges between sorted values.
 
-    An edge lies halfway between two values. There is none among values that differ by less than
-    a few times the noise: they are one value.
+    An edge lies halfway between two neighbouring values near a quantile. Edges among values that
+    differ by less than a few times the noise are infinite: such values are considered equal. The
+    number of cells is halved until the noise moves few enough samples across edges.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples,)
+        Sorted.
     total : ndarray of shape (n_samples,)
-        Weight up to each value.
+        Cumulative weight at each value.
     start : float
-        By how many cells the edges are moved from the quantiles.
+        Offset of the edges from the quantiles, in cells.
     noise : float
+        Average rounding error of a value.
     most : float
-        Fraction of the samples that may cross edges of any direction.
+        Largest fraction of the samples that may cross edges of any direction.
+
+    Returns
+    -------
+    ndarray of shape (N_CELLS + 2,)
     """
     n_cells = N_CELLS
     while True:
-        places = (np.arange(n_cells) + start) / n_cells
-        around = places[:, None] + np.array([-0.25, 0.0, 0.25]) / n_cells
+        quantiles = (np.arange(n_cells) + start) / n_cells
+        # Half a cell around each edge, for the density of the samples there.
+        around = quantiles[:, None] + np.array([-0.25, 0.0, 0.25]) / n_cells  # (n_cells, 3)
         found = np.searchsorted(total, np.clip(around, 0, 1) * total[-1])
         low, below, high = values[np.minimum(found, len(values) - 1)].T
-        next_one = np.searchsorted(values, below, side="right")
+        following = np.searchsorted(values, below, side="right")
         above = np.where(
-            next_one < len(values), values[np.minimum(next_one, len(values) - 1)], np.inf
+            following < len(values), values[np.minimum(following, len(values) - 1)], np.inf
         )
         width = np.maximum(high, above) - low
         apart = width > 16 * noise
+        # Half a cell, a fraction 1 / (2 n_cells) of the samples, is spread over the width.
         crossing = (noise / width[apart]).sum() / (2 * n_cells)
         if n_cells == 1 or N_PROJECTIONS * crossing <= most:
             break
@@ -212,10 +243,10 @@ def _edges(
 
 
 def project(values: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Project samples, ``(n_directions, n_samples)``.
+    """Return the projections of samples, of shape (n_directions, n_samples).
 
-    Sums are taken in one order wherever a sample stands, which a product of matrices does not
-    promise: copies of a sample have equal projections.
+    Copies of a sample have equal projections: `einsum` adds the products of each sample in the
+    same order, which a product of matrices does not guarantee.
     """
     values = np.ascontiguousarray(values, dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -233,30 +264,33 @@ def keys_of_projections(projected: np.ndarray, grid: Grid) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_samples,), dtype uint64
-        The hash of the cell, then `POSITION_BITS` bits: where in its slice the sample lies.
+        The highest bits are the hash of the cell, the lowest `POSITION_BITS` bits the position of
+        the sample in its slice of the cell.
     """
-    # Faster than np.searchsorted: there are few edges.
+    # Faster than np.searchsorted for so few edges.
     cells = [
         (values > edges[1:-1, None]).sum(axis=0)
         for values, edges in zip(projected, grid.edges, strict=True)
     ]
-    edges = np.sort(grid.edges[0])  # the largest projection before infinite edges
+    edges = np.sort(grid.edges[0])  # moves the largest projection before the infinite edges
+    # The cell that a sample is in starts at the edge of this index: below the first edge lies
+    # the smallest projection, above the last one the largest.
     least, largest = edges[cells[0]], edges[cells[0] + 1]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         position = np.nan_to_num((projected[0] - least) / (largest - least)).clip(0, 1)
     position = (position * N_SLICES % 1 * 2**POSITION_BITS).astype(np.uint64)
-    return _hash_cells(np.stack(cells)) | position
+    keys: np.ndarray = _hash_cells(np.stack(cells)) | position
+    return keys
 
 
-def row_keys(rows: np.ndarray, cells: Units) -> np.ndarray:
+def row_keys(samples: np.ndarray, cells: Units) -> np.ndarray:
     """Hash samples whose values are centred and scaled.
 
-    Equal samples have equal keys wherever they stand, and rounding errors hardly ever make
-    a difference.
+    Equal samples have equal keys at any position, and rounding errors change few keys.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_samples, n_features)
+    samples : ndarray of shape (n_samples, n_features)
     cells : Units
 
     Returns
@@ -264,75 +298,89 @@ def row_keys(rows: np.ndarray, cells: Units) -> np.ndarray:
     ndarray of shape (n_samples,), dtype uint64
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        place = project(rows, cells.directions) * cells.n_cells + cells.shift[:, None]
+        place = project(samples, cells.directions) * cells.n_cells + cells.shift[:, None]
     return _hash_cells(np.floor(np.nan_to_num(place).clip(-FAR, FAR)))
 
 
 def _hash_cells(cells: np.ndarray) -> np.ndarray:
-    """Hash the numbers of cells, ``(N_PROJECTIONS, n_samples)``; the lowest bits are zero."""
-    numbers = cells.astype(np.int64).view(np.uint64)
+    """Hash the indices of cells, of shape (N_PROJECTIONS, n_samples).
+
+    The lowest `POSITION_BITS` bits of the hashes are zero.
+    """
+    numbers = cells.astype(np.int64).view(np.uint64)  # negative indices wrap around
     hashes = _mix((numbers * cell_factors()[:, None]).sum(axis=0, dtype=np.uint64))
     return hashes >> np.uint64(POSITION_BITS) << np.uint64(POSITION_BITS)
 
 
 def cell_factors() -> np.ndarray:
-    """Return the odd number that each projection's cell is multiplied by, as uint64."""
-    return _mix(np.arange(1, N_PROJECTIONS + 1, dtype=np.uint64) * STRIDE) | np.uint64(1)
+    """Return the odd factors of the cell indices in the hash, one per projection, as uint64."""
+    numbers = np.arange(1, N_PROJECTIONS + 1, dtype=np.uint64) * STRIDE
+    factors: np.ndarray = _mix(numbers) | np.uint64(1)
+    return factors
 
 
 def reordered(keys: np.ndarray, factor: int = 1) -> np.ndarray:
-    """Return numbers that put samples in a random order, as int64: equal ones for equal keys.
+    """Return numbers, equal for equal keys, whose order is a random order of the samples.
 
-    Those of the samples in one cell go from a random number up with the place in the slice, the
-    largest followed by the least. A fraction of all samples that have the least numbers is
-    therefore about that fraction of the samples in each cell, also where cells are crowded.
+    The numbers of the samples in a cell start at a random number and increase with the position
+    in the slice; after the largest int64 they continue at the smallest. A fraction of all samples,
+    those with the smallest numbers, therefore holds about this fraction of the samples of each
+    cell, even if most samples are in a few cells.
 
     Parameters
     ----------
     keys : ndarray of shape (n_samples,), dtype uint64
     factor : int, default=1
-        Odd, between the limits of int64. Another one gives another order.
+        An odd number in the range of int64. Different factors give different orders.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), dtype int64
     """
     position = keys & np.uint64(2**POSITION_BITS - 1)
     start = (keys - position).view(np.int64) * np.int64(factor)
-    return start + (position << np.uint64(64 - POSITION_BITS)).view(np.int64)
+    # As the highest bits: positions then span the whole range of int64, and the sum wraps around.
+    numbers: np.ndarray = start + (position << np.uint64(64 - POSITION_BITS)).view(np.int64)
+    return numbers
 
 
 def draw_factor(random_state: np.random.RandomState) -> int:
-    """Draw what `reordered` takes."""
+    """Draw a factor for :func:`reordered`."""
     limits = np.iinfo(np.int64)
     return int(random_state.randint(limits.min, limits.max, dtype=np.int64)) | 1
 
 
 def _mix(keys: np.ndarray) -> np.ndarray:
-    """Turn keys into numbers that look independent: the finaliser of splitmix64."""
+    """Convert keys to pseudo-random numbers by the finaliser of splitmix64."""
     for shift, factor in MIXING:
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
-    return keys ^ (keys >> np.uint64(LAST_SHIFT))
+    mixed: np.ndarray = keys ^ (keys >> np.uint64(LAST_SHIFT))
+    return mixed
 
 
 def uniform_from_keys(keys: np.ndarray, n_draws: int, seed: int = 0) -> Tensor:
-    """Draw uniform numbers for each key, always the same for one cell.
+    """Draw uniform numbers for each key, the same in each call.
 
-    What a sample is given then depends neither on its place nor on the samples beside it.
+    The draws for a sample then depend neither on its position nor on the other samples.
 
     Parameters
     ----------
     keys : ndarray of shape (n_keys,), dtype uint64
     n_draws : int
     seed : int, default=0
-        Others have other draws.
+        Different seeds give different draws.
 
     Returns
     -------
     Tensor of shape (n_keys, n_draws), float32
-        Multiples of 2^-24, shifted by half of that off the ends of the unit interval.
+        Multiples of 2^-24 plus 2^-25, so that none is zero.
     """
+    # 24 bits: as many as a float32 holds.
     bits = _mix(keys[:, None] + draw_steps(n_draws, seed)) >> np.uint64(40)
     return torch.from_numpy((bits.astype(np.float32) + np.float32(0.5)) * np.float32(2**-24))
 
 
 def draw_steps(n_draws: int, seed: int) -> np.ndarray:
-    """Return what is added to a key for each of its draws, as uint64."""
+    """Return the increments of a key, one for each of its draws, as uint64."""
     numbers = np.arange(1, n_draws + 1, dtype=np.uint64) + np.uint64(seed << 32)
     return numbers * np.uint64(STRIDE)

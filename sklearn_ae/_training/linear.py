@@ -1,4 +1,4 @@
-"""Moments and principal axes of rows that need not fit into memory, and the start at them."""
+"""Moments and principal axes of data of any size, and the initialisation of networks at PCA."""
 
 from __future__ import annotations
 
@@ -13,97 +13,102 @@ from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseStack
 
 EXACT_FEATURES = 1024
-"""Widest data whose covariance matrix is formed and decomposed exactly."""
+"""Largest number of features for which the covariance matrix is formed and decomposed exactly."""
 
 _OVERSAMPLING = 16
+"""Dimensions of the random subspace beyond the number of components."""
+
 _POWER_PASSES = 4
+"""Number of power iterations."""
 
 
-def spread(rows: Rows) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each feature.
+def spread(samples: Rows) -> tuple[Tensor, Tensor]:
+    """Compute the mean and variance of each feature.
 
     Parameters
     ----------
-    rows : Rows
+    samples : Rows
 
     Returns
     -------
     center : Tensor of shape (n_features,)
-        Mean of what is there: entries after the end of a ragged row are NaN.
+        Mean of the values that are not NaN, which follows the end of a ragged sample.
     variances : Tensor of shape (n_features,)
-        Mean squared distance from it, entries that are not there counted as being there.
-        Zero where the rows differ by rounding errors only.
+        Sum of the squared distances from the mean over the weight of all samples: a missing value
+        counts as the mean. Zero if the samples differ by rounding errors only.
     """
-    precise, total = rows.precise, rows.total_weight
-    center = torch.zeros(rows.n_features, dtype=precise, device=rows.device)
-    seen = torch.zeros_like(center)
-    for chunk in rows.chunks():
-        values, weight = rows.take(chunk).to(precise), rows.take_weight(chunk) / total
-        if rows.ragged:
-            seen += weight @ (~values.isnan()).to(precise)
+    precise, total = samples.precise, samples.total_weight
+    center = torch.zeros(samples.n_features, dtype=precise, device=samples.device)
+    present = torch.zeros_like(center)  # fraction of the weight with a value, per feature
+    for chunk in samples.chunks():
+        values, weight = samples.take(chunk).to(precise), samples.take_weight(chunk) / total
+        if samples.ragged:
+            present += weight @ (~values.isnan()).to(precise)
             values = values.nan_to_num()
         center += weight @ values
-    if rows.ragged:
-        center /= torch.where(seen > 0, seen, 1.0)
+    if samples.ragged:
+        center /= torch.where(present > 0, present, 1.0)
+    # A second pass over the data: the mean square minus the squared mean loses all digits for
+    # data far from the origin.
     variances = torch.zeros_like(center)
-    for chunk in rows.chunks():
-        distances = (rows.take(chunk).to(precise) - center).square()
-        if rows.ragged:
+    for chunk in samples.chunks():
+        distances = (samples.take(chunk).to(precise) - center).square()
+        if samples.ragged:
             distances = distances.nan_to_num()
-        variances += rows.take_weight(chunk) @ distances / total
+        variances += samples.take_weight(chunk) @ distances / total
     rounding = 8 * torch.finfo(precise).eps * center.abs()
-    # Roots: the square of a large rounding error would overflow.
+    # Deviations are compared, not variances: the square of a large rounding error overflows.
     return center, torch.where(variances.sqrt() > rounding, variances, 0.0)
 
 
 def share_explained(error: float, variance: float) -> float:
-    """Fraction of a variance that an error leaves explained, ``1 - error / variance``.
+    """Return the explained variance ratio, ``1 - error / variance``.
 
-    Of rows that are all equal: 1 if they are reconstructed, else 0.
+    If the variance is zero, it is 1 for an error of zero up to rounding, else 0.
     """
     if variance > 0:
         return 1 - error / variance
     return float(error < torch.finfo(torch.float32).eps)
 
 
-def principal_axes(rows: Rows, n_components: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Find the directions of largest variance, as PCA does.
+def principal_axes(samples: Rows, n_components: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Compute the principal axes, the directions of largest variance, as PCA does.
 
-    Exact up to ``EXACT_FEATURES`` features. Wider data are projected on a random subspace
-    which a few passes over the rows turn towards the principal one; the covariance matrix
+    They are exact up to ``EXACT_FEATURES`` features. Wider data are projected on a random
+    subspace, which a few power iterations turn towards the principal one; the covariance matrix
     is never formed.
 
     Parameters
     ----------
-    rows : Rows
+    samples : Rows
         Centred and scaled.
     n_components : int
     seed : int
-        Of the random subspace.
+        Seed of the random subspace.
 
     Returns
     -------
     axes : Tensor of shape (n_components, n_features)
-        Orthonormal rows, the largest entry of each positive; rows of zeros beyond the
-        number of features.
+        Orthonormal axes, the component of largest absolute value of each positive. Axes beyond
+        the number of features are zero.
     variances : Tensor of shape (n_components,)
-        Variance of the rows along each axis.
+        Variance of the samples along each axis.
 
     References
     ----------
     Halko, N., Martinsson, P. G. and Tropp, J. A. (2011). Finding structure with
     randomness. SIAM Review, 53(2), 217-288.
     """
-    n_features, total = rows.n_features, rows.total_weight
+    n_features, total = samples.n_features, samples.total_weight
     kept = min(n_components, n_features)
 
     def covariance_times(block: Tensor | None) -> Tensor:
-        """Product of the covariance matrix and ``block``; the matrix itself for None."""
+        """Return the product of the covariance matrix and `block`, or the matrix for None."""
         width = n_features if block is None else block.shape[1]
-        product = torch.zeros(n_features, width, dtype=rows.precise, device=rows.device)
-        for chunk in rows.chunks():
-            values = rows.take(chunk).to(rows.precise)
-            weighted = values * rows.take_weight(chunk)[:, None]
+        product = torch.zeros(n_features, width, dtype=samples.precise, device=samples.device)
+        for chunk in samples.chunks():
+            values = samples.take(chunk).to(samples.precise)
+            weighted = values * samples.take_weight(chunk)[:, None]
             product += values.t() @ (weighted if block is None else weighted @ block)
         return product / total
 
@@ -112,70 +117,78 @@ def principal_axes(rows: Rows, n_components: int, seed: int) -> tuple[Tensor, Te
     else:
         width = min(n_features, n_components + _OVERSAMPLING)
         basis = torch.randn(n_features, width, generator=make_generator(seed))
-        basis = basis.to(rows.device, rows.precise)
+        basis = basis.to(samples.device, samples.precise)
         for _ in range(_POWER_PASSES):
+            # Orthonormal again: else all columns would turn to the first axis.
             basis = torch.linalg.qr(covariance_times(basis)).Q
         variances, rotation = torch.linalg.eigh(basis.t() @ covariance_times(basis))
         vectors = basis @ rotation
+    # eigh sorts by ascending eigenvalue; the sign of an eigenvector is arbitrary.
     variances, vectors = variances.flip(0)[:kept], vectors.flip(1)[:, :kept]
     largest = vectors.abs().argmax(0)
     vectors = vectors * vectors[largest, torch.arange(kept, device=vectors.device)].sign()
     axes = vectors.new_zeros(n_components, n_features)
     axes[:kept] = vectors.t()
-    spread = variances.new_zeros(n_components)
-    spread[:kept] = variances.clamp_min(0)
-    return axes, spread
+    padded = variances.new_zeros(n_components)
+    padded[:kept] = variances.clamp_min(0)  # rounding errors may be negative
+    return axes, padded
 
 
 @torch.no_grad()
-def start_at_pca(module: AutoencoderModule, rows: Rows, loss: Loss, seed: int) -> None:
-    """Set the linear paths of a dense network to PCA.
+def start_at_pca(module: AutoencoderModule, samples: Rows, loss: Loss, seed: int) -> None:
+    """Initialise the linear paths of a dense network at PCA.
 
-    Under a loss with a link, where PCA has no reconstructions to offer, the codes are PCA's
-    and the outputs the mean of the rows.
+    For a loss with a link function, the codes are those of PCA, and the outputs are the mean of
+    the samples: the reconstructions of PCA may be outside the range of the data.
 
     Parameters
     ----------
     module : AutoencoderModule
-        Encoder and decoder are dense stacks with a linear path.
-    rows : Rows
+        Its encoder and decoder are dense stacks with a linear path.
+    samples : Rows
         Centred and scaled.
     loss : Loss
     seed : int
-        Of :func:`principal_axes`.
+        Passed to :func:`principal_axes`.
     """
     assert isinstance(module.encoder, DenseStack)
     assert isinstance(module.decoder, DenseStack)
-    center, variances = spread(rows)
+    center, variances = spread(samples)
     unit = variances.mean().sqrt() if variances.any() else torch.ones_like(center[0])
-    centered = rows.standardized(module.center + module.scale * center, module.scale, rows.dtype)
+    # The samples are in network units, (X - module.center) / module.scale, and `center` is in
+    # these units, too: not zero if the loss fixes the range of the data.
+    data_center = module.center + module.scale * center
+    centered = samples.standardized(data_center, module.scale, samples.dtype)
     axes, code_variances = principal_axes(centered.hold(), module.n_components, seed)
+    # Components of (nearly) no variance would be divided by (nearly) zero.
     code_scale = code_variances.clamp_min(1e-6 * code_variances.max()).sqrt() / unit
     code_scale = torch.where(code_scale > 0, code_scale, 1.0)
     module.encoder.start_linear(axes / unit, -axes @ center / unit, center, unit.expand_as(center))
-    # What is linear in the data is not linear before an exponential.
+    # Behind an exponential or a sigmoid no linear map gives the reconstructions of PCA.
     back = axes.t() * unit if loss.scaled else torch.zeros_like(axes.t())
     module.decoder.start_linear(back, loss.link(center), torch.zeros_like(code_scale), code_scale)
 
 
 @torch.no_grad()
-def shrink_start(module: DenoisingModule, rows: Rows) -> None:
-    """Turn a start at PCA into the best linear denoiser of as many components.
+def shrink_start(module: DenoisingModule, samples: Rows) -> None:
+    """Convert an initialisation at PCA into the best linear denoiser of as many components.
 
-    Of samples with Gaussian noise of variance ``s^2`` the best linear reconstruction shrinks a
-    principal component of variance ``v`` by ``v / (v + s^2)``, where PCA leaves the noise in it.
+    For samples with Gaussian noise of variance ``s^2``, the best linear reconstruction multiplies
+    a principal component of variance ``v`` by ``v / (v + s^2)``; PCA leaves the noise in it.
 
     Parameters
     ----------
     module : DenoisingModule
-        As :func:`start_at_pca` left it, its noise level noted.
-    rows : Rows
+        Initialised by :func:`start_at_pca`, with its noise level set.
+    samples : Rows
         Centred and scaled.
     """
     assert isinstance(module.decoder, DenseStack)
     back = module.decoder.shortcut
     assert back is not None
-    codes = rows.through(module.encode, module.n_components)
+    codes = samples.through(module.encode, module.n_components)
+    # Variances of the components in network units: codes are scaled, and so is each column of
+    # the decoder, of shape (n_features, n_components), whose squared norm undoes this.
     variances = spread(codes)[1].to(back) * back.square().sum(0)
     noise = (module.level / module.scale).square()
     back.mul_(variances / (variances + noise))

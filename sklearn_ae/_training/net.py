@@ -1,9 +1,9 @@
-"""The training loop: skorch's epochs, callbacks and history around whole batches.
+"""The training loop: a net of skorch that trains on whole batches.
 
-skorch takes samples one by one from a data set and notifies its callbacks of every batch;
-both cost more than the arithmetic of a small network. This net takes batches from tensors,
-keeps the losses on the device until the epoch ends, and notifies of batches only where a
-callback asks for it.
+skorch loads samples one by one from a data set and notifies its callbacks of every batch; both
+take longer than the arithmetic of a small network. This net takes batches from tensors, keeps the
+losses on the device until the end of the epoch, and notifies of batches only if a callback has a
+method for them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor
 
 from sklearn_ae._training.batches import Batches
-from sklearn_ae._training.callbacks import overrides_batches, stopped_by_patience
+from sklearn_ae._training.callbacks import is_out_of_patience, overrides_batches
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._training.random import drawing_from, make_generator
@@ -27,27 +27,27 @@ from sklearn_ae._training.steps import Step, Terms
 from sklearn_ae.networks._layers import batch_norms
 
 SIGNIFICANCE_LEVEL = 0.05
-"""Probability of leaving a start that is as good as what was trained."""
+"""Probability of replacing initial weights that are as good as the trained ones."""
 
 MAX_WEIGHT = 1e15
-"""Absolute value of a weight from which training has diverged: data are of the order of one."""
+"""Absolute value of a weight above which training has diverged: data are of the order of one."""
 
 
 class Validation(NamedTuple):
-    """What one pass over the held-out rows gives.
+    """Result of an evaluation on the held-out samples.
 
     Attributes
     ----------
     losses : Tensor of shape (n_held_out,)
-        Loss of each row.
+        Loss of each sample.
     weight : Tensor of shape (n_held_out,)
-        Weight of each row.
+        Weight of each sample.
     groups : Tensor of shape (n_held_out,)
-        Number of each row among the distinct ones.
+        Index of the group of equal samples to which each sample belongs.
     score : float
-        What is reported beside the loss: the higher, the better.
+        Score that is reported with the loss; higher is better.
     parameters : Tensor
-        Copy of the parameters that were judged, and of the running statistics.
+        Copy of the evaluated parameters, followed by the running statistics.
     """
 
     losses: Tensor
@@ -67,51 +67,53 @@ class Validation(NamedTuple):
         If this is the best of `n_tests` validations, the level is divided by their number
         (Bonferroni's correction).
 
-        Equal samples are one observation, of all their weight, and observations of unequal weight
-        count as Kish's effective number of them, ``(sum W)^2 / sum W^2``: a weight of two and two
-        copies are the same, and neither weights nor copies add evidence. One observation has no
-        standard error, and is never enough.
+        A group of equal samples is one observation, with their total weight, and the number of
+        observations of unequal weight is Kish's effective sample size, ``(sum W)^2 / sum W^2``. A
+        weight of two is thus equivalent to two copies, and neither increases the significance.
+        The result is False for a single observation, which has no standard error.
 
         References
         ----------
         Kish, L. (1965). Survey sampling. Wiley.
         """
-        fall, weight = _of_groups(other.losses - self.losses, self.weight, self.groups)
+        decrease, weight = _group_means(other.losses - self.losses, self.weight, self.groups)
         total = weight.sum()
         count = float(total.square() / weight.square().sum())
-        mean = (weight * fall).sum() / total
-        variance = (weight * (fall - mean).square()).sum() / total
+        mean = (weight * decrease).sum() / total
+        variance = (weight * (decrease - mean).square()).sum() / total
+        # Of differences that are equal up to rounding, the standard error is a rounding error.
         if count <= 1 or variance <= 1e-12 * mean.square():
             return False
         quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / n_tests)
         return bool(mean > quantile * (variance / (count - 1)).sqrt())
 
 
-def _of_groups(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+def _group_means(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weighted mean and the total weight of each group of equal samples.
 
-    Means are taken of differences from one value of the group: of equal values they are that
-    value to the last bit, however many there are.
+    The differences from one value of the group are averaged: the mean of equal values is then
+    bit-identical to the value, for any number of them.
     """
     n_groups = int(groups.max()) + 1
-    some = values.new_empty(n_groups).index_copy_(0, groups, values)
+    reference = values.new_empty(n_groups).index_copy_(0, groups, values)  # one value of each
     totals = weight.new_zeros(n_groups).index_add_(0, groups, weight)
-    rest = values.new_zeros(n_groups).index_add_(0, groups, weight * (values - some[groups]))
-    return some + rest / totals, totals
+    differences = weight * (values - reference[groups])
+    sums = values.new_zeros(n_groups).index_add_(0, groups, differences)
+    return reference + sums / totals, totals
 
 
-class AutoencoderNet(NeuralNet):
-    """A skorch net that trains on whole batches.
+class AutoencoderNet(NeuralNet):  # type: ignore[misc]  # skorch has no type stubs
+    """A net of skorch that trains on whole batches.
 
     Parameters
     ----------
     run : TrainingRun
     flat : FlatParameters
-        The parameters of its module.
+        The parameters of the module of `run`.
     step : callable
-        Batch to named loss terms; writes the gradient.
+        Maps a batch to named loss terms, and writes the gradient.
     score : callable
-        Weighted mean error of the held-out samples to their score.
+        Maps the weighted mean error of the held-out samples to their score.
     callbacks : list of skorch callbacks
     """
 
@@ -144,7 +146,7 @@ class AutoencoderNet(NeuralNet):
         self.groups: Tensor | None = None
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
-        """Make the optimiser of the flat parameters."""
+        """Create the optimiser of the flat parameters."""
         parameters = self.run.parameters
         rate, alpha = parameters.learning_rate_init, parameters.alpha
         self.optimizer_ = (
@@ -155,78 +157,95 @@ class AutoencoderNet(NeuralNet):
         return self
 
     def train(self, batches: Batches, held_out: Batches | None) -> None:
-        """Run the epochs.
+        """Train the module.
 
         Parameters
         ----------
         batches : Batches
         held_out : Batches or None
-            Rows to validate on.
+            Samples to validate on.
 
         Raises
         ------
         ValueError
-            If the loss stops being finite, or the weights get lost.
+            If the loss is not finite or the weights diverge.
         KeyboardInterrupt
-            As it came, unless skorch's early stopping raised it.
+            If the user or a callback raises it, except skorch's EarlyStopping.
         """
         self.held_out = held_out
         self.groups = None if held_out is None else held_out.find_groups()
         self.notify("on_train_begin", X=batches.rows, y=None)
         try:
             self._run_epochs(batches)
-        except KeyboardInterrupt as interrupt:
-            if not stopped_by_patience(self.callbacks_, interrupt):
-                raise
         finally:
             self.module_.progress = 1.0
         self._check_weights()
         self.notify("on_train_end", X=batches.rows, y=None)
 
     def _run_epochs(self, batches: Batches) -> None:
-        listeners = [callback for _, callback in self.callbacks_]
-        tell_batches = any(overrides_batches(callback) for callback in listeners)
-        own_schedule = not any(isinstance(callback, LRScheduler) for callback in listeners)
+        callbacks = [callback for _, callback in self.callbacks_]
+        notify_batches = any(overrides_batches(callback) for callback in callbacks)
+        own_schedule = not any(isinstance(callback, LRScheduler) for callback in callbacks)
         data = {"dataset_train": batches.rows, "dataset_valid": None}
         if self.held_out is not None:
             data["dataset_valid"] = self.held_out.rows
-        for epoch in range(len(self.history), self.run.parameters.max_iter):  # some may be done
+        # A resumed run begins with the history of the epochs that were completed.
+        for epoch in range(len(self.history), self.run.parameters.max_iter):
             if self.stop_training:
                 break
             self.notify("on_epoch_begin", **data)
             if not all(parameter.requires_grad for parameter in self.flat.parameters):
-                raise ValueError("callbacks that freeze parameters (Freezer) are not supported.")
+                raise ValueError(
+                    "callbacks that freeze parameters (Freezer) are not supported; freeze them in "
+                    "the constructor of a custom network."
+                )
             self.module_.train()
-            self._train_epoch(batches, epoch, tell_batches, own_schedule)
+            self._train_epoch(batches, epoch, notify_batches, own_schedule)
             self._check_weights()
             if self.held_out is not None:
                 self.validation = self.validate()
                 self._record("valid", {"loss": self.validation.loss}, len(self.held_out.rows))
                 self.history.record("valid_score", self.validation.score)
-            self.notify("on_epoch_end", **data)
+            self._end_epoch(data)
             self._check_loss()
 
+    def _end_epoch(self, data: dict[str, Any]) -> None:
+        """Notify the callbacks of the end of an epoch.
+
+        skorch's EarlyStopping raises KeyboardInterrupt to end the training. Callbacks are called
+        one by one to distinguish it from interrupts by the user, which are raised.
+        """
+        self.on_epoch_end(self, **data)
+        for _, callback in self.callbacks_:
+            try:
+                callback.on_epoch_end(self, **data)
+            except KeyboardInterrupt:
+                if not is_out_of_patience(callback):
+                    raise
+                self.stop_training = True
+
     def _train_epoch(
-        self, batches: Batches, epoch: int, tell_batches: bool, own_schedule: bool
+        self, batches: Batches, epoch: int, notify_batches: bool, own_schedule: bool
     ) -> None:
+        """Train on all batches once, and record the mean loss terms."""
         parameters, n_batches = self.run.parameters, len(batches)
         schedule = SCHEDULES[parameters.learning_rate]
         n_steps = n_batches * parameters.max_iter
-        stretch = parameters.max_iter / self.run.annealing_epochs
+        annealing_rate = parameters.max_iter / self.run.annealing_epochs
         group = self.optimizer_.param_groups[0]
-        # A foreign scheduler watches ``step``; without one the short way is open.
+        # torch's schedulers wrap `step` and warn if it is not called; `move` is faster.
         move = self.optimizer_.move if own_schedule else self.optimizer_.step
-        sums: Terms = {}
+        sums: Terms = {}  # on the device: reading a value would wait for the batch to finish
         for number, batch in enumerate(batches):
             progress = (epoch * n_batches + number) / n_steps
             if self.run.objective.anneals:
-                self.module_.progress = min(1.0, progress * stretch)
+                self.module_.progress = min(1.0, progress * annealing_rate)
             if own_schedule:
                 group["lr"] = parameters.learning_rate_init * schedule(progress)
-            if tell_batches:
+            if notify_batches:
                 self.notify("on_batch_begin", batch=batch, training=True)
             terms = self.step(batch)
-            if tell_batches:
+            if notify_batches:
                 self.notify(
                     "on_grad_computed",
                     named_parameters=self.get_all_learnable_params(),
@@ -235,23 +254,23 @@ class AutoencoderNet(NeuralNet):
                 )
             move()
             for name, term in terms.items():
-                sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=batch.n_rows)
-            if tell_batches:
+                sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=batch.n_samples)
+            if notify_batches:
                 loss = sum(terms.values())
-                self._record("train", {"loss": float(loss)}, batch.n_rows, new_batch=False)
+                self._record("train", {"loss": float(loss)}, batch.n_samples, new_batch=False)
                 self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
-        n_rows = len(batches.rows)
-        means = {name: float(total) / n_rows for name, total in sums.items()}
+        n_samples = len(batches.rows)
+        means = {name: float(total) / n_samples for name, total in sums.items()}
         for name, value in means.items():
             self.history.record(name, value)
-        if not tell_batches:
-            self._record("train", {"loss": sum(means.values())}, n_rows)
+        if not notify_batches:
+            self._record("train", {"loss": sum(means.values())}, n_samples)
         self.history.record("train_batch_count", n_batches)
 
     def _record(
         self, prefix: str, values: dict[str, float], size: int, new_batch: bool = True
     ) -> None:
-        """Write the row of a batch, which skorch's callbacks average over the epoch."""
+        """Record the values of a batch, which skorch's callbacks average over the epoch."""
         if new_batch:
             self.history.new_batch()
         self.history.record_batch(f"{prefix}_batch_size", size)
@@ -259,11 +278,13 @@ class AutoencoderNet(NeuralNet):
             self.history.record_batch(f"{prefix}_{name}", value)
 
     def _check_weights(self) -> None:
+        """Raise an error if a weight is too large, infinite or NaN."""
         largest = float(torch.linalg.vector_norm(self.flat.values.detach(), math.inf))
-        if not largest < MAX_WEIGHT:
+        if not largest < MAX_WEIGHT:  # NaN is not less either
             self._raise_diverged(f"weights have grown to {largest:g}")
 
     def _check_loss(self) -> None:
+        """Raise an error if the loss of the epoch is not finite."""
         loss = self.history[-1]["train_loss"]
         if not math.isfinite(loss):
             self._raise_diverged(f"the loss is {loss}")
@@ -276,7 +297,7 @@ class AutoencoderNet(NeuralNet):
 
     @torch.no_grad()
     def validate(self) -> Validation:
-        """Judge the present parameters on the held-out rows."""
+        """Evaluate the current parameters on the held-out samples."""
         self.module_.eval()
         assert self.held_out is not None
         evaluate = self.run.objective.evaluate
@@ -299,14 +320,14 @@ class AutoencoderNet(NeuralNet):
         return Validation(torch.cat(losses), weight, self.groups, score, self._snapshot())
 
     def _snapshot(self) -> Tensor:
-        """Copy the parameters, and the running statistics behind them."""
+        """Return a copy of the parameters, followed by the running statistics."""
         values = [self.flat.values.detach(), *self.statistics]
         return torch.cat([value.reshape(-1) for value in values])
 
     @torch.no_grad()
-    def put_back(self, snapshot: Tensor) -> None:
+    def restore(self, snapshot: Tensor) -> None:
         """Set parameters and running statistics to those of an earlier validation."""
         values = [self.flat.values, *self.statistics]
-        parts = snapshot.split([value.numel() for value in values])
+        parts = torch.split(snapshot, [value.numel() for value in values])
         for value, part in zip(values, parts, strict=True):
             value.copy_(part.view(value.shape))

@@ -1,11 +1,11 @@
-"""One flat vector of parameters, optimisers over it, and the learning-rate schedules."""
+"""Parameters as one flat vector, its optimisers, and learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,10 @@ from sklearn_ae.networks._module import TrainableModule
 
 
 class FlatParameters:
-    """The trained parameters of a module in one vector, and their gradients in another.
+    """The trained parameters of a module as one vector, and their gradients as another.
 
-    The module's parameters become views of ``values``; one kernel then updates them all.
-    Those that weight decay shrinks come first.
+    The module's parameters become views of `values`, so a single kernel updates all of them.
+    Parameters with weight decay come first.
 
     Parameters
     ----------
@@ -27,22 +27,31 @@ class FlatParameters:
     ----------
     values : nn.Parameter of shape (n_parameters,)
     gradient : Tensor of shape (n_parameters,)
-        Its ``grad``. Kept: the parameters' own are views of it.
+        The gradient of `values`. It is never replaced: the gradients of the module's parameters
+        are views of it.
     n_penalized : int
         Weight decay acts on ``values[:n_penalized]``.
     parameters : list of nn.Parameter
-        The module's own. Those of a network that froze them when it was built are not among them.
+        The module's trained parameters. Parameters that the network froze when it was built are
+        not included.
+
+    Raises
+    ------
+    ValueError
+        If no parameter is trained.
     """
 
     def __init__(self, module: TrainableModule) -> None:
-        spared = module.unpenalized()
+        unpenalized = module.unpenalized()
         trained = [item for item in module.named_parameters() if item[1].requires_grad]
         if not trained:
-            raise ValueError("the network has no parameters that are trained.")
-        named = sorted(trained, key=lambda item: item[0] in spared)
+            raise ValueError(
+                "the network has no trainable parameters; set requires_grad=True on at least one."
+            )
+        named = sorted(trained, key=lambda item: item[0] in unpenalized)  # a stable sort
         self.parameters = [parameter for _, parameter in named]
         parts = [parameter.detach().reshape(-1) for _, parameter in named]
-        self.n_penalized = sum(p.numel() for name, p in named if name not in spared)
+        self.n_penalized = sum(p.numel() for name, p in named if name not in unpenalized)
         self.values = nn.Parameter(torch.cat(parts))
         self.gradient = self.values.grad = torch.zeros_like(self.values)
         start = 0
@@ -54,14 +63,14 @@ class FlatParameters:
 
 
 class FlatOptimizer(torch.optim.Optimizer):
-    """Base of the optimisers of one flat vector, with decoupled weight decay on its first entries.
+    """Base class of optimisers of one flat vector, with decoupled weight decay.
 
     Parameters
     ----------
     flat : FlatParameters
     options : dict
-        ``"lr"``, the step size, ``"alpha"`` - each step also shrinks the penalised entries by
-        ``lr * alpha`` - and the optimiser's own.
+        ``"lr"``, the learning rate, ``"alpha"``, the factor of the weight decay - each step
+        shrinks the penalised values by ``lr * alpha`` - and options of the optimiser.
     """
 
     def __init__(self, flat: FlatParameters, options: dict[str, Any]) -> None:
@@ -69,21 +78,22 @@ class FlatOptimizer(torch.optim.Optimizer):
         self.n_penalized = flat.n_penalized
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take the one group that there is.
+        """Store the only group.
 
-        torch's own loads its compiler, which takes a second and sets an environment variable.
+        The method of torch imports torch's compiler, which takes a second and sets an environment
+        variable.
         """
         self.param_groups.append({**self.defaults, **param_group})
 
     def step(self, closure: Any = None) -> Any:
-        """Move the parameters once, as every optimiser does: hooks and profiler included."""
+        """Update the parameters once, with the hooks and the profiler of torch's optimisers."""
         value = None if closure is None else torch.enable_grad()(closure)()
         self.move()
         return value
 
     @torch.no_grad()
     def move(self) -> None:
-        """Move the parameters once, and nothing else. torch adds 15 us to every ``step``."""
+        """Update the parameters once, without hooks, which add 15 us to every ``step``."""
         group = self.param_groups[0]
         vector = group["params"][0]
         if group["alpha"]:
@@ -92,20 +102,27 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
-        """Move the parameters against their gradient."""
+        """Update the parameters by their gradient."""
+
+    @staticmethod
+    def _gradient(vector: Tensor) -> Tensor:
+        """Return the gradient of the parameters, which :class:`FlatParameters` has set."""
+        assert vector.grad is not None
+        return vector.grad
 
 
 class FlatMomentum(FlatOptimizer):
-    """Gradient descent with momentum: ``u <- momentum * u - lr * gradient`` and a step of ``u``.
+    """Gradient descent with momentum: ``u <- momentum * u - lr * gradient``, ``w <- w + u``.
 
     Parameters
     ----------
     flat : FlatParameters
     lr : float
-        Step size.
+        Learning rate.
     alpha : float
-        Each step also shrinks the penalised entries by ``lr * alpha``.
+        Factor of the weight decay: each step shrinks the penalised values by ``lr * alpha``.
     momentum : float
+        Fraction of the last update that is added to the next one.
 
     References
     ----------
@@ -119,24 +136,26 @@ class FlatMomentum(FlatOptimizer):
 
     def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
         velocity = state["velocity"]
-        rate = min(group["lr"], torch.finfo(vector.dtype).max)  # else torch refuses, not diverges
-        velocity.mul_(group["momentum"]).add_(cast(Tensor, vector.grad), alpha=-rate)
+        # torch refuses a factor that overflows the dtype; training with it should diverge, which
+        # has an error message with a remedy.
+        rate = min(group["lr"], torch.finfo(vector.dtype).max)
+        velocity.mul_(group["momentum"]).add_(self._gradient(vector), alpha=-rate)
         vector.add_(velocity)
 
 
 class FlatAdam(FlatOptimizer):
-    """Adam on one flat vector, with decoupled weight decay on its first entries.
+    """Adam with decoupled weight decay on one flat vector.
 
-    torch's own fused Adam does the same arithmetic but spends more time on bookkeeping
-    than a narrow network's whole update takes.
+    torch's fused Adam does the same arithmetic, but the overhead of a step takes longer than the
+    update of a narrow network.
 
     Parameters
     ----------
     flat : FlatParameters
     lr : float
-        Step size.
+        Learning rate.
     alpha : float
-        Each step also shrinks the penalised entries by ``lr * alpha``.
+        Factor of the weight decay: each step shrinks the penalised values by ``lr * alpha``.
 
     References
     ----------
@@ -155,7 +174,7 @@ class FlatAdam(FlatOptimizer):
         state["step"] += 1
         torch._fused_adam_(
             [vector],
-            [cast(Tensor, vector.grad)],
+            [self._gradient(vector)],
             [state["exp_avg"]],
             [state["exp_avg_sq"]],
             [],
@@ -163,7 +182,7 @@ class FlatAdam(FlatOptimizer):
             lr=float(group["lr"]),
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            weight_decay=0.0,
+            weight_decay=0.0,  # `move` has applied it, decoupled from the gradient
             eps=1e-8,
             amsgrad=False,
             maximize=False,
@@ -171,21 +190,21 @@ class FlatAdam(FlatOptimizer):
 
 
 def constant(progress: float) -> float:
-    """Factor on the learning rate: always one."""
+    """Return the factor of the learning rate at any time: one."""
     return 1.0
 
 
 WARM_UP = 0.1
-"""Share of the budget in which the one-cycle schedule rises."""
+"""Fraction of the training in which the one-cycle schedule rises."""
 
 
 def one_cycle(progress: float) -> float:
-    """Factor on the learning rate: up over the first tenth, then down a half cosine to 0.
+    """Return the factor of the learning rate: a linear rise to 1, then half a cosine down to 0.
 
     Parameters
     ----------
     progress : float
-        Share of the budget that is spent, in [0, 1).
+        Fraction of the training that is completed, in [0, 1).
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Random numbers: explicit generators only, so nothing global is read or changed."""
+"""Random numbers from explicit generators: no global state is read or changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class Seeds(NamedTuple):
-    """One seed for each use, so that more draws of one kind do not shift another."""
+    """One seed for each purpose: the number of draws for one does not change the others."""
 
     weights: int
     split: int
@@ -28,7 +28,7 @@ def draw_seeds(random_state: Any) -> Seeds:
 
 
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator of its own on ``device``."""
+    """Return a new generator on ``device``."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
@@ -51,7 +51,7 @@ _DRAWS = {
     Tensor.exponential_,
     Tensor.random_,
     Tensor.multinomial,
-    # These are intercepted as a whole: what they call inside is not seen.
+    # Initialisations are intercepted as a whole: torch functions that they call are not.
     init.uniform_,
     init.normal_,
     init.trunc_normal_,
@@ -77,19 +77,20 @@ def size_of_draw(func: Any, args: Any, kwargs: dict[str, Any]) -> list[int]:
     return list(sizes if isinstance(sizes[0], int) else sizes[0])
 
 
-class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
-    """Within the block, this thread's torch draws come from ``generator``.
+class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as torch.no_grad
+    """Context manager: torch functions that this thread calls draw from ``generator``.
 
-    Losses and corruptions can then be written in plain torch, and neither the global
-    generator nor another thread's fit is touched.
+    Losses and corruptions can then be written in plain torch, and neither the global generator
+    nor fits in other threads are affected.
 
     Parameters
     ----------
     generator : torch.Generator
     twins : Tensor of shape (batch_size,) or None
-        Number of each row of the batch among the distinct ones. What ``rand``, ``randn`` and
-        their ``_like`` draw, rows on the last axis but one, is then the same for copies of a
-        row: two copies are the same as one row of weight two.
+        Index of the group of equal samples to which each sample of the batch belongs. Draws by
+        ``rand``, ``randn``, ``rand_like`` and ``randn_like``, with samples on the second-to-last
+        axis, are then the same for copies of a sample: two copies are equivalent to one sample of
+        weight two.
 
     Attributes
     ----------
@@ -103,8 +104,8 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
         self.twins = twins
         self.has_drawn = False
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Add the generator to functions that draw."""
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Pass the generator to functions that draw."""
         kwargs = kwargs or {}
         if func in _DRAWS and kwargs.get("generator") is None:
             self.has_drawn = True
@@ -114,27 +115,32 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as a statement
         return func(*args, **kwargs)
 
     def _draw_for_twins(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """Draw once for each group of equal samples."""
         assert self.twins is not None
         size = size_of_draw(func, args, kwargs)
         like = args[0] if args else kwargs.get("input")
         kwargs = {name: value for name, value in kwargs.items() if name not in ("input", "size")}
+        # Draws of any other shape, such as one per feature, are not draws for samples.
         shared = len(size) > 1 and size[-2] == len(self.twins)
         if shared:
             size[-2] = int(self.twins.max()) + 1
-        drawn = func(like.new_empty(size), **kwargs) if func in LIKE else func(size, **kwargs)
+        first = like.new_empty(size) if func in LIKE else size
+        drawn: Tensor = func(first, **kwargs)
         return drawn.index_select(-2, self.twins) if shared else drawn
 
 
 def normal_quantile(probability: Tensor) -> Tensor:
-    """Turn uniform numbers, in float32, into standard Gaussian ones."""
-    return torch.special.ndtri(probability.clamp(2**-25, 1 - 2**-24))
+    """Convert uniform numbers in float32 to standard normal ones."""
+    # The quantiles of 0 and 1 are infinite; 1 - 2^-24 is the largest float32 below 1.
+    quantile: Tensor = torch.special.ndtri(probability.clamp(2**-25, 1 - 2**-24))
+    return quantile
 
 
 def latin_grid(n_draws: int, n_dimensions: int) -> Tensor:
-    """Return a Latin hypercube: each column has the multiples of ``1 / n_draws`` in some order.
+    """Return a Latin hypercube: each column holds the multiples of ``1 / n_draws``, shuffled.
 
-    Shifted by a uniform number for each column, modulo one, a row of it is a point uniform in the
-    unit cube, and the points of all rows are even in each column. It is always the same.
+    After a uniform shift of each column, modulo one, each point is uniform in the unit cube, and
+    the points are evenly spaced in each dimension. The same arguments give the same hypercube.
 
     Returns
     -------
@@ -145,13 +151,13 @@ def latin_grid(n_draws: int, n_dimensions: int) -> Tensor:
 
 
 def shifted(grid: Tensor, shift: Tensor) -> Tensor:
-    """Move the points of a grid in the unit cube by a vector for each sample, around its edges.
+    """Shift the points of a grid in the unit cube by one vector per sample, modulo one.
 
     Parameters
     ----------
     grid : Tensor of shape (n_draws, n_dimensions)
     shift : Tensor of shape (n_samples, n_dimensions)
-        Between zero and one, as the grid.
+        Between zero and one, as the values of the grid.
 
     Returns
     -------

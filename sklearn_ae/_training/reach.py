@@ -1,8 +1,8 @@
-"""Samples so far from the training samples that arithmetic on them would overflow.
+"""Bounds for samples so far from the training samples that arithmetic on them would overflow.
 
-A sentinel such as the largest float is finite, but its square is not, and sums of such numbers
-are infinite or NaN. Methods of fitted estimators therefore bound what a network receives, and
-scores of samples that reach the bound are ``-inf``.
+The largest float, often used as a sentinel, is finite, but its square is not, and sums of such
+squares are infinite or NaN. Methods of fitted estimators therefore bound the inputs of a network,
+and the scores of samples that reach the bound are ``-inf``.
 """
 
 from __future__ import annotations
@@ -11,34 +11,39 @@ import torch
 from torch import Tensor
 
 FARTHEST = 2.0**40
-"""Largest size of a value in network units, about 1e12 standard deviations.
+"""Largest absolute value in network units, about 1e12 standard deviations.
 
-Squares are 2^80, so that products with weights, and sums over features, are held by float32. It is
-the same in float64: results do not depend on the type.
+Its square is 2^80, so products with weights and sums over features do not overflow in float32,
+whose range ends at 2^128. The bound is the same in float64: results do not depend on the dtype.
 """
 
 FARTHEST_CODE = 2.0**56
-"""Largest size of a code that is decoded: beyond those that bounded samples are given."""
+"""Largest absolute value of a code that is decoded; the codes of bounded samples are smaller."""
 
 
 def within_reach(x: Tensor) -> Tensor:
-    """Bound values in network units; NaN, which ends a sequence, is left."""
+    """Bound values in network units. NaN, which ends a sequence, stays NaN."""
     return x.clamp(-FARTHEST, FARTHEST)
 
 
 def codes_within_reach(z: Tensor) -> Tensor:
-    """Bound codes that are to be decoded."""
+    """Bound codes before they are decoded."""
     return z.clamp(-FARTHEST_CODE, FARTHEST_CODE)
 
 
 def lowest_if_far(scores: Tensor, x: Tensor) -> Tensor:
-    """Replace scores of samples that reach the bound, and those that are NaN, by ``-inf``.
+    """Replace NaN, and the scores of samples that reach the bound, by ``-inf``.
 
     Parameters
     ----------
     scores : Tensor of shape (n_samples,)
     x : Tensor of shape (n_samples, n_features)
         The samples, as :func:`within_reach` returns them.
+
+    Returns
+    -------
+    Tensor of shape (n_samples,)
     """
+    # A sum and not `any`: the export to ONNX has the sum.
     is_far = (x.abs() >= FARTHEST).long().sum(1) > 0
     return scores.masked_fill(is_far | scores.isnan(), -torch.inf)

@@ -1,8 +1,9 @@
-"""What heavy work may take of the machine: threads, and memory.
+"""Threads and memory of expensive methods.
 
-A process that is forked while torch has threads inherits a pool of threads that are not there,
-and hangs at its first operation on two. A forked process therefore sets torch to one thread when
-it first calls this package. Nothing is registered that would run in forks which never do.
+A process that is forked after torch has started its threads inherits a thread pool without the
+threads, and hangs at its first operation on two threads. A forked process therefore sets torch to
+one thread when it first calls this package. No hook is registered with ``os.register_at_fork``: it
+would run in every fork, also in those that never call this package.
 """
 
 from __future__ import annotations
@@ -22,46 +23,47 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _process = os.getpid()
 
-_SIGNS = (
+_OUT_OF_MEMORY_TEXTS = (
     "Storage size calculation overflowed",
     "out of memory",
     "can't allocate memory",
     "not enough memory",
     "ALLOC_FAILED",
 )
+"""Parts of the error messages of torch's devices for lack of memory."""
 
 
 def heavy(function: Function) -> Function:
-    """Decorate work on many rows: it takes its share of the threads, and tells of memory.
+    """Decorate an expensive function: limit its threads, convert its out-of-memory errors.
 
     Raises
     ------
     MemoryError
-        From torch's own error, where memory runs out on any device.
+        In place of torch's own error if the memory of any device is exhausted.
     """
 
     @functools.wraps(function)
     def bounded(*args: Any, **kwargs: Any) -> Any:
         limit_if_forked()
         try:
-            with share_of_threads():
+            with _limited_threads():
                 return function(*args, **kwargs)
         except RuntimeError as error:
-            if not _ran_out(error):
+            if not _is_out_of_memory(error):
                 raise
             raise MemoryError(
                 f"Memory ran out ({str(error).splitlines()[0]}). Lower batch_size in training, "
-                f"give other methods fewer rows at a time, or take a smaller network."
+                f"pass fewer samples at a time to other methods, or choose a smaller network."
             ) from error
 
-    return bounded  # type: ignore[return-value]
+    return bounded  # type: ignore[return-value]  # functools.wraps keeps the signature
 
 
 def limit_if_forked() -> None:
-    """Set torch to one thread in a process that was forked from the one that imported this module.
+    """Set torch to one thread in a process forked from the one that imported this module.
 
-    Once in each process, so that a later ``torch.set_num_threads`` counts. To be called before the
-    first work on tensors, wherever a caller may enter.
+    This is done once per process, so a later ``torch.set_num_threads`` has its effect. Call it
+    before the first operation on tensors in every public method.
     """
     global _process
     if os.getpid() != _process:
@@ -69,27 +71,29 @@ def limit_if_forked() -> None:
         _process = os.getpid()
 
 
-def _ran_out(error: RuntimeError) -> bool:
-    """Whether torch lacked memory; for some devices the text alone tells."""
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch is due to a lack of memory."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return any(sign in str(error) for sign in _SIGNS)
+    # Not every device raises this class: for the CPU only the message shows it.
+    return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
 
 
-def share_of_threads() -> AbstractContextManager:
-    """Work on one thread in a thread of joblib's, which runs others beside this one.
+def _limited_threads() -> AbstractContextManager[object]:
+    """Limit torch to one thread in a worker thread of joblib, beside which others run.
 
-    Processes of joblib's have had their share before: loky sets ``OMP_NUM_THREADS``. The limit is
-    that of the calling thread and ends with the block; nothing global changes.
+    joblib's worker processes need no limit: loky sets ``OMP_NUM_THREADS`` for them. The limit
+    applies to the calling thread and ends with the block; no global state changes.
     """
     if threading.current_thread() is threading.main_thread():
         return nullcontext()
     if not get_active_backend()[0].nesting_level:
         return nullcontext()
-    return _openmp().limit(limits=1)
+    limits: AbstractContextManager[object] = _openmp().limit(limits=1)
+    return limits
 
 
 @functools.cache
 def _openmp() -> ThreadpoolController:
-    """Return the handle of torch's threads."""
+    """Return the controller of torch's thread pool."""
     return ThreadpoolController().select(user_api="openmp")

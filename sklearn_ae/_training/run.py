@@ -1,4 +1,4 @@
-"""One training run: from its description to weights, history and state."""
+"""A training run: from its description to weights, history and state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ Generators = dict[str, torch.Generator]
 
 
 def train(run: TrainingRun) -> Trained:
-    """Train the module."""
+    """Train the module of a run in place.
+
+    Returns
+    -------
+    Trained
+    """
     # Imported when used: skorch doubles the time of an import.
     from sklearn_ae._training.callbacks import BestWeights
     from sklearn_ae._training.net import AutoencoderNet
@@ -32,25 +37,26 @@ def train(run: TrainingRun) -> Trained:
         "noise": make_generator(run.seeds.noise, flat.values.device),
     }
     best = BestWeights(run)
-    listeners = _listeners(run, best, generators)
+    callbacks = _collect_callbacks(run, best, generators)
     step = _choose_step(run, flat, generators["noise"])
-    net = AutoencoderNet(run, flat, step, _score_of(run), listeners)
+    net = AutoencoderNet(run, flat, step, _score_of(run), callbacks)
     net.initialize()
     if run.state is not None:
         _restore(run.state, net.optimizer_, flat, generators)
     try:
         net.train(*_batches(run, **generators))
     finally:
-        for listener in listeners:
-            if hasattr(listener, "close"):
-                listener.close()
+        for callback in callbacks:
+            if hasattr(callback, "close"):
+                callback.close()
     for parameter in run.module.parameters():
         parameter.grad = None
-        # Memory of its own, as a loaded model has: bits of products depend on its boundaries.
+        # Not a view of the flat vector: the last bits of a product depend on the alignment of the
+        # memory, and a loaded model, whose parameters are separate, must give the same bits.
         parameter.data = parameter.data.clone()
     run.module.eval()
     return Trained(
-        [_plain(epoch) for epoch in net.history],
+        [_reproducible_values(epoch) for epoch in net.history],
         float(best.best_loss),
         best.kept_epoch,
         _save(net.optimizer_, flat, generators),
@@ -70,40 +76,40 @@ def _batches(
 
 
 def _is_cut_short(run: TrainingRun, n_epochs: int, waited: int) -> bool:
-    """Whether there was an improvement within the patience when `max_iter` was reached.
+    """Whether the last improvement was within the patience when `max_iter` was reached.
 
-    A schedule that falls to zero by then is done, and so is a fit whose length is `max_iter`
-    because patience cannot end it before.
+    The result is False for a learning rate that decreases to zero, with which the training is
+    complete, and for a patience of at least `max_iter`, which could not end the training.
     """
     from skorch.callbacks import LRScheduler
 
     parameters = run.parameters
-    scheduled = any(isinstance(without_name(each), LRScheduler) for each in run.callbacks)
-    if parameters.learning_rate != "constant" or scheduled or n_epochs < parameters.max_iter:
+    is_scheduled = any(isinstance(without_name(each), LRScheduler) for each in run.callbacks)
+    if parameters.learning_rate != "constant" or is_scheduled or n_epochs < parameters.max_iter:
         return False
     return waited < parameters.n_iter_no_change < parameters.max_iter
 
 
-def _listeners(run: TrainingRun, best: Any, generators: Generators) -> list[Any]:
-    """Collect what is notified of the epochs: a checkpoint after those whose state it stores."""
+def _collect_callbacks(run: TrainingRun, best: Any, generators: Generators) -> list[Any]:
+    """Return all callbacks of a run, in the order in which they are called."""
     from sklearn_ae._training.callbacks import Progress
 
-    listeners = [best, *run.callbacks]
+    callbacks = [best, *run.callbacks]
     if run.saved is not None:
         from sklearn_ae._training.saver import Saver
 
-        listeners.append(Saver(run, best, generators))
+        callbacks.append(Saver(run, best, generators))  # after those whose state it saves
     if run.title is not None:
-        listeners.append(Progress(run.parameters.max_iter, run.title))
-    return listeners
+        callbacks.append(Progress(run.parameters.max_iter, run.title))
+    return callbacks
 
 
 def _score_of(run: TrainingRun) -> Callable[[float], float]:
-    """Return what turns the mean error of held-out samples into their score.
+    """Return the function that maps the mean error of the held-out samples to their score.
 
-    Of squared errors it is the fraction of variance explained. The variance is that of the
-    training samples: that of a few held-out ones around their own mean is too small, and the
-    fraction would be too low.
+    For squared errors the score is the explained variance ratio. The variance is that of the
+    training samples: the variance of a few held-out samples around their own mean is too small,
+    and the ratio would be too low.
     """
     if run.objective.score is not None:
         return run.objective.score
@@ -115,7 +121,7 @@ def _score_of(run: TrainingRun) -> Callable[[float], float]:
 
 
 def _choose_step(run: TrainingRun, flat: FlatParameters, noise: torch.Generator) -> Step:
-    """Take the hand-written step where it applies, else automatic differentiation."""
+    """Return the custom step, the hand-written one if it applies, or automatic differentiation."""
     objective = run.objective
     if objective.make_step is not None:
         return objective.make_step(flat, noise)
@@ -125,13 +131,13 @@ def _choose_step(run: TrainingRun, flat: FlatParameters, noise: torch.Generator)
     return AutogradStep(run.module, objective.terms, flat, run.products, noise)
 
 
-def _plain(epoch: dict[str, Any]) -> dict[str, float]:
-    """Keep what is a number and repeats with the seed: no durations, no batches."""
-    passing = {"epoch", "batches", "dur"}
+def _reproducible_values(epoch: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of an epoch that the seed determines: no durations."""
+    excluded = {"epoch", "batches", "dur"}
     values = {
         name: float(value)
         for name, value in epoch.items()
-        if isinstance(value, float) and name not in passing
+        if isinstance(value, float) and name not in excluded
     }
     return {"epoch": int(epoch["epoch"]), **values}
 
@@ -141,6 +147,7 @@ def _save(
     flat: FlatParameters,
     generators: Generators,
 ) -> dict[str, Any]:
+    """Return the state of the optimiser and the generators as NumPy arrays."""
     state = {
         name: value.detach().cpu().numpy() for name, value in optimizer.state[flat.values].items()
     }
@@ -153,6 +160,7 @@ def _restore(
     flat: FlatParameters,
     generators: Generators,
 ) -> None:
+    """Set the optimiser and the generators to a saved state."""
     moments = optimizer.state[flat.values]
     if not set(moments) <= set(state):
         raise ValueError(
@@ -160,7 +168,8 @@ def _restore(
             "estimator, or warm_start=False."
         )
     for name, value in moments.items():
-        value.copy_(torch.from_numpy(np.array(state[name])))
+        value.copy_(torch.from_numpy(np.array(state[name])))  # a copy: arrays may be read-only
     for name, generator in generators.items():
-        if len(state[name]) == len(generator.get_state()):  # another device has another format
+        # The state of a generator on another device has another format; it is not restored.
+        if len(state[name]) == len(generator.get_state()):
             generator.set_state(torch.from_numpy(np.array(state[name])))

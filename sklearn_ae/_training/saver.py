@@ -1,4 +1,4 @@
-"""The state of a training run, into a checkpoint and back."""
+"""Callback that saves a training run in a checkpoint and resumes it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._version import __version__
 
 FORMAT = 2
-"""Of the files: another number for each change of what they hold."""
+"""Version of the contents of checkpoints: incremented with each change of them."""
 
 
-class Saver(Callback):
-    """Write the state of a run every so many epochs, or take up a run that was killed.
+class Saver(Callback):  # type: ignore[misc]  # skorch has no type stubs
+    """Save the state of a run at regular intervals, or resume an interrupted run.
 
-    It comes after the callbacks that it keeps the state of.
+    It must be called after the callbacks whose state it saves.
 
     Parameters
     ----------
     run : TrainingRun
-        It is `saved` somewhere.
+        With a checkpoint, its attribute `saved`.
     best : BestWeights
     generators : dict of str to torch.Generator
     """
@@ -47,7 +47,7 @@ class Saver(Callback):
         self.generators = generators
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Look for a file of this very run."""
+        """Restore the state of the run if there is a checkpoint of it."""
         self.path = self.checkpoint.path_of(self._fingerprint(net))
         found = read_checkpoint(self.path)
         if found is None:
@@ -60,17 +60,17 @@ class Saver(Callback):
             )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write the file, if it is time."""
+        """Write a checkpoint after every so many epochs."""
         if len(net.history) % self.checkpoint.every == 0:
             self._save(net)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Write what is final: the fit may have more runs to do."""
+        """Write the final state: the fit may be interrupted in a later run, e.g. of a layer."""
         net.stop_training = True
         self._save(net)
 
     def _fingerprint(self, net: Any) -> str:
-        """Hash everything that decides how the run goes."""
+        """Return a hash of everything that the run depends on."""
         hashed = hashlib.blake2b(digest_size=16)
         packages = torch, np, scipy, sklearn, skorch
         numbers = [package.__version__ for package in packages]
@@ -84,18 +84,18 @@ class Saver(Callback):
             objective.anneals,
             objective.annealed_from,
         )
-        told = run.parameters, run.seeds, rules, type(net.step).__name__
-        hashed.update(repr((versions, self.identity, told)).encode())
+        settings = run.parameters, run.seeds, rules, type(net.step).__name__
+        hashed.update(repr((versions, self.identity, settings)).encode())
         for name, array in self._tensors(net).items():
             hashed.update(name.encode())
             hashed.update(array.tobytes())
         for samples in (run.samples, run.held_out, run.other_samples):
             for part in (samples, samples and samples.targets):
-                _hash_rows(hashed, part)
+                _hash_samples(hashed, part)
         return hashed.hexdigest()
 
     def _tensors(self, net: Any) -> dict[str, np.ndarray]:
-        """Return what changes in every step."""
+        """Return the arrays that a training step changes."""
         tensors = {f"module.{name}": value for name, value in net.module_.state_dict().items()}
         state = net.optimizer_.state[net.flat.values]
         tensors |= {f"optimizer.{name}": value for name, value in state.items()}
@@ -103,8 +103,9 @@ class Saver(Callback):
         return {name: _array(value) for name, value in tensors.items()}
 
     def _save(self, net: Any) -> None:
+        """Write a checkpoint."""
         best, arrays = self.best, self._tensors(net)
-        said = {
+        values = {
             "history": [
                 {k: v for k, v in epoch.items() if isinstance(v, (int, float))}
                 for epoch in net.history
@@ -113,43 +114,50 @@ class Saver(Callback):
             "best": [best.best_loss, best.reference, best.waited, best.kept_epoch],
         }
         if best.monitor != "train_loss":
-            said["score"] = best.best.score
+            values["score"] = best.best.score
             for name in ("losses", "weight", "parameters"):
                 arrays[f"best.{name}"] = _array(getattr(best.best, name))
-        write_checkpoint(self.path, arrays, said)
+        write_checkpoint(self.path, arrays, values)
 
-    def _restore(self, net: Any, arrays: dict[str, np.ndarray], said: dict[str, Any]) -> None:
+    def _restore(self, net: Any, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+        """Set the net, the generators and the best weights to the state in a checkpoint."""
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         best = self.best
-        module = {n[7:]: value for n, value in tensors.items() if n.startswith("module.")}
+        module = {
+            name.removeprefix("module."): value
+            for name, value in tensors.items()
+            if name.startswith("module.")
+        }
         net.module_.load_state_dict(module)
         for name, value in net.optimizer_.state[net.flat.values].items():
             value.copy_(tensors[f"optimizer.{name}"])
         for name, generator in self.generators.items():
             generator.set_state(tensors[name])
-        for epoch in said["history"]:
+        for epoch in values["history"]:
             net.history.new_epoch()
             for name, value in epoch.items():
                 net.history.record(name, value)
-        net.stop_training = said["stop_training"]
-        best.best_loss, best.reference, best.waited, best.kept_epoch = said["best"]
+        net.stop_training = values["stop_training"]
+        best.best_loss, best.reference, best.waited, best.kept_epoch = values["best"]
         if best.monitor != "train_loss":
             start = best.start
             best.best = start._replace(
                 losses=tensors["best.losses"].to(start.losses),
                 weight=tensors["best.weight"].to(start.weight),
-                score=said["score"],
+                score=values["score"],
                 parameters=tensors["best.parameters"].to(start.parameters),
             )
 
 
 def _array(tensor: Tensor) -> np.ndarray:
+    """Return a copy as a contiguous array on the CPU."""
     return tensor.detach().cpu().numpy().copy(order="C")
 
 
-def _hash_rows(hashed: Any, rows: Rows | None) -> None:
-    if rows is None:
+def _hash_samples(hashed: Any, samples: Rows | None) -> None:
+    """Update a hash by samples and their weights."""
+    if samples is None:
         return
-    for chunk in rows.chunks():
-        hashed.update(_array(rows.take(chunk)).tobytes())
-        hashed.update(_array(rows.take_weight(chunk)).tobytes())
+    for chunk in samples.chunks():
+        hashed.update(_array(samples.take(chunk)).tobytes())
+        hashed.update(_array(samples.take_weight(chunk)).tobytes())

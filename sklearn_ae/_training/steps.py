@@ -1,4 +1,4 @@
-"""What a batch does to the gradient: loss terms in, their derivative out."""
+"""Training steps: functions of a batch that write the gradient and return the loss terms."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ from sklearn_ae.networks.dense import DenseStack
 from sklearn_ae.networks.dense_gradient import DenseGradient
 
 Terms = dict[str, Tensor]
+"""Loss terms by name."""
+
 Step = Callable[[Batch], Terms]
+"""Writes the gradient of a batch and returns the terms of its loss."""
+
 LossFunction = Callable[[Any, Tensor, Any, Tensor | None], Terms]
+"""``(module, X, y, sample_weight)`` to named loss terms."""
 
 
 def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
@@ -28,7 +33,7 @@ def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
     Parameters
     ----------
     terms : dict of Tensor
-        Per row, of shape (batch_size,), or scalar.
+        One value per sample, of shape (batch_size,), or a scalar.
     sample_weight : Tensor of shape (batch_size,) or None
 
     Returns
@@ -44,18 +49,18 @@ def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
 
 
 class AutogradStep:
-    """Gradient of any loss of any module, by automatic differentiation.
+    """Step with automatic differentiation, for any loss of any module.
 
     Parameters
     ----------
     module : TrainableModule
     loss : callable
-        ``(module, X, y, sample_weight)`` to named terms.
+        ``(module, X, y, sample_weight)`` to named loss terms.
     flat : FlatParameters
     products : torch.dtype
-        Precision of the matrix products.
+        Dtype of the matrix products.
     generator : torch.Generator
-        What the loss draws from.
+        Generator of the draws in the loss.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class AutogradStep:
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its terms."""
+        # The parameters' gradients are views of this vector, to which `backward` adds.
         self.flat.gradient.zero_()
         self.draws.twins = batch.twins
         for norm in self.norms:
@@ -86,21 +92,21 @@ class AutogradStep:
         for norm in self.norms:
             norm.sample_weight = None
         terms = weighted_means(terms, batch.weight)
-        torch.stack(list(terms.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
         return {name: term.detach() for name, term in terms.items()}
 
 
 class PlainDenseStep:
-    """Gradient of the reconstruction loss of a dense network, written out by hand.
+    """Step with a hand-written backward pass, for the reconstruction loss of a dense network.
 
     Parameters
     ----------
     module : AutoencoderModule
-        One that :meth:`applies` to.
+        A module for which :meth:`applies` returns True.
     loss : Loss
     flat : FlatParameters
     products : torch.dtype
-        Precision of the matrix products.
+        Dtype of the matrix products.
     """
 
     def __init__(
@@ -118,7 +124,8 @@ class PlainDenseStep:
 
     @staticmethod
     def applies(module: TrainableModule, loss: Loss) -> TypeGuard[AutoencoderModule]:
-        """Whether network and loss have a backward pass written by hand."""
+        """Whether the network and the loss have a hand-written backward pass."""
+        # Not isinstance: a subclass may compute something else.
         if type(module) is not AutoencoderModule or loss.gradient is None:
             return False
         return all(
@@ -127,5 +134,5 @@ class PlainDenseStep:
         )
 
     def __call__(self, batch: Batch) -> Terms:
-        """Write the gradient of the batch's loss; return its one term."""
+        """Write the gradient of the batch's loss; return its only term."""
         return {"reconstruction": self.gradient(batch.rows, batch.target, batch.weight)}
