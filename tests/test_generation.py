@@ -91,7 +91,9 @@ def test_parameters_of_the_density_are_searched(blobs):
 
 def test_density_that_cannot_be_fitted_is_named(blobs):
     model = Autoencoder(2, max_iter=3, density=GaussianMixture(50))
-    with pytest.raises(ValueError, match=r"density=GaussianMixture.*18 rows"):  # two are held out
+    with pytest.raises(
+        ValueError, match=r"density=GaussianMixture.*18 samples"
+    ):  # two are held out
         model.fit(blobs[:20])
     with pytest.raises(ValueError, match="'density' parameter"):
         Autoencoder(density="uniform").fit(blobs)
@@ -149,7 +151,7 @@ def test_interpolation_of_images_and_sequences():
 
 def test_interpolation_refuses_what_does_not_pair(blobs):
     model = Autoencoder(1, max_iter=2).fit(blobs)
-    with pytest.raises(ValueError, match="X has 2 rows and X_end has 3"):
+    with pytest.raises(ValueError, match="X has 2 samples and X_end has 3"):
         model.interpolate(blobs[:2], blobs[:3])
     with pytest.raises(ValueError, match="n_steps must be an integer from 2 up, got 1"):
         model.interpolate(blobs[:2], blobs[:2], n_steps=1)

@@ -164,12 +164,13 @@ class TrainingParameters:
     precision: str = parameter(
         default="auto",
         doc="""{"auto", "float32", "float64", "bfloat16"}
-        Data types of training. ``"auto"`` trains in float32, except that float64 data are
-        trained on in float64 where it costs little: in dense networks up to 512 rows, or
-        weight matrices whose smaller side is up to 32; in other networks up to 64 rows. Where
-        a smaller side is 256 or more, products are in bfloat16 if the hardware has
-        instructions for it, and weights in float32. Results are always computed in the
-        floating-point type of the data.
+        Floating-point dtype of training. ``"auto"``: float32, but float64 on the CPU for data of
+        another dtype than float32, where it takes little more time: in convolutional, U-Net, LSTM
+        and recursive networks for up to 64 samples; in other networks for up to 512 samples, and
+        for any number if the smaller side of each weight matrix is at most 32. If that of a
+        weight matrix is 256 or more and the device has instructions for bfloat16, float32 is
+        replaced by ``"bfloat16"``: products of matrices in bfloat16, weights in float32. Fitted
+        estimators compute in the floating-point dtype of the data in any case.
         """,
         constraint=[StrOptions({"auto", "float32", "float64", "bfloat16"})],
     )
