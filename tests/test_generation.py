@@ -9,6 +9,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
+from sklearn.utils import check_random_state
 
 from sklearn_ae import (
     Autoencoder,
@@ -254,6 +255,42 @@ class Uniform(BaseEstimator):
 
     def sample(self, n_samples):
         return np.linspace(*self.range_, n_samples)
+
+
+class Delegating(BaseEstimator):
+    """A density without a parameter `random_state`, whose signature does not name the argument."""
+
+    def fit(self, X, y=None):
+        self.density_ = KernelDensity(bandwidth=0.1).fit(X)
+        return self
+
+    def sample(self, *args, **kwargs):
+        return self.density_.sample(*args, **kwargs)
+
+
+class Seeded(BaseEstimator):
+    """A density that draws by its parameter, whatever the argument of `sample`."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def sample(self, n_samples):
+        random = check_random_state(self.random_state)
+        return random.normal(size=(n_samples, self.n_features_in_)), np.zeros(n_samples)
+
+
+@pytest.mark.parametrize("density", [Delegating(), Seeded(), Seeded(random_state=3)], ids=repr)
+def test_draws_of_any_density_repeat_with_the_seed(density, blobs):
+    model = Autoencoder(2, max_iter=2, density=density, random_state=0).fit(blobs)
+    kept = model.density_[-1].get_params()
+    first, again, other = (model.sample(7, random_state=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert model.density_[-1].get_params() == kept
 
 
 def test_densities_of_one_s_own_need_no_seed(blobs):

@@ -198,7 +198,7 @@ def check_fit_data(
     try:
         validation, _ = check_rows(estimator, X_val, reset=False)
     except ValueError as error:
-        raise ValueError(f"X_val is invalid where X is valid: {error}") from error
+        raise ValueError(f"X_val was validated like X and is invalid: {error}") from error
     return FitData(samples, targets, weight, validation, kind)
 
 
