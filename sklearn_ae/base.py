@@ -6,7 +6,8 @@ common to all variants. Think twice before adding anything to this class.
 
 Training calls the hooks on a shallow copy of the estimator, in whose parameters NumPy's numbers
 are replaced by Python's. Attributes that a hook sets on ``self`` are therefore lost; fitted
-attributes are returned from ``_pretrain`` or ``_describe``. Gradients are enabled in all hooks.
+attributes are returned from ``_pretrain`` or ``_describe``. torch records gradients in all hooks,
+except when ``_loss`` evaluates held-out samples.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ class BaseAutoencoder(
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "n_components_": """int
-        Number of components of the code.
+        Number of columns of the code: the components and, with some networks, further values that
+        the decoder needs.
         """,
         "n_features_in_": """int
         Number of features of a sample: the product of `input_shape_`.
@@ -173,14 +175,15 @@ class BaseAutoencoder(
         variance of the training samples. None if no samples are held out.
         """,
         "history_": """list of dict
-        One entry per epoch, with all losses by name.
+        One entry per epoch: its number ``"epoch"``, the training loss ``"train_loss"``, all loss
+        terms by name and, if samples are held out, ``"valid_loss"`` and ``"valid_score"``.
         """,
         "module_": """torch.nn.Module
         The fitted network. Its methods ``encode`` and ``decode`` work on centred and scaled
         samples.
         """,
         "device_": """str
-        Device of the network.
+        Device of the network, such as ``"cpu"`` or ``"cuda:0"``.
         """,
         "density_": """Pipeline or str
         Distribution from which `sample` draws codes: a pipeline of a scaler and the fitted
@@ -215,9 +218,9 @@ class BaseAutoencoder(
     ) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name.
 
-        The caller averages each term with the sample weights, adds the averages, and records
-        them by name in ``history_``. Draws by torch are seeded by ``random_state``. Held-out
-        samples are evaluated with ``module.training`` False and without gradients.
+        The caller averages terms of shape (batch_size,) with the sample weights, adds all terms,
+        and records them by name in ``history_``. Draws by torch are seeded by ``random_state``.
+        ``module.training`` is False when held-out samples are evaluated.
 
         Parameters
         ----------
@@ -540,7 +543,7 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, Tensor} of shape (n_samples, n_components)
-            Codes.
+            Codes, with the columns that `transform` returns.
 
         Returns
         -------

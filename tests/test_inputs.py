@@ -322,8 +322,8 @@ SPECIALISED = [
 def limits():
     """Numbers of samples, and the width, up to which float64 is documented for training."""
     promise = (
-        r"recursive networks for up to (\d+) samples; in other networks for up to (\d+) samples, and"
-        r"\s+for any number if the smaller side of each weight matrix is at most (\d+)"
+        r"recursive networks for up to (\d+) samples; in other networks for up to (\d+) samples, "
+        r"and\s+for any number if the smaller side of each weight matrix is at most (\d+)"
     )
     return [int(number) for number in re.search(promise, Autoencoder.__doc__).groups()]
 
