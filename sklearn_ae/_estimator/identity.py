@@ -121,14 +121,18 @@ class Descriptions:
         module = str(getattr(value, "__module__", None) or type(owner).__module__)
         if isinstance(value, ModuleType):
             module = value.__name__
-        known = module.split(".")[0] in VERSIONED
-        if not known and self.version is None:
+        is_versioned = module.split(".")[0] in VERSIONED
+        if not is_versioned and self.version is None:
             raise ValueError(
                 f"FitCheckpoint cannot detect whether the code of {where} ({value!r}) has changed "
                 f"since a file was written. Give it a version, FitCheckpoint(..., version=1), and "
                 f"another one whenever this code, or code that it calls, has changed."
             )
-        parts = [module, getattr(value, "__qualname__", ""), None if known else self.version]
+        parts = [
+            module,
+            getattr(value, "__qualname__", ""),
+            None if is_versioned else self.version,
+        ]
         if isinstance(value, FunctionType):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
             parts += [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
@@ -145,12 +149,14 @@ class Descriptions:
         if not slots and not hasattr(value, "__dict__"):  # written in C
             name = type(value).__name__
             raise ValueError(self._message(where, f"it is or contains a {name}"))
-        held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-        held |= getattr(value, "__dict__", {})
+        attributes = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+        attributes |= getattr(value, "__dict__", {})
         # Attributes that a callback sets during a fit end with an underscore.
         if hasattr(value, "on_epoch_end"):
-            held = {name: each for name, each in held.items() if not name.endswith("_")}
-        return [part for name in sorted(held) for part in (name, held[name])]
+            attributes = {
+                name: each for name, each in attributes.items() if not name.endswith("_")
+            }
+        return [part for name in sorted(attributes) for part in (name, attributes[name])]
 
     def _message(self, where: str, reason: str) -> str:
         return (
