@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def is_sequences(X: Any) -> bool:
-    """Return whether `X` is a collection of sequences: of arrays, or of lists of unequal lengths."""
+    """Return whether `X` consists of sequences: of arrays, or of lists of unequal lengths."""
     if isinstance(X, np.ndarray) or hasattr(X, "to_numpy"):
         if getattr(X, "ndim", 2) != 1:
             return False
