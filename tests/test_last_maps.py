@@ -199,7 +199,7 @@ def test_networks_without_maps_want_a_number(estimator):
 
 def test_a_penalty_wants_components(digits):
     assert np.isfinite(small(code_alpha=0.1).fit(digits[:50]).loss_)
-    with pytest.raises(ValueError, match=r"code_alpha=0\.1 shrinks components, of which UNet"):
+    with pytest.raises(ValueError, match=r"code_alpha=0\.1 shrinks components, but UNet"):
         small_unet(code_alpha=0.1).fit(digits[:50])
 
 
