@@ -154,7 +154,7 @@ def test_interpolation_refuses_what_does_not_pair(blobs):
     model = Autoencoder(1, max_iter=2).fit(blobs)
     with pytest.raises(ValueError, match="X has 2 samples and X_end has 3"):
         model.interpolate(blobs[:2], blobs[:3])
-    with pytest.raises(ValueError, match="n_steps must be an integer from 2 up, got 1"):
+    with pytest.raises(ValueError, match="n_steps must be an integer of at least 2, got 1"):
         model.interpolate(blobs[:2], blobs[:2], n_steps=1)
     with pytest.raises(ValueError, match="2 features"):
         model.interpolate(blobs[:2], blobs[:2, :2])
