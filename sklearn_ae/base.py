@@ -1,8 +1,13 @@
-"""What all autoencoders share: parameters, the order of fit, inference and scoring.
+"""Base class of all autoencoders, and what the author of a new one imports.
 
-A variant declares its own hyperparameters and overrides hooks: ``_loss`` most of all, and
-``_build_module``, ``_start``, ``_pretrain`` or ``_describe`` where it must. Think twice before
-adding anything else to this class.
+A variant declares its own hyperparameters and overrides hooks: usually ``_loss``, and
+``_build_module``, ``_start``, ``_pretrain`` or ``_describe`` if necessary. Everything else is
+common to all variants. Think twice before adding anything to this class.
+
+Training calls the hooks on a shallow copy of the estimator, in whose parameters NumPy's numbers
+are replaced by Python's. Attributes that a hook sets on ``self`` are therefore lost; fitted
+attributes are returned from ``_pretrain`` or ``_describe``. torch records gradients in all hooks,
+except when ``_loss`` evaluates held-out samples.
 """
 
 from __future__ import annotations
@@ -30,9 +35,9 @@ from sklearn_ae._estimator.density import draw_from_density, draw_from_gaussian
 from sklearn_ae._estimator.fitting import fit_module
 from sklearn_ae._estimator.inference import (
     decode,
-    fraction_explained,
+    explained_variance_ratio,
     interpolate,
-    minus_mean_squares,
+    negative_mean_squared_errors,
     open_codes,
     open_rows,
     to_units,
@@ -74,7 +79,7 @@ __all__ = [
     "isolated",
     "parameter",
 ]
-"""What authors of estimators need."""
+"""Names for authors of estimators."""
 
 
 @declares_parameters
@@ -85,12 +90,12 @@ class BaseAutoencoder(
     TrainingParameters,
     BaseEstimator,
 ):
-    """Base of all autoencoders. Not to be used directly."""
+    """Base class of all autoencoders. Not to be used directly."""
 
     n_components: int | None = parameter(
         default=2,
         doc="""int
-        Size of the code. It may exceed the number of features.
+        Number of components of the code. It may exceed the number of features.
         """,
         constraint=[Interval(Integral, 1, None, closed="left"), None],
         kw_only=False,
@@ -98,84 +103,91 @@ class BaseAutoencoder(
     loss: str | Callable[[Tensor, Tensor], Tensor] = parameter(
         default="squared_error",
         doc="""str or callable
-        Loss that training minimises, averaged over the values of a sample:
+        Reconstruction loss that training minimises, averaged over the features:
         ``"squared_error"``, ``"absolute_error"``, ``"huber"``, ``"binary_crossentropy"``,
-        ``"continuous_bernoulli"`` or ``"poisson"``. The last three use the data without centring
-        and scaling; the first two of them need data in [0, 1], the last one data that are not
-        negative. A callable
-        ``loss(output, target)`` takes tensors of shape (batch_size, n_features) in
-        the network's units and returns one value a row, shape (batch_size,).
+        ``"continuous_bernoulli"`` or ``"poisson"``. The last three are computed without centring
+        and scaling the data: ``"binary_crossentropy"`` and ``"continuous_bernoulli"`` need data
+        in [0, 1], ``"poisson"`` needs non-negative data. A callable ``loss(output, target)``
+        receives two tensors of shape (batch_size, n_features), centred and scaled, and returns a
+        tensor of shape (batch_size,): one value per sample.
         """,
         constraint=[StrOptions(set(LOSSES)), callable],
     )
     output_activation: str = parameter(
         default="identity",
         doc="""{"identity", "logistic", "tanh", "relu", "softplus"}
-        Non-linearity of the output under a loss that has none of its own. Other than
-        ``"identity"``, it uses the data without centring and scaling and needs data in its range:
-        [0, 1] for ``"logistic"``, [-1, 1] for ``"tanh"``, not negative for ``"relu"`` and
-        ``"softplus"``.
+        Activation function of the output layer, for losses that do not define one themselves.
+        With any other value than ``"identity"`` the data are neither centred nor scaled and must
+        be in the range of the function: in [0, 1] for ``"logistic"``, in [-1, 1] for ``"tanh"``,
+        non-negative for ``"relu"`` and ``"softplus"``.
         """,
         constraint=[StrOptions({"identity", *OUTPUT_ACTIVATIONS})],
     )
     density: Any = parameter(
         default="gaussian",
         doc=""""gaussian" or density estimator
-        Distribution of the codes, for `sample`: the Gaussian that has the mean and the covariance
-        of the training rows' codes, or what a clone of the given estimator makes of them, such
-        as ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn. It is
-        fitted on 10,000 rows at most, each component of the code standardised.
+        Distribution from which `sample` draws codes. ``"gaussian"``: a Gaussian with the mean and
+        the covariance of the training samples' codes. A density estimator, such as
+        ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn: a clone
+        of it, fitted on the standardised codes of at most 10,000 training samples. Its draws are
+        controlled by its parameter `random_state` or, if it has none, by the argument
+        `random_state` of its method ``sample``.
         """,
         constraint=[StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "n_components_": """int
-        Size of the code.
+        Number of columns of the code: the components and, with some networks, further values that
+        the decoder needs.
         """,
         "n_features_in_": """int
-        Number of features of a row, all axes of an image counted.
+        Number of features of a sample: the product of `input_shape_`.
         """,
-        "feature_names_in_": """ndarray of shape (n_features,)
-        Names of the features, if `X` had names.
+        "feature_names_in_": """ndarray of shape (n_features_in_,)
+        Names of the features seen during `fit`. Defined only if `X` has feature names that are
+        all strings.
         """,
         "input_shape_": """tuple of int
-        Shape of one row of `X`.
+        Shape of one sample of `X`, before it is flattened.
         """,
         "n_iter_": """int
-        Number of epochs of the last call.
+        Number of epochs of the last call of `fit` or `partial_fit`.
         """,
         "loss_": """float
-        Training loss of the last epoch, the sum of its terms. A squared error is in units of
-        the variance of the training rows.
+        Training loss of the last epoch: the sum of all loss terms. A squared error is in units
+        of the variance of the training samples.
         """,
         "loss_curve_": """list of float
         Training loss of each epoch.
         """,
         "best_loss_": """float
-        Lowest loss of an epoch. On held-out rows, where there are any, it is that of the
-        weights kept.
+        Lowest loss of any epoch: the loss on the held-out samples or, if no samples are held
+        out, the training loss. With held-out samples it is the loss of the weights that were
+        kept.
         """,
         "best_epoch_": """int
-        Epoch of the last call whose weights were kept. Zero: those of its start, which under
-        ``init="pca"`` are PCA's.
+        Epoch of the last call whose weights were kept. Zero stands for the weights before the
+        first epoch, which are those of PCA if ``init="pca"``.
         """,
         "validation_scores_": """list of float or None
-        Fraction of variance explained on the held-out rows after each epoch, in units of the
-        variance of the training rows.
+        Explained variance ratio on the held-out samples after each epoch, relative to the
+        variance of the training samples. None if no samples are held out.
         """,
         "history_": """list of dict
-        One entry an epoch with all losses by name.
+        One entry per epoch: its number ``"epoch"``, the training loss ``"train_loss"``, all loss
+        terms by name and, if samples are held out, ``"valid_loss"`` and ``"valid_score"``.
         """,
         "module_": """torch.nn.Module
-        The network. Its ``encode`` and ``decode`` take centred and scaled rows.
+        The fitted network. Its methods ``encode`` and ``decode`` work on centred and scaled
+        samples.
         """,
         "device_": """str
-        Where it was trained.
+        Device of the network, such as ``"cpu"`` or ``"cuda:0"``.
         """,
         "density_": """Pipeline or str
-        What `sample` draws codes from: a scaler and the fitted `density`, or its name if it is no
-        estimator.
+        Distribution from which `sample` draws codes: a pipeline of a scaler and the fitted
+        `density`, or the name if `density` is a name.
         """,
     }
 
@@ -183,10 +195,18 @@ class BaseAutoencoder(
 
     @abstractmethod
     def _network(self) -> Network:
-        """Return a specification of the network, one that nobody else changes."""
+        """Return the specification of the network.
+
+        The module stores the object, so it must be a new one, or one that is never modified.
+        """
 
     def _build_module(self, n_features: int) -> AutoencoderModule:
-        """Return the module. Draws of torch are seeded by ``random_state``."""
+        """Return a new module with its initial weights.
+
+        The shape of a sample is ``self.input_shape_``. Draws by torch are seeded by
+        ``random_state``; dtype and device are set afterwards. The arguments of the module's
+        constructor must describe it completely: copies and pickles are built from them.
+        """
         return AutoencoderModule(self._network(), self.input_shape_, self.n_components)
 
     def _loss(
@@ -196,98 +216,172 @@ class BaseAutoencoder(
         y: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return named loss terms, each of shape ``(batch_size,)`` or scalar."""
+        """Return the loss terms of a batch by name.
+
+        The caller averages terms of shape (batch_size,) with the sample weights, adds all terms,
+        and records them by name in ``history_``. Draws by torch are seeded by ``random_state``.
+        ``module.training`` is False when held-out samples are evaluated.
+
+        Parameters
+        ----------
+        module : AutoencoderModule
+            ``module.progress`` increases from 0 to 1 during training.
+        X : Tensor of shape (batch_size, n_features)
+            Input of the encoder, in network units: centred and scaled, unless the loss needs
+            data in a fixed range, and with the noise of `_noise_level` in training.
+        y : Tensor of shape (batch_size, n_features) or None
+            Target of the decoder, in network units. None: `X`.
+        sample_weight : Tensor of shape (batch_size,) or None
+            Weights, about one on average; for terms that depend on a mean over the batch.
+
+        Returns
+        -------
+        dict of str to Tensor of shape (batch_size,) or ()
+        """
         return {"reconstruction": self._compare(module, module(X), X if y is None else y)}
 
     def _start(self, module: Any, X: Rows, seed: int) -> None:
-        """Set the weights to a solution for `X`, which is all samples if `_starts_well`."""
+        """Set the initial weights to a solution, for example that of PCA.
+
+        `X` provides the samples in network units: all samples if `_starts_well` returns True,
+        else those that are not held out. Use `seed` for random numbers.
+        """
 
     def _pretrain(self, module: Any, X: Rows, seed: int) -> dict[str, Any] | None:
-        """Prepare the module on the training samples; return fitted attributes, if any."""
+        """Prepare the module before all its layers are trained together.
+
+        `X` provides the training samples in network units, without those held out. Use `seed`
+        for random numbers. Fitted attributes may be returned by name.
+        """
 
     def _joint_epochs(self) -> int:
-        """Say how many epochs to train the whole network for, at most."""
+        """Return the maximum number of epochs in which the whole network is trained."""
         return self.max_iter
 
     def _n_tasks(self, resume: bool) -> int:
-        """Say how many tasks a fit has, at most, of which scikit-learn's callbacks hear."""
+        """Return the maximum number of tasks that `fit` reports to scikit-learn's callbacks.
+
+        An epoch is a task, and so is a layer that `_pretrain` trains. `resume` is whether `fit`
+        continues an earlier one.
+        """
         return self._joint_epochs()
 
     def _says_loss(self) -> str:
-        """Name the parameter that chooses the loss, and its value, for error messages."""
+        """Return the parameter that selects the loss, with its value, for error messages."""
         if self.output_activation != "identity":
             return f"output_activation={self.output_activation!r}"
         return f"loss={self.loss!r}"
 
     def _noise_level(self) -> float:
-        """Say how much noise, in network units, the encoder sees while it is trained."""
+        """Return the standard deviation of the noise on the encoder's input in training.
+
+        It is relative to the overall standard deviation of the data. The target of the decoder
+        has no noise.
+        """
         return 0.0
 
     def _starts_well(self) -> bool:
-        """Say whether the start is a solution that only evidence should move."""
+        """Return whether training replaces the initial weights only if it is significantly better.
+
+        The test compares the losses on held-out samples before and after training.
+        """
         return False
 
     def _describe(self, module: Any, X: Rows) -> dict[str, Any]:
-        """Return the variant's own fitted attributes, numbers or tensors, from training rows."""
+        """Return the variant's fitted attributes by name, computed from the trained module.
+
+        `X` provides the training samples in network units. Tensors become arrays of the library
+        of the data; other values are stored as they are. Draws by torch are seeded by
+        ``random_state``.
+        """
         return {}
 
     def _rows_at_once(self, network: Network) -> int:
-        """Say how many rows the loss may be judged on at a time."""
+        """Return the maximum number of samples for which `_loss` is evaluated at once.
+
+        It limits the memory that held-out samples need. It does not limit training batches.
+        """
         return network.rows_at_once
 
     def _settled_from(self) -> float:
-        """Say after which share of the training the objective stays the same."""
+        """Return the fraction of training after which `_loss` no longer depends on the progress.
+
+        Only from there on `n_iter_no_change` counts epochs, and are training losses compared.
+        Held-out samples are always evaluated with ``module.progress`` equal to 1.
+        """
         return 0.0
 
     def _adjust(self, run: TrainingRun) -> TrainingRun:
-        """Change the training run where the shared parameters do not describe it."""
+        """Return the training run with any changes that the variant needs.
+
+        A run is immutable: use ``dataclasses.replace``, for example for the training step or for
+        hyperparameters.
+        """
         return run
 
     def _has_plain_loss(self) -> bool:
-        """Say whether the loss is that of the reconstruction and nothing else."""
+        """Return whether the loss is the reconstruction loss alone.
+
+        Dense networks are then trained by the hand-written backward pass, without `_loss`.
+        """
         return type(self)._loss is BaseAutoencoder._loss
 
-    # What hooks may use
+    def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
+        """Return the validated targets of the decoder, None if the targets are the samples.
+
+        `y` is the argument of `fit` or `score`. Targets have the shape (n_samples, n_features).
+        By default `y` is ignored.
+        """
+        return None
+
+    # For use in hooks
 
     def _get_loss(self) -> Loss:
-        """Return the loss of the reconstruction, that of the parameters."""
+        """Return the reconstruction loss that the parameters select."""
         return get_loss(self.loss, self.output_activation)
 
     def _get_fitted_loss(self) -> Loss:
-        """Return the loss that the module was trained for, whatever the parameters are now."""
-        # Files of estimators without such a parameter lack the attribute.
+        """Return the reconstruction loss of the fit; the parameters may have changed since."""
+        # Estimators without the parameter lack the attribute when they are loaded from files.
         return get_loss(self._fitted_loss, vars(self).get("_fitted_output_activation", "identity"))
 
     def _compare(self, module: AutoencoderModule, output: Tensor, target: Tensor) -> Tensor:
-        """Return the reconstruction loss of each row."""
+        """Return the reconstruction loss of each sample, of shape (batch_size,)."""
         loss = self._get_loss()
         if module.network.takes_missing:
-            # What is not there is zero, and so is its prediction: no error under any loss.
+            # Missing values get equal targets and predictions: their error is zero for any loss.
             missing = target.isnan()
             output = output.masked_fill(missing, loss.zero)
             target = target.masked_fill(missing, 0.0)
         return loss.value(output, target)
 
     def _code_size(self) -> int:
-        """Return the number of components: the one asked for, or else the network's own."""
+        """Return `n_components`, or the network's own number of components if it is None."""
         if self.n_components is not None:
             return self.n_components
         return self._network().code_size(self.input_shape_)
 
     def _compressing_network(self) -> Network:
-        """Return the network, if nothing but the components reaches its decoder."""
+        """Return the network, for variants that constrain the code.
+
+        Raises
+        ------
+        ValueError
+            If the decoder receives values beside the components, or if the network has a
+            `code_activation`.
+        """
         network = self._network()
         if extra := network.extra_names(self.input_shape_):
             raise ValueError(
                 f"{type(self).__name__} constrains the code, but {type(network).__name__} "
-                f"hands its decoder {len(extra)} values past it (such as {extra[0]!r}). Use "
-                f"a network without, for example DenseNetwork."
+                f"passes {len(extra)} values (such as {extra[0]!r}) to its decoder past it. Use "
+                f"a network without such values, for example DenseNetwork."
             )
         if getattr(network, "code_activation", "identity") != "identity":
             raise ValueError(
-                f"{type(self).__name__} puts a non-linearity of its own on the code, if any; "
-                f"leave code_activation='identity' in its network, which has "
-                f"{network.code_activation!r}."
+                f"{type(self).__name__} defines the activation of the code itself; leave "
+                f"code_activation='identity' in its network, which has "
+                f"code_activation={network.code_activation!r}."
             )
         return network
 
@@ -297,19 +391,23 @@ class BaseAutoencoder(
     @unchanged_on_error
     @with_callbacks
     def fit(self, X, y=None, sample_weight=None, X_val=None):
-        """Train the autoencoder.
+        """Fit the autoencoder.
+
+        With ``warm_start=True`` a fitted autoencoder is trained further.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Training rows. Images and sequences of shape (n_samples, ...) are flattened.
+            Training samples. Images and sequences of shape (n_samples, ...) are flattened.
         y : None
-            Ignored.
+            Ignored. Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
-            all samples are in one batch, in the expected gradient of each step otherwise.
-        X_val : array-like of shape (n_validation, n_features), default=None
-            Rows to validate on. None: `validation_fraction` of `X`.
+            Weights of the samples; None: all equal. A sample of weight two is equivalent to two
+            copies of it: up to rounding if all samples are in one batch, in the expected
+            gradient of each step otherwise.
+        X_val : {array-like, sparse matrix, Tensor}, default=None
+            Validation samples, of shape (n_validation, n_features). None: with
+            ``early_stopping=True`` the fraction `validation_fraction` of `X` is held out.
 
         Returns
         -------
@@ -320,7 +418,7 @@ class BaseAutoencoder(
         ------
         ValueError
             If a parameter or the data are invalid, or if training diverges. The estimator
-            is then as it was before.
+            is then unchanged.
         """
         self._validate_params()
         resume = self.warm_start and self.__sklearn_is_fitted__()
@@ -328,7 +426,7 @@ class BaseAutoencoder(
         shown = {"X": X, "y": X if y is None else y}
         with whole_fit(self, self._n_tasks(resume), **shown) as context:
             snapshot = functools.partial(self._snapshot, data.kind)
-            # Those that scikit-learn has set come first: one of skorch's may end training.
+            # scikit-learn's callbacks come first: one of skorch's may end training.
             listeners = Task(context).listeners(self, **shown, snapshot=snapshot)
             callbacks = [*listeners, *check_callbacks(self.callbacks)]
             module, trained = fit_module(
@@ -343,26 +441,33 @@ class BaseAutoencoder(
     @isolated
     @unchanged_on_error
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Train for one pass over one chunk of rows.
+        """Fit the autoencoder incrementally: train for one epoch on a chunk of samples.
 
-        The first call fixes centre, scale and start from its chunk; later calls continue,
-        optimiser state included. The learning rate is `learning_rate_init` throughout, and
-        nothing is held out.
+        The first call determines the centre, the scale and the initial weights from its chunk.
+        Later calls continue from the present weights and the state of the optimiser. The
+        learning rate is `learning_rate_init` in all calls, and no samples are held out.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            One chunk of the training rows.
+            Chunk of the training samples.
         y : None
-            Ignored, except by estimators whose `fit` takes targets.
+            Ignored, except by estimators whose `fit` accepts targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. One of weight two counts as two equal ones: up to rounding if
-            all samples are in one batch, in the expected gradient of each step otherwise.
+            Weights of the samples; None: all equal. A sample of weight two is equivalent to two
+            copies of it: up to rounding if all samples are in one batch, in the expected
+            gradient of each step otherwise.
 
         Returns
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, or if training diverges. The estimator
+            is then unchanged.
         """
         self._validate_params()
         resume = self.__sklearn_is_fitted__()
@@ -381,7 +486,11 @@ class BaseAutoencoder(
         continues: bool,
         keep_state: bool,
     ) -> None:
-        """Set the fitted attributes, all at once and last."""
+        """Set the fitted attributes, when nothing can fail any more.
+
+        `continues` is whether the history continues that of an earlier call; `keep_state` is
+        whether the state of the optimiser is stored for later calls.
+        """
         earlier: list[dict[str, float]] = vars(self)["history_"] if continues else []
         set_history(self, trained.history, trained.best_epoch, earlier)
         self.loss_ = trained.history[-1]["train_loss"] if trained.history else trained.best_loss
@@ -397,7 +506,7 @@ class BaseAutoencoder(
         self._training_state = trained.state if keep_state else None
 
     def _snapshot(self, kind: Kind, module: AutoencoderModule) -> dict[str, Any]:
-        """Return the fitted attributes of an estimator that would stop now."""
+        """Return the fitted attributes for callbacks, as if training stopped now."""
         return {
             "module_": duplicate(module),
             "n_components_": len(module.code_mean),
@@ -407,25 +516,22 @@ class BaseAutoencoder(
             "_kind": kind.empty(),
         }
 
-    # Inference. None of these methods changes the estimator.
-
-    def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
-        """Validate what to make of the rows. None: the rows themselves, whatever y is."""
-        return None
+    # Inference: these methods do not change the estimator
 
     @isolated
     def transform(self, X):
-        """Encode rows.
+        """Encode samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_components)
-            Their codes, in the floating-point type of `X`.
+        X_new : ndarray of shape (n_samples, n_components)
+            Codes of the samples, in the floating-point dtype of `X`. Some networks add columns
+            after the components; `get_feature_names_out` names them.
         """
         rows, kind, module = open_rows(self, X, "transform", any_size=True)
         return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
@@ -437,30 +543,30 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, Tensor} of shape (n_samples, n_components)
-            Codes.
+            Codes, with the columns that `transform` returns.
 
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            Samples in the units of the training data, in the floating-point type of `X`.
-            Images and sequences have their own shape.
+            Decoded samples in the units of the training data, in the floating-point dtype of
+            `X`. Images and sequences have the shape (n_samples, ...) of the training data.
         """
         codes, kind = open_codes(self, X)
         return kind.wrap(decode(self, codes, kind))
 
     @isolated
     def reconstruct(self, X):
-        """Encode and decode rows.
+        """Encode and decode samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         X_reconstructed : ndarray of the shape of `X`
-            Equal to ``inverse_transform(transform(X))``.
+            Reconstructed samples, equal to ``inverse_transform(transform(X))``.
         """
         rows, kind, module = open_rows(self, X, "reconstruct", any_size=True)
         result = by_chunks(
@@ -470,64 +576,66 @@ class BaseAutoencoder(
 
     @isolated
     def score_samples(self, X):
-        """Score each row: the higher, the more like the training rows.
+        """Score each sample: the higher, the more similar to the training samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            Minus the mean squared error of each row's reconstruction, in squared units of
-            `X`.
+            Negative mean squared error of the reconstruction of each sample, in squared units
+            of `X`; ``-inf`` for samples so far from the training samples that it would overflow.
         """
         rows, kind, module = open_rows(self, X, "score_samples", any_size=True)
-        return kind.wrap(minus_mean_squares(self, rows, module))
+        return kind.wrap(negative_mean_squared_errors(self, rows, module))
 
     @isolated
     def score(self, X, y=None, sample_weight=None):
-        """Fraction of variance explained.
+        """Return the explained variance ratio of the reconstruction.
 
-        ``1 - ||X - X'||^2 / ||X - mean(X)||^2``, with ``X'`` the reconstruction:
-        comparable with ``PCA.explained_variance_ratio_.sum()``.
+        It is ``1 - ||X - X'||^2 / ||X - mean(X)||^2`` with the reconstruction ``X'``, whatever
+        the loss, and comparable with ``PCA.explained_variance_ratio_.sum()``.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         y : None
-            Ignored.
+            Ignored. Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the samples; None: all equal.
 
         Returns
         -------
         score : float
-            At most 1; higher is better. Of rows that are all equal: 1 if they are
-            reconstructed, else 0.
+            At most 1; higher is better. If all samples are equal: 1 if they are reconstructed,
+            else 0.
         """
         rows, _, module = open_rows(self, X, "score", sample_weight, y, any_size=True)
-        return fraction_explained(self, rows, module)
+        return explained_variance_ratio(self, rows, module)
 
     @isolated
     def sample(self, n_samples=1, random_state=None):
-        """Draw new rows.
+        """Generate random samples.
 
-        Codes are drawn from the distribution that `density` chooses, and decoded.
+        Codes are drawn from the distribution that the parameter `density` selects, and decoded.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows.
+            Number of samples to generate.
         random_state : int, RandomState instance or None, default=None
-            Fixes the draw.
+            Controls the randomness of the drawn codes. Pass an int for reproducible results
+            across multiple calls.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training data.
+            Samples in the units of the training data. Images and sequences have the shape
+            (n_samples, ...) of the training data.
         """
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
@@ -537,50 +645,51 @@ class BaseAutoencoder(
         return kind.wrap(decode(self, codes, kind))
 
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
-        """Draw codes like those of the training rows."""
+        """Return codes for `sample`, of shape (n_samples, n_code): a hook of variants, too."""
         if isinstance(self.density_, str):
             return draw_from_gaussian(self.module_, n_samples, random_state)
         return draw_from_density(self.density_, n_samples, random_state)
 
     @isolated
     def interpolate(self, X, X_end, n_steps=9):
-        """Decode the codes between those of two rows.
+        """Decode codes on the straight line between the codes of two samples.
 
-        The codes lie on a straight line, evenly. What a network tells its decoder past the
-        components, such as the places of maxima, is that of the nearer end.
+        The codes are evenly spaced. Values that a network passes to its decoder beside the
+        components, such as the positions of maxima, are those of the nearer end.
 
         Parameters
         ----------
         X, X_end : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Rows to start from, and as many rows to arrive at.
+            Samples at which the lines start, and as many samples at which they end.
         n_steps : int, default=9
-            Number of codes on each line, both ends counted; at least 2.
+            Number of codes on each line including both ends; at least 2.
 
         Returns
         -------
         X_between : ndarray of shape (n_samples, n_steps, n_features)
-            Rows in the units of the training data, the first and the last of each line the
-            reconstructions of its ends. Images and sequences come back in their own shape.
+            Samples in the units of the training data. The first and the last one of each line
+            are the reconstructions of its ends. Images and sequences have the shape
+            (n_samples, n_steps, ...).
         """
         check_count(n_steps, "n_steps", at_least=2)
         first, last = (open_rows(self, rows, "interpolate") for rows in (X, X_end))
         return first[1].wrap(interpolate(self, first, last, n_steps))
 
-    # What scikit-learn asks for
+    # Interface of scikit-learn
 
     def get_feature_names_out(self, input_features=None):
-        """Name the columns of the code.
+        """Get output feature names for transformation.
 
         Parameters
         ----------
-        input_features : None
-            Ignored, as by PCA.
+        input_features : array-like of str or None, default=None
+            Only used to validate feature names with the names seen in `fit`.
 
         Returns
         -------
-        names : ndarray of shape (n_codes,)
-            The name of the class and a number for each component, or what the column tells the
-            decoder besides.
+        feature_names_out : ndarray of str objects
+            One name per column of the code: the lower-case name of the class, followed by the
+            number of the component, or by a description of a column that the network adds.
         """
         names = super().get_feature_names_out(input_features)
         extra = self.module_.network.extra_names(self.input_shape_)
@@ -600,12 +709,12 @@ class BaseAutoencoder(
         return tags
 
     def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> None:
-        """Move to another array library or device."""
+        """Convert the fitted arrays to another array library or device."""
         convert_arrays(self, converter)
 
     @isolated
     def __getstate__(self) -> dict[str, Any]:
-        """Describe the estimator without torch objects."""
+        """Return the state of the estimator without torch objects."""
         return to_plain_state(self, super().__getstate__())
 
     @isolated

@@ -81,8 +81,9 @@ def test_bad_rows_to_validate_on_are_refused(instance, dtype):
 def test_rows_to_validate_on_are_named_where_they_do_not_fit():
     X, plain = table(), seeded(INSTANCES[0])
     images = X.reshape(40, 2, 2)
-    fails(plain, ValueError, "X_val has 3 features", X, X_val=X[:, :3])
-    fails(plain, ValueError, "X_val has rows of shape", images, X_val=X[:, None])
+    fails(plain, ValueError, "X_val .* is invalid: X has 3 features", X, X_val=X[:, :3])
+    message = "X_val .* is invalid: X has samples of shape"
+    fails(plain, ValueError, message, images, X_val=X[:, None])
     counts = seeded(INSTANCES[0], loss="poisson")
     fails(counts, ValueError, "but X_val ranges from", np.abs(X), X_val=X)
 

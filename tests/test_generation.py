@@ -9,6 +9,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
+from sklearn.utils import check_random_state
 
 from sklearn_ae import (
     Autoencoder,
@@ -91,7 +92,9 @@ def test_parameters_of_the_density_are_searched(blobs):
 
 def test_density_that_cannot_be_fitted_is_named(blobs):
     model = Autoencoder(2, max_iter=3, density=GaussianMixture(50))
-    with pytest.raises(ValueError, match=r"density=GaussianMixture.*18 rows"):  # two are held out
+    with pytest.raises(
+        ValueError, match=r"density=GaussianMixture.*18 samples"
+    ):  # two are held out
         model.fit(blobs[:20])
     with pytest.raises(ValueError, match="'density' parameter"):
         Autoencoder(density="uniform").fit(blobs)
@@ -149,9 +152,9 @@ def test_interpolation_of_images_and_sequences():
 
 def test_interpolation_refuses_what_does_not_pair(blobs):
     model = Autoencoder(1, max_iter=2).fit(blobs)
-    with pytest.raises(ValueError, match="X has 2 rows and X_end has 3"):
+    with pytest.raises(ValueError, match="X has 2 samples and X_end has 3"):
         model.interpolate(blobs[:2], blobs[:3])
-    with pytest.raises(ValueError, match="n_steps must be an integer from 2 up, got 1"):
+    with pytest.raises(ValueError, match="n_steps must be an integer of at least 2, got 1"):
         model.interpolate(blobs[:2], blobs[:2], n_steps=1)
     with pytest.raises(ValueError, match="2 features"):
         model.interpolate(blobs[:2], blobs[:2, :2])
@@ -252,6 +255,42 @@ class Uniform(BaseEstimator):
 
     def sample(self, n_samples):
         return np.linspace(*self.range_, n_samples)
+
+
+class Delegating(BaseEstimator):
+    """A density without a parameter `random_state`, whose signature does not name the argument."""
+
+    def fit(self, X, y=None):
+        self.density_ = KernelDensity(bandwidth=0.1).fit(X)
+        return self
+
+    def sample(self, *args, **kwargs):
+        return self.density_.sample(*args, **kwargs)
+
+
+class Seeded(BaseEstimator):
+    """A density that draws by its parameter, whatever the argument of `sample`."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def sample(self, n_samples):
+        random = check_random_state(self.random_state)
+        return random.normal(size=(n_samples, self.n_features_in_)), np.zeros(n_samples)
+
+
+@pytest.mark.parametrize("density", [Delegating(), Seeded(), Seeded(random_state=3)], ids=repr)
+def test_draws_of_any_density_repeat_with_the_seed(density, blobs):
+    model = Autoencoder(2, max_iter=2, density=density, random_state=0).fit(blobs)
+    kept = model.density_[-1].get_params()
+    first, again, other = (model.sample(7, random_state=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert model.density_[-1].get_params() == kept
 
 
 def test_densities_of_one_s_own_need_no_seed(blobs):

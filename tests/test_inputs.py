@@ -1,5 +1,7 @@
 """Data of every kind: the right result, or an error that names the culprit."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -10,11 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from instances import name_of
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.utils.fixes import parse_version
 
-from sklearn_ae import Autoencoder
+from sklearn_ae import (
+    Autoencoder,
+    ConvolutionalAutoencoder,
+    LSTMAutoencoder,
+    RecursiveAutoencoder,
+    UNetAutoencoder,
+)
 
 FAST = Autoencoder(2, max_iter=3, random_state=0)
 
@@ -299,3 +308,46 @@ def test_one_layer_may_be_given_by_its_size(X):
     one = clone(FAST).set_params(hidden_layer_sizes=7).fit(X)
     other = clone(FAST).set_params(hidden_layer_sizes=(7,)).fit(X)
     np.testing.assert_array_equal(one.transform(X), other.transform(X))
+
+
+SPECIALISED = [
+    ConvolutionalAutoencoder(2, channels=(2,)),
+    UNetAutoencoder(2, channels=(2,)),
+    LSTMAutoencoder(2, hidden_size=3),
+    RecursiveAutoencoder(2, hidden_size=3),
+]
+
+
+@pytest.fixture(scope="module")
+def limits():
+    """Numbers of samples, and the width, up to which float64 is documented for training."""
+    promise = (
+        r"recursive networks for up to (\d+) samples; in other networks for up to (\d+) samples, "
+        r"and\s+for any number if the smaller side of each weight matrix is at most (\d+)"
+    )
+    return [int(number) for number in re.search(promise, Autoencoder.__doc__).groups()]
+
+
+def _dtype_of_training(estimator, n_samples, n_features, dtype=np.float64):
+    X = (10 * np.random.default_rng(0).normal(size=(n_samples, n_features))).astype(dtype)
+    fitted = clone(estimator).set_params(max_iter=1, device="cpu", random_state=0).fit(X)
+    return fitted.module_.center.dtype
+
+
+@pytest.mark.parametrize("estimator", SPECIALISED, ids=name_of)
+def test_specialised_networks_train_few_samples_in_float64(estimator, limits):
+    few = limits[0]
+    assert _dtype_of_training(estimator, few, 16) == torch.float64
+    assert _dtype_of_training(estimator, few + 1, 16) == torch.float32
+    assert _dtype_of_training(estimator, few, 16, np.float32) == torch.float32
+
+
+def test_dense_networks_train_in_float64_where_the_documentation_promises_it(limits):
+    _, some, narrow = limits
+    wide = Autoencoder(2, hidden_layer_sizes=(narrow + 1,))
+    assert _dtype_of_training(wide, some, narrow + 1) == torch.float64
+    assert _dtype_of_training(wide, some + 1, narrow + 1) == torch.float32
+    assert _dtype_of_training(wide, some, narrow + 1, np.float32) == torch.float32
+    assert _dtype_of_training(wide, some, narrow + 1, np.int64) == torch.float64
+    limit = Autoencoder(2, hidden_layer_sizes=(narrow,))
+    assert _dtype_of_training(limit, some + 1, narrow + 1) == torch.float64

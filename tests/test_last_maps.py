@@ -199,7 +199,7 @@ def test_networks_without_maps_want_a_number(estimator):
 
 def test_a_penalty_wants_components(digits):
     assert np.isfinite(small(code_alpha=0.1).fit(digits[:50]).loss_)
-    with pytest.raises(ValueError, match=r"code_alpha=0\.1 shrinks components, of which UNet"):
+    with pytest.raises(ValueError, match=r"code_alpha=0\.1 shrinks components, but UNet"):
         small_unet(code_alpha=0.1).fit(digits[:50])
 
 
@@ -383,7 +383,7 @@ def test_targets_have_the_size_of_the_images(digits):
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (ConvolutionalAutoencoder(2, **SMALL), r"\(16, 24\), but .* on rows of shape \(8, 8\)"),
+        (ConvolutionalAutoencoder(2, **SMALL), r"\(16, 24\), but .* on samples of shape \(8, 8\)"),
         (OBJECTIVES[3], r"\(16, 24\), but .* stores a value for each feature or component"),
         (OBJECTIVES[8], r"\(16, 24\), but .* stores a value for each feature or component"),
     ],
@@ -398,7 +398,7 @@ def test_what_has_one_size_says_so(estimator, message, digits):
 @pytest.mark.parametrize("shape", [(8, 8, 3), (9, 8, 2), (70,), (3, 8, 8)])
 def test_other_channels_are_no_other_size(shape, digits):
     autoencoder = small().fit(digits[:60])
-    with pytest.raises(ValueError, match=r"X has (rows of shape|70 features)"):
+    with pytest.raises(ValueError, match=r"X has (samples of shape|70 features)"):
         autoencoder.reconstruct(np.zeros((4, *shape)))
 
 
@@ -406,7 +406,7 @@ def test_other_channels_are_no_other_size(shape, digits):
 def test_other_methods_want_the_size_of_the_training(method, digits):
     autoencoder = small(warm_start=True).fit(digits[:60])
     X = _mosaic(digits, 2, 2)[:5]
-    with pytest.raises(ValueError, match=r"rows of shape \(16, 16\), but"):
+    with pytest.raises(ValueError, match=r"samples of shape \(16, 16\), but"):
         getattr(autoencoder, method)(X, X)
     with pytest.raises(ValueError, match="columns, but"):
         autoencoder.inverse_transform(autoencoder.transform(X))

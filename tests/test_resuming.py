@@ -26,7 +26,7 @@ from sklearn_ae import (
     FitCheckpoint,
     StackedAutoencoderClassifier,
 )
-from sklearn_ae._estimator.identity import Words, identity_of
+from sklearn_ae._estimator.identity import Descriptions, identity_of
 from sklearn_ae._training import atomic as files
 from sklearn_ae._training.checkpoint import read_checkpoint
 from sklearn_ae._training.net import AutoencoderNet
@@ -526,9 +526,9 @@ def test_code_of_ones_own_needs_a_version(digits, tmp_path):
 def test_long_arrays_among_parameters_are_told_apart_in_their_middle():
     arrays = [np.zeros(5000), np.zeros(5000)]
     arrays[1][2500] = 1.0  # where printing leaves values out
-    words = [Words(1).of(_closing_over(array), "loss") for array in arrays]
+    words = [Descriptions(1).of(_closing_over(array), "loss") for array in arrays]
     assert words[0] != words[1]
-    assert words[0] == Words(1).of(_closing_over(np.zeros(5000)), "loss")
+    assert words[0] == Descriptions(1).of(_closing_over(np.zeros(5000)), "loss")
 
 
 def test_attributes_of_callbacks_belong_to_what_a_fit_is(digits, tmp_path, epochs):

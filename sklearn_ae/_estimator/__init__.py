@@ -1,1 +1,1 @@
-"""What estimators share: inputs, state, inference, densities of codes."""
+"""Shared code of estimators: validation, fit, inference, densities of codes, pickling."""

@@ -1,4 +1,8 @@
-"""Bounds of the log-likelihood of variational autoencoders, from draws of each sample's own."""
+"""Bounds of the log-likelihood of variational autoencoders.
+
+They are estimated from random numbers seeded by the content of each sample, so the estimate for a
+sample depends neither on the other samples nor on their order.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +25,10 @@ from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._variational import VariationalModule
 
 ELBO_DRAWS = 64
-"""Number of draws that estimate the evidence lower bound of a sample."""
+"""Number of draws in the estimate of a sample's evidence lower bound."""
 
-BIT_DRAWS = 8
-"""Number of times that the bits of a sample are drawn, where its values are probabilities."""
+N_BINARIZATIONS = 8
+"""Number of times that a sample is binarised if its values are the probabilities of bits."""
 
 
 MAX_OFFSET = 1e300
@@ -32,16 +36,17 @@ MAX_OFFSET = 1e300
 
 
 def uniform_of_samples(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
-    """Draw uniform numbers for each sample, ``(shape[0], n_samples, shape[1])``, by content."""
+    """Draw uniform numbers of shape (shape[0], n_samples, shape[1]), seeded by sample content."""
     keys = row_keys(x.nan_to_num().cpu().numpy(), cells)
     uniform = uniform_from_keys(keys, shape[0] * shape[1], seed).to(x.device)
     return uniform.view(len(x), *shape).transpose(0, 1)
 
 
 def cells_of_network(module: AutoencoderModule, n_features: int) -> Units:
-    """Return the cells that samples in network units draw by.
+    """Return the cells of samples in network units; samples in one cell have the same draws.
 
-    The digits that float32 spends on the centre are none of the sample's own.
+    If the centre is large relative to the scale, float32 leaves the difference fewer significant
+    digits, and the cells have to be larger.
     """
     center, scale = (each.detach().cpu().double() for each in (module.center, module.scale))
     # Without squares: a single sample has a scale of one, and may be far from the origin.
@@ -56,23 +61,26 @@ def bound_of_samples(
     uniform: Callable[[Tensor, Units, tuple[int, int], int], Tensor],
     quantile: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Bound the log-density of samples in network units, in nats per unit of the data.
+    """Return a lower bound of the log-density of each sample.
 
     Parameters
     ----------
     module : VariationalModule
     x : Tensor of shape (n_samples, n_features)
+        Samples in network units.
     n_draws : int or None
         Number of codes of the importance-weighted bound. None: the evidence lower bound.
     uniform : callable
-        ``(x, cells, shape, seed)`` to uniform numbers of shape (shape[0], n_samples, shape[1]).
+        Maps ``(x, cells, shape, seed)`` to uniform random numbers of shape
+        (shape[0], n_samples, shape[1]).
     quantile : callable
-        Uniform numbers to standard Gaussian ones.
+        Maps uniform to standard Gaussian random numbers.
 
     Returns
     -------
     Tensor of shape (n_samples,)
-        ``-inf`` for samples that reach the bound of values.
+        In nats, for densities in the units of the data. ``-inf`` for samples with values at the
+        limit of :func:`within_reach`.
     """
     k, cells = module.n_components, cells_of_network(module, x.shape[1])
 
@@ -81,8 +89,9 @@ def bound_of_samples(
             return module.tight_bound(
                 x, quantile(uniform(x, cells, (n_draws, k), seed)).to(x.dtype)
             )
-        # Each component's draws fill 64 strata, shifted for each sample: every draw is uniform,
-        # so the mean has no bias, and what depends on one component varies little.
+        # A Latin hypercube, shifted for each sample: each draw is uniform, so the mean is
+        # unbiased. Along each component there is one draw in each of the 64 strata, so functions
+        # of a single component are integrated almost exactly.
         grid = latin_grid(ELBO_DRAWS, k).float().to(x.device)
         points = shifted(grid, uniform(x, cells, (1, k), seed)[0]).permute(1, 0, 2)
         return module.bound(x, quantile(points).to(x.dtype))
@@ -90,7 +99,8 @@ def bound_of_samples(
     if not module.binarize:
         return lowest_if_far(bound(x, 0), x)
     bounds = []
-    for seed in range(BIT_DRAWS):
-        bits = uniform(x, cells, (1, x.shape[1]), BIT_DRAWS + seed)[0] < x
+    for seed in range(N_BINARIZATIONS):
+        # Seeds below N_BINARIZATIONS are those of the codes. NaN, which ends a sequence, is kept.
+        bits = uniform(x, cells, (1, x.shape[1]), N_BINARIZATIONS + seed)[0] < x
         bounds.append(bound(bits.to(x.dtype).where(~x.isnan(), x), seed))
     return lowest_if_far(torch.stack(bounds).mean(0), x)

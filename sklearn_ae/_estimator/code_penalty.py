@@ -1,4 +1,4 @@
-"""The plain objective: reconstruction, and if asked an L2 penalty on the code."""
+"""Reconstruction loss with an optional L2 penalty on the code."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from sklearn_ae.networks._module import AutoencoderModule
 
 @declares_parameters
 class CodePenalty:
-    """A penalty that makes codes gather at the origin.
+    """Parameter of the L2 penalty on the code.
 
-    With it, weight decay and a density fitted on the codes, an autoencoder generates without a
-    prior (Ghosh et al., 2020, From variational to deterministic autoencoders, ICLR).
+    With this penalty, weight decay and a density fitted on the codes, an autoencoder is a
+    generative model without a prior (Ghosh et al., 2020, From variational to deterministic
+    autoencoders, ICLR).
     """
 
     code_alpha: float = parameter(
         default=0.0,
         doc="""float
-        Strength of the L2 penalty on the code: the factor of the mean square of its components,
-        in the loss. Codes then gather at the origin.
+        Strength of the L2 penalty on the code: the mean square of its components times
+        `code_alpha` is added to the loss, which keeps the codes near the origin.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
@@ -37,22 +38,23 @@ def penalized_loss(
     y: Tensor | None = None,
     sample_weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return the loss of the reconstruction and, if asked for, the penalty: a hook ``_loss``."""
+    """Return the reconstruction loss and the penalty, if any: an implementation of ``_loss``."""
     code = module.encode(X)
     output, target = module.decode(code), X if y is None else y
     terms = {"reconstruction": estimator._compare(module, output, target)}
     if estimator.code_alpha:
         if not module.n_components:
             raise ValueError(
-                f"code_alpha={estimator.code_alpha} shrinks components, of which "
-                f"{type(module.network).__name__} has none with n_components=None."
+                f"code_alpha={estimator.code_alpha} shrinks components, but "
+                f"{type(module.network).__name__} with n_components=None has none; set "
+                f"n_components or code_alpha=0."
             )
-        # Past the components stand places and maps, which are not the code's to shrink.
-        own = code[:, : module.n_components]
-        terms["code"] = estimator.code_alpha * own.square().mean(1)
+        # Only the components: columns after them are positions of maxima, skip connections etc.
+        components = code[:, : module.n_components]
+        terms["code"] = estimator.code_alpha * components.square().mean(1)
     return terms
 
 
 def is_unpenalized(estimator: Any) -> bool:
-    """Whether that loss is the reconstruction's alone: a hook ``_has_plain_loss``."""
+    """Return whether there is no penalty: an implementation of ``_has_plain_loss``."""
     return type(estimator)._loss is penalized_loss and not estimator.code_alpha

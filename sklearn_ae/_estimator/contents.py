@@ -1,10 +1,10 @@
-"""What a network that somebody else wrote holds, put back into one that is built anew.
+"""The data of a custom network: taken out of one module, and put into a newly built one.
 
-A constructor brings back what is code: layers, functions, hooks, parametrisations. It cannot be
-asked what it drew, and it does not know what training changed. So all that is *data* is
-carried: parameters and buffers of any kind, tensors, arrays, numbers, text, generators of random
-numbers, and lists, dictionaries and dataclasses of these, wherever a module has them as
-attributes. What stands in several places is one thing again afterwards.
+A module is rebuilt by its constructor, which brings back all code: layers, functions, hooks,
+parametrisations. It does not bring back random numbers that it drew, nor changes by training. All
+*data* are therefore stored: parameters and buffers of any type, tensors, arrays, numbers, text,
+random number generators, and lists, dictionaries and dataclasses of these, in any attribute of any
+module. An object that is referred to from several places is again one object afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import dataclasses
 import enum
 import random
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,50 +27,62 @@ from torch.nn.parameter import is_lazy
 from sklearn_ae._training.device import present_device
 
 INTERNAL = frozenset(vars(nn.Module())) | {"config", "network", "_log_partition"}
-"""Attributes that torch and this package keep account of in other ways, or compute again."""
+"""Attributes that torch and this package store in other ways, or compute again."""
 
-VALUES = (
+IMMUTABLE = (
     *(type(None), bool, int, float, complex, str, bytes, enum.Enum, slice, range),
     *(np.generic, np.dtype, torch.Size, torch.dtype, torch.device),
 )
-"""What nobody changes, so that it need not be copied."""
+"""Types whose values need no copy."""
 
-STATES = (np.random.Generator, np.random.RandomState, np.random.SeedSequence, random.Random)
-"""Objects of no other kind that are copied as a whole."""
+COPIED = (np.random.Generator, np.random.RandomState, np.random.SeedSequence, random.Random)
+"""Types of objects that are copied by ``deepcopy``."""
 
 SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict)
 
+T = TypeVar("T")
 
-class Stored(NamedTuple):
-    """A tensor: its name among the tensors of the contents, and where it was."""
+
+class StoredTensor(NamedTuple):
+    """Stands for a tensor: its name among the stored tensors, and its device."""
 
     name: str
     device: str
 
 
-class Draws(NamedTuple):
-    """A generator of torch."""
+class StoredGenerator(NamedTuple):
+    """Stands for a generator of torch."""
 
     state: np.ndarray
     device: str
 
 
 @dataclasses.dataclass(eq=False)
-class Container:
-    """A list, a dictionary or a dataclass: its type, what it was made with, and its parts."""
+class StoredContainer:
+    """Stands for a list, a dictionary, a dataclass or the like.
+
+    Attributes
+    ----------
+    kind : type
+    extra : object
+        What its constructor needs beside the parts: the maximum length of a deque, the default
+        factory of a dictionary, the attribute names of a dataclass.
+    parts : list
+        Stored values; of a dictionary, all keys followed by all values.
+    """
 
     kind: type
     extra: Any
     parts: list[Any]
 
 
-class _NoDataError(Exception):
-    """A value that a constructor has to bring."""
+class _NotDataError(Exception):
+    """A value is no data, so the constructor has to create it."""
 
 
-def contents_of(module: nn.Module) -> dict[str, Any]:
-    """Describe what a module holds by plain values and NumPy arrays.
+def module_contents(module: nn.Module) -> dict[str, Any]:
+    """Return the data of a module as plain values and NumPy arrays.
 
     Parameters
     ----------
@@ -79,262 +91,277 @@ def contents_of(module: nn.Module) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``"names"``: of each parameter and buffer, that of the tensor; ``"trained"``: of each
-        parameter, whether it is trained; ``"tensors"``: by name, as arrays unless NumPy lacks
-        their type; ``"attributes"``: of each part, what is data among them.
+        - ``"names"``: for each parameter and buffer, the name of its tensor in ``"tensors"``;
+        - ``"trained"``: for each parameter, whether it requires a gradient;
+        - ``"attributes"``: for each submodule, those of its attributes that are data;
+        - ``"extra"``: for each submodule that defines ``get_extra_state``, what this returns;
+        - ``"tensors"``: arrays by name; tensors if NumPy lacks their dtype or layout.
     """
-    taking = _Taking()
-    names = {name: taking.name_of(name, value) for name, value in _registered(module).items()}
+    extractor = _Extractor()
+    names = {name: extractor.name_of(name, value) for name, value in _registered(module).items()}
     parameters = module.named_parameters(remove_duplicate=False)
-    parts = module.named_modules()
+    submodules = module.named_modules()
     return {
         "names": names,
         "trained": {name: value.requires_grad for name, value in parameters},
-        "attributes": {name: taking.attributes(name, part) for name, part in parts},
-        "extra": {name: part.get_extra_state() for name, part in _with_extra(module)},
-        "tensors": taking.tensors,
+        "attributes": {name: extractor.attributes(name, each) for name, each in submodules},
+        "extra": {name: each.get_extra_state() for name, each in _with_extra_state(module)},
+        "tensors": extractor.tensors,
     }
 
 
-def put_back(module: nn.Module, contents: dict[str, Any]) -> None:
-    """Let a module hold what another one held, whose constructor had the same arguments.
+def restore_contents(module: nn.Module, contents: dict[str, Any]) -> None:
+    """Give a module the data of another one that was built with the same arguments.
 
     Parameters
     ----------
     module : Module
-        Filled in place, so that whatever refers to its parameters still does.
+        Modified in place, so that closures and lists still refer to its parameters.
     contents : dict
-        As :func:`contents_of` returns them.
+        As returned by :func:`module_contents`.
 
     Raises
     ------
     ValueError
-        If the other one had parts that the constructor does not make.
+        If the other module has submodules that the constructor does not make.
     """
-    parts = dict(module.named_modules(remove_duplicate=False))
-    if strange := sorted(set(contents["attributes"]) - set(parts)):
+    submodules = dict(module.named_modules(remove_duplicate=False))
+    if unknown := sorted(set(contents["attributes"]) - set(submodules)):
         raise ValueError(
-            f"the constructor of {type(module).__name__} makes no part named {strange[0]!r}; a "
-            f"network must make all its parts when it is built."
+            f"the constructor of {type(module).__name__} makes no part named {unknown[0]!r}; a "
+            f"network must make all its parts in its constructor."
         )
-    giving = _Giving(contents["tensors"])
+    restorer = _Restorer(contents["tensors"])
     before = _registered(module)
     for name, source in contents["names"].items():
         is_trained = contents["trained"].get(name)
-        slots, leaf = _slot(parts, name, is_trained is not None)
-        if source not in giving.placed:
-            giving.placed[source] = _filled(slots.get(leaf), giving.tensor(source), is_trained)
-        slots[leaf] = giving.placed[source]
-    for name in set(before) - set(contents["names"]):  # None by now
-        slots, leaf = _slot(parts, name, isinstance(before[name], nn.Parameter))
+        slots, leaf = _slot(submodules, name, is_trained is not None)
+        if source not in restorer.placed:  # else the tensor is shared, and stays shared
+            tensor = restorer.tensor(source)
+            restorer.placed[source] = _with_value(slots.get(leaf), tensor, is_trained)
+        slots[leaf] = restorer.placed[source]
+    # Parameters and buffers that had become None are not among the names.
+    for name in set(before) - set(contents["names"]):
+        slots, leaf = _slot(submodules, name, isinstance(before[name], nn.Parameter))
         slots[leaf] = None
     for name, attributes in contents["attributes"].items():
-        giving.attributes(parts[name], attributes)
+        restorer.attributes(submodules[name], attributes)
     for name, state in contents["extra"].items():
-        parts[name].set_extra_state(state)
+        submodules[name].set_extra_state(state)
 
 
 def _registered(module: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by name, those with two names under both."""
+    """Return parameters and buffers by name; those with two names under both."""
     return {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
 
 
-def _with_extra(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the parts that have a state of their own making."""
-    plain: Callable[..., Any] = nn.Module.get_extra_state
-    return [(n, p) for n, p in module.named_modules() if type(p).get_extra_state is not plain]
+def _with_extra_state(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the submodules that override ``get_extra_state``, with their names."""
+    default: Callable[..., Any] = nn.Module.get_extra_state
+    return [(n, m) for n, m in module.named_modules() if type(m).get_extra_state is not default]
 
 
 def _slot(
-    parts: dict[str, nn.Module], name: str, is_parameter: bool
+    submodules: dict[str, nn.Module], name: str, is_parameter: bool
 ) -> tuple[dict[str, Any], str]:
-    """Return where a parameter or a buffer is kept, and its name there."""
+    """Return the dictionary in which torch stores a parameter or buffer, and the key."""
     owner, _, leaf = name.rpartition(".")
-    return parts[owner]._parameters if is_parameter else parts[owner]._buffers, leaf
+    module = submodules[owner]
+    return module._parameters if is_parameter else module._buffers, leaf
 
 
-def _filled(old: Tensor | None, value: Tensor, is_trained: bool | None) -> Tensor:
-    """Return a parameter or a buffer of a value: the old one where there is one.
+def _with_value(old: Tensor | None, value: Tensor, is_trained: bool | None) -> Tensor:
+    """Return a parameter or buffer with a value: the old object, if there is one.
 
     `is_trained` is None for buffers.
     """
-    fresh = value if is_trained is None else nn.Parameter(value, is_trained)
+    new = value if is_trained is None else nn.Parameter(value, is_trained)
     if old is None or is_lazy(old):
-        return fresh
+        return new
     try:
-        old.data = value  # and not a copy into it: others may share its memory
-    except RuntimeError:  # of another layout
-        return fresh
+        old.data = value  # not copied into the old memory, which another tensor may share
+    except RuntimeError:  # of another layout, for example sparse
+        return new
     return old if is_trained is None else old.requires_grad_(is_trained)
 
 
 def _is_plain_dataclass(value: Any) -> bool:
-    """Whether a value is an instance of a dataclass and nothing that is built otherwise."""
-    built = isinstance(value, (type, nn.Module, BaseEstimator))
-    return dataclasses.is_dataclass(value) and hasattr(value, "__dict__") and not built
+    """Return whether a value is a dataclass instance, and no module or estimator."""
+    is_other = isinstance(value, (type, nn.Module, BaseEstimator))
+    return dataclasses.is_dataclass(value) and hasattr(value, "__dict__") and not is_other
 
 
-class _Taking:
-    """Takes data out of a module.
+class _Extractor:
+    """Converts the data of a module to stored values.
 
     Attributes
     ----------
     tensors : dict
-        Arrays by the name of the place where they were found first, tensors where NumPy lacks
-        their type.
+        Arrays by the name under which they were found first; tensors if NumPy lacks their dtype or
+        layout.
     """
 
     def __init__(self) -> None:
         self.tensors: dict[str, Any] = {}
-        self.taken: dict[int, Any] = {}
-        """What was made of an object, by its id."""
-        self.kept: list[Any] = []  # an id is unique only while its object lives
+        self.stored: dict[int, Any] = {}
+        """Stored values by the id of the object for which they stand."""
+        self.kept: list[Any] = []  # an id may be reused once its object is deleted
 
     def name_of(self, name: str, value: Tensor) -> str:
-        """Store a tensor, and return its name: another one if it was met before."""
+        """Store a tensor and return its name: the first one if it has several."""
         return self.tensor(name, value).name
 
-    def tensor(self, name: str, value: Tensor) -> Stored:
+    def tensor(self, name: str, value: Tensor) -> StoredTensor:
         """Store a tensor."""
-        if id(value) not in self.taken:
-            array = value.detach().cpu().resolve_conj().resolve_neg()
-            try:
-                self.tensors[name] = np.array(array.numpy())
-            except (TypeError, RuntimeError):  # of a type or a layout that NumPy has not
-                self.tensors[name] = array.clone()
-            self._note(value, Stored(name, str(value.device)))
-        return self.taken[id(value)]
+        stored: StoredTensor | None = self.stored.get(id(value))
+        if stored is not None:
+            return stored
+        array = value.detach().cpu().resolve_conj().resolve_neg()
+        try:
+            self.tensors[name] = np.array(array.numpy())
+        except (TypeError, RuntimeError):  # of a dtype or a layout that NumPy lacks
+            self.tensors[name] = array.clone()
+        return self._remember(value, StoredTensor(name, str(value.device)))
 
-    def attributes(self, name: str, part: nn.Module) -> dict[str, Any]:
-        """Return the attributes of a module that are data."""
+    def attributes(self, name: str, module: nn.Module) -> dict[str, Any]:
+        """Return those attributes of a module that are data."""
         found = {}
-        for key, value in vars(part).items():
+        for key, value in vars(module).items():
             if key in INTERNAL:
                 continue
-            n_taken, n_tensors = len(self.taken), len(self.tensors)
+            n_stored, n_tensors = len(self.stored), len(self.tensors)
             try:
                 found[key] = self.value(f"{name}.{key}" if name else key, value)
-            except _NoDataError:  # nor are its parts taken
-                while len(self.taken) > n_taken:
-                    self.taken.popitem()
+            except _NotDataError:
+                # Part of it may be stored already. It must be stored again, under the name of
+                # an attribute that is restored, if it is found there, too.
+                while len(self.stored) > n_stored:
+                    self.stored.popitem()
                 while len(self.tensors) > n_tensors:
                     self.tensors.popitem()
         return found
 
     def value(self, name: str, value: Any) -> Any:
-        """Return what stands for a value; the name says where it was."""
-        if isinstance(value, VALUES):
+        """Return the stored value for an object that was found under a name."""
+        if isinstance(value, IMMUTABLE):
             return value
-        if id(value) in self.taken:
-            return self.taken[id(value)]
+        if id(value) in self.stored:
+            return self.stored[id(value)]
         if type(value) in (Tensor, nn.Parameter, nn.Buffer):
             return self.tensor(name, value)
         if isinstance(value, torch.Generator):
-            return self._note(value, Draws(value.get_state().numpy(), str(value.device)))
-        if isinstance(value, STATES) or (
+            state = value.get_state().numpy()
+            return self._remember(value, StoredGenerator(state, str(value.device)))
+        if isinstance(value, COPIED) or (
             isinstance(value, np.ndarray) and not value.dtype.hasobject
         ):
-            return self._note(value, copy.deepcopy(value))
+            return self._remember(value, copy.deepcopy(value))
         return self._container(name, value)
 
-    def _container(self, name: str, value: Any) -> Container:
+    def _container(self, name: str, value: Any) -> StoredContainer:
         kind, extra = type(value), None
         parts: list[Any]
         if kind in MAPPINGS:
             parts = [*value, *value.values()]
             extra = getattr(value, "default_factory", None)
-        elif kind in SEQUENCES or hasattr(kind, "_fields"):
+        elif kind in SEQUENCES or hasattr(kind, "_fields"):  # a named tuple
             parts, extra = list(value), getattr(value, "maxlen", None)
         elif _is_plain_dataclass(value):
             parts, extra = list(vars(value).values()), list(vars(value))
         else:
-            raise _NoDataError
-        taken = self._note(value, Container(kind, extra, []))  # before its parts: it may be one
-        taken.parts.extend(self.value(f"{name}.{n}", part) for n, part in enumerate(parts))
-        return taken
+            raise _NotDataError
+        # Remembered before its parts are stored: it may contain itself.
+        stored = self._remember(value, StoredContainer(kind, extra, []))
+        stored.parts.extend(self.value(f"{name}.{n}", part) for n, part in enumerate(parts))
+        return stored
 
-    def _note(self, value: Any, taken: Any) -> Any:
-        self.taken[id(value)] = taken
+    def _remember(self, value: Any, stored: T) -> T:
+        self.stored[id(value)] = stored
         self.kept.append(value)
-        return taken
+        return stored
 
 
-class _Giving:
-    """Puts data back.
+class _Restorer:
+    """Converts stored values back.
 
     Parameters
     ----------
     tensors : dict
-        By name, as :class:`_Taking` has stored them.
+        As stored by :class:`_Extractor`.
 
     Attributes
     ----------
     placed : dict of str to Tensor
-        Those that were put back, by name.
+        The restored tensors by name.
     """
 
     def __init__(self, tensors: dict[str, Any]) -> None:
         self.tensors = tensors
         self.placed: dict[str, Tensor] = {}
-        self.given: dict[int, Any] = {}
+        self.restored: dict[int, Any] = {}
+        """Objects by the id of the stored value that stands for them."""
 
     def tensor(self, name: str) -> Tensor:
         """Return a copy of a tensor, on the CPU."""
         stored = self.tensors[name]
         return stored.clone() if isinstance(stored, Tensor) else torch.tensor(stored)
 
-    def attributes(self, part: nn.Module, attributes: dict[str, Any]) -> None:
-        """Set the attributes of a module."""
-        vars(part).update({key: self.value(taken) for key, taken in attributes.items()})
+    def attributes(self, module: nn.Module, attributes: dict[str, Any]) -> None:
+        """Set attributes of a module."""
+        # In its __dict__, as stored: setattr would register tensors as parameters or buffers.
+        vars(module).update({key: self.value(stored) for key, stored in attributes.items()})
 
-    def value(self, taken: Any) -> Any:
-        """Undo :meth:`_Taking.value`."""
-        if id(taken) in self.given:
-            return self.given[id(taken)]
-        if isinstance(taken, Stored):
-            if taken.name not in self.placed:
-                self.placed[taken.name] = self.tensor(taken.name).to(present_device(taken.device))
-            return self.placed[taken.name]
-        if isinstance(taken, Draws):
-            generator = torch.Generator(present_device(taken.device))
-            with contextlib.suppress(RuntimeError):  # another device has another format
-                generator.set_state(torch.from_numpy(np.array(taken.state)))
-            given: Any = generator
-        elif isinstance(taken, Container):
-            return self._container(taken)
-        elif isinstance(taken, (np.ndarray, *STATES)):
-            given = copy.deepcopy(taken)
+    def value(self, stored: Any) -> Any:
+        """Return the object for which a value of :meth:`_Extractor.value` stands."""
+        if id(stored) in self.restored:
+            return self.restored[id(stored)]
+        if isinstance(stored, StoredTensor):
+            if stored.name not in self.placed:
+                tensor = self.tensor(stored.name).to(present_device(stored.device))
+                self.placed[stored.name] = tensor
+            return self.placed[stored.name]
+        value: Any
+        if isinstance(stored, StoredGenerator):
+            value = torch.Generator(present_device(stored.device))
+            # The state has another format if the device is not present.
+            with contextlib.suppress(RuntimeError):
+                value.set_state(torch.from_numpy(np.array(stored.state)))
+        elif isinstance(stored, StoredContainer):
+            return self._container(stored)
+        elif isinstance(stored, (np.ndarray, *COPIED)):
+            value = copy.deepcopy(stored)
         else:
-            return taken
-        self.given[id(taken)] = given
-        return given
+            return stored
+        self.restored[id(stored)] = value
+        return value
 
-    def _container(self, taken: Container) -> Any:
-        kind, extra = taken.kind, taken.extra
+    def _container(self, stored: StoredContainer) -> Any:
+        kind, extra = stored.kind, stored.extra
+        # Immutable containers are built from their parts, and thus cannot contain themselves.
         if kind in (tuple, frozenset) or hasattr(kind, "_fields"):
-            parts = [self.value(part) for part in taken.parts]
-            given = kind(*parts) if hasattr(kind, "_fields") else kind(parts)
-            self.given[id(taken)] = given
-            return given
-        # What can be part of itself is there before its parts are.
+            parts = [self.value(part) for part in stored.parts]
+            value = kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+            self.restored[id(stored)] = value
+            return value
+        # The others are built empty first, because they may contain themselves.
         if dataclasses.is_dataclass(kind):
-            given = object.__new__(kind)
+            value = object.__new__(kind)
         elif extra is not None:
-            given = kind([], extra) if kind is collections.deque else kind(extra)
+            value = kind([], extra) if kind is collections.deque else kind(extra)
         else:
-            given = kind()
-        self.given[id(taken)] = given
-        parts = [self.value(part) for part in taken.parts]
+            value = kind()
+        self.restored[id(stored)] = value
+        parts = [self.value(part) for part in stored.parts]
         if dataclasses.is_dataclass(kind):
-            vars(given).update(zip(extra, parts, strict=True))
+            vars(value).update(zip(extra, parts, strict=True))
         elif kind in MAPPINGS:
             half = len(parts) // 2
-            given.update(zip(parts[:half], parts[half:], strict=True))
+            value.update(zip(parts[:half], parts[half:], strict=True))
         elif kind is set:
-            given.update(parts)
+            value.update(parts)
         else:
-            given.extend(parts)
-        return given
+            value.extend(parts)
+        return value

@@ -1,32 +1,44 @@
-"""Whether a fit can be continued: of the same network, for the same loss."""
+"""Check that a fit can be continued: network and loss must be unchanged."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
 from torch import nn
 
-from sklearn_ae._estimator.modules import is_own
+from sklearn_ae._estimator.modules import is_built_in
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks._empty import without_values
 
 
 def check_unchanged(estimator: Any, n_features: int) -> None:
-    """Refuse to continue a fit of another network or another loss."""
+    """Raise an error if the network or the loss was changed since the last fit.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+        A fitted one.
+    n_features : int
+
+    Raises
+    ------
+    ValueError
+    """
     activation = vars(estimator).get("_fitted_output_activation", "identity")
     fitted = estimator.module_
-    changed = fitted.config | {"network": estimator._network()}
-    is_ours = is_own(type(fitted), fitted.config) and is_own(type(fitted), changed)
-    # A network of somebody else may look at values, and draw them, when it is built.
-    with without_values() if is_ours else drawing_from(make_generator(0)):
-        now = _plain(estimator._build_module(n_features).config) | {
+    config = fitted.config | {"network": estimator._network()}
+    built_in = is_built_in(type(fitted), fitted.config) and is_built_in(type(fitted), config)
+    # The constructor of a custom network may read values or draw random numbers; those of this
+    # package do not, and are fast without memory for the weights.
+    with without_values() if built_in else drawing_from(make_generator(0)):
+        now = _parameters(estimator._build_module(n_features).config) | {
             "loss": estimator.loss,
             "output_activation": estimator.output_activation,
         }
-    before = _plain(estimator.module_.config) | {
+    before = _parameters(fitted.config) | {
         "loss": estimator._fitted_loss,
         "output_activation": activation,
     }
@@ -40,22 +52,25 @@ def check_unchanged(estimator: Any, n_features: int) -> None:
 
 
 def _is_same(old: Any, new: Any) -> bool:
-    """Whether two values of a parameter are the same, or copies of one thing."""
-    if isinstance(old, nn.Module):  # its weights may have been trained since
+    """Return whether two values of a parameter are equal, or copies of one object."""
+    if isinstance(old, nn.Module):  # not by its weights, which training may have changed
         return repr(old) == repr(new)
-    with contextlib.suppress(Exception):  # arrays within dataclasses, for example
+    # Comparisons may raise any error, or return arrays, which have no truth value.
+    with contextlib.suppress(Exception):
         if np.array_equal(np.asarray(old, object), np.asarray(new, object)):
             return True
     if type(old) is not type(new):
         return False
-    try:  # of what has no equality of its own, copies differ
-        return joblib.hash(old) == joblib.hash(new)
-    except Exception:  # of any kind: it cannot be pickled
-        return type(old).__eq__ is object.__eq__
+    try:  # copies of an object without __eq__ are not equal, but have the same content
+        return bool(joblib.hash(old) == joblib.hash(new))
+    except Exception:  # it cannot be pickled; without __eq__ nothing shows that it was changed
+        return cast(object, type(old).__eq__) is object.__eq__
 
 
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Replace the specification of the network by its parameters."""
+def _parameters(config: dict[str, Any]) -> dict[str, Any]:
+    """Replace the network specification in a module's config by its class and parameters."""
     network = config["network"]
-    rest = {name: value for name, value in config.items() if name != "network"}
-    return rest | {"network": type(network).__name__} | network.get_params()
+    parameters: dict[str, Any] = {n: value for n, value in config.items() if n != "network"}
+    parameters["network"] = type(network).__name__
+    parameters |= network.get_params()
+    return parameters

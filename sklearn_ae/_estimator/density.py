@@ -1,13 +1,12 @@
-"""The distribution of the codes, which new rows are drawn from.
+"""The distribution of the codes, from which ``sample`` draws.
 
-The Gaussian that has the codes' mean and covariance is part of every module. Other
+The Gaussian with the mean and the covariance of the codes is part of every module. Other
 distributions are density estimators of scikit-learn, fitted on codes.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 from typing import Any
 
 import numpy as np
@@ -22,54 +21,58 @@ from sklearn_ae._training.batches import Rows, by_chunks
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks._module import AutoencoderModule
 
-CODE_SAMPLE = 2_000
-"""Number of rows whose codes give mean and covariance of all."""
+GAUSSIAN_SAMPLES = 2_000
+"""Maximum number of samples from which mean and covariance of the codes are computed."""
 
-DENSITY_SAMPLE = 10_000
-"""Number of rows whose codes a density estimator is fitted on: it has more to learn."""
+DENSITY_SAMPLES = 10_000
+"""Maximum number of samples on whose codes a density estimator is fitted."""
 
 
 @torch.no_grad()
 def describe_codes(
     module: AutoencoderModule, rows: Rows, density: Any, seed: int
 ) -> Pipeline | str:
-    """Describe the distribution of the training rows' codes.
+    """Fit the density of the training samples' codes.
 
     Parameters
     ----------
     module : AutoencoderModule
-        Notes the Gaussian in its buffers.
+        The Gaussian is stored in its buffers, whatever `density` is.
     rows : Rows
+        Training samples in network units.
     density : str or estimator with ``fit`` and ``sample``
     seed : int
 
     Returns
     -------
     Pipeline or str
-        What :func:`fit_density` returns, where `density` is an estimator, else its name.
+        The result of :func:`fit_density` if `density` is an estimator, else `density`.
     """
     if rows.weight is not None:
         rows = rows.where(rows.weight.numpy() > 0)
     n_code = len(module.code_mean)
-    n_rows = CODE_SAMPLE if isinstance(density, str) else DENSITY_SAMPLE
-    if n_code > CODE_SAMPLE:
-        n_rows = CODE_SAMPLE // 8
-    rows = rows.sample(n_rows, seed)
+    n_samples = GAUSSIAN_SAMPLES if isinstance(density, str) else DENSITY_SAMPLES
+    if n_code > GAUSSIAN_SAMPLES:  # very wide codes, such as feature maps: less time and memory
+        n_samples = GAUSSIAN_SAMPLES // 8
+    rows = rows.sample(n_samples, seed)
     with drawing_from(make_generator(seed, rows.device)):
         codes = by_chunks(rows, module.draw_codes, module.network.rows_at_once)
     codes = codes.to(rows.precise)
     weight = rows.take_weight(slice(0, len(rows)))
     weight = weight / weight.sum()
-    _note_gaussian(module, codes, weight)
+    _store_gaussian(module, codes, weight)
     return density if isinstance(density, str) else fit_density(density, codes, weight, seed)
 
 
-def _note_gaussian(module: AutoencoderModule, codes: Tensor, weight: Tensor) -> None:
-    """Write mean and covariance of the codes into the module."""
+def _store_gaussian(module: AutoencoderModule, codes: Tensor, weight: Tensor) -> None:
+    """Store mean and covariance of the codes in the module, as ``L L^T + diag(s^2)``.
+
+    ``L`` consists of the leading principal axes, and ``s^2`` is the rest of each variance.
+    """
     n_code = codes.shape[1]
     module.code_mean.copy_(weight @ codes)
-    centered = (codes - weight @ codes) * weight.sqrt()[:, None]
-    # The covariance is C^T C; the smaller of C^T C and C C^T has its axes.
+    centered = (codes - weight @ codes) * weight.sqrt()[:, None]  # C, (n_samples, n_code)
+    # The covariance is C^T C. Its axes follow from the smaller one of C^T C and C C^T.
     if len(centered) < n_code:
         values, vectors = torch.linalg.eigh(centered @ centered.t())
         factor = centered.t() @ vectors.flip(1)
@@ -78,12 +81,13 @@ def _note_gaussian(module: AutoencoderModule, codes: Tensor, weight: Tensor) -> 
         factor = (vectors * values.clamp_min(0).sqrt()).flip(1)
     rank = min(module.code_factor.shape[1], factor.shape[1])
     module.code_factor.zero_()[:, :rank] = factor[:, :rank]
+    # Rounding may make the rest negative, and nothing but rounding is left at full rank.
     rest = centered.square().sum(0) - factor[:, :rank].square().sum(1)
     module.code_spread.copy_(rest.clamp_min(0).sqrt() if rank < n_code else 0 * rest)
 
 
 def check_density(density: Any) -> None:
-    """Refuse before a long training what cannot be fitted after it."""
+    """Raise an error before a long training if the density could not be fitted after it."""
     if isinstance(density, str):
         return
     if isinstance(density, type):
@@ -100,56 +104,80 @@ def fit_density(density: Any, codes: Tensor, weight: Tensor, seed: int) -> Pipel
     density : estimator with ``fit`` and ``sample``
     codes : Tensor of shape (n_samples, n_code)
     weight : Tensor of shape (n_samples,)
-        Shares of the rows, which sum to one.
+        Weights, with the sum one.
     seed : int
-        Stands in where the estimator has ``random_state=None``.
+        Replaces ``random_state=None`` of the estimator.
 
     Returns
     -------
     Pipeline
-        Of the scaler and the fitted clone.
+        A ``StandardScaler`` and the fitted clone.
+
+    Raises
+    ------
+    ValueError
+        If the estimator cannot be fitted on these codes.
     """
     density = clone(density)
     if density.get_params().get("random_state", 0) is None:
         density.set_params(random_state=seed)
     model = make_pipeline(StandardScaler(), density)
-    # Few density estimators take weights: a row stands there as often as its weight says.
+    # Few density estimators accept weights. Codes are therefore repeated in proportion to their
+    # weights: evenly spaced quantiles of the weighted codes, as many as there are codes.
     places = (np.arange(len(codes)) + 0.5) / len(codes)
-    shares = weight.cpu().double().numpy().cumsum()
-    rows = codes.cpu().double().numpy()[np.searchsorted(shares, places * shares[-1])]
+    fractions = weight.cpu().double().numpy().cumsum()
+    repeated = codes.cpu().double().numpy()[np.searchsorted(fractions, places * fractions[-1])]
     try:
         with config_context(array_api_dispatch=False):  # codes are a NumPy array here
-            return model.fit(rows)
+            return model.fit(repeated)
     except ValueError as error:
         raise ValueError(
-            f"density={density!r} cannot be fitted on the codes of {len(rows)} rows: {error}"
+            f"density={density!r} cannot be fitted on the codes of {len(repeated)} samples: "
+            f"{error}"
         ) from error
 
 
 def draw_from_density(
     model: Pipeline, n_samples: int, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Draw codes, of shape (n_samples, n_code), from what :func:`fit_density` fitted."""
+    """Draw codes, of shape (n_samples, n_code), from the result of :func:`fit_density`."""
     scaler, density = model.named_steps.values()
     with config_context(array_api_dispatch=False):
-        if "random_state" in inspect.signature(density.sample).parameters:
-            drawn = density.sample(n_samples, random_state=random_state)
-        else:  # mixtures draw by their own parameter, one component after another
-            density = copy.copy(density)
-            if "random_state" in density.get_params():
-                density.set_params(random_state=random_state)
-            drawn = density.sample(n_samples)
-        codes = drawn[0] if isinstance(drawn, tuple) else drawn
-        return scaler.inverse_transform(codes[random_state.permutation(n_samples)])
+        drawn = _draw(density, n_samples, random_state)
+        codes = drawn[0] if isinstance(drawn, tuple) else drawn  # mixtures return labels, too
+        # Mixtures draw one component after another.
+        shuffled: np.ndarray = codes[random_state.permutation(n_samples)]
+        original: np.ndarray = scaler.inverse_transform(shuffled)
+    return original
+
+
+def _draw(density: Any, n_samples: int, random_state: np.random.RandomState) -> Any:
+    """Call ``sample`` of a fitted density estimator with a random state.
+
+    An estimator with a parameter `random_state`, such as ``GaussianMixture``, draws by it. Another
+    one, such as ``KernelDensity``, receives it as an argument of ``sample``, or, if this method
+    does not accept it, draws unseeded.
+    """
+    if "random_state" in density.get_params(deep=False):
+        seeded = copy.copy(density)  # the fitted estimator stays as it is
+        return seeded.set_params(random_state=random_state).sample(n_samples)
+    try:
+        return density.sample(n_samples, random_state=random_state)
+    except TypeError:
+        return density.sample(n_samples)
 
 
 def draw_from_gaussian(
     module: AutoencoderModule, n_samples: int, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Draw codes, of shape (n_samples, n_code), from the Gaussian that the module notes."""
-    mean, factor, spread = (
-        getattr(module, name).detach().cpu().double().numpy()
-        for name in ("code_mean", "code_factor", "code_spread")
-    )
+    """Draw codes, of shape (n_samples, n_code), from the Gaussian stored in the module."""
+    buffers = module.code_mean, module.code_factor, module.code_spread
+    mean, factor, deviation = map(_as_float64, buffers)
     codes = mean + random_state.standard_normal((n_samples, factor.shape[1])) @ factor.T
-    return codes + random_state.standard_normal(codes.shape) * spread
+    drawn: np.ndarray = codes + random_state.standard_normal(codes.shape) * deviation
+    return drawn
+
+
+def _as_float64(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().double().numpy()
+    return array

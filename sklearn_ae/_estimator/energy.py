@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from sklearn_ae.networks.dense import DenseStack
 
 @isolated
 def energy(self: Any, X: Any) -> Any:
-    r"""Energy of each sample: its gradient is what reconstruction adds to the sample.
+    r"""Compute the energy of each sample, whose gradient is the change by reconstruction.
 
     With tied weights and one layer, :math:`r(x) = W^\top h(W x + b) + c`, and
     :math:`r(x) - x` is the gradient of
@@ -25,9 +26,9 @@ def energy(self: Any, X: Any) -> Any:
               \qquad u = W x + b, \quad H' = h,
 
     up to a constant. :math:`H(u)` is :math:`\log(1 + e^u)` for logistic units and
-    :math:`u^2 / 2` for linear ones. The energy grows towards the training samples; with
-    logistic units it is minus the free energy of the restricted Boltzmann machine with
-    Gaussian visible units and the same weights.
+    :math:`u^2 / 2` for linear ones. The energy is highest at samples like those of the training.
+    With logistic units it is the negative free energy of the restricted Boltzmann machine (RBM)
+    with Gaussian visible units and the same weights.
 
     Parameters
     ----------
@@ -37,14 +38,15 @@ def energy(self: Any, X: Any) -> Any:
     Returns
     -------
     energy : ndarray of shape (n_samples,)
-        In squared units of `X`: its gradient with respect to `X` is ``reconstruct(X) - X``.
+        Energy in squared units of `X`. Its gradient with respect to `X` is
+        ``reconstruct(X) - X``.
 
     Raises
     ------
     ValueError
-        If the network is not dense, tied and without hidden layers, if the loss does not
-        leave the decoder's output as it is, or if the integral of `code_activation` has no
-        closed form (``"silu"``).
+        If the network is not dense with tied weights and no hidden layer, if `loss` or
+        `output_activation` makes the output non-linear, or if the integral of
+        `code_activation` has no closed form (``"silu"``).
 
     References
     ----------
@@ -57,23 +59,26 @@ def energy(self: Any, X: Any) -> Any:
             "energy needs a linear output; use loss='squared_error' and "
             "output_activation='identity'."
         )
-    stack = _tied_layer(module)
+    encoder, bias, integral = _tied_layer(module)
 
-    def of_rows(x: Tensor) -> Tensor:
-        hidden = stack.output_activation.integral(stack.layers[0](x))  # type: ignore[misc]
-        distance = (x - module.decoder.layers[0].bias).square().sum(1)  # type: ignore
+    def energies(x: Tensor) -> Tensor:
+        hidden = integral(encoder.layers[0](x))  # (n_samples, n_components)
+        distance = (x - bias).square().sum(1)
         return hidden.sum(1) - distance / 2
 
-    return kind.wrap(by_chunks(rows, of_rows, module.network.rows_at_once) * module.scale**2)
+    # Network units are units of X divided by the scale, and the energy is in their square.
+    return kind.wrap(by_chunks(rows, energies, module.network.rows_at_once) * module.scale**2)
 
 
-def _tied_layer(module: AutoencoderModule) -> DenseStack:
-    """Return the encoder of a module that has an energy.
+def _tied_layer(
+    module: AutoencoderModule,
+) -> tuple[DenseStack, Tensor, Callable[[Tensor], Tensor]]:
+    """Return the encoder of a module with one tied layer, the decoder's bias and ``H``.
 
     Raises
     ------
     ValueError
-        If it has none.
+        If the module has other layers, or an activation without a closed integral.
     """
     encoder, decoder = module.encoder, module.decoder
     if not (
@@ -86,9 +91,10 @@ def _tied_layer(module: AutoencoderModule) -> DenseStack:
             "energy needs tied weights and no hidden layer: "
             "network=DenseNetwork(hidden_layer_sizes=(), tied=True), with any code_activation."
         )
-    if encoder.output_activation.integral is None:
+    integral = encoder.output_activation.integral
+    if integral is None:
         raise ValueError(
             "energy needs a code_activation whose integral has a closed form, such as 'logistic', "
             "'tanh', 'relu', 'gelu' or 'identity'."
         )
-    return encoder
+    return encoder, decoder.layers[0].bias, integral

@@ -1,4 +1,4 @@
-"""The order of a fit: from validated samples to a trained module."""
+"""The steps of a fit, in order: from validated samples to a trained module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inputs import FitData, Kind, check_range
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._parameters.training import with_python_numbers
-from sklearn_ae._training.antithetic import Losses, MeanOverDraws, pairs_for
+from sklearn_ae._training.antithetic import MeanOverDraws, pairs_for
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.checkpoint import deleting_checkpoints
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
@@ -34,29 +34,34 @@ from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
 
 MAX_FLOAT64_SAMPLES = 64
-"""Number of samples up to which any network trains in float64 on float64 data."""
+"""Number of samples of float64 data up to which ``precision="auto"`` is float64 in any network.
+
+With more samples, networks with ``cheap_in_double = False`` would take too long in float64. Other
+networks are trained in it on up to ``FEW_ROWS`` samples, and if they are narrow on any number.
+"""
 
 ONE_PASS: dict[str, Any] = {"learning_rate": "constant", "max_iter": 1}
-"""Hyperparameters of a pass over one chunk of an unknown number."""
+"""Hyperparameters of ``partial_fit``; a schedule would depend on the unknown number of calls."""
 
 
 class Fit(NamedTuple):
-    """What the steps of a fit share, each resolved once.
+    """Arguments that the steps of a fit have in common.
 
     Attributes
     ----------
     estimator : BaseAutoencoder
-        For its hooks and its own parameters. It is not changed.
+        Provides the hooks and parameters of the variant. It is not changed.
     loss : Loss
-        Of the reconstruction.
+        Reconstruction loss.
     kind : Kind
-        Of `X`.
+        Array library, device and dtype of `X`.
     device : torch.device
+        Device of the training.
     seeds : Seeds
     resume : bool
         Whether training continues from a copy of the fitted module.
     one_pass : bool
-        Whether this is a pass over one chunk of many.
+        Whether this is a call of ``partial_fit``.
     """
 
     estimator: Any
@@ -68,15 +73,17 @@ class Fit(NamedTuple):
     one_pass: bool
 
 
-class Units(NamedTuple):
+class Scaling(NamedTuple):
     """Centre and scale of the samples.
 
     Attributes
     ----------
     center : Tensor of shape (n_features,)
-    scale : scalar Tensor
-    moments : tuple of Tensor
-        Mean and variance of each feature, both in float64.
+        Subtracted from each sample; zero if the loss needs data in a fixed range.
+    scale : Tensor of shape ()
+        Divides each sample; one if the loss needs data in a fixed range.
+    moments : tuple of Tensor of shape (n_features,)
+        Mean and variance of each feature, both in float64 where the device supports it.
     """
 
     center: Tensor
@@ -94,19 +101,24 @@ def fit_module(
     Parameters
     ----------
     estimator : BaseAutoencoder
-        It is not changed.
+        It is not changed: an error leaves nothing to undo.
     data : FitData
-        Validated.
     resume : bool
         Whether to continue from a copy of the fitted module.
     one_pass : bool
-        Whether this is a pass over one chunk of many.
+        Whether this is a call of ``partial_fit``.
     callbacks : list of skorch callbacks
 
     Returns
     -------
     module : AutoencoderModule
     trained : Trained
+        Its ``description`` contains the fitted attributes of the variant.
+
+    Raises
+    ------
+    ValueError
+        If the data do not fit the parameters, or if training diverges.
     """
     estimator = with_python_numbers(estimator)
     check_density(estimator.density)
@@ -115,23 +127,23 @@ def fit_module(
 
     samples, validation = _open(fit, data)
     module, precision = _copied_module(fit, samples) if resume else _new_module(fit, samples)
-    training, held_out, units = _split(fit, module, samples, validation, precision.weights)
-    found = {} if resume else _start(fit, module, samples, training, units)
+    training, held_out, scaling = _split(fit, module, samples, validation, precision.weights)
+    attributes = {} if resume else _start(fit, module, samples, training, scaling)
     training, held_out = _standardized(module, training, held_out, precision.weights)
     if held_out is not None and held_out is not training:
         _check_near(held_out, "X" if validation is None else "X_val")
-    parts = _part_names(module)
+    names = _part_names(module)
     trained = train(_describe(fit, module, training, held_out, precision.products, callbacks))
-    _check_parts(module, parts)
+    _check_parts(module, names)
     density = describe_codes(module, training, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
-        found |= estimator._describe(module, training)
-    trained.description = found | {"density_": density}
+        attributes |= estimator._describe(module, training)
+    trained.description = attributes | {"density_": density}
     return module, trained
 
 
 def _open(fit: Fit, data: FitData) -> tuple[Rows, Rows | None]:
-    """Put the data on the device, samples of weight zero left out; those to validate on, too."""
+    """Return the samples of positive weight, and the validation samples, on the device."""
     for name, values in (("X", data.X), ("y", data.y), ("X_val", data.X_val)):
         if values is not None and not fit.loss.scaled:
             check_range(values, name, fit.loss, fit.estimator._says_loss())
@@ -141,23 +153,24 @@ def _open(fit: Fit, data: FitData) -> tuple[Rows, Rows | None]:
     samples = opened(data.X, weight)
     if data.y is not None:
         samples.targets = opened(data.y, weight)
-    if weight is not None:
+    if weight is not None:  # a sample of weight zero must be equivalent to none
         samples = samples.where(weight.numpy() > 0)
     return samples, None if data.X_val is None else opened(data.X_val, None)
 
 
 def _copied_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
-    """Copy the fitted module: an error must not reach the weights that are there."""
+    """Copy the fitted module, so that an error cannot change its weights."""
     check_unchanged(fit.estimator, samples.n_features)
     module = duplicate(fit.estimator.module_).to(fit.device)
     precision = _precision(fit, module, samples)
+    # The dtype of the weights is kept, because the state of the optimiser has the same.
     weights = module.center.dtype
     low = precision.products == torch.bfloat16
     return module, Precision(weights, torch.bfloat16 if low else weights)
 
 
 def _new_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
-    """Build the module, its weights drawn."""
+    """Build a module with random weights, in the dtype and on the device of the training."""
     with drawing_from(make_generator(fit.seeds.weights)):
         module = fit.estimator._build_module(samples.n_features)
     precision = _precision(fit, module, samples)
@@ -166,6 +179,7 @@ def _new_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
 
 
 def _precision(fit: Fit, module: AutoencoderModule, samples: Rows) -> Precision:
+    """Return the dtypes of the training, given the cost of float64 in the network."""
     few = len(samples) <= MAX_FLOAT64_SAMPLES
     double = fit.kind.double and (module.network.cheap_in_double or few)
     return resolve_precision(
@@ -179,20 +193,24 @@ def _split(
     samples: Rows,
     validation: Rows | None,
     dtype: torch.dtype,
-) -> tuple[Rows, Rows | None, Units | None]:
-    """Return the samples to train on, those to validate on, and the units of all samples."""
+) -> tuple[Rows, Rows | None, Scaling | None]:
+    """Return training samples, held-out samples, and centre and scale of all samples.
+
+    Centre and scale are None if training continues and the split does not depend on them.
+    """
     estimator = fit.estimator
     holds_out = validation is None and estimator.early_stopping and not fit.one_pass
-    units = None
+    scaling = None
     if not fit.resume or holds_out:
-        # All values must be representable, whichever of them are held out.
-        units = _units_of(fit, module, samples, dtype)
+        # Of all samples: whether values are too large must not depend on the split.
+        scaling = _scaling_of(fit, module, samples, dtype)
     if validation is None and not estimator._joint_epochs():
-        return samples, samples, units
-    if units is None or not holds_out:
-        return samples, validation, units
+        # Nothing is selected by held-out samples, so all samples are trained on.
+        return samples, samples, scaling
+    if scaling is None or not holds_out:
+        return samples, validation, scaling
     fraction = estimator.validation_fraction
-    return *split(samples, fit.seeds.split, fraction, moments=units.moments), units
+    return *split(samples, fit.seeds.split, fraction, moments=scaling.moments), scaling
 
 
 def split(
@@ -202,24 +220,43 @@ def split(
     classes: np.ndarray | None = None,
     moments: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Rows, Rows]:
-    """Hold out a fraction of the samples, chosen by their values.
+    """Hold out a fraction of the samples, chosen by a hash of their values.
 
-    Neither their order nor their units change the choice. Where training continues, the same data
-    thus give the same choice as in the first fit. Of classes the same fraction of each is held
-    out, unless that is less than a sample. Samples too few to spare one are trained and validated
-    on alike.
+    The choice depends neither on the order of the samples nor on their units. When training
+    continues on the same data, it is that of the first fit.
+
+    Parameters
+    ----------
+    samples : Rows
+    seed : int
+    fraction : float
+    classes : ndarray of shape (n_samples,) or None, default=None
+        Labels. The same fraction of each class is held out, unless it is less than one sample.
+    moments : tuple of Tensor or None, default=None
+        Mean and variance of each feature, if they are known.
+
+    Returns
+    -------
+    training, held_out : Rows
+        Both are `samples` if the fraction is less than one sample.
     """
     mask = held_out_mask(samples, seed, fraction, classes, moments)
     return (samples.where(~mask), samples.where(mask)) if mask.any() else (samples, samples)
 
 
-def _units_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch.dtype) -> Units:
-    """Return centre and scale as ``dtype``."""
+def _scaling_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch.dtype) -> Scaling:
+    """Return centre and scale as ``dtype``.
+
+    Raises
+    ------
+    ValueError
+        If they overflow or underflow in the dtype of the training or of the results.
+    """
     moments = mean, variances = spread(samples)
     center = module.common_center(mean)
-    variances = variances + (mean - center).square()  # about what is subtracted
+    variances = variances + (mean - center).square()  # about the centre instead of the mean
     variance = variances.mean()
-    # Results have a type of their own, and errors of samples are in squared units.
+    # Results may have another dtype than the training, and scores are in squared units.
     squares = variances
     if not fit.loss.scaled:
         squares = variances + center.square()
@@ -230,48 +267,56 @@ def _units_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch.d
     fits = bool(squares.max() <= torch.finfo(fit.kind.dtype).max) and bool(sizes.isfinite().all())
     if not fits or scale == 0:
         raise ValueError(
-            f"X has values so large or so small that {str(dtype)[6:]} cannot hold "
-            f"their mean and variance; rescale X, or try precision='float64' and X in float64."
+            f"X has values so large or so small that their mean and variance overflow or "
+            f"underflow in {str(dtype)[6:]}; rescale X, or try precision='float64' and X in "
+            f"float64."
         )
-    return Units(center, scale, moments)
+    return Scaling(center, scale, moments)
 
 
 def _start(
-    fit: Fit, module: AutoencoderModule, samples: Rows, training: Rows, units: Units | None
+    fit: Fit,
+    module: AutoencoderModule,
+    samples: Rows,
+    training: Rows,
+    scaling: Scaling | None,
 ) -> dict[str, Any]:
-    """Set the units of a new module and its start, and return fitted attributes.
+    """Set centre, scale and initial weights of a new module; return fitted attributes.
 
-    Only a start at PCA, with its centre and scale, is that of all samples: without evidence
-    against it the fit must be scikit-learn's PCA. Nothing else receives held-out samples.
+    Held-out samples are used for a start at PCA only, and for its centre and scale: unless
+    training is significantly better, the fit must equal scikit-learn's PCA of all samples.
     """
-    assert units is not None
-    estimator, center, scale = fit.estimator, units.center, units.scale
+    assert scaling is not None  # as training does not continue
+    estimator, center, scale = fit.estimator, scaling.center, scaling.scale
     if training is not samples and not estimator._starts_well():
-        center, scale, _ = _units_of(fit, module, training, center.dtype)
+        center, scale, _ = _scaling_of(fit, module, training, center.dtype)
     module.center.copy_(center)
     module.scale.copy_(scale)
-    seen = training.standardized(center, scale, center.dtype)
-    known = samples.standardized(center, scale, center.dtype) if estimator._starts_well() else seen
-    if not fit.loss.scaled:  # else the data are centred
-        module.network.start_at(module.decoder, fit.loss.link(spread(seen)[0].to(center)))
-    estimator._start(module, known, fit.seeds.subspace)
-    return estimator._pretrain(module, seen, fit.seeds.subspace) or {}
+    inputs = training.standardized(center, scale, center.dtype)
+    if not fit.loss.scaled:  # else the data are centred, and zero biases output their mean
+        module.network.start_at(module.decoder, fit.loss.link(spread(inputs)[0].to(center)))
+    starts_at = inputs
+    if estimator._starts_well():
+        starts_at = samples.standardized(center, scale, center.dtype)
+    estimator._start(module, starts_at, fit.seeds.subspace)
+    return estimator._pretrain(module, inputs, fit.seeds.subspace) or {}
 
 
 def _standardized(
     module: AutoencoderModule, training: Rows, held_out: Rows | None, dtype: torch.dtype
 ) -> tuple[Rows, Rows | None]:
-    """Centre and scale both; of one set of samples used twice, return one."""
-    units = module.center, module.scale, dtype
-    standardized = training.standardized(*units)
+    """Centre and scale both; if they are one object, the results are one object as well."""
+    center, scale = module.center, module.scale
+    standardized = training.standardized(center, scale, dtype)
     if held_out is None or held_out is training:
         return standardized, held_out and standardized
-    return standardized, held_out.standardized(*units)
+    return standardized, held_out.standardized(center, scale, dtype)
 
 
 def _check_near(held_out: Rows, called: str) -> None:
-    """Refuse samples to validate on whose squared distances overflow."""
+    """Raise an error if the squared distances of held-out samples to the centre overflow."""
     center, variances = spread(held_out)
+    # Not "more than the maximum", which is false for NaN.
     if not (center.square() + variances).sum() <= torch.finfo(held_out.dtype).max:
         others = "those of X" if called == "X_val" else "the others"
         raise ValueError(
@@ -288,9 +333,9 @@ def _describe(
     products: torch.dtype,
     callbacks: list[Any],
 ) -> TrainingRun:
-    """Describe the training run."""
+    """Return the description of the training run."""
     estimator = fit.estimator
-    shown = estimator.verbose and not fit.one_pass and estimator._joint_epochs()
+    has_progress_bar = estimator.verbose and not fit.one_pass and estimator._joint_epochs()
     changed = ONE_PASS if fit.one_pass else {"max_iter": estimator._joint_epochs()}
     run = TrainingRun(
         module=module,
@@ -302,10 +347,11 @@ def _describe(
         seeds=fit.seeds,
         state=estimator._training_state if fit.resume else None,
         callbacks=callbacks,
-        title=type(estimator).__name__ if shown else None,
+        title=type(estimator).__name__ if has_progress_bar else None,
         saved=None if fit.one_pass else saved_run(estimator),
     )
-    return estimator._adjust(run)
+    adjusted: TrainingRun = estimator._adjust(run)
+    return adjusted
 
 
 def _objective(
@@ -315,24 +361,24 @@ def _objective(
     held_out: Rows | None,
     products: torch.dtype,
 ) -> Objective:
-    """Return what the estimator's module is trained for."""
+    """Return the loss of the training, and how its result is evaluated."""
     estimator, anneals = fit.estimator, not (fit.one_pass or fit.resume)
     at_once = estimator._rows_at_once(module.network)
     plain = fit.loss if estimator._has_plain_loss() else None
-    # Noise is relative to the deviation of the data. A loss that uses them as they are is the
-    # only one that leaves it open.
+    # The level is relative to the standard deviation of the data, which is one after scaling.
     noise_level, deviation = estimator._noise_level(), 1.0
     if noise_level and not fit.loss.scaled:
         deviation = float(spread(training)[1].mean()) ** 0.5 or 1.0
-    losses: Losses = functools.partial(_losses, estimator, module)
+    losses = None
     if plain is None and held_out is not None:
-        losses = MeanOverDraws(losses, pairs_for(len(held_out)), at_once)
-        at_once = max(1, at_once // 2)  # each at least twice
+        of_terms = functools.partial(_losses, estimator, module)
+        losses = MeanOverDraws(of_terms, pairs_for(len(held_out)), at_once)
+        at_once = max(1, at_once // 2)  # each sample is evaluated twice at least
     return Objective(
         terms=estimator._loss,
         reconstruction=plain,
         noise_level=noise_level * deviation,
-        evaluate=functools.partial(_evaluate, fit.loss, losses, products),
+        evaluate=functools.partial(_evaluate, estimator, fit.loss, losses, products),
         samples_at_once=at_once,
         anneals=anneals,
         annealed_from=estimator._settled_from() if anneals else 0.0,
@@ -353,18 +399,25 @@ def _losses(
 
 
 def _evaluate(
+    estimator: Any,
     loss: Loss,
-    losses: Losses,
+    losses: MeanOverDraws | None,
     products: torch.dtype,
     module: AutoencoderModule,
     X: Tensor,
     y: Tensor,
     sample_weight: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss and the squared error of each sample."""
+    """Return the loss and the squared error of each sample, both of shape (n_samples,).
+
+    Without `losses` the loss is that of the reconstruction, which is there already.
+    """
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
-        values = losses(X, y, sample_weight)
+        if losses is None:
+            values = estimator._compare(module, output, y).to(X.dtype).expand(len(X))
+        else:
+            values = losses(X, y, sample_weight)
     squares = (loss.mean(output) - y).square()
     if module.network.takes_missing:
         squares = squares.nan_to_num()
@@ -372,14 +425,14 @@ def _evaluate(
 
 
 def _part_names(module: AutoencoderModule) -> set[str]:
-    """Name all parts and parameters of a module."""
+    """Return the names of all submodules and parameters of a module."""
     return {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
 
 
 def _check_parts(module: AutoencoderModule, before: set[str]) -> None:
-    """Refuse a module that has made parameters in its first pass: they were not trained."""
+    """Raise an error if a module made parameters during training, which the optimiser lacks."""
     if later := sorted(_part_names(module) - before):
         raise ValueError(
-            f"{type(module.network).__name__} made {later[0]!r} while it was trained, which was "
-            f"not trained with it; make all parts in the constructor, or use torch's lazy modules."
+            f"{type(module.network).__name__} made {later[0]!r} while it was trained, so that "
+            f"was not trained; make all parts in the constructor, or use torch's lazy modules."
         )

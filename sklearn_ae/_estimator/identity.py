@@ -1,4 +1,4 @@
-"""The identity of a fit: everything that its training depends on, as text."""
+"""The identity of a fit: a text of everything in the estimator that training depends on."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from sklearn_ae._estimator.inputs import check_callbacks
 from sklearn_ae._training.checkpoint import FitCheckpoint, checkpoints_among, without_name
 from sklearn_ae._training.description import SavedRun
 
-PASSING = {"callbacks", "device", "verbose", "warm_start"}
-"""Parameters that do not move the weights, or that have words of their own."""
+IGNORED = {"callbacks", "device", "verbose", "warm_start"}
+"""Parameters that do not change the trained weights, or are described separately."""
 
-AFTERWARDS = {"density", "head"}
-"""Estimators that are fitted when the weights are there."""
+FITTED_LATER = {"density", "head"}
+"""Parameters that are estimators which are fitted when training is completed."""
 
 VERSIONED = {"builtins", "functools", "math", "numpy", "scipy", "sklearn", "sklearn_ae", "skorch",
              "torch"}  # fmt: skip
-"""Packages whose code is known by their versions, which a checkpoint notes."""
+"""Packages whose versions a checkpoint stores, so that their code need not be described."""
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), np.generic,
-         np.dtype, torch.dtype, torch.device, PurePath)  # fmt: skip
-"""Types whose values are told apart by their ``repr``."""
+PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...),
+               np.generic, np.dtype, torch.dtype, torch.device, PurePath)  # fmt: skip
+"""Types whose ``repr`` identifies a value."""
 
-DEEPEST = 20
-"""Number of objects within each other that are looked into."""
+MAX_DEPTH = 20
+"""Maximum depth of nested objects."""
 
 
 def saved_run(estimator: Any) -> SavedRun | None:
-    """Return where an estimator's fits keep their state, None unless its callbacks ask for it."""
+    """Return where a fit saves its state: None without a `FitCheckpoint` among the callbacks."""
     checkpoints = checkpoints_among(estimator.callbacks)
     if not checkpoints:
         return None
@@ -47,41 +47,41 @@ def saved_run(estimator: Any) -> SavedRun | None:
 
 
 def identity_of(estimator: Any, checkpoint: FitCheckpoint) -> str:
-    """Describe an estimator by all of its parameters that may move its weights.
+    """Return a text of the estimator's class, callbacks and all parameters that affect training.
 
     Raises
     ------
     ValueError
-        If a part of it is code that no version is known of, or cannot be told from another.
+        If it contains code without a known version, or an object that cannot be described.
     """
-    words = Words(checkpoint.version)
-    described = [words.of(type(estimator), type(estimator).__name__)]
+    descriptions = Descriptions(checkpoint.version)
+    described = [descriptions.of(type(estimator), type(estimator).__name__)]
     for name, value in estimator.get_params().items():
         parts = name.split("__")
-        if parts[-1] not in PASSING and not AFTERWARDS & set(parts):
-            described.append(f"{name}={words.of(value, name)}")
+        if parts[-1] not in IGNORED and not FITTED_LATER & set(parts):
+            described.append(f"{name}={descriptions.of(value, name)}")
     for callback in map(without_name, check_callbacks(estimator.callbacks)):
-        described.append(words.of(callback, f"callback {type(callback).__name__}"))
+        described.append(descriptions.of(callback, f"callback {type(callback).__name__}"))
     return ", ".join(described)
 
 
-class Words:
-    """Turns values into text that is the same in another process, and another for others.
+class Descriptions:
+    """Converts values to text: equal values to equal text, in any process, and others to other.
 
     Parameters
     ----------
     version : int, str or None
-        Of code that is in none of `VERSIONED`.
+        Version of all code that is not in a package of `VERSIONED`.
     """
 
     def __init__(self, version: int | str | None) -> None:
         self.version = version
 
     def of(self, value: Any, where: str, depth: int = 0) -> str:
-        """Describe a value; `where` names it in errors."""
-        if depth > DEEPEST:
-            raise ValueError(self._undescribed(where, "it holds itself, or too much"))
-        if isinstance(value, PLAIN):
+        """Return the text for a value; `where` is its name in error messages."""
+        if depth > MAX_DEPTH:
+            raise ValueError(self._message(where, "it contains itself, or is nested too deeply"))
+        if isinstance(value, PLAIN_TYPES):
             return f"{type(value).__name__} {value!r}"
         if isinstance(value, Tensor):
             value = value.detach().cpu()
@@ -93,63 +93,73 @@ class Words:
         return "(" + ", ".join(self.of(part, where, depth + 1) for part in parts) + ")"
 
     def _parts(self, value: Any, where: str) -> list[Any]:
-        """List values that a value is made of."""
+        """Return the values that identify a value, together with the name of its type."""
         if isinstance(value, dict):
             return ["dict", *(part for item in value.items() for part in item)]
         if isinstance(value, (list, tuple)):
             return [type(value).__name__, *value]
         if isinstance(value, (set, frozenset)):
+            # The order of a set of strings depends on the hash seed of the process.
             return ["set", *sorted(value, key=repr)]
         if isinstance(value, functools.partial):
             return ["partial", value.func, list(value.args), value.keywords]
         if isinstance(value, MethodType):
             return ["method", value.__func__, value.__self__]
-        if isinstance(value, CodeType):  # its lines and files may move
+        if isinstance(value, CodeType):  # without file and line numbers, which may change
             names = [*value.co_names, *value.co_varnames]
             return ["code", value.co_code, names, list(value.co_consts)]
         if isinstance(value, (FunctionType, BuiltinFunctionType, type, ModuleType)):
             return self._named(value, where)
         if isinstance(value, BaseEstimator) and not isinstance(value, torch.nn.Module):
-            return ["estimator", type(value), *self._own(value)]
+            return ["estimator", type(value), *self._parameters(value)]
         return ["object", type(value), *self._attributes(value, where)]
 
     def _named(self, value: Any, where: str) -> list[Any]:
-        """List what tells code apart: its name and version, and what a function closes over."""
-        owner = getattr(value, "__self__", None)  # of torch's functions that are written in C
+        """Return what identifies code: its name and version, and the closure of a function."""
+        # Functions of torch that are written in C have no module, but an owner that has one.
+        owner = getattr(value, "__self__", None)
         module = str(getattr(value, "__module__", None) or type(owner).__module__)
         if isinstance(value, ModuleType):
             module = value.__name__
-        known = module.split(".")[0] in VERSIONED
-        if not known and self.version is None:
+        is_versioned = module.split(".")[0] in VERSIONED
+        if not is_versioned and self.version is None:
             raise ValueError(
-                f"FitCheckpoint cannot know whether the code of {where} ({value!r}) has changed "
+                f"FitCheckpoint cannot detect whether the code of {where} ({value!r}) has changed "
                 f"since a file was written. Give it a version, FitCheckpoint(..., version=1), and "
-                f"another one whenever that code, or what it calls, has changed."
+                f"another one whenever this code, or code that it calls, has changed."
             )
-        words = [module, getattr(value, "__qualname__", ""), None if known else self.version]
+        parts = [
+            module,
+            getattr(value, "__qualname__", ""),
+            None if is_versioned else self.version,
+        ]
         if isinstance(value, FunctionType):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            words += [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
-        return words
+            parts += [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+        return parts
 
-    def _own(self, value: BaseEstimator) -> list[Any]:
-        """List the parameters of an estimator that are its own."""
+    def _parameters(self, value: BaseEstimator) -> list[Any]:
+        """Return names and values of an estimator's parameters, without those to ignore."""
         params = value.get_params(deep=False)
-        return [part for item in params.items() for part in item if item[0] not in PASSING]
+        return [part for item in params.items() for part in item if item[0] not in IGNORED]
 
     def _attributes(self, value: Any, where: str) -> list[Any]:
-        """List all that an object holds."""
+        """Return names and values of all attributes of an object, in alphabetical order."""
         slots = [name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
         if not slots and not hasattr(value, "__dict__"):  # written in C
-            raise ValueError(self._undescribed(where, f"it is or holds a {type(value).__name__}"))
-        held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-        held |= getattr(value, "__dict__", {})
-        if hasattr(value, "on_epoch_end"):  # what it notes during a fit ends so
-            held = {name: each for name, each in held.items() if not name.endswith("_")}
-        return [part for name in sorted(held) for part in (name, held[name])]
+            name = type(value).__name__
+            raise ValueError(self._message(where, f"it is or contains a {name}"))
+        attributes = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+        attributes |= getattr(value, "__dict__", {})
+        # Attributes that a callback sets during a fit end with an underscore.
+        if hasattr(value, "on_epoch_end"):
+            attributes = {
+                name: each for name, each in attributes.items() if not name.endswith("_")
+            }
+        return [part for name in sorted(attributes) for part in (name, attributes[name])]
 
-    def _undescribed(self, where: str, reason: str) -> str:
+    def _message(self, where: str, reason: str) -> str:
         return (
-            f"FitCheckpoint cannot tell {where} from another one: {reason}. Without "
-            f"FitCheckpoint it is all right."
+            f"FitCheckpoint cannot tell {where} from another one: {reason}. Fit without "
+            f"FitCheckpoint, or replace it."
         )

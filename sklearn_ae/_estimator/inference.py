@@ -1,4 +1,4 @@
-"""What a fitted autoencoder does with samples and codes, as functions of the estimator."""
+"""Inference with a fitted autoencoder: encoding, decoding and scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import check_same_namespace
-from sklearn_ae._estimator.inputs import Kind, check_codes, check_rows, check_weight, shape_of_row
+from sklearn_ae._estimator.inputs import Kind, check_codes, check_rows, check_weight, sample_shape
 from sklearn_ae._estimator.modules import build, converted_copy
 from sklearn_ae._training.batches import Rows, by_chunks
 from sklearn_ae._training.linear import share_explained, spread
@@ -29,31 +29,39 @@ def open_rows(
     y: Any = None,
     any_size: bool = False,
 ) -> Opened:
-    """Validate samples for a method of a fitted estimator.
+    """Validate the arguments of a method of a fitted estimator.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
     X, sample_weight, y : object
-        As they were given to the method.
+        Arguments of the method.
     method : str
-        Its name, for error messages.
+        Name of the method, for error messages.
     any_size : bool, default=False
-        Whether samples may have another shape, if the network has no dense layers.
+        Whether samples may have another shape than in training, if the network has no dense
+        layers.
 
     Returns
     -------
     rows : Rows
-        The samples in network units.
+        The samples in network units, with weights and targets.
     kind : Kind
-        What array the result is to be.
+        Array library, device and dtype of the result.
     module : AutoencoderModule
-        The network, in the precision of the data.
+        The fitted network, in the dtype of the data.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If an argument is invalid.
     """
     check_is_fitted(estimator)
     check_same_namespace(X, estimator, attribute="_kind", method=method)
     any_size = any_size and estimator.module_.config["n_components"] is None
-    shape = shape_of_row(X) if any_size else None
+    shape = sample_shape(X) if any_size else None
     X, kind = check_rows(estimator, X, reset=False, any_size=any_size)
     module = module_as(estimator, kind.dtype)
     if shape is not None and shape != estimator.input_shape_:
@@ -65,6 +73,7 @@ def open_rows(
     targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
     rows = Rows(X, weight, device, kind.dtype, ragged, targets)
     rows = rows.standardized(module.center, module.scale, module.center.dtype)
+    # Outliers whose squares would overflow are clipped; scores of such samples are -inf.
     rows = rows.through(within_reach, rows.n_features)
     if rows.targets is not None:
         rows.targets = rows.targets.through(within_reach, rows.n_features)
@@ -74,13 +83,13 @@ def open_rows(
 def _resized(
     estimator: Any, module: AutoencoderModule, shape: tuple[int, ...]
 ) -> AutoencoderModule:
-    """Return the module for samples of another shape."""
+    """Return a module with the same weights for samples of another shape."""
     try:
         return resized(module, shape, build)
     except ValueError as error:
         raise ValueError(
-            f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted on rows of "
-            f"shape {estimator.input_shape_}. {error}"
+            f"X has samples of shape {shape}, but {type(estimator).__name__} was fitted on "
+            f"samples of shape {estimator.input_shape_}. {error}"
         ) from error
 
 
@@ -92,23 +101,38 @@ def open_codes(estimator: Any, codes: Any) -> tuple[Any, Kind]:
 
 
 def module_as(estimator: Any, dtype: torch.dtype) -> AutoencoderModule:
-    """Return the fitted module in the precision of the data, a copy where that is another."""
-    module = estimator.module_
+    """Return the fitted module in a dtype: the module itself if it has this dtype, else a copy."""
+    module: AutoencoderModule = estimator.module_
+    # The device "mps" does not support float64.
     if module.center.device.type == "mps" or module.center.dtype == dtype:
         return module
     return converted_copy(module, dtype)
 
 
 def to_units(estimator: Any, module: AutoencoderModule, output: Tensor) -> Tensor:
-    """Turn outputs of the decoder into samples in the units of the training data."""
-    return estimator._get_fitted_loss().mean(output) * module.scale + module.center
+    """Convert outputs of the decoder to samples in the units of the training data."""
+    mean: Tensor = estimator._get_fitted_loss().mean(output)
+    return mean * module.scale + module.center
 
 
 @torch.no_grad()
 def decode(estimator: Any, codes: Any, kind: Kind, draws: bool = False) -> Tensor:
-    """Map codes to samples in the units and the shape of the training data.
+    """Decode codes.
 
-    With `draws` they are draws of the module, not its means.
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+    codes : ndarray or Tensor of shape (n_samples, n_code)
+    kind : Kind
+        Of the codes.
+    draws : bool, default=False
+        Whether to draw samples from the decoder's distribution instead of returning its mean.
+        Only for modules with a method ``draw``.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, ...)
+        In the units and the shape of the training data.
     """
     module = module_as(estimator, kind.dtype)
     rows = Rows(codes, None, module.center.device, module.center.dtype)
@@ -117,7 +141,8 @@ def decode(estimator: Any, codes: Any, kind: Kind, draws: bool = False) -> Tenso
     def decoded(z: Tensor) -> Tensor:
         output = module.decode(z)
         if draws:
-            return cast(Any, module).draw(output) * module.scale + module.center
+            drawn: Tensor = cast(Any, module).draw(output)
+            return drawn * module.scale + module.center
         return to_units(estimator, module, output)
 
     result = by_chunks(rows, decoded, module.network.rows_at_once)
@@ -125,40 +150,58 @@ def decode(estimator: Any, codes: Any, kind: Kind, draws: bool = False) -> Tenso
 
 
 def interpolate(estimator: Any, first: Opened, last: Opened, n_steps: int) -> Tensor:
-    """Decode codes on the lines between those of two sets of samples."""
+    """Decode codes on the lines between the codes of two sets of samples.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+    first, last : tuple
+        As returned by :func:`open_rows`.
+    n_steps : int
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_steps, ...)
+
+    Raises
+    ------
+    ValueError
+        If the numbers of samples differ.
+    """
     (rows, kind, module), (last_rows, _, _) = first, last
     if len(rows) != len(last_rows):
         raise ValueError(
-            f"X has {len(rows)} rows and X_end has {len(last_rows)}; give as many of both."
+            f"X has {len(rows)} samples and X_end has {len(last_rows)}; pass equally many of both."
         )
     begin, end = (
         by_chunks(part, module.encode, module.network.rows_at_once).to(kind.dtype)
         for part in (rows, last_rows)
     )
-    share = torch.linspace(0, 1, n_steps, dtype=begin.dtype, device=begin.device)[:, None]
-    codes = (1 - share) * begin[:, None] + share * end[:, None]
-    n_own = module.n_components
-    # What stands behind the components, such as places of maxima, has no values in between.
-    nearer = torch.where(share < 0.5, begin[:, None], end[:, None])
-    codes = torch.cat([codes[..., :n_own], nearer[..., n_own:]], dim=2)
+    fraction = torch.linspace(0, 1, n_steps, dtype=begin.dtype, device=begin.device)[:, None]
+    # (n_samples, 1, n_code) and (n_steps, 1) give (n_samples, n_steps, n_code)
+    codes = (1 - fraction) * begin[:, None] + fraction * end[:, None]
+    n_components = module.n_components
+    # Columns after the components, such as positions of maxima, cannot be interpolated.
+    nearer = torch.where(fraction < 0.5, begin[:, None], end[:, None])
+    codes = torch.cat([codes[..., :n_components], nearer[..., n_components:]], dim=2)
     between = decode(estimator, codes.flatten(0, 1), kind)
     return between.reshape(len(rows), n_steps, *estimator.input_shape_)
 
 
-def minus_mean_squares(estimator: Any, rows: Rows, module: AutoencoderModule) -> Tensor:
-    """Return minus the mean squared error of each sample, in squared units of the data."""
+def negative_mean_squared_errors(estimator: Any, rows: Rows, module: AutoencoderModule) -> Tensor:
+    """Return the negative mean squared error of each sample, in squared units of the data."""
 
-    def scored(x: Tensor) -> Tensor:
+    def scores(x: Tensor) -> Tensor:
         errors, counts = _squared_errors(estimator, module, x, x)
         return lowest_if_far(-errors / counts * module.scale.square(), x)
 
-    return by_chunks(rows, scored, module.network.rows_at_once)
+    return by_chunks(rows, scores, module.network.rows_at_once)
 
 
 @heavy
 @torch.no_grad()
-def fraction_explained(estimator: Any, rows: Rows, module: AutoencoderModule) -> float:
-    """Return the fraction of the samples' variance that the reconstruction explains."""
+def explained_variance_ratio(estimator: Any, rows: Rows, module: AutoencoderModule) -> float:
+    """Return the fraction of the variance of samples, or targets, that is reconstructed."""
     targets: Rows = rows.targets or rows
     total = torch.zeros((), dtype=rows.precise, device=rows.device)
     for chunk in rows.chunks(module.network.rows_at_once):
@@ -171,7 +214,11 @@ def fraction_explained(estimator: Any, rows: Rows, module: AutoencoderModule) ->
 def _squared_errors(
     estimator: Any, module: AutoencoderModule, x: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sum of each sample's squared errors, in network units, and the number of its values."""
+    """Return the sum of the squared errors of each sample, and the number of its values.
+
+    Both have the shape (n_samples,); errors are in network units. NaN, which ends a sequence, is
+    not counted.
+    """
     squares = (estimator._get_fitted_loss().mean(module(x)) - target).square()
     if module.network.takes_missing:
         squares = squares.masked_fill(target.isnan(), 0.0)

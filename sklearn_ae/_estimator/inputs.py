@@ -1,4 +1,4 @@
-"""Data of any kind in, results of the same kind out."""
+"""Validation of inputs, and conversion of results to the array library of the inputs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from sklearn import get_config
 from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from sklearn_ae._compat import (
     check_sample_weight,
@@ -18,6 +19,7 @@ from sklearn_ae._compat import (
     is_numpy_namespace,
     is_whole,
 )
+from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad
 from sklearn_ae._training.checkpoint import checkpoints_among, without_name
 from sklearn_ae._training.device import present_device
 from sklearn_ae._training.resources import limit_if_forked
@@ -25,14 +27,16 @@ from sklearn_ae.losses import Loss
 
 
 class Kind(NamedTuple):
-    """The array library, the device and the floating-point type of some data.
+    """Array library, device and floating-point dtype of results.
 
     Attributes
     ----------
     namespace : module
+        Namespace of the array library.
     device : object
+        Device, as the array library represents it.
     double : bool
-        Whether results are float64, or float32.
+        Whether results are float64 and not float32.
     """
 
     namespace: Any
@@ -41,11 +45,11 @@ class Kind(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point type of results."""
+        """Floating-point dtype of results, as torch's."""
         return torch.float64 if self.double else torch.float32
 
     def wrap(self, result: Tensor) -> Any:
-        """Turn a tensor into an array of this kind."""
+        """Convert a tensor to an array of this library, on this device."""
         result = result.detach()
         if "torch" in self.namespace.__name__:
             return result.to(self.device)
@@ -55,56 +59,62 @@ class Kind(NamedTuple):
         return self.namespace.asarray(array, device=self.device)
 
     def empty(self) -> Any:
-        """Return an array of this kind without entries: remembers the kind alone."""
+        """Return an array of this kind with no values, from which :func:`kind_of` restores it."""
         return self.wrap(torch.empty((0, 0), dtype=self.dtype))
 
 
 def to_plain(X: Any) -> Any:
-    """Return tensors as NumPy arrays where scikit-learn would not dispatch on them.
+    """Convert a tensor on the CPU to a NumPy array, unless scikit-learn dispatches on tensors.
 
-    A CPU tensor is not copied. Tensors elsewhere are left where they are.
+    The values are not copied. Tensors on other devices and other objects are returned unchanged.
     """
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
         X = X.detach()
         if X.device.type == "cpu":
-            return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+            return (X.float() if X.dtype == torch.bfloat16 else X).numpy()  # NumPy lacks bfloat16
     return X
 
 
-def shape_of_row(X: Any) -> tuple[int, ...] | None:
-    """Return the shape of a row of data that were not validated yet, or None where it is flat."""
+def sample_shape(X: Any) -> tuple[int, ...] | None:
+    """Return the shape of a sample of data that are not validated yet, None if it is flat."""
     shape = np.shape(X) if isinstance(X, (list, tuple)) else getattr(X, "shape", ())
     return tuple(shape[1:]) if len(shape) > 2 else None
 
 
 def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -> tuple[Any, Kind]:
-    """Validate rows and flatten images and sequences to rows.
+    """Validate samples, and flatten images and sequences.
 
-    Nothing is converted as a whole: integers, float16, foreign byte orders, memory maps
-    and CSR matrices pass as they are.
+    The data are not converted as a whole: integers, float16, foreign byte orders, memory maps
+    and CSR matrices are returned as they are, and batches of them are converted later.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
-        Its ``n_features_in_``, ``feature_names_in_`` and ``input_shape_`` are set with
-        ``reset`` and compared without.
-    X : array-like, sparse matrix or Tensor of shape (n_samples, ...)
+        Its ``n_features_in_``, ``feature_names_in_`` and ``input_shape_`` are set if ``reset`` is
+        True, and compared with the data if not.
+    X : {array-like, sparse matrix, Tensor} of shape (n_samples, ...)
     reset : bool
-    any_size : bool
-        Whether images and sequences may have another shape than those of the training.
+    any_size : bool, default=False
+        Whether images and sequences may have another shape than in training.
 
     Returns
     -------
     X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
     kind : Kind
-        Of the results.
+        Array library, device and dtype of the results.
+
+    Raises
+    ------
+    ValueError
+        If the data are invalid, or of another shape than in training.
     """
     limit_if_forked()
     X = to_plain(X)
     network = _network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
-    if ragged and _is_sequences(X):
-        X = _pad(X, network.n_steps if reset else estimator.input_shape_[0])
+    if ragged and is_sequences(X):
+        sequences = [np.asarray(to_plain(sequence)) for sequence in X]
+        X = pad(sequences, network.n_steps if reset else estimator.input_shape_[0])
     if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
         X = np.asarray(X)
     shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
@@ -113,12 +123,12 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -
         expected = shape if reset else estimator.input_shape_
         if is_other and not any_size:
             raise ValueError(
-                f"X has rows of shape {shape}, but {type(estimator).__name__} was fitted "
-                f"on rows of shape {expected}."
+                f"X has samples of shape {shape}, but {type(estimator).__name__} was fitted "
+                f"on samples of shape {expected}."
             )
         X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
-        X, kind = _check_distant_tensor(estimator, X, reset, ragged, is_other)
+        X, kind = _check_accelerator_tensor(estimator, X, reset, ragged, is_other)
     else:
         options = {
             "accept_sparse": "csr",
@@ -126,25 +136,26 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -
             "order": None,
             "ensure_all_finite": "allow-nan" if ragged else True,
         }
-        if is_other:  # the number of features is that of the training nowhere else
+        if is_other:  # validate_data would require the number of features of the training
             X = check_array(X, estimator=estimator, input_name="X", **options)
         else:
             X = validate_data(estimator, X, reset=reset, **options)
         X = as_numbers(X, estimator=estimator, input_name="X", **options)
         kind = kind_of(X)
         if not (isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X)):
-            X = _as_known(X)
+            X = _as_known(X)  # of another array library
     if reset:
         estimator.input_shape_ = shape or (X.shape[1],)
     if ragged:
-        _check_ends(X, network.step_size(estimator.input_shape_))
+        check_missing(X, network.step_size(estimator.input_shape_))
     return X, kind
 
 
 def as_numbers(X: Any, **options: Any) -> Any:
-    """Turn validated objects into numbers: scikit-learn leaves those of lists and some frames.
+    """Convert validated data of dtype object to numbers.
 
-    None is then a missing value, and refused where NaN is.
+    scikit-learn's validation returns lists and some data frames with this dtype. None becomes NaN,
+    and is accepted or refused like NaN.
     """
     return check_array(X, **options) if X.dtype == object else X
 
@@ -157,12 +168,12 @@ class FitData(NamedTuple):
     X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
         Samples to train on.
     y : ndarray, CSR matrix or Tensor of shape (n_samples, n_features) or None
-        What the decoder should return for them. None: the samples themselves.
+        Targets of the decoder. None: the samples.
     sample_weight : Tensor of shape (n_samples,) or None
     X_val : ndarray, CSR matrix or Tensor of shape (n_validation, n_features) or None
-        Samples to validate on.
+        Validation samples.
     kind : Kind
-        Of `X`.
+        Array library, device and dtype of `X`.
     """
 
     X: Any
@@ -175,7 +186,7 @@ class FitData(NamedTuple):
 def check_fit_data(
     estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any = None, *, reset: bool
 ) -> FitData:
-    """Validate all that a fit is given; `reset` as in :func:`check_rows`."""
+    """Validate the arguments of ``fit``; `reset` as in :func:`check_rows`."""
     samples, kind = check_rows(estimator, X, reset=reset)
     targets = estimator._check_targets(y, samples.shape[0], estimator.input_shape_)
     weight = check_weight(sample_weight, samples.shape[0])
@@ -183,79 +194,27 @@ def check_fit_data(
         return FitData(samples, targets, weight, None, kind)
     if targets is not None:
         raise ValueError(
-            "X_val cannot be evaluated where y holds the targets of X; leave X_val out, and "
-            "validation_fraction of X and y is held out."
+            "X_val cannot be evaluated where y holds the targets of X; leave out X_val, and the "
+            "fraction validation_fraction of X and y is held out instead."
         )
     try:
         validation, _ = check_rows(estimator, X_val, reset=False)
     except ValueError as error:
-        raise ValueError(f"X_val is invalid where X is valid: {error}") from error
+        raise ValueError(f"X_val was validated like X and is invalid: {error}") from error
     return FitData(samples, targets, weight, validation, kind)
 
 
 def _network_of(estimator: Any, reset: bool) -> Any:
-    """Return the network that was fitted, or with ``reset`` the one to be fitted now."""
-    holder = vars(estimator).get("autoencoder_", estimator)  # of a supervised stack
+    """Return the specification of the fitted network, or of the one to be fitted if `reset`."""
+    holder = vars(estimator).get("autoencoder_", estimator)  # in a supervised stack
     module = None if reset else vars(holder).get("module_")
     return estimator._network() if module is None else module.network
 
 
-def _is_sequences(X: Any) -> bool:
-    """Whether this is a collection of sequences: of arrays, or of lists of unequal lengths."""
-    if isinstance(X, np.ndarray) or hasattr(X, "to_numpy"):
-        if getattr(X, "ndim", 2) != 1:
-            return False
-        X = X if isinstance(X, np.ndarray) else X.to_numpy()
-        return X.ndim == 1 and X.dtype.kind == "O"
-    if not isinstance(X, (list, tuple)) or not all(hasattr(x, "__len__") for x in X):
-        return False
-    arrays = all(isinstance(x, (np.ndarray, Tensor)) for x in X)
-    return arrays or len({len(x) for x in X}) > 1
-
-
-def _pad(sequences: Any, n_steps: int | None) -> np.ndarray:
-    """Join sequences of shape (length,) or (length, n_channels), NaN after the end of each."""
-    sequences = [np.asarray(to_plain(sequence)) for sequence in sequences]
-    shapes = {sequence.shape[1:] for sequence in sequences}
-    lengths = [len(sequence) if sequence.ndim else 0 for sequence in sequences]
-    if len(shapes) != 1 or min(lengths, default=0) < 1:
-        raise ValueError(
-            "X must hold at least one sequence, each an array of shape (length,) or (length, "
-            f"n_channels) of at least one step; got steps of shapes {sorted(shapes)} and "
-            f"lengths from {min(lengths, default=0)}."
-        )
-    if n_steps is not None and max(lengths) > n_steps:
-        raise ValueError(
-            f"X holds a sequence of {max(lengths)} steps, more than the {n_steps} of the "
-            f"training. Set n_steps to the length of the longest sequence that may come."
-        )
-    dtype = np.result_type(np.float32, *{sequence.dtype for sequence in sequences})
-    padded = np.full((len(lengths), n_steps or max(lengths), *shapes.pop()), np.nan, dtype)
-    for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return padded
-
-
-def _check_ends(X: Any, step_size: int) -> None:
-    """Refuse NaN that is not the end of a row, in whole steps of ``step_size``."""
-    for start in range(0, X.shape[0], 1024):
-        part = X[start : start + 1024]
-        part = part.toarray() if sp.issparse(part) else part  # of a frame with sparse columns
-        missing = part != part
-        counts = missing.sum(1)
-        resumed = (missing[:, :-1] & ~missing[:, 1:]).any()
-        if resumed or (counts % step_size != 0).any() or (counts == X.shape[1]).any():
-            raise ValueError(
-                "X contains NaN that is not the end of a sequence. NaN may only stand for whole "
-                f"steps, of {step_size} value(s), after the last one of a row. Impute what is "
-                "missing elsewhere."
-            )
-
-
-def _check_distant_tensor(
+def _check_accelerator_tensor(
     estimator: Any, X: Tensor, reset: bool, ragged: bool, is_other: bool
 ) -> tuple[Tensor, Kind]:
-    """Validate a tensor on an accelerator without moving it."""
+    """Validate a tensor on an accelerator without copying it to the CPU."""
     _check_finite_tensor(X.nan_to_num(posinf=torch.inf, neginf=-torch.inf) if ragged else X, "X")
     if not is_other:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -263,14 +222,22 @@ def _check_distant_tensor(
 
 
 def _check_finite_tensor(X: Tensor, name: str) -> None:
+    """Raise an error unless a tensor is a non-empty matrix of finite real numbers."""
     if X.ndim != 2 or not X.numel():
-        raise ValueError(f"{name} must have rows and columns, got shape {tuple(X.shape)}.")
+        raise ValueError(
+            f"{name} must have the shape (n_samples, n_features), neither of them zero; got "
+            f"{tuple(X.shape)}."
+        )
     if X.is_complex() or not bool(torch.isfinite(X).all()):
         raise ValueError(f"{name} is complex, or contains NaN or infinity.")
 
 
 def kind_of(X: Any) -> Kind:
-    """Tell the kind of validated data."""
+    """Return array library, device and floating-point dtype of the results for validated data.
+
+    Results are float32 for float32 data and float64 for other dtypes; always float32 on the
+    device "mps", which lacks float64.
+    """
     if sp.issparse(X):
         return Kind(np, "cpu", X.dtype != np.float32)
     namespace, _, device = get_namespace_and_device(X)
@@ -279,11 +246,11 @@ def kind_of(X: Any) -> Kind:
 
 
 def check_codes(estimator: Any, X: Any) -> tuple[Any, Kind]:
-    """Validate codes of shape (n_samples, n_components_)."""
+    """Validate codes of shape (n_samples, n_components_); return them and their kind."""
     limit_if_forked()
     X = to_plain(X)
-    distant = isinstance(X, Tensor) and not get_config()["array_api_dispatch"]
-    if distant:
+    on_accelerator = isinstance(X, Tensor) and not get_config()["array_api_dispatch"]
+    if on_accelerator:
         _check_finite_tensor(X, "X")
     else:
         options = {"dtype": "numeric", "input_name": "X"}
@@ -293,20 +260,26 @@ def check_codes(estimator: Any, X: Any) -> tuple[Any, Kind]:
             f"X has {X.shape[1]} columns, but {type(estimator).__name__} has "
             f"n_components_={estimator.n_components_}."
         )
-    kind = Kind(np, "cpu", X.dtype != torch.float32) if distant else kind_of(X)
+    kind = Kind(np, "cpu", X.dtype != torch.float32) if on_accelerator else kind_of(X)
     return (X if isinstance(X, (np.ndarray, Tensor)) else _as_known(X)), kind
 
 
 def _as_known(X: Any) -> Any:
-    """Turn an array of another library into NumPy's, or into a tensor on an accelerator."""
+    """Convert an array of another library to NumPy's, or to a tensor if NumPy cannot read it."""
     try:
         return np.from_dlpack(X)
-    except (BufferError, TypeError, RuntimeError):
-        return torch.from_dlpack(X)
+    except (BufferError, TypeError, RuntimeError):  # for example on an accelerator
+        return from_dlpack(X)
 
 
 def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
-    """Refuse what skorch would stumble over; checkpoints are not its business."""
+    """Return the skorch callbacks among `callbacks`: all but checkpoints.
+
+    Raises
+    ------
+    ValueError
+        If an element is no instance of a callback, or a callback that scores with the net.
+    """
     others = [each for each in callbacks or [] if not checkpoints_among([each])]
     if not others:
         return others
@@ -318,26 +291,32 @@ def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
             raise ValueError(f"callbacks must be instances of skorch callbacks, got {callback!r}.")
         if predicts_with_net(callback):
             raise ValueError(
-                f"{type(callback).__name__} of skorch predicts with the net, which holds samples "
-                f"in units of its own and knows neither X nor y; call set_callbacks with "
-                f"scikit-learn's ScoringMonitor, which scores the estimator after each epoch."
+                f"{type(callback).__name__} of skorch predicts with the net, which has samples in "
+                f"network units and neither X nor y; call set_callbacks with scikit-learn's "
+                f"ScoringMonitor, which scores the estimator after each epoch."
             )
     return others
 
 
 def check_count(value: Any, name: str, at_least: int = 1) -> None:
-    """Refuse what is not an integer, or too small a one."""
+    """Raise an error unless an argument is an integer of at least ``at_least``."""
     if not is_whole(value) or value < at_least:
-        wanted = "a positive integer" if at_least == 1 else f"an integer from {at_least} up"
+        wanted = "a positive integer" if at_least == 1 else f"an integer of at least {at_least}"
         raise ValueError(f"{name} must be {wanted}, got {value!r}.")
 
 
 def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
-    """Validate sample weights: non-negative, finite with their squares, not all zero.
+    """Validate sample weights.
 
     Returns
     -------
     Tensor of shape (n_samples,), float64, or None
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, if all are zero, or if the sum of their squares is
+        zero or not finite.
     """
     if sample_weight is None:
         return None
@@ -345,26 +324,38 @@ def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
         sample_weight = sample_weight.detach().cpu().double().numpy()
     elif hasattr(sample_weight, "__dlpack__") and not isinstance(sample_weight, np.ndarray):
         sample_weight = np.asarray(_as_known(sample_weight))
-    rows = np.empty((n_samples, 1))
-    weight = check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+    samples = np.empty((n_samples, 1))  # only their number is read
+    weight = check_sample_weight(
+        sample_weight, samples, dtype=np.float64, ensure_non_negative=True
+    )
     if not weight.any():
-        raise ValueError("sample_weight is zero for every row; at least one must be positive.")
+        raise ValueError("sample_weight is zero for every sample; at least one must be positive.")
     with np.errstate(over="ignore"):
         squares = np.square(weight).sum()
     if squares == 0 or not np.isfinite(squares):
         raise ValueError(
             f"sample_weight has values so large or so small, up to {weight.max():g}, that their "
-            f"squares are not held; divide it by its mean."
+            f"squares overflow or underflow; divide it by its mean."
         )
     return torch.from_numpy(np.array(weight))
 
 
 def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
-    """Refuse data outside the range that a loss is defined on; `asked` says who wants it."""
-    values = X.data if sp.issparse(X) else X
+    """Raise an error if data are outside the range on which a loss is defined.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
+    name : str
+        Name of the data, for the error message.
+    loss : Loss
+    asked : str
+        Parameter and value that select the loss, for the error message.
+    """
+    values = X.data if sp.issparse(X) else X  # zeros are in the range of every loss
     if not np.prod(values.shape):
         return
-    # NaN after the end of a sequence is in every range.
+    # NaN, after the end of a sequence, is ignored.
     least, most = (
         (np.nanmin(values), np.nanmax(values))
         if isinstance(values, np.ndarray)
@@ -379,28 +370,28 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
 
 
 class TensorState(NamedTuple):
-    """A tensor without torch."""
+    """A tensor as a NumPy array and the name of its device."""
 
     values: np.ndarray
     device: str
 
 
 def array_to_state(array: Any) -> Any:
-    """Describe a tensor without torch objects; leave other arrays as they are."""
+    """Convert a tensor to a state without torch objects; return other arrays as they are."""
     if isinstance(array, Tensor):
         return TensorState(array.detach().cpu().numpy(), str(array.device))
     return array
 
 
 def array_from_state(state: Any, device: str | None = None) -> Any:
-    """Undo :func:`array_to_state`; on the CPU where the device is not there."""
+    """Undo :func:`array_to_state`, on the CPU if the device is not present."""
     if not isinstance(state, TensorState):
         return state
     return torch.from_numpy(np.array(state.values)).to(present_device(device or state.device))
 
 
 def without_tensors(X: Any) -> Any:
-    """Return tensors, on any device, and nested lists as arrays."""
+    """Convert tensors on any device, and nested lists, to NumPy arrays."""
     if isinstance(X, Tensor):
         X = X.detach().cpu()
         return (X.float() if X.dtype == torch.bfloat16 else X).numpy()

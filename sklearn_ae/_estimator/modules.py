@@ -1,13 +1,12 @@
-"""Modules as plain values and arrays, and modules again.
+"""Conversion of modules to plain values and arrays, and back.
 
-A module remembers the arguments of its constructor. Of this package's own modules they and the
-weights are all that there is: they are built again without values, and take the arrays. A network
-of somebody else may look at values when it is built, draw them, and keep more than weights: its
-constructor runs as it always does, and what it held is put back
-(:mod:`sklearn_ae._estimator.contents`).
+A module stores the arguments of its constructor. A module of this package consists of these and
+its weights: it is built again without values, and receives the arrays. A custom network may read
+values when it is built, draw them, and contain other data than weights: its constructor runs as
+usual, and its data are restored (:mod:`sklearn_ae._estimator.contents`).
 
-Whoever copies or unpickles a module is its owner, and nothing here distrusts anything but
-damage. What comes from a stranger's file is for :mod:`sklearn_ae._files.modules`.
+A module is copied or unpickled by its owner, so nothing is checked here except for damage. Modules
+from files that others may have written are built by :mod:`sklearn_ae._files.modules`.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklearn_ae._estimator.contents import contents_of, put_back
+from sklearn_ae._estimator.contents import module_contents, restore_contents
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks._empty import without_values
 from sklearn_ae.networks._module import AutoencoderModule, converted, distinct
 
 
 def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
-    """Describe a module by plain values and NumPy arrays.
+    """Convert a module to plain values and NumPy arrays.
 
-    The arrays of this package's own modules share memory with them where they lie on the CPU.
-    Weights that encoder and decoder share are there once, and bits take a byte.
+    Arrays of modules on the CPU share their memory. Weights that encoder and decoder share are
+    stored once, and bits in one byte each.
 
     Parameters
     ----------
@@ -38,12 +37,12 @@ def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``"class"`` and ``"config"``, the arguments of its constructor, and ``"arrays"`` by name;
-        of networks of others ``"contents"`` instead.
+        ``"class"``; ``"config"``, the arguments of the constructor; and ``"arrays"`` by name, or
+        for custom networks ``"contents"``.
     """
     state = {"class": type(module), "config": dict(module.config)}
-    if not is_own(type(module), module.config):
-        return state | {"contents": contents_of(module)}
+    if not is_built_in(type(module), module.config):
+        return state | {"contents": module_contents(module)}
     arrays = {
         name: np.asarray(
             value.detach().cpu().numpy(), bool if name in module.bits else None, order="C"
@@ -54,10 +53,10 @@ def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
 
 
 def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
-    """Build the module that :func:`module_to_state` described, on the CPU.
+    """Build a module on the CPU from the result of :func:`module_to_state`.
 
-    The arrays are copied: they may be a read-only memory map. What the constructor of somebody
-    else's network draws with torch comes from a generator of its own.
+    The arrays are copied, because they may be a read-only memory map. Draws by the constructor of
+    a custom network do not advance torch's global generator.
 
     Parameters
     ----------
@@ -70,52 +69,53 @@ def module_from_state(state: dict[str, Any]) -> AutoencoderModule:
     Raises
     ------
     ValueError
-        If the arrays are not those of such a module.
+        If the arrays do not belong to such a module.
     """
     module = build(state["class"], state["config"])
     if "contents" in state:
-        put_back(module.cpu(), state["contents"])
+        restore_contents(module.cpu(), state["contents"])
         return module.eval()
     return with_arrays(module, state["arrays"])
 
 
 def build(cls: type[AutoencoderModule], config: dict[str, Any]) -> AutoencoderModule:
-    """Build a module whose values will be replaced; this package's own have none.
+    """Build a module whose values will be replaced, without values if possible.
 
     Parameters
     ----------
     cls : type
     config : dict
-        Arguments of its constructor.
+        Arguments of the constructor.
 
     Returns
     -------
     AutoencoderModule
+        On the device "meta" if it is a module of this package.
     """
-    if is_own(cls, config):
+    if is_built_in(cls, config):
         with without_values():
             return cls(**config)
     with drawing_from(make_generator(0)):
-        # A specification may hold modules, and two networks must not share their weights.
+        # A config may contain modules, and two networks must not share their weights.
         return cls(**copy.deepcopy(config))
 
 
-def is_own(cls: type[AutoencoderModule], config: dict[str, Any]) -> bool:
-    """Whether no code but this package's, and torch's, builds a module.
+def is_built_in(cls: type[AutoencoderModule], config: dict[str, Any]) -> bool:
+    """Return whether a module is built by code of this package and torch only.
 
     Parameters
     ----------
     cls : type
     config : dict
-        Arguments of its constructor.
+        Arguments of the constructor.
     """
-    kinds = (cls, type(config["network"]))
-    is_ours = all(kind.__module__.partition(".")[0] == "sklearn_ae" for kind in kinds)
+    classes = (cls, type(config["network"]))
+    is_ours = all(each.__module__.partition(".")[0] == "sklearn_ae" for each in classes)
     return is_ours and not any(isinstance(value, nn.Module) for value in config.values())
 
 
 def with_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> AutoencoderModule:
-    """Give copies of arrays to a module that has no values.
+    """Assign copies of arrays to a module without values.
 
     Parameters
     ----------
@@ -126,17 +126,17 @@ def with_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> Aut
     Returns
     -------
     AutoencoderModule
-        The same one.
+        The same object.
 
     Raises
     ------
     ValueError
-        If they are not its arrays, or of other shapes or types.
+        If names, shapes or dtypes of the arrays are not those of the module.
     """
     check_arrays(module, arrays)
     dtype = torch.float64 if arrays["center"].dtype == np.float64 else torch.float32
     tensors = {
-        # Copied, to memory of torch, on whose boundaries the bits of products depend.
+        # Copied to memory that torch allocates: rounding in products depends on its alignment.
         name: torch.tensor(array, dtype=dtype) if name in module.bits else torch.tensor(array)
         for name, array in arrays.items()
     }
@@ -144,12 +144,12 @@ def with_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> Aut
 
 
 def check_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> None:
-    """Refuse arrays that are not those of a module, or of other shapes or types.
+    """Raise an error unless arrays have the names, shapes and dtypes of a module.
 
     Parameters
     ----------
     module : AutoencoderModule
-        Its values do not matter, and it need not have any.
+        It may be without values.
     arrays : dict of str to ndarray
 
     Raises
@@ -162,20 +162,21 @@ def check_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> No
     real = {key for key in arrays if expected[key].is_floating_point() and key not in module.bits}
     dtypes = {arrays[key].dtype.name for key in real}
     if dtypes not in ({"float32"}, {"float64"}):
-        raise ValueError(f"the arrays of a {name} cannot be of types {sorted(dtypes)}")
+        raise ValueError(f"the arrays of a {name} cannot have the dtypes {sorted(dtypes)}")
     for key, array in arrays.items():
         shape = tuple(expected[key].shape)
-        counts = torch.empty(0, dtype=expected[key].dtype).numpy().dtype  # of what is no number
-        wanted = bool if key in module.bits else counts
+        # Arrays of real numbers may have either dtype, others (counts) only that of the module.
+        exact = torch.empty(0, dtype=expected[key].dtype).numpy().dtype
+        wanted = np.dtype(bool) if key in module.bits else exact
         if array.shape != shape or (key not in real and array.dtype != wanted):
             raise ValueError(
-                f"{key} is of shape {array.shape} and type {array.dtype}, but that of such a "
-                f"{name} has the shape {shape}"
+                f"{key} is of shape {array.shape} and dtype {array.dtype}, but in such a {name} "
+                f"it has the shape {shape}" + ("" if key in real else f" and the dtype {wanted}")
             )
 
 
 def duplicate(module: AutoencoderModule) -> AutoencoderModule:
-    """Copy a module, on its device: what it has computed of its weights is left behind.
+    """Copy a module on its device, without values that it has cached.
 
     Parameters
     ----------
@@ -185,14 +186,15 @@ def duplicate(module: AutoencoderModule) -> AutoencoderModule:
     -------
     AutoencoderModule
     """
-    if not is_own(type(module), module.config):  # a function in it may have hold of its weights
+    # Closures of a custom network may refer to its weights, so its constructor has to run.
+    if not is_built_in(type(module), module.config):
         return module_from_state(module_to_state(module)).to(module.center.device)
     tensors = {name: value.detach().clone() for name, value in distinct(module).items()}
     return _with_tensors(build(type(module), module.config), tensors)
 
 
 def converted_copy(module: AutoencoderModule, dtype: torch.dtype) -> AutoencoderModule:
-    """Copy a module in another precision, to compute with and not to train.
+    """Copy a module in another dtype, for inference.
 
     Parameters
     ----------
@@ -203,11 +205,12 @@ def converted_copy(module: AutoencoderModule, dtype: torch.dtype) -> Autoencoder
     -------
     AutoencoderModule
     """
-    if is_own(type(module), module.config):
-        return copy.deepcopy(module).to(dtype)  # what it has computed of its weights is kept
+    if is_built_in(type(module), module.config):
+        return copy.deepcopy(module).to(dtype)  # with values that it has cached
     return converted(duplicate(module), dtype)
 
 
 def _with_tensors(module: AutoencoderModule, tensors: dict[str, Tensor]) -> AutoencoderModule:
-    module.load_state_dict(tensors, assign=True, strict=False)  # what is shared has a name only
+    # Not strict: shared weights are in `tensors` under their first name only.
+    module.load_state_dict(tensors, assign=True, strict=False)
     return module.requires_grad_(True).eval()

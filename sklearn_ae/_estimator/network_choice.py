@@ -1,8 +1,8 @@
-"""The parameters of an objective that leave the network, and its start, open."""
+"""Parameters of estimators that train any network: its choice and its initial weights."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import clone
 
@@ -10,19 +10,24 @@ from sklearn_ae._compat import Options, StrOptions
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae._training.batches import Rows
 from sklearn_ae._training.linear import start_at_pca
+from sklearn_ae.losses import Loss
 from sklearn_ae.networks import DenseNetwork, Network
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseParameters
 
 
-class Specification(Options):
-    """A network specification; estimators get an error of their own, which names their network."""
+class NetworkOption(Options):
+    """Constraint: a network specification.
+
+    It accepts estimators of this package as well, because ``_network`` raises an error that names
+    the specification to use instead.
+    """
 
     def __init__(self) -> None:
         super().__init__(Network, set())
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Whether it has or is a network."""
+        """Return whether a value is a network specification, or has one."""
         return isinstance(val, Network) or hasattr(val, "_network")
 
     def __str__(self) -> str:
@@ -31,7 +36,7 @@ class Specification(Options):
 
 @declares_parameters
 class NetworkChoice:
-    """A dense network by default, or the one that is given."""
+    """Parameters of estimators with a dense network by default, or any other network."""
 
     hidden_layer_sizes: tuple[int, ...] = same_as(DenseParameters, "hidden_layer_sizes")
     activation: str = same_as(DenseParameters, "activation")
@@ -39,10 +44,10 @@ class NetworkChoice:
         default=None,
         doc="""Network
         Specification of another network, from `sklearn_ae.networks`; `hidden_layer_sizes` and
-        `activation` are then not used. None: a dense network. Convolutional ones also take
-        ``n_components=None``: their maps are then the code.
+        `activation` are then ignored. None: a dense network. Convolutional networks and U-Nets
+        also accept ``n_components=None``: their feature maps are then the code.
         """,
-        constraint=[Specification(), None],
+        constraint=[NetworkOption(), None],
     )
 
     def _network(self) -> Network:
@@ -51,41 +56,45 @@ class NetworkChoice:
                 hidden_layer_sizes=self.hidden_layer_sizes, activation=self.activation
             ).with_python_numbers()
         if not isinstance(self.network, Network):
-            taken = type(self.network._network()).__name__
+            needed = type(self.network._network()).__name__
             raise ValueError(
                 f"network must be a specification from sklearn_ae.networks, but is the estimator "
-                f"{type(self.network).__name__}; take {taken}."
+                f"{type(self.network).__name__}; use {needed}."
             )
-        network = clone(self.network)
+        network: Network = clone(self.network)  # the user's object may be modified later
         network._validate_params()
         return network.with_python_numbers()
 
 
 @declares_parameters
 class LinearStart(NetworkChoice):
-    """A dense network may carry linear maps beside it and start at PCA."""
+    """Parameters of estimators whose dense network may start at PCA."""
 
     init: str = parameter(
         default="pca",
         doc="""{"pca", "random"}
-        Where training of a dense network starts. ``"pca"`` adds linear maps to it, set to PCA;
-        ``"random"`` leaves them out; other networks, those with tied weights and those with a
-        `code_activation` have none. Under ``"binary_crossentropy"``, ``"poisson"`` or an
-        `output_activation`, which see the data through a link, only the encoder's linear map is
-        PCA's.
+        Initial weights of a dense network. ``"pca"``: fixed linear maps, set to PCA, are added to
+        the outputs of its encoder and its decoder. ``"random"``: there are no such maps; nor are
+        there in other networks, with tied weights, or with a `code_activation`. With a loss or an
+        `output_activation` that applies a non-linear function to the outputs, only the linear map
+        of the encoder is that of PCA.
         """,
         constraint=[StrOptions({"pca", "random"})],
     )
 
+    if TYPE_CHECKING:  # defined by BaseAutoencoder, from which all subclasses inherit as well
+
+        def _get_loss(self) -> Loss: ...
+
     def _network_options(self) -> dict[str, Any]:
-        """Return what the network's factories are told beside their sizes."""
+        """Return further arguments of the methods `encoder` and `decoder` of the network."""
         network = self._network()
         can_be_linear = isinstance(network, DenseNetwork) and network.admits_shortcut()
         return {"shortcut": True} if self.init == "pca" and can_be_linear else {}
 
     def _starts_well(self) -> bool:
-        return bool(self._network_options()) and self._get_loss().scaled  # type: ignore[attr-defined]
+        return bool(self._network_options()) and self._get_loss().scaled
 
     def _start(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
         if self._network_options():
-            start_at_pca(module, X, self._get_loss(), seed)  # type: ignore[attr-defined]
+            start_at_pca(module, X, self._get_loss(), seed)

@@ -1,4 +1,4 @@
-"""The state of an estimator: unchanged by errors, pickled without torch objects."""
+"""State of an estimator: restored after errors, set after training, pickled without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -19,15 +19,17 @@ from sklearn_ae.networks._module import AutoencoderModule
 
 _TARGET: ContextVar[str | None] = ContextVar("target", default=None)
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 Build = Callable[[dict[str, Any]], AutoencoderModule]
-"""What makes a module of its description."""
+"""Function that builds a module from the result of :func:`module_to_state`."""
 
 _BUILD: ContextVar[Build] = ContextVar("build", default=module_from_state)
 
 
 @contextmanager
 def arriving_on(device: str | None) -> Iterator[None]:
-    """Put what is restored on a device, and not where it was; None: where it was."""
+    """Restore estimators on a device within the block. None: on their own device."""
     token = _TARGET.set(device)
     try:
         yield
@@ -37,7 +39,7 @@ def arriving_on(device: str | None) -> Iterator[None]:
 
 @contextmanager
 def building_with(build: Build) -> Iterator[None]:
-    """Let a function make modules of descriptions, for whoever does not trust them."""
+    """Build modules with a function within the block, for files that are not trusted."""
     token = _BUILD.set(build)
     try:
         yield
@@ -45,11 +47,11 @@ def building_with(build: Build) -> Iterator[None]:
         _BUILD.reset(token)
 
 
-def unchanged_on_error(method: Callable) -> Callable:
-    """Leave the estimator as it was when ``method`` raises."""
+def unchanged_on_error(method: Method) -> Method:
+    """Restore the attributes of the estimator if ``method`` raises an error."""
 
     @functools.wraps(method)
-    def guarded(self, *args, **kwargs):
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = dict(vars(self))
         try:
             return method(self, *args, **kwargs)
@@ -57,7 +59,7 @@ def unchanged_on_error(method: Callable) -> Callable:
             self.__dict__ = before  # in one step: an interrupt cannot leave it empty
             raise
 
-    return guarded
+    return cast(Method, guarded)
 
 
 def set_history(
@@ -66,16 +68,17 @@ def set_history(
     best_epoch: int,
     earlier: Sequence[dict[str, float]] = (),
 ) -> None:
-    """Set the fitted attributes that tell how training went.
+    """Set the fitted attributes that describe the course of training.
 
     Parameters
     ----------
     estimator : estimator
     history : list of dict
-        Of the epochs of this call, as the training loop returns it.
+        Entries for the epochs of this call, as returned by the training loop.
     best_epoch : int
+        Epoch of this call whose weights were kept.
     earlier : sequence of dict
-        Of the epochs of the calls that this one continues.
+        Entries for the epochs of the calls that this one continues.
     """
     new = [{**entry, "epoch": entry["epoch"] + len(earlier)} for entry in history]
     estimator.history_ = [*earlier, *new]
@@ -88,7 +91,7 @@ def set_history(
 
 
 def warn_if_cut_short(estimator: Any, trained: Any) -> None:
-    """Warn if `max_iter` ended a training at a constant rate that was still improving."""
+    """Warn if training at a constant learning rate was still improving at `max_iter`."""
     if not trained.cut_short:
         return
     warnings.warn(
@@ -101,7 +104,7 @@ def warn_if_cut_short(estimator: Any, trained: Any) -> None:
 
 
 def array_attributes(estimator: Any) -> list[str]:
-    """Name the fitted attributes that are arrays, of the library and device of the data."""
+    """Return the names of the fitted attributes that are arrays of the data's library."""
     return [
         name
         for name, value in vars(estimator).items()
@@ -110,13 +113,13 @@ def array_attributes(estimator: Any) -> list[str]:
 
 
 def convert_arrays(estimator: Any, converter: Callable[[Any], Any]) -> None:
-    """Move the fitted attributes that are arrays to another array library or device."""
+    """Convert the fitted attributes that are arrays to another array library or device."""
     for name in array_attributes(estimator):
         setattr(estimator, name, converter(getattr(estimator, name)))
 
 
 def to_plain_state(estimator: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """Replace torch objects in the state of an estimator by plain values and NumPy arrays."""
+    """Replace the torch objects in an estimator's state by plain values and NumPy arrays."""
     state = dict(state)
     if "module_" in state:
         state["module_"] = module_to_state(state["module_"])
@@ -127,11 +130,11 @@ def to_plain_state(estimator: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 def from_plain_state(state: dict[str, Any]) -> dict[str, Any]:
     """Undo :func:`to_plain_state`, on the device of :func:`arriving_on`."""
-    limit_if_forked()
+    limit_if_forked()  # unpickling may be the first thing that a worker process does with torch
     state = dict(state)
     if "module_" in state:
         device = present_device(_TARGET.get() or state["device_"])
         state["module_"] = _BUILD.get()(state["module_"]).to(device)
-        state["device_"] = str(state["module_"].center.device)
+        state["device_"] = str(state["module_"].center.device)  # the CPU if it is not present
         state |= {n: array_from_state(v, _TARGET.get()) for n, v in state.items()}
     return state

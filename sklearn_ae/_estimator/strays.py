@@ -1,4 +1,4 @@
-"""Whether a denoising autoencoder's draws lie where the data are."""
+"""Test whether samples drawn by a denoising autoencoder lie where the data are."""
 
 from __future__ import annotations
 
@@ -8,55 +8,54 @@ from torch import Tensor
 from sklearn_ae._training.batches import Rows
 from sklearn_ae.networks._denoising import DenoisingModule
 
-CHECKED = 512
-"""Number of samples that are corrupted and drawn again at most."""
+MAX_SAMPLES = 512
+"""Maximum number of samples that are corrupted and drawn again."""
 
-CHECKED_ENTRIES = 2**17
-"""Number of their values at most: the check must cost little beside training."""
+MAX_VALUES = 2**17
+"""Maximum number of values of these samples: the test must take little time beside training."""
 
-CHECKED_STEPS = 16
-"""Number of Lanczos steps of these draws at most."""
+MAX_STEPS = 16
+"""Maximum number of Lanczos steps of these draws."""
 
-FEWEST = 100
-"""Number of samples below which a fraction of them says nothing."""
+MIN_SAMPLES = 100
+"""Number of samples below which a fraction of them is too uncertain."""
 
-NEIGHBOUR = 5
-"""A sample is as far from the others as its fifth nearest one: the first may be an outlier."""
+N_NEIGHBORS = 5
+"""The distance of a sample is that to its fifth nearest neighbour: nearer ones may be outliers."""
 
 QUANTILE = 0.99
-"""Fraction of the samples that are nearer to the others than a stray is."""
+"""Quantile of the samples' distances beyond which a draw is a stray."""
 
 STRAYS = 0.07
-"""Fraction of strays above which `sample` warns; it is a hundredth where all is well."""
+"""Fraction of strays above which `sample` warns. The expected value of a good model is 0.01."""
 
-LEAST_STRAYS = 10
-"""Number of strays that chance does not explain, in however few samples."""
+MIN_STRAYS = 10
+"""Number of strays below which they may be due to chance, however few samples there are."""
 
 
 @torch.no_grad()
 def fraction_of_strays(module: DenoisingModule, rows: Rows) -> float:
-    """Corrupt training samples, draw them again, and count how many leave the data.
+    """Return the fraction of corrupted training samples that are drawn away from the data.
 
-    If the draws had the distribution of the clean samples given the corrupted ones, they would
-    have that of the data: a sample that is corrupted and drawn again is then a sample like any
-    other (Bengio et al., 2013). It is a stray if the fifth nearest of the other samples is farther
-    away than for 99 % of the samples themselves. Where the code is narrower than a sample, draws
-    lack what the code leaves out, and distances are those of the codes.
+    If the model is correct, a clean sample drawn given a corrupted one has the distribution of the
+    data (Bengio et al., 2013). A draw is a stray if it is farther from its fifth nearest sample
+    than 99 % of the samples are from theirs. If the code is narrower than a sample, draws lack the
+    components that the code omits, and distances are those of codes.
 
     Parameters
     ----------
     module : DenoisingModule
-        Trained under Gaussian noise and squared error.
+        Trained with Gaussian noise and squared error.
     rows : Rows
-        Training samples. What is drawn comes from the surrounding ``drawing_from``.
+        Training samples. Random numbers are those of the surrounding ``drawing_from``.
 
     Returns
     -------
     float
-        Zero where there are too few samples, or where some end early.
+        Zero if there are too few samples or if some sequences are shorter than others.
     """
-    n_checked = min(len(rows), CHECKED, CHECKED_ENTRIES // rows.n_features)
-    if n_checked < FEWEST:
+    n_checked = min(len(rows), MAX_SAMPLES, MAX_VALUES // rows.n_features)
+    if n_checked < MIN_SAMPLES:
         return 0.0
     order = torch.randperm(len(rows))[:n_checked]
     x, weight = rows.take(order), rows.take_weight(order)
@@ -64,33 +63,34 @@ def fraction_of_strays(module: DenoisingModule, rows: Rows) -> float:
         return 0.0
     drawn = torch.cat(
         [
-            module.draw_clean(module.corrupt(part), CHECKED_STEPS)
-            for part in x.split(module.network.rows_at_once)
+            module.draw_clean(module.corrupt(part), MAX_STEPS)
+            for part in torch.split(x, module.network.rows_at_once)
         ]
     )
     if len(module.code_mean) < rows.n_features:
         x, drawn = module.encode(x), module.encode(drawn)
-    own, theirs = _distance_to_neighbour(x, x), _distance_to_neighbour(drawn, x)
-    strays = theirs > _quantile(own, weight)
-    enough = int(strays.sum()) >= LEAST_STRAYS
+    limit = _quantile(_distance_to_neighbor(x, x), weight)
+    strays = _distance_to_neighbor(drawn, x) > limit
+    enough = int(strays.sum()) >= MIN_STRAYS
     return float((weight * strays).sum() / weight.sum()) if enough else 0.0
 
 
-def _distance_to_neighbour(points: Tensor, samples: Tensor) -> Tensor:
-    """Return how far each point's fifth nearest sample is, that of its own number left out.
+def _distance_to_neighbor(points: Tensor, samples: Tensor) -> Tensor:
+    """Return the distance of each point to its fifth nearest sample, of shape (n_points,).
 
-    So are samples at distance zero: values that were rounded have many equal ones, and the
-    distance between different ones is what their gaps are measured by.
+    Point ``i`` belongs to sample ``i``, which is left out. So are samples at distance zero:
+    rounded data contain many equal samples, and their scale is the distance of different ones.
     """
+    # Not by matrix products, which leave rounding errors in place of distances of zero.
     distances = torch.cdist(points, samples, compute_mode="donot_use_mm_for_euclid_dist")
     distances.fill_diagonal_(torch.inf)
     distances.masked_fill_(distances == 0, torch.inf)
-    return distances.kthvalue(NEIGHBOUR).values
+    return distances.kthvalue(N_NEIGHBORS).values
 
 
 def _quantile(values: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted quantile that all but one in a hundred are below."""
+    """Return the weighted quantile of order `QUANTILE`."""
     values, order = values.sort()
-    shares = weight[order].cumsum(0) / weight.sum()
-    place = int((shares < QUANTILE).sum())
+    fractions = weight[order].cumsum(0) / weight.sum()
+    place = int((fractions < QUANTILE).sum())
     return values[min(place, len(values) - 1)]

@@ -1,6 +1,7 @@
-"""Tasks of a fit, of which the callbacks that scikit-learn has set hear.
+"""Tasks of a fit, which are reported to the callbacks set by scikit-learn's ``set_callbacks``.
 
-A context is None where there are no such callbacks; nothing happens then.
+A context is scikit-learn's ``CallbackContext``, or None if there are no such callbacks; then
+nothing is reported.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from sklearn_ae._compat import open_context
 
 
 class Task:
-    """A part of a fit.
+    """A task of a fit, such as the training of one layer.
 
     Attributes
     ----------
     context : sklearn.callback.CallbackContext or None
     stop : bool
-        Whether a callback has asked, at the end of the task, for no further ones of its kind.
+        Whether a callback requested, at the end of the task, that no further tasks of this kind
+        are begun.
     """
 
     def __init__(self, context: Any) -> None:
@@ -27,22 +29,27 @@ class Task:
         self.stop = False
 
     def listeners(
-        self, estimator: Any, X: Any = None, y: Any = None, snapshot: Callable | None = None
+        self,
+        estimator: Any,
+        X: Any = None,
+        y: Any = None,
+        snapshot: Callable[[Any], dict[str, Any]] | None = None,
     ) -> list[Any]:
-        """Return the skorch callbacks that make a task of each epoch of this one.
+        """Return skorch callbacks that report each epoch of this task as a subtask.
 
         Parameters
         ----------
         estimator : estimator
-            Whose task it is.
+            The estimator that is fitted.
         X, y : array-like or None
             Data of the fit, for callbacks that score.
         snapshot : callable or None
-            ``module`` to the fitted attributes of an estimator that stopped now. None: it could
-            not be used yet.
+            Maps the module to the fitted attributes that the estimator would have if training
+            stopped now. None: the estimator could not be used yet.
         """
         if self.context is None:
             return []
+        # Imported when needed: it imports skorch, which doubles the time of an import.
         from sklearn_ae._training.callbacks import ScikitLearnCallbacks
 
         return [ScikitLearnCallbacks(estimator, self.context, X, y, snapshot)]
@@ -50,7 +57,7 @@ class Task:
 
 @contextmanager
 def whole_fit(estimator: Any, n_tasks: int, X: Any, y: Any) -> Iterator[Any]:
-    """Begin a fit, give its context, and end it once the fitted attributes are set."""
+    """Report the begin of a fit, yield its context, and report its end after the block."""
     context = open_context(estimator, n_tasks)
     if context is not None:
         context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
@@ -63,19 +70,20 @@ def whole_fit(estimator: Any, n_tasks: int, X: Any, y: Any) -> Iterator[Any]:
 def task(
     context: Any, name: str, estimator: Any, *, n_epochs: int = 0, inner: Any = None
 ) -> Iterator[Task]:
-    """Begin a task of a fit, and end it.
+    """Report the begin of a task, yield it, and report its end after the block.
 
     Parameters
     ----------
     context : CallbackContext or None
-        Of the whole fit.
+        Context of the whole fit.
     name : str
+        Name of the task.
     estimator : estimator
-        Whose fit it is.
-    n_epochs : int
-        How many epochs it has, at most.
-    inner : estimator or None
-        Another estimator, which is fitted within: its tasks are those of this one, for callbacks
+        The estimator that is fitted.
+    n_epochs : int, default=0
+        Maximum number of epochs of the task.
+    inner : estimator or None, default=None
+        Another estimator that is fitted in the block. Its tasks become subtasks, for callbacks
         that scikit-learn propagates.
     """
     if context is None:
@@ -94,12 +102,21 @@ def task(
 
 
 class Tasks:
-    """Tasks of one name, one after another, in each of which another estimator is fitted.
+    """Successive tasks of one name, in each of which another estimator is fitted.
+
+    Parameters
+    ----------
+    context : CallbackContext or None
+        Context of the whole fit.
+    name : str
+        Name of the tasks.
+    estimator : estimator
+        The estimator whose fit consists of the tasks.
 
     Attributes
     ----------
     stop : bool
-        Whether a callback has asked for no further ones.
+        Whether a callback requested that no further tasks are begun.
     """
 
     def __init__(self, context: Any, name: str, estimator: Any) -> None:
@@ -110,14 +127,14 @@ class Tasks:
 
     @contextmanager
     def around(self, inner: Any) -> Iterator[None]:
-        """Begin and end the task in which an estimator is fitted."""
+        """Report the task in which an estimator is fitted in the block."""
         with task(self.context, self.name, self.estimator, inner=inner) as own:
             yield
         self.stop |= own.stop
 
 
 def running(estimator: Any) -> Any:
-    """Return the context of the fit that an estimator is in, None where nobody listens."""
+    """Return the context of the present fit of an estimator, None if it has no callbacks."""
     if not getattr(estimator, "_skl_callbacks", None):
         return None
     return getattr(estimator, "_callback_fit_ctx", None)

@@ -173,13 +173,13 @@ class TrainingParameters:
     precision: str = parameter(
         default="auto",
         doc="""{"auto", "float32", "float64", "bfloat16"}
-        Floating-point type of training. ``"bfloat16"`` computes matrix products in bfloat16 and
-        keeps the weights in float32. ``"auto"`` depends on the smaller side of the largest weight
-        matrix. It selects float64 for float64 data on the CPU if this costs little: if that side
-        is at most 32, or if there are at most 512 training samples. Otherwise it selects
-        bfloat16 if that side is at least 256 and the hardware has instructions for bfloat16, and
-        float32 in all other cases. After training, results are computed in the floating-point
-        type of the data.
+        Floating-point dtype of training. ``"auto"``: float32, but float64 on the CPU for data of
+        another dtype than float32, where it takes little more time: in convolutional, U-Net, LSTM
+        and recursive networks for up to 64 samples; in other networks for up to 512 samples, and
+        for any number if the smaller side of each weight matrix is at most 32. If that of a
+        weight matrix is 256 or more and the device has instructions for bfloat16, float32 is
+        replaced by ``"bfloat16"``: products of matrices in bfloat16, weights in float32. Fitted
+        estimators compute in the floating-point dtype of the data in any case.
         """,
         constraint=[StrOptions({"auto", "float32", "float64", "bfloat16"})],
     )
