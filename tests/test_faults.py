@@ -60,7 +60,7 @@ def _each_fails(instance, message, faults):
 
 @each_dtype
 @each_estimator
-def test_bad_rows_are_refused(instance, dtype):
+def test_invalid_samples_are_refused(instance, dtype):
     _each_fails(instance, r"\bX\b", ({"X": X} for X in _spoilt(table(dtype=dtype))))
 
 
@@ -73,12 +73,12 @@ def test_bad_weights_are_refused(instance):
 
 @each_dtype
 @pytest.mark.parametrize("instance", INSTANCES, ids=name_of)
-def test_bad_rows_to_validate_on_are_refused(instance, dtype):
+def test_invalid_validation_samples_are_refused(instance, dtype):
     X = table(dtype=dtype)
     _each_fails(instance, r"\bX_val\b", ({"X": X, "X_val": X_val} for X_val in _spoilt(X)))
 
 
-def test_rows_to_validate_on_are_named_where_they_do_not_fit():
+def test_validation_samples_are_named_where_they_do_not_fit():
     X, plain = table(), seeded(INSTANCES[0])
     images = X.reshape(40, 2, 2)
     fails(plain, ValueError, "X_val has 3 features", X, X_val=X[:, :3])

@@ -69,7 +69,7 @@ def test_odd_data_give_finite_answers_or_a_clear_error(instance, kind):
     ids=["Fortran", "negative strides", "frame", "read-only", "memory map"],
 )
 @each_class
-def test_arrangement_of_rows_does_not_matter(instance, arrange, tmp_path):
+def test_memory_layout_does_not_matter(instance, arrange, tmp_path):
     arranged = X.copy()
     if arrange == "map":
         np.save(tmp_path / "X.npy", X)
@@ -142,7 +142,7 @@ def test_columns_go_by_their_names(instance):
 
 @pytest.mark.parametrize("size", [1e30, 1e300])
 @pytest.mark.parametrize("instance", INSTANCES + OUTLIER_DETECTORS, ids=name_of)
-def test_rows_far_out_spoil_no_others(instance, size):
+def test_far_outliers_do_not_change_other_samples(instance, size):
     estimator, rows = ready(instance), X[:3].copy()
     rows[1, 2] = size
     for verb in ("transform", "reconstruct", "score_samples", "predict", "explain"):

@@ -244,7 +244,7 @@ def test_density_is_per_unit_of_the_data(gaussian_rows):
     assert np.corrcoef(one, ten)[0, 1] > 0.95
 
 
-def test_scores_of_a_row_do_not_depend_on_its_company(gaussian_rows, linear):
+def test_scores_of_a_sample_do_not_depend_on_the_others(gaussian_rows, linear):
     _, test = gaussian_rows
     together = linear.score_samples(test, 20)
     np.testing.assert_allclose(linear.score_samples(test[7:9], 20), together[7:9], rtol=1e-9)
