@@ -1,5 +1,6 @@
 """What tests that inject faults share: rows, targets, and what an estimator holds and says."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -34,6 +35,19 @@ def seeded(instance, **params):
 def fitted(instance, X, **params):
     """Return a fitted copy with a fixed seed, and further parameters."""
     return seeded(instance, **params).fit(X, targets(instance, len(X)))
+
+
+@functools.cache
+def _pickled(place, dtype, params):
+    return pickle.dumps(fitted(EVERY[place], table(dtype=dtype), **dict(params)))
+
+
+def ready(instance, dtype=np.float64, **params):
+    """Return a copy of an estimator that was fitted on ``table(dtype=dtype)``, once a process.
+
+    For tests of fitted estimators: a copy takes a tenth of the time of a fit.
+    """
+    return pickle.loads(_pickled(EVERY.index(instance), dtype, tuple(params.items())))
 
 
 def outcome(estimator, X):

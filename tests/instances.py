@@ -31,9 +31,9 @@ from sklearn_ae.networks import DenseNetwork
 SMALL = {"hidden_layer_sizes": (8,), "max_iter": 5}
 
 INSTANCES = [
-    Autoencoder(max_iter=20),
-    Autoencoder(max_iter=20, init="random", hidden_layer_sizes=(8,), activation="silu"),
-    Autoencoder(max_iter=20, loss="huber", early_stopping=False, learning_rate="constant"),
+    Autoencoder(max_iter=5),
+    Autoencoder(init="random", activation="silu", **SMALL),
+    Autoencoder(max_iter=5, loss="huber", early_stopping=False, learning_rate="constant"),
     SparseAutoencoder(6, **SMALL),
     SparseAutoencoder(6, sparsity="l1", n_active=1, **SMALL),
     SparseAutoencoder(6, sparsity="topk", sparsity_target=0.3, **SMALL),
@@ -90,7 +90,13 @@ INSTANCES = [
     Autoencoder(solver="sgd", momentum=0.5, learning_rate_init=0.02, alpha=1e-4, **SMALL),
 ]
 
-FEW_EPOCHS = {"hidden_layer_sizes": (8, 4), "pretraining_max_iter": 3}
+# scikit-learn's checks ask for accuracy: few epochs, of large steps.
+FEW_EPOCHS = {
+    "hidden_layer_sizes": (8, 4),
+    "pretraining_max_iter": 3,
+    "learning_rate_init": 0.03,
+    "max_iter": 10,
+}
 
 # Estimators that learn from labels, which fit into no list of autoencoders.
 SUPERVISED = [
@@ -105,7 +111,7 @@ SUPERVISED = [
 
 # They have no codes, and tests of their own.
 OUTLIER_DETECTORS = [
-    AutoencoderOutlierDetector(),
+    AutoencoderOutlierDetector(n_estimators=4),
     AutoencoderOutlierDetector(
         make_pipeline(StandardScaler(), Autoencoder(1, **SMALL)), n_estimators=3, trim=0.0
     ),

@@ -44,7 +44,7 @@ def test_start_is_weighted_pca():
     np.testing.assert_allclose(weighted.reconstruct(X), expected, atol=1e-9)
 
 
-def test_start_is_pca_on_wide_rows():
+def test_start_is_pca_on_wide_samples():
     """Beyond a thousand features the axes come from a random subspace."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4)) @ rng.normal(size=(4, 1100)) + 1e-3 * rng.normal(size=(60, 1100))
@@ -150,7 +150,7 @@ def test_samples_repeat_with_their_seed(curve):
         autoencoder.sample(0)
 
 
-def test_scores_of_rows_are_minus_their_mean_squared_error(curve):
+def test_scores_of_samples_are_minus_their_mean_squared_error(curve):
     autoencoder = Autoencoder(1, max_iter=5, random_state=0).fit(curve)
     expected = -np.square(curve - autoencoder.reconstruct(curve)).mean(axis=1)
     np.testing.assert_allclose(autoencoder.score_samples(curve), expected, rtol=1e-9)
@@ -172,11 +172,11 @@ def _is_pca(autoencoder, X):
     return np.allclose(autoencoder.reconstruct(X), pca.inverse_transform(pca.transform(X)))
 
 
-def test_without_rows_to_spare_it_stays_at_pca(curve):
+def test_with_too_few_samples_to_hold_out_it_stays_at_pca(curve):
     assert _is_pca(Autoencoder(1, random_state=0).fit(curve[:9]), curve[:9])
 
 
-def test_one_row_held_out_proves_nothing(curve):
+def test_one_held_out_sample_is_no_evidence(curve):
     """One distinct row is held out of ten, whether it stands there once or thrice."""
     X = curve[:10]
     for fitted in (

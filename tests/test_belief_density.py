@@ -235,7 +235,7 @@ def test_one_layer_has_its_exact_likelihood(loss, code_activation):
     )
 
 
-def test_one_layer_is_the_machine_it_is():
+def test_one_layer_is_an_rbm():
     network, X = by_hand("binary_crossentropy", "logistic", ())
     alone = RestrictedBoltzmannMachine(2, visible="bernoulli", max_iter=1).fit(X)
     with torch.no_grad():
@@ -285,7 +285,7 @@ def test_tied_layers_have_no_gap():
     np.testing.assert_allclose(network.score_samples(X), exact_log_likelihood(network, X))
 
 
-def test_scores_depend_on_the_row_alone():
+def test_scores_depend_on_the_sample_alone():
     network, _ = by_hand("squared_error", "identity", (3, 2))
     X = rows("squared_error")
     scores = network.score_samples(X)

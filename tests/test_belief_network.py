@@ -29,7 +29,7 @@ def machines(network):
 GREEDY = {"loss": "binary_crossentropy", "fine_tune": False, "random_state": 0}
 
 
-def test_up_and_down_are_one_machine(bits):
+def test_each_encoder_layer_and_its_decoder_layer_are_one_rbm(bits):
     network = DeepBeliefNetwork(
         5,
         hidden_layer_sizes=(20, 10),
@@ -52,7 +52,7 @@ def test_up_and_down_are_one_machine(bits):
     np.testing.assert_allclose(network.reconstruct(bits[:50]), h.detach(), atol=1e-6)
 
 
-def test_a_layer_is_as_likely_as_a_machine_of_its_own(bits):
+def test_a_layer_is_as_likely_as_an_rbm_of_its_own(bits):
     settings = {"random_state": 0, "learning_rate": "one_cycle"}
     alone = RestrictedBoltzmannMachine(12, visible="bernoulli", max_iter=60, **settings).fit(bits)
     network = DeepBeliefNetwork(
@@ -69,7 +69,7 @@ def test_a_layer_is_as_likely_as_a_machine_of_its_own(bits):
     assert mine > independent / 2
 
 
-def test_it_dreams_what_it_has_seen(bits):
+def test_samples_are_like_the_training_samples(bits):
     network = DeepBeliefNetwork(
         40,
         hidden_layer_sizes=(60,),
@@ -98,7 +98,7 @@ def test_unrolled_it_is_a_better_start_than_chance():
     assert [len(history) for history in network.layer_histories_] == [30] * 4
 
 
-def test_real_rows_are_gaussian_units():
+def test_real_values_are_gaussian_units():
     X = load_digits().data
     network = DeepBeliefNetwork(8, pretraining_max_iter=5, fine_tune=False).fit(X)
     kinds = [(machine.visible, machine.hidden) for machine in machines(network)]
@@ -109,7 +109,7 @@ def test_real_rows_are_gaussian_units():
     ]
 
 
-def test_units_of_the_rows_do_not_matter():
+def test_units_of_the_data_do_not_matter():
     X = load_digits().data[:60]  # few enough for float64
     network = DeepBeliefNetwork(4, pretraining_max_iter=5, fine_tune=False, random_state=0)
     codes = network.fit(X).transform(X)
@@ -150,7 +150,7 @@ def test_it_is_a_start_for_the_classifier(bits):
     assert flat.score(bits, y) > 0.85
 
 
-def test_machines_have_logistic_units(bits):
+def test_rbms_have_logistic_units(bits):
     with pytest.raises(ValueError, match="activation='logistic'"):
         StackedAutoencoder(pretraining="rbm").fit(bits)
     with pytest.raises(ValueError, match="code_activation"):

@@ -156,7 +156,7 @@ def test_enumeration_in_pieces_equals_enumeration_at_once(monkeypatch):
     assert exact_log_partition(layer) == pytest.approx(at_once, rel=1e-12)
 
 
-def test_probabilities_of_all_rows_sum_to_one(digits):
+def test_probabilities_of_all_samples_sum_to_one(digits):
     X = digits[0][:300, 18:25]
     machine = RestrictedBoltzmannMachine(
         4, visible="bernoulli", max_iter=50, learning_rate_init=0.3, random_state=0
@@ -165,7 +165,7 @@ def test_probabilities_of_all_rows_sum_to_one(digits):
     assert machine.module_.layer.weight.abs().max() > 0.5
 
 
-def test_density_of_gaussian_rows_integrates_to_one():
+def test_density_of_gaussian_samples_integrates_to_one():
     rng = np.random.default_rng(0)
     modes = rng.choice([-2.0, 2.0], size=400)
     X = np.column_stack([modes, -modes]) + 0.5 * rng.normal(size=(400, 2))
@@ -198,7 +198,7 @@ def test_runs_that_do_not_agree_are_reported():
         annealed_log_partition(layer, torch.zeros(40), n_temperatures=3, n_runs=100)
 
 
-def test_annealed_importance_sampling_of_gaussian_rows():
+def test_annealed_importance_sampling_of_gaussian_samples():
     X = load_digits().data
     machine = RestrictedBoltzmannMachine(12, max_iter=60, random_state=0).fit(X)
     layer, base = machine.module_.layer, machine.module_.base
@@ -558,7 +558,7 @@ def test_patience_takes_no_notice_of_the_training_loss(digits):
     assert "valid_loss" not in machine.history_[0]
 
 
-def test_held_out_rows_are_judged_by_their_pseudo_likelihood(digits):
+def test_held_out_samples_are_scored_by_their_pseudo_likelihood(digits):
     train, test = digits
     machine = RestrictedBoltzmannMachine(
         15, visible="bernoulli", early_stopping=True, max_iter=400, learning_rate_init=0.1,
@@ -630,7 +630,7 @@ def test_round_trip(trained, digits):
     assert trained.score(test) > 0.5
 
 
-def test_samples_are_like_the_rows(trained, digits):
+def test_samples_are_like_the_data(trained, digits):
     train, _ = digits
     drawn = trained.sample(2000, random_state=0)
     assert set(np.unique(drawn)) == {0.0, 1.0}
@@ -661,7 +661,7 @@ def _exact_moments(machine):
     return mean * unit + module.center.double().numpy(), covariance * np.outer(unit, unit)
 
 
-def test_gaussian_samples_have_the_moments_of_the_machine():
+def test_gaussian_samples_have_the_moments_of_the_rbm():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 4)) + 0.5 * rng.normal(size=(2000, 4))
     X = 10 * X + 100
@@ -688,7 +688,7 @@ def test_gaussian_samples_have_the_moments_of_the_machine():
 
 
 @pytest.mark.parametrize("a", [1e-4, 1e4])
-def test_units_of_gaussian_rows_do_not_matter(a):
+def test_units_of_gaussian_samples_do_not_matter(a):
     X = load_digits().data[:500, 10:40]
     params = {"max_iter": 20, "random_state": 0, "precision": "float64"}
     one = RestrictedBoltzmannMachine(8, **params).fit(X)
@@ -749,7 +749,7 @@ def test_bad_input_is_named(digits):
         RestrictedBoltzmannMachine(30, learning_rate_init=50.0).fit(X)
 
 
-def test_sparse_rows_are_taken_as_they_are(digits):
+def test_sparse_matrices_are_accepted(digits):
     X = digits[0][:200]
     dense, sparse = (
         RestrictedBoltzmannMachine(5, visible="bernoulli", max_iter=3, random_state=0).fit(rows)
@@ -759,7 +759,7 @@ def test_sparse_rows_are_taken_as_they_are(digits):
     np.testing.assert_array_equal(dense.score_samples(X), sparse.score_samples(csr_array(X)))
 
 
-def test_images_come_back_as_images(digits):
+def test_images_are_reconstructed_as_images(digits):
     X = digits[0][:200].reshape(-1, 8, 8)
     machine = RestrictedBoltzmannMachine(5, visible="bernoulli", max_iter=3, random_state=0).fit(X)
     assert machine.gibbs(X[:7], random_state=0).shape == (7, 8, 8)

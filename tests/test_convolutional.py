@@ -153,7 +153,7 @@ def _restore(rows, **parameters):
 
 
 @pytest.mark.parametrize("unpooling", UNPOOLINGS)
-def test_flat_rows_and_both_orders_of_axes_give_the_same_result(unpooling):
+def test_flat_samples_and_both_orders_of_axes_give_the_same_result(unpooling):
     images = np.random.default_rng(0).normal(size=(60, 7, 6, 3))  # (n, height, width, channels)
     first = np.moveaxis(images, 3, 1)
     expected = _restore(images, unpooling=unpooling)
@@ -187,7 +187,7 @@ def test_a_signal_may_have_channels():
 
 @pytest.mark.parametrize("unpooling", UNPOOLINGS)
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 64])
-def test_flat_rows_of_any_width_are_signals(width, unpooling):
+def test_flat_samples_of_any_width_are_signals(width, unpooling):
     X = np.random.default_rng(0).normal(size=(40, width))
     autoencoder = _small(2, unpooling=unpooling).fit(X)
     assert autoencoder.reconstruct(X).shape == X.shape
@@ -261,7 +261,7 @@ def test_single_precision_and_bfloat16(digits):
     assert set(np.unique(places.transform(test)[:, 4:])) <= set(range(64))
 
 
-def test_one_row_at_a_time(digits):
+def test_one_sample_at_a_time(digits):
     train, test = digits
     autoencoder = _small(unpooling="switches").fit(train)
     one_by_one = np.concatenate([autoencoder.reconstruct(image[None]) for image in test[:5]])

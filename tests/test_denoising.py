@@ -252,7 +252,7 @@ def test_one_gaussian_has_its_linear_closed_form():
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper"])
-def test_spoilt_rows_are_restored(noise):
+def test_corrupted_samples_are_reconstructed(noise):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1200, 2)) @ rng.normal(size=(2, 10)) + 5
     denoiser = DenoisingAutoencoder(
@@ -326,7 +326,7 @@ def test_every_presentation_has_fresh_noise():
     assert all(not torch.allclose(a, b) for a, b in pairwise(seen))
 
 
-def test_codes_are_those_of_the_rows_as_they_are():
+def test_codes_are_those_of_the_uncorrupted_samples():
     X = np.random.default_rng(0).normal(size=(200, 4))
     denoiser = DenoisingAutoencoder(2, noise="masking", max_iter=5, random_state=0).fit(X)
     np.testing.assert_array_equal(denoiser.transform(X), denoiser.transform(X))
@@ -490,7 +490,7 @@ def test_clusters_are_drawn_as_wide_as_they_are(n_features, seed):
     assert right.mean() == pytest.approx((X[:, 0] > 0).mean(), abs=0.06)
 
 
-def test_a_mixture_of_the_codes_gives_distant_clusters_their_shares():
+def test_a_mixture_of_the_codes_gives_distant_clusters_their_weights():
     X = _clusters(2, 3.0, 0, share=0.8)
     denoiser = _denoiser(2, 0.5, 0, density=GaussianMixture(2, random_state=0)).fit(X)
     drawn = denoiser.sample(2000, random_state=0, n_steps=100)
@@ -500,14 +500,15 @@ def test_a_mixture_of_the_codes_gives_distant_clusters_their_shares():
 @pytest.mark.parametrize("n_features", [1, 2, 5])
 def test_noise_beyond_the_gaps_is_warned_of(n_features):
     """The clean samples of a corrupted one lie in both clusters, and no Gaussian does."""
-    X = _clusters(n_features, 2.0, 0)
-    denoiser = _denoiser(n_features, 2.0, 0).fit(X)
+    X, small = _clusters(n_features, 2.0, 0), {"hidden_layer_sizes": (64,), "max_iter": 30}
+    denoiser = _denoiser(n_features, 2.0, 0, **small).fit(X)
     with pytest.warns(
         UserWarning, match=r"noise_level=2 .* Lower noise_level, .* to 1\."
     ) as found:
         denoiser.sample(2, random_state=0, n_steps=1)
     assert found[0].filename == __file__
-    _denoiser(n_features, 0.5, 0).fit(X).sample(2, random_state=0, n_steps=1)  # no warning
+    calm = _denoiser(n_features, 0.5, 0, **small).fit(X)
+    calm.sample(2, random_state=0, n_steps=1)  # no warning
 
 
 @pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer, load_digits])

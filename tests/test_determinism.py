@@ -48,7 +48,7 @@ def test_processes_agree_to_the_bit_for_each_number_of_threads():
         assert two[name][1] == pytest.approx(score, abs=0.01)
 
 
-def test_the_order_of_the_rows_does_not_choose_those_held_out():
+def test_the_order_of_the_samples_does_not_choose_those_held_out():
     """Held-out rows go by content: shuffled rows give the same ones, whatever their units."""
     import torch
 

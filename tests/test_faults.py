@@ -16,6 +16,7 @@ from faults import (
     holdings,
     named,
     outcome,
+    ready,
     seeded,
     table,
     targets,
@@ -46,8 +47,7 @@ def _spoilt(array, bad=(np.nan, np.inf, -np.inf, "huge")):
 
 def _each_fails(instance, message, faults):
     """Check that fits fail as they should, of an estimator without weights and of one with."""
-    X = table()
-    estimator = fitted(instance, X)
+    X, estimator = table(), ready(instance)
     before = outcome(estimator, X)
     for fault in faults:
         fails(seeded(instance), ValueError, message, **fault)
@@ -60,7 +60,7 @@ def _each_fails(instance, message, faults):
 
 @each_dtype
 @each_estimator
-def test_bad_rows_are_refused(instance, dtype):
+def test_invalid_samples_are_refused(instance, dtype):
     _each_fails(instance, r"\bX\b", ({"X": X} for X in _spoilt(table(dtype=dtype))))
 
 
@@ -73,12 +73,12 @@ def test_bad_weights_are_refused(instance):
 
 @each_dtype
 @pytest.mark.parametrize("instance", INSTANCES, ids=name_of)
-def test_bad_rows_to_validate_on_are_refused(instance, dtype):
+def test_invalid_validation_samples_are_refused(instance, dtype):
     X = table(dtype=dtype)
     _each_fails(instance, r"\bX_val\b", ({"X": X, "X_val": X_val} for X_val in _spoilt(X)))
 
 
-def test_rows_to_validate_on_are_named_where_they_do_not_fit():
+def test_validation_samples_are_named_where_they_do_not_fit():
     X, plain = table(), seeded(INSTANCES[0])
     images = X.reshape(40, 2, 2)
     fails(plain, ValueError, "X_val .* is invalid: X has 3 features", X, X_val=X[:, :3])
@@ -107,8 +107,7 @@ def _goes_by_its_rate(instance):
 @pytest.mark.parametrize("instance", [*filter(_goes_by_its_rate, EVERY)], ids=name_of)
 def test_divergence_is_an_error_in_any_precision(instance, dtype):
     rate, stop = named(instance, "learning_rate_init"), named(instance, "early_stopping")
-    X = table(dtype=dtype)
-    estimator = fitted(instance, X)
+    X, estimator = table(dtype=dtype), ready(instance, dtype)
     for lost, early_stopping in itertools.product(HUGE.values(), [False, True]):
         estimator.set_params(**{rate: lost, stop: early_stopping})
         fails(estimator, ValueError, "diverged.*learning_rate_init", X)
@@ -261,8 +260,7 @@ def test_errors_of_callbacks_come_through_and_leave_the_estimator(instance, hook
 
 @pytest.mark.parametrize("instance", [e for e in EVERY if named(e, "device")], ids=name_of)
 def test_devices_that_are_not_there_are_refused_before_any_work(instance, monkeypatch):
-    X = table()
-    estimator, name = fitted(instance, X), named(instance, "device")
+    X, estimator, name = table(), ready(instance), named(instance, "device")
     monkeypatch.setattr(AutoencoderNet, "train", lambda *args: pytest.fail("it was trained"))
     absent = ["cuda:99", "xpu:7", "meta", "nonsense", "", 3, None, torch.device("meta")]
     if not torch.cuda.is_available():

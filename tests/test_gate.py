@@ -323,7 +323,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_values_under_the_same_names_come_back(name, tmp_path):
+def test_values_under_the_same_names_are_loaded(name, tmp_path):
     save(GOOD[name], tmp_path / "model")
     assert repr(load(tmp_path / "model")) == repr(GOOD[name])
 
@@ -338,7 +338,7 @@ def test_words_that_are_names_of_parameters_are_words(tmp_path):
 
 
 @pytest.mark.parametrize("estimator", [PoissonRegressor(), SGDClassifier(), Ridge(), PCA(2)])
-def test_fitted_estimators_of_scikit_learn_come_back(estimator, tmp_path):
+def test_fitted_estimators_of_scikit_learn_are_loaded(estimator, tmp_path):
     X = np.random.default_rng(0).normal(size=(40, 3))
     model = make_pipeline(MinMaxScaler(), estimator).fit(X, np.arange(40) % 2)
     save(model, tmp_path / "model")

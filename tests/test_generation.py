@@ -305,7 +305,7 @@ def test_a_senseless_density_is_refused_before_the_training(density, blobs, monk
         Autoencoder(2, density=density).fit(blobs)
 
 
-def test_rows_without_weight_do_not_describe_the_codes():
+def test_samples_without_weight_do_not_change_the_density_of_the_codes():
     """Every other row counts; the rows that are looked at are not those that do not."""
     X = np.random.default_rng(0).normal(size=(3000, 3))
     y = np.arange(3000) % 3 % 2

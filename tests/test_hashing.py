@@ -97,7 +97,7 @@ def test_neighbors_are_those_of_scikit_learn_on_the_codes(hashing, digits):
     )
 
 
-def test_training_rows_are_no_neighbors_of_themselves(hashing, digits):
+def test_training_samples_are_no_neighbors_of_themselves(hashing, digits):
     X, _ = digits
     codes = hashing.transform(X[:1400])
     distances, indices = hashing.kneighbors()
@@ -152,7 +152,7 @@ def test_graph_feeds_a_classifier_of_precomputed_distances(hashing, digits):
 # Codes
 
 
-def test_codes_are_bits_that_pack_and_come_back(hashing, digits):
+def test_codes_are_bits_that_are_packed_and_unpacked(hashing, digits):
     X, _ = digits
     for dtype in (np.float64, np.float32):
         codes = hashing.transform(X[:1400].astype(dtype))
@@ -312,7 +312,7 @@ def test_small_units_do_not_matter_to_losses_without_scaling():
     )
 
 
-def test_rows_of_weight_zero_keep_their_places(digits):
+def test_samples_of_weight_zero_keep_their_places(digits):
     X = digits[0][:40]
     weight = np.ones(40)
     weight[:10] = 0

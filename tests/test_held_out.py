@@ -137,7 +137,7 @@ def test_pca_starts_from_all_samples_and_its_noise_from_the_training_ones(record
     assert seen["_pretrain"] == seen["training"]
 
 
-def test_white_noise_is_not_restored_better_where_it_was_held_out():
+def test_white_noise_is_not_reconstructed_better_where_it_was_held_out():
     """Pre-training learns noise by heart; of samples held out it explains as much as of fresh."""
     random = np.random.default_rng(0)
     kept, fresh = [], []

@@ -113,7 +113,7 @@ def test_feature_names_of_frames(X, make):
     assert list(autoencoder.get_feature_names_out()) == ["autoencoder0", "autoencoder1"]
 
 
-def test_images_are_flattened_and_come_back_as_images():
+def test_images_are_flattened_and_reconstructed_as_images():
     images = np.random.default_rng(0).normal(size=(30, 4, 3, 2))
     autoencoder = clone(FAST).fit(images)
     assert autoencoder.n_features_in_ == 24
@@ -129,7 +129,7 @@ def test_images_are_flattened_and_come_back_as_images():
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 3])
-def test_few_rows(n_samples):
+def test_few_samples(n_samples):
     X = np.random.default_rng(0).normal(size=(n_samples, 4))
     autoencoder = clone(FAST).set_params(n_components=3).fit(X)
     np.testing.assert_allclose(autoencoder.reconstruct(X), X, atol=1e-6)
@@ -143,7 +143,7 @@ def test_one_column():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e9])
-def test_constant_rows(value):
+def test_constant_samples(value):
     X = np.full((30, 3), value)
     autoencoder = clone(FAST).fit(X)
     np.testing.assert_allclose(autoencoder.reconstruct(X), X, rtol=1e-9, atol=1e-9)
@@ -157,7 +157,7 @@ def test_constant_columns_stay_constant(X):
     np.testing.assert_allclose(autoencoder.reconstruct(X)[:, -1], 7, atol=0.05)
 
 
-def test_copies_of_rows_are_held_out_together(X):
+def test_copies_of_samples_are_held_out_together(X):
     """With every row twice, no row is trained on while its copy is validated on."""
     from sklearn_ae._training.batches import Rows
     from sklearn_ae._training.held_out import held_out_mask
@@ -246,7 +246,7 @@ def test_csr_is_densified_a_batch_at_a_time(monkeypatch):
     ),
     st.integers(1, 5),
 )
-def test_any_finite_table_is_fitted_and_comes_back(X, n_components):
+def test_any_finite_table_is_fitted_and_reconstructed(X, n_components):
     autoencoder = Autoencoder(n_components, max_iter=2, random_state=0).fit(X)
     Z = autoencoder.transform(X)
     assert Z.shape == (len(X), n_components)

@@ -15,7 +15,7 @@ def _sines(n_samples, n_steps, seed):
     return np.sin(2 * np.pi * frequency * np.arange(n_steps) / n_steps + phase)
 
 
-def test_held_out_sines_are_restored_with_defaults_else():
+def test_held_out_sines_are_reconstructed_with_defaults_else():
     autoencoder = LSTMAutoencoder(4, precision="float32", random_state=0)
     assert autoencoder.fit(_sines(500, 30, seed=0)).score(_sines(200, 30, seed=1)) > 0.95
 

@@ -29,7 +29,7 @@ def test_weighted_median_is_that_of_repeated_values():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.004, 0.1, 0.25, 0.3, 0.5])
-def test_a_share_of_the_weight_lies_below_the_threshold(share):
+def test_a_fraction_of_the_weight_lies_below_the_threshold(share):
     rng = np.random.default_rng(0)
     scores = rng.normal(size=100)
     threshold = lower_threshold(scores, np.ones(100), share)
@@ -47,7 +47,7 @@ def test_threshold_is_the_same_for_copies_and_for_weights():
 
 @pytest.mark.parametrize("n", [1, 2, 7, 10, 40])
 @pytest.mark.parametrize("share", [0.03, 0.1, 0.25, 0.5])
-def test_a_share_of_fresh_scores_lies_below_the_threshold(n, share):
+def test_a_fraction_of_fresh_scores_lies_below_the_threshold(n, share):
     """The scores are uniform: the expected share is the mean threshold.
 
     Gaps are independent exponential variables over their sum, of mean 1 / (n + 1) each. Below the
@@ -172,7 +172,7 @@ def keys_of(X):
 
 
 @pytest.mark.parametrize("n_samples", [24, 200])
-def test_no_sample_takes_part_in_the_standard_that_it_is_judged_by(n_samples):
+def test_no_sample_contributes_to_the_scale_of_its_own_error(n_samples):
     X = np.random.default_rng(0).normal(size=(n_samples, 3))
     inside = np.arange(n_samples) < n_samples // 2
     keys = keys_of(X)

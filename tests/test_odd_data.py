@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from faults import each_class, fitted, holdings, outcome, seeded, table, targets
+from faults import each_class, fitted, holdings, outcome, ready, seeded, table, targets
 from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import is_classifier
 
@@ -69,7 +69,7 @@ def test_odd_data_give_finite_answers_or_a_clear_error(instance, kind):
     ids=["Fortran", "negative strides", "frame", "read-only", "memory map"],
 )
 @each_class
-def test_arrangement_of_rows_does_not_matter(instance, arrange, tmp_path):
+def test_memory_layout_does_not_matter(instance, arrange, tmp_path):
     arranged = X.copy()
     if arrange == "map":
         np.save(tmp_path / "X.npy", X)
@@ -78,7 +78,7 @@ def test_arrangement_of_rows_does_not_matter(instance, arrange, tmp_path):
         arranged.flags.writeable = False
     else:
         arranged = arrange(arranged)
-    expected = outcome(fitted(instance, X), X)
+    expected = outcome(ready(instance), X)
     np.testing.assert_allclose(outcome(fitted(instance, arranged), arranged), expected, atol=1e-9)
 
 
@@ -117,7 +117,7 @@ WRONG = {
 @each_class
 def test_wrong_data_are_refused_by_every_method(instance, kind):
     rows, message = WRONG[kind]
-    estimator = fitted(instance, X)
+    estimator = ready(instance)
     before = holdings(estimator)
     if kind != "another width":
         with pytest.raises(ValueError, match=message):
@@ -142,8 +142,8 @@ def test_columns_go_by_their_names(instance):
 
 @pytest.mark.parametrize("size", [1e30, 1e300])
 @pytest.mark.parametrize("instance", INSTANCES + OUTLIER_DETECTORS, ids=name_of)
-def test_rows_far_out_spoil_no_others(instance, size):
-    estimator, rows = fitted(instance, X), X[:3].copy()
+def test_far_outliers_do_not_change_other_samples(instance, size):
+    estimator, rows = ready(instance), X[:3].copy()
     rows[1, 2] = size
     for verb in ("transform", "reconstruct", "score_samples", "predict", "explain"):
         if hasattr(estimator, verb):
@@ -154,7 +154,7 @@ def test_rows_far_out_spoil_no_others(instance, size):
 
 @pytest.mark.parametrize("instance", INSTANCES, ids=name_of)
 def test_values_beyond_the_bound_count_alike_in_the_score(instance):
-    estimator = fitted(instance, X)
+    estimator = ready(instance)
     score = estimator.score(np.where(X > 1, 1e300, X))
     assert -np.inf < score <= 1
     assert score == estimator.score(np.where(X > 1, 1e30, X))
@@ -162,7 +162,7 @@ def test_values_beyond_the_bound_count_alike_in_the_score(instance):
 
 @pytest.mark.parametrize("instance", OUTLIER_DETECTORS, ids=name_of)
 def test_a_value_gone_mad_is_an_outlier_by_that_value(instance):
-    detector, rows = fitted(instance, X), X[:1].copy()
+    detector, rows = ready(instance), X[:1].copy()
     rows[0, 2] = 1e300
     assert detector.predict(rows) == [-1]
     assert detector.p_values(rows) == pytest.approx([1 / 41])

@@ -82,7 +82,7 @@ def test_higher_scores_are_more_normal(detector):
     )
 
 
-def test_rows_that_break_the_relation_are_found(detector):
+def test_samples_that_break_the_relation_are_found(detector):
     X = np.concatenate([rows_on_a_curve(300, 1), rows_off_the_curve(300, 1)])
     scores = detector.score_samples(X)
     assert roc_auc_score(np.repeat([1, 0], 300), scores) > 0.85
@@ -125,7 +125,7 @@ def test_p_values_follow_the_scores_and_reach_the_ends(detector):
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
-def test_outliers_among_the_training_rows_are_found(share):
+def test_outliers_among_the_training_samples_are_found(share):
     n_odd = int(600 * share)
     clump = rows_on_a_curve(n_odd, 3, noise=0.02) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
     X = np.concatenate([rows_on_a_curve(600 - n_odd, 0), clump])
@@ -149,7 +149,7 @@ def trained_on(monkeypatch):
     return collected
 
 
-def test_trimming_keeps_the_odd_rows_from_later_members(trained_on):
+def test_trimming_keeps_outliers_from_later_members(trained_on):
     odd = np.random.default_rng(0).permutation(600) < 60
     X = rows_on_a_curve(600, 0)
     X[odd] = rows_on_a_curve(60, 3) * [1, -1, 1, 1] + [0, -10, 0.2, 0]
@@ -202,7 +202,7 @@ def test_scores_are_those_of_errors_and_of_decorrelated_errors(detector):
     np.testing.assert_allclose(detector.explain(X), expected, atol=1e-4)
 
 
-def test_a_row_restored_without_error_has_even_shares():
+def test_a_sample_reconstructed_without_error_has_equal_shares():
     X = np.column_stack([np.arange(40.0), np.zeros(40)])
     detector = AutoencoderOutlierDetector(LINEAR, random_state=0).fit(X)
     shares = detector.explain(X)
@@ -230,7 +230,7 @@ def test_features_of_a_pipeline_go_by_the_names_that_it_gives():
     assert list(detector.explain(X).columns) == names
 
 
-def test_a_variational_autoencoder_is_judged_by_its_likelihood():
+def test_a_variational_autoencoder_is_scored_by_its_likelihood():
     X = rows_on_a_curve(200, 0)
     vae = VariationalAutoencoder(1, hidden_layer_sizes=(16,), max_iter=30)
     detector = AutoencoderOutlierDetector(vae, n_estimators=2, random_state=0).fit(X)
@@ -258,7 +258,7 @@ def test_images_reach_a_network_for_images():
     assert flat.score_samples(X.tolist()).shape == (40,)
 
 
-def test_rows_in_pieces_have_the_same_scores(monkeypatch):
+def test_samples_in_chunks_have_the_same_scores(monkeypatch):
     X = rows_on_a_curve(90, 0).reshape(90, 2, 2)
     kinds = {
         "array": (X.reshape(90, 4), LINEAR),
@@ -287,7 +287,7 @@ def test_the_size_of_values_is_checked_once_in_a_call(monkeypatch):
         assert calls == [20]
 
 
-def test_a_member_sees_no_more_rows_than_it_may(trained_on):
+def test_a_member_is_trained_on_at_most_max_samples(trained_on):
     detector = AutoencoderOutlierDetector(LINEAR, max_samples=20, random_state=0)
     detector.fit(rows_on_a_curve(200, 0))
     assert [inside.sum() for inside in trained_on] == [20] * 6
@@ -307,7 +307,7 @@ def test_a_sample_is_scored_by_the_member_of_each_pair_that_has_not_seen_it(trai
         np.testing.assert_allclose(detector.score_samples(rows), expected)
 
 
-def test_sparse_rows_tensors_and_arrays_give_the_same_scores():
+def test_sparse_matrices_tensors_and_arrays_give_the_same_scores():
     X = np.random.default_rng(0).poisson(0.5, size=(80, 6)).astype(float)
     scores = AutoencoderOutlierDetector(random_state=0).fit(X).score_samples(X)
     for same in (sp.csr_array(X), torch.from_numpy(X), X.tolist(), X.astype(int)):
@@ -316,7 +316,7 @@ def test_sparse_rows_tensors_and_arrays_give_the_same_scores():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_scores_are_float64_and_rows_known_again_in_either_precision(dtype):
+def test_scores_are_float64_and_samples_recognised_in_either_precision(dtype):
     X = rows_on_a_curve(100, 0)
     detector = AutoencoderOutlierDetector(random_state=0).fit(X)
     scores = detector.score_samples(X.astype(dtype))
@@ -357,7 +357,7 @@ def test_the_pickle_holds_no_torch_objects(detector):
     np.testing.assert_array_equal(restored.p_values(X), detector.p_values(X))
 
 
-def test_a_row_of_weight_two_is_two_rows():
+def test_a_sample_of_weight_two_is_two_samples():
     X = rows_on_a_curve(40, 0)
     weight = np.random.default_rng(0).integers(0, 3, size=40)
     weighted = AutoencoderOutlierDetector(random_state=0).fit(X, sample_weight=weight)
@@ -369,7 +369,7 @@ def test_a_row_of_weight_two_is_two_rows():
     assert np.isnan(weighted.held_out_scores_[weight == 0]).all()
 
 
-def test_copies_of_a_row_are_held_out_together():
+def test_copies_of_a_sample_are_held_out_together():
     X = np.repeat(rows_on_a_curve(60, 0), 3, axis=0)
     detector = AutoencoderOutlierDetector(random_state=0).fit(X)
     assert np.ptp(detector.held_out_scores_.reshape(60, 3), axis=1).max() < 1e-9

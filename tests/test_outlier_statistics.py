@@ -66,7 +66,7 @@ def overfitting_detector(**params):
     )
 
 
-def test_false_alarms_on_fresh_rows_are_as_many_as_asked_for():
+def test_false_alarms_on_new_samples_are_as_many_as_asked_for():
     rng = np.random.default_rng(0)
     X, fresh = rng.standard_normal((150, 12)), rng.standard_normal((4000, 12))
     detector = overfitting_detector(contamination=0.1, trim=0.0).fit(X)

@@ -144,7 +144,7 @@ def _ragged(n_rows=60, n_steps=9):
 
 @pytest.mark.parametrize("network", ["lstm", "recursive"])
 @pytest.mark.parametrize("objective", [*OBJECTIVES, "masking", "salt_and_pepper", "bits"])
-def test_ragged_rows_under_every_objective(objective, network):
+def test_ragged_samples_under_every_objective(objective, network):
     rows = _ragged()
     params = {}
     if objective in ("masking", "salt_and_pepper"):
@@ -171,7 +171,7 @@ def test_noise_does_not_change_the_length_of_a_sequence(noise):
     assert not torch.equal(spoilt.nan_to_num(), x.nan_to_num())
 
 
-def test_density_of_ragged_rows_counts_what_is_there():
+def test_density_of_ragged_samples_counts_what_is_there():
     rows = _ragged()
     one, thousand = (
         _make("variational", "lstm").fit(a * rows).score_samples(a * rows) for a in (1, 1000)
@@ -193,7 +193,7 @@ def test_what_is_not_there_costs_nothing(loss):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_weights_are_copies_also_when_judged(objective):
+def test_weights_are_copies_also_in_validation(objective):
     rng = np.random.default_rng(3)
     weight = rng.integers(1, 4, size=40)
     pair = _make(objective, "dense").set_params(max_iter=3, batch_size=1000)

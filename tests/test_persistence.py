@@ -488,7 +488,7 @@ def test_files_hold_weights_and_little_else(instance, path):
         assert weights < size < 1.2 * weights
 
 
-def test_what_is_stored_does_not_grow_with_the_rows():
+def test_size_of_a_file_does_not_grow_with_the_samples():
     X = np.random.default_rng(0).random((2000, 20)).astype(np.float32)
     sizes = [len(pickle.dumps(_small().fit(X[:n]))) for n in (200, 2000)]
     assert abs(sizes[1] - sizes[0]) < 100
@@ -579,7 +579,7 @@ def test_whole_numbers_among_the_buffers_of_a_network_travel():
     model.fit(X).partial_fit(X)
 
 
-def test_forged_shapes_of_rows_are_refused_before_anything_is_built(path):
+def test_forged_shapes_of_samples_are_refused_before_anything_is_built(path):
     X = np.random.default_rng(0).normal(size=(20, 4, 4))
     model = Autoencoder(1, network=networks.UNetNetwork(channels=(2,), residual=True), max_iter=1)
     save(model.fit(X), path)

@@ -278,7 +278,7 @@ def test_score_has_an_axis_of_its_own(wide):
 # Reconstructions
 
 
-def test_images_are_the_rows_and_what_is_made_of_them(wide, digits):
+def test_images_are_the_samples_and_their_reconstructions(wide, digits):
     X = digits[0]
     display = ReconstructionDisplay.from_estimator(wide, X, image_shape=(8, 8), n_samples=5)
     rows = [0, 50, 100, 149, 199]
@@ -314,7 +314,7 @@ def test_images_of_any_shape_are_legible(shape):
     _assert_legible(display.figure_)
 
 
-def test_rows_of_any_kind_are_drawn(digits):
+def test_samples_of_any_type_are_drawn(digits):
     X = digits[0]
     expected = Autoencoder(4, **SMALL).fit(X)
     frame = pd.DataFrame(X, columns=[f"pixel {n}" for n in range(64)])
@@ -388,7 +388,7 @@ def test_channels_have_a_colour_each():
     _assert_legible(display.figure_)
 
 
-def test_a_pipeline_is_drawn_in_the_units_of_its_rows(digits):
+def test_a_pipeline_is_drawn_in_the_units_of_its_data(digits):
     X = digits[0]
     pipeline = make_pipeline(StandardScaler(), PCA(20), Autoencoder(4, **SMALL)).fit(X)
     display = ReconstructionDisplay.from_estimator(pipeline, X, image_shape=(8, 8), n_samples=2)
@@ -508,7 +508,7 @@ def test_numbers_have_a_colour_bar():
     _assert_legible(display.figure_)
 
 
-def test_rows_without_a_number_are_grey():
+def test_samples_without_a_number_are_grey():
     y = np.array([1.0, np.nan, 3.0])
     display = LatentSpaceDisplay(positions=np.eye(3, 2), y=y).plot()
     display.figure_.draw_without_rendering()
@@ -548,7 +548,7 @@ def test_more_classes_than_a_legend_holds_are_named_among_the_points():
     _assert_legible(display.figure_)
 
 
-def test_thumbnails_are_the_rows_and_do_not_overlap(narrow, digits):
+def test_thumbnails_are_the_samples_and_do_not_overlap(narrow, digits):
     X, y = digits
     display = LatentSpaceDisplay.from_estimator(
         narrow, X, y, thumbnails=30, image_shape=(8, 8), scatter_kwargs={"s": 2}
@@ -662,7 +662,7 @@ def test_one_component_gives_one_line(reader, waves, digits):
     _assert_legible(display.figure_)
 
 
-def test_a_pipeline_decodes_to_the_units_of_its_rows(digits):
+def test_a_pipeline_decodes_to_the_units_of_its_data(digits):
     X = digits[0]
     pipeline = make_pipeline(StandardScaler(), Autoencoder(2, **SMALL)).fit(X)
     display = LatentTraversalDisplay.from_estimator(pipeline, X, grid_size=3, image_shape=(8, 8))

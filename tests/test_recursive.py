@@ -136,7 +136,7 @@ def test_greedy_merges_are_those_of_trying_all_pairs():
     assert len(trees) > 15  # they differ between sequences
 
 
-def test_greedy_merges_are_judged_by_the_weights_that_unfold():
+def test_greedy_merges_are_scored_by_the_weights_that_unfold():
     X = np.random.default_rng(0).normal(size=(30, 6))
     greedy = RecursiveAutoencoder(tree="greedy", hidden_size=4, max_iter=3, random_state=0)
     module = greedy.fit(X).module_
@@ -177,7 +177,7 @@ def _of_trees(n_samples, seed, depth=4, n_latent=3):
 
 
 @pytest.mark.parametrize("tree", ["balanced", "left"])
-def test_sequences_made_by_trees_are_restored_better_than_by_pca(tree):
+def test_sequences_made_by_trees_are_reconstructed_better_than_by_pca(tree):
     train, test = _of_trees(500, seed=0), _of_trees(300, seed=1)
     autoencoder = RecursiveAutoencoder(3, tree=tree, hidden_size=32, random_state=0).fit(train)
     pca = PCA(3).fit(train)

@@ -362,7 +362,7 @@ def test_losses_and_callbacks_belong_to_what_a_fit_is(changed, digits, tmp_path,
     assert epochs.done == 4
 
 
-def test_unlabelled_rows_that_are_reconstructed_belong_to_what_a_fit_is(tmp_path, epochs):
+def test_unlabelled_samples_that_are_reconstructed_belong_to_what_a_fit_is(tmp_path, epochs):
     X, y = load_digits(return_X_y=True)
     X, y = X[:100, PIXELS], y[:100] % 2
     frozen = FrozenEstimator(Autoencoder(3, max_iter=2, random_state=0).fit(X))

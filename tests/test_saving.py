@@ -244,7 +244,7 @@ def test_what_could_not_be_loaded_is_not_written(path):
     assert not os.listdir(path.parent)
 
 
-def test_long_descriptions_come_back(path):
+def test_long_descriptions_are_loaded(path):
     model = Autoencoder()
     model.note_ = [{"name": f"a name {place}", "value": place / 7} for place in range(20_000)]
     model.names_ = np.array([f"feature_{place}" for place in range(100_000)], object)

@@ -107,7 +107,7 @@ def test_longer_sequences_than_in_training_are_refused(estimator):
 
 @each_network
 @pytest.mark.parametrize("n_features", [1, 2, 3, 5, 64])
-def test_flat_rows_of_any_width(estimator, n_features):
+def test_flat_samples_of_any_width(estimator, n_features):
     X = np.random.default_rng(0).normal(size=(30, n_features))
     fitted = clone(estimator).fit(X)
     assert fitted.reconstruct(X).shape == X.shape
@@ -118,7 +118,7 @@ def test_flat_rows_of_any_width(estimator, n_features):
 
 
 @each_network
-def test_steps_of_flat_rows_lie_one_after_another(estimator):
+def test_steps_of_flat_samples_lie_one_after_another(estimator):
     X = np.random.default_rng(0).normal(size=(30, 4, 3))
     flat = clone(estimator).set_params(n_steps=4).fit(X.reshape(30, 12))
     deep = clone(estimator).fit(X)
@@ -150,7 +150,7 @@ def test_pickles_go_on_training(estimator):
 
 @each_network
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
-def test_every_precision_trains_on_ragged_rows(estimator, precision):
+def test_every_precision_trains_on_ragged_samples(estimator, precision):
     rows = _padded(_sequences((2,)))
     fitted = clone(estimator).set_params(precision=precision).fit(rows)
     assert np.isfinite(fitted.loss_)
@@ -161,7 +161,7 @@ def test_every_precision_trains_on_ragged_rows(estimator, precision):
 
 @each_network
 @pytest.mark.parametrize("loss", ["absolute_error", "binary_crossentropy", "poisson"])
-def test_other_losses_on_ragged_rows(estimator, loss):
+def test_other_losses_on_ragged_samples(estimator, loss):
     rows = _padded([np.abs(s) % 1 for s in _sequences(())])
     fitted = clone(estimator).set_params(loss=loss, max_iter=20).fit(rows)
     assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]

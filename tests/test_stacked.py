@@ -148,14 +148,14 @@ def test_layers_below_are_left_alone(digits):
     assert long.n_iter_ == long.best_epoch_ == len(long.loss_curve_) == 3
 
 
-def test_upper_layers_read_wide_rows_in_small_pieces():
+def test_upper_layers_read_wide_samples_in_small_chunks():
     """What is narrow after a layer was as wide as the data before it."""
     X = sp.csr_matrix((4000, 50_000), dtype=np.float32)
     rows = Rows(X, None, torch.device("cpu"), torch.float32).through(lambda x: x[:, :3], 3)
     assert max(piece.stop - piece.start for piece in rows.chunks()) <= CHUNK_BYTES / 50_000 / 8
 
 
-def test_rows_go_through_a_function_in_the_pieces_that_it_asks_for():
+def test_samples_go_through_a_function_in_the_chunks_that_it_asks_for():
     X = np.random.default_rng(0).normal(size=(100, 4))
     seen = []
 

@@ -105,7 +105,7 @@ def test_further_scikit_learn_checks(estimator, check):
 # What is labelled, and what is not
 
 
-def test_unlabelled_rows_train_the_autoencoder(few):
+def test_unlabelled_samples_train_the_autoencoder(few):
     X, y = few
     classifier = fitted(X, y, fine_tune=False)
     stack = StackedAutoencoder(
@@ -122,7 +122,7 @@ def test_unlabelled_rows_train_the_autoencoder(few):
     assert np.abs(labelled.transform(X) - classifier.transform(X)).max() > 1e-3
 
 
-def test_unlabelled_rows_do_not_train_the_head(few):
+def test_unlabelled_samples_do_not_train_the_head(few):
     X, y = few
     head = KNeighborsClassifier(3)
     classifier = fitted(X, y, head=head, fine_tune=False)
@@ -202,7 +202,7 @@ def test_too_few_classes_are_refused_with_advice(digits):
     assert "-1" not in str(error.value)
 
 
-def test_scores_leave_unlabelled_rows_out(few, digits):
+def test_scores_ignore_unlabelled_samples(few, digits):
     X, y = few
     classifier = fitted(X, y)
     known = y != -1
@@ -344,7 +344,7 @@ def test_reconstruction_keeps_the_decoder_useful(few):
     assert last["train_loss"] == pytest.approx(last["supervised"] + last["reconstruction"])
 
 
-def test_reconstruction_looks_at_unlabelled_rows(digits):
+def test_reconstruction_uses_unlabelled_samples(digits):
     X, y = digits
     far = np.concatenate([X, X[:50][:, ::-1]])
     labels = np.concatenate([y, np.full(50, -1)])
@@ -369,7 +369,7 @@ def test_early_stopping_keeps_the_best(digits):
         assert 0 < max(accuracies) <= 1
 
 
-def test_held_out_rows_are_of_all_classes(digits):
+def test_held_out_samples_are_of_all_classes(digits):
     X, y = digits
     y = (y == 0).astype(int)  # a tenth
     rows = Rows(X, None, torch.device("cpu"), torch.float64)
@@ -379,7 +379,7 @@ def test_held_out_rows_are_of_all_classes(digits):
     assert int(targets.sum()) == -(-y.sum() // 10)
 
 
-def test_where_labels_are_few_rows_are_held_out_of_all_together(digits):
+def test_where_labels_are_few_samples_are_held_out_of_all_together(digits):
     X, y = digits
     few = np.full(len(y), -1)
     for digit in range(10):
@@ -510,7 +510,7 @@ def test_columns_are_those_of_the_frozen_autoencoder(few):
         fitted(frame.iloc[:, ::-1], y, autoencoder=frozen)
 
 
-def test_rows_may_come_flat_or_as_images(few):
+def test_samples_may_be_flat_or_images(few):
     X, y = few
     images = X.reshape(-1, 8, 8)
     classifier = fitted(images, y)
@@ -595,7 +595,7 @@ def test_nothing_changes_when_a_fit_fails(few):
 # The regressor
 
 
-def test_rows_without_a_target():
+def test_samples_without_a_target():
     X, y = load_diabetes(return_X_y=True)
     few = np.where(np.arange(len(y)) % 3 == 0, y, np.nan)
     known = ~np.isnan(few)
@@ -788,7 +788,7 @@ def test_widths_must_be_positive_integers(few, sizes):
         fitted(*few, hidden_layer_sizes=sizes)
 
 
-def test_a_gaussian_machine_is_fine_tuned_by_its_own_loss(few):
+def test_a_gaussian_rbm_is_fine_tuned_by_its_own_loss(few):
     machine = RestrictedBoltzmannMachine(6, max_iter=1, random_state=0)
     classifier = fitted(*few, autoencoder=machine, reconstruction_weight=1.0, max_iter=1)
     assert np.isfinite(classifier.loss_curve_).all()

@@ -261,7 +261,7 @@ def test_divergence_in_the_last_step_is_seen(curve):
     "loss", [lambda o, t: (o - t).square().mean(), lambda o, t: (o - t).square()]
 )
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_callable_losses_must_return_one_value_a_row(curve, loss, early_stopping):
+def test_callable_losses_must_return_one_value_per_sample(curve, loss, early_stopping):
     autoencoder = Autoencoder(1, loss=loss, early_stopping=early_stopping, max_iter=2)
     with pytest.raises(ValueError, match="loss must return one value per sample"):
         autoencoder.fit(curve)
@@ -478,7 +478,7 @@ def test_pipeline_with_a_classifier_in_a_grid_search(curve):
     assert search.best_score_ > 0.8
 
 
-def test_weights_and_held_out_rows_are_routed_through_a_pipeline(curve):
+def test_weights_and_validation_samples_are_routed_through_a_pipeline(curve):
     routed = {"sample_weight": np.arange(len(curve)) / len(curve), "X_val": curve[:50]}
     plain = Autoencoder(1, max_iter=3, random_state=0).fit(curve, **routed)
     with sklearn.config_context(enable_metadata_routing=True):

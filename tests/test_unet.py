@@ -88,7 +88,7 @@ def test_decoding_the_code_is_the_reconstruction(digits):
 
 
 @pytest.mark.parametrize("row_shape", [(1,), (64,), (5, 7), (6, 4, 3)])
-def test_a_residual_network_adds_to_the_row(row_shape):
+def test_a_residual_network_adds_to_the_sample(row_shape):
     network = UNetNetwork(channels=(4, 8), residual=True)
     module = AutoencoderModule(network, row_shape, 2)
     x = torch.randn(3, int(np.prod(row_shape)))
@@ -148,7 +148,7 @@ def test_targets_of_any_kind(convert, digits):
     np.testing.assert_allclose(given, expected, atol=1e-10)
 
 
-def test_targets_follow_their_rows_under_weights(digits):
+def test_targets_follow_their_samples_under_weights(digits):
     clean, noisy, _, noisy_test = digits
     weight = np.ones(1200)
     weight[::3] = 0
@@ -173,7 +173,7 @@ def test_chunks_of_targets(digits):
 
 @pytest.mark.parametrize("row_shape", [(1,), (2,), (3,), (64,), (1, 1), (5, 7), (6, 4, 3)])
 @pytest.mark.parametrize(("kernel_size", "pool_size"), [(3, 2), (2, 3), (1, 1)])
-def test_rows_of_any_shape(row_shape, kernel_size, pool_size):
+def test_samples_of_any_shape(row_shape, kernel_size, pool_size):
     network = UNetNetwork(kernel_size=kernel_size, pool_size=pool_size)
     n_features = int(np.prod(row_shape))
     module = AutoencoderModule(network, row_shape, 2)
@@ -182,7 +182,7 @@ def test_rows_of_any_shape(row_shape, kernel_size, pool_size):
     assert module.encode(x).shape[1] == 2 + len(network.extra_names(row_shape))
 
 
-def test_flat_rows_and_both_orders_of_axes_give_the_same_result():
+def test_flat_samples_and_both_orders_of_axes_give_the_same_result():
     images = np.random.default_rng(0).normal(size=(60, 7, 6, 3))
     first = np.moveaxis(images, 3, 1)
     options = {"early_stopping": False}
@@ -225,7 +225,7 @@ def test_score_goes_by_the_targets(digits):
     assert weighted == pytest.approx(unet.score(*copies), rel=1e-6)
 
 
-def test_targets_must_match_their_rows(digits):
+def test_targets_must_match_their_samples(digits):
     clean, noisy, _, _ = digits
     for n_targets in (100, 30):
         with pytest.raises(ValueError, match=f"y has {n_targets} samples, but X has 50"):

@@ -216,7 +216,8 @@ def test_importance_weighted_objective_is_below_the_elbo_s(gaussian_rows):
 
 def test_collapse_shows_in_the_history_and_in_the_active_units(gaussian_rows):
     train, _ = gaussian_rows
-    params = {"max_iter": 40, "early_stopping": False, "random_state": 0}
+    params = {"hidden_layer_sizes": (32,), "max_iter": 40, "random_state": 0}
+    params["early_stopping"] = False
     open_ = VariationalAutoencoder(2, beta=1.0, **params).fit(train)
     with pytest.warns(ConvergenceWarning, match=r"collapsed onto the prior.*Lower beta"):
         collapsed = VariationalAutoencoder(2, beta=100.0, **params).fit(train)
@@ -230,9 +231,10 @@ def test_collapse_shows_in_the_history_and_in_the_active_units(gaussian_rows):
 
 def test_warm_up_raises_beta_over_its_share_of_the_epochs(gaussian_rows):
     train, _ = gaussian_rows
-    vae = VariationalAutoencoder(2, kl_warm_up=0.5, max_iter=40, random_state=0).fit(train)
+    params = {"hidden_layer_sizes": (32,), "random_state": 0}
+    vae = VariationalAutoencoder(2, kl_warm_up=0.5, max_iter=40, **params).fit(train)
     assert vae.history_[0]["kl"] < 0.05 * vae.history_[-1]["kl"]
-    at_once = VariationalAutoencoder(2, kl_warm_up=0.0, max_iter=1, random_state=0).fit(train)
+    at_once = VariationalAutoencoder(2, kl_warm_up=0.0, max_iter=1, **params).fit(train)
     assert at_once.history_[0]["kl"] > vae.history_[0]["kl"]
 
 
@@ -263,7 +265,7 @@ def test_bernoulli_likelihood_is_a_probability():
 def test_density_is_per_unit_of_the_data(gaussian_rows):
     train, test = gaussian_rows
     one, ten = (
-        VariationalAutoencoder(2, max_iter=10, random_state=0)
+        VariationalAutoencoder(2, hidden_layer_sizes=(32,), max_iter=10, random_state=0)
         .fit(a * train)
         .score_samples(a * test)
         for a in (1, 10)
@@ -272,7 +274,7 @@ def test_density_is_per_unit_of_the_data(gaussian_rows):
     assert np.corrcoef(one, ten)[0, 1] > 0.95
 
 
-def test_scores_of_a_row_do_not_depend_on_its_company(gaussian_rows, linear):
+def test_scores_of_a_sample_do_not_depend_on_the_others(gaussian_rows, linear):
     _, test = gaussian_rows
     together = linear.score_samples(test, 20)
     np.testing.assert_allclose(linear.score_samples(test[7:9], 20), together[7:9], rtol=1e-9)
