@@ -52,7 +52,7 @@ def error(model, X: np.ndarray, y: np.ndarray) -> float:
     return 100 * float(np.mean(model.predict(X) != y))
 
 
-def spread(values: list[float]) -> str:
+def mean_and_range(values: list[float]) -> str:
     """Format mean and standard error of several draws."""
     return f"{np.mean(values):6.2f} +- {np.std(values, ddof=1) / len(values) ** 0.5:.2f}"
 
@@ -151,7 +151,7 @@ def few_labels(quick: bool, jobs: int) -> dict:
         of[n, name].append(value)
     print(f"{'error %, labels:':30}" + "".join(f"{n:>16}" for n in sizes))
     for name in names:
-        print(f"{name:30}" + "".join(f"{spread(of[n, name]):>16}" for n in sizes))
+        print(f"{name:30}" + "".join(f"{mean_and_range(of[n, name]):>16}" for n in sizes))
     for name, values in PUBLISHED.items():
         shown = dict(zip(EPOCHS, values, strict=True))
         print(f"{'(' + name + ')':30}" + "".join(f"{shown[n]:8.2f}        " for n in sizes))

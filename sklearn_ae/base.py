@@ -1,13 +1,13 @@
 """Base class of all autoencoders, and what the author of a new one imports.
 
 A variant declares its own hyperparameters and overrides hooks: usually ``_loss``, and
-``_build_module``, ``_start``, ``_pretrain`` or ``_describe`` if necessary. Everything else is
-common to all variants. Think twice before adding anything to this class.
+``_build_module``, ``_start``, ``_pretrain`` or ``_fitted_attributes`` if necessary. Everything
+else is common to all variants. Think twice before adding anything to this class.
 
 Training calls the hooks on a shallow copy of the estimator, in whose parameters NumPy's numbers
 are replaced by Python's. Attributes that a hook sets on ``self`` are therefore lost; fitted
-attributes are returned from ``_pretrain`` or ``_describe``. torch records gradients in all hooks,
-except when ``_loss`` evaluates held-out samples.
+attributes are returned from ``_pretrain`` or ``_fitted_attributes``. torch records gradients in
+all hooks, except when ``_loss`` evaluates held-out samples.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from sklearn_ae._estimator.inference import (
     interpolate,
     negative_mean_squared_errors,
     open_codes,
-    open_rows,
+    open_samples,
     to_units,
 )
 from sklearn_ae._estimator.inputs import (
-    Kind,
+    ArrayType,
+    array_type_of,
     check_callbacks,
     check_count,
     check_fit_data,
-    kind_of,
 )
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.network_choice import NetworkChoice
@@ -62,7 +62,7 @@ from sklearn_ae._estimator.state import (
 from sklearn_ae._estimator.tasks import Task, whole_fit
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
-from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Trained, TrainingRun
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.resources import limit_if_forked
@@ -240,14 +240,14 @@ class BaseAutoencoder(
         """
         return {"reconstruction": self._compare(module, module(X), X if y is None else y)}
 
-    def _start(self, module: Any, X: Rows, seed: int) -> None:
+    def _start(self, module: Any, X: Samples, seed: int) -> None:
         """Set the initial weights to a solution, for example that of PCA.
 
-        `X` provides the samples in network units: all samples if `_starts_well` returns True,
-        else those that are not held out. Use `seed` for random numbers.
+        `X` provides the samples in network units: all samples if `_starts_at_solution` returns
+        True, else those that are not held out. Use `seed` for random numbers.
         """
 
-    def _pretrain(self, module: Any, X: Rows, seed: int) -> dict[str, Any] | None:
+    def _pretrain(self, module: Any, X: Samples, seed: int) -> dict[str, Any] | None:
         """Prepare the module before all its layers are trained together.
 
         `X` provides the training samples in network units, without those held out. Use `seed`
@@ -266,7 +266,7 @@ class BaseAutoencoder(
         """
         return self._joint_epochs()
 
-    def _says_loss(self) -> str:
+    def _loss_description(self) -> str:
         """Return the parameter that selects the loss, with its value, for error messages."""
         if self.output_activation != "identity":
             return f"output_activation={self.output_activation!r}"
@@ -280,14 +280,14 @@ class BaseAutoencoder(
         """
         return 0.0
 
-    def _starts_well(self) -> bool:
+    def _starts_at_solution(self) -> bool:
         """Return whether training replaces the initial weights only if it is significantly better.
 
         The test compares the losses on held-out samples before and after training.
         """
         return False
 
-    def _describe(self, module: Any, X: Rows) -> dict[str, Any]:
+    def _fitted_attributes(self, module: Any, X: Samples) -> dict[str, Any]:
         """Return the variant's fitted attributes by name, computed from the trained module.
 
         `X` provides the training samples in network units. Tensors become arrays of the library
@@ -296,14 +296,14 @@ class BaseAutoencoder(
         """
         return {}
 
-    def _rows_at_once(self, network: Network) -> int:
+    def _samples_at_once(self, network: Network) -> int:
         """Return the maximum number of samples for which `_loss` is evaluated at once.
 
         It limits the memory that held-out samples need. It does not limit training batches.
         """
-        return network.rows_at_once
+        return network.samples_at_once
 
-    def _settled_from(self) -> float:
+    def _annealed_from(self) -> float:
         """Return the fraction of training after which `_loss` no longer depends on the progress.
 
         Only from there on `n_iter_no_change` counts epochs, and are training losses compared.
@@ -326,7 +326,7 @@ class BaseAutoencoder(
         """
         return type(self)._loss is BaseAutoencoder._loss
 
-    def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
+    def _check_targets(self, y: Any, n_samples: int, sample_shape: tuple[int, ...]) -> Any:
         """Return the validated targets of the decoder, None if the targets are the samples.
 
         `y` is the argument of `fit` or `score`. Targets have the shape (n_samples, n_features).
@@ -425,7 +425,7 @@ class BaseAutoencoder(
         data = check_fit_data(self, X, y, sample_weight, X_val, reset=not resume)
         shown = {"X": X, "y": X if y is None else y}
         with whole_fit(self, self._n_tasks(resume), **shown) as context:
-            snapshot = functools.partial(self._snapshot, data.kind)
+            snapshot = functools.partial(self._snapshot, data.array_type)
             # scikit-learn's callbacks come first: one of skorch's may end training.
             listeners = Task(context).listeners(self, **shown, snapshot=snapshot)
             callbacks = [*listeners, *check_callbacks(self.callbacks)]
@@ -433,7 +433,7 @@ class BaseAutoencoder(
                 self, data, resume=resume, one_pass=False, callbacks=callbacks
             )
             self._set_fitted(
-                module, trained, data.kind, continues=resume, keep_state=self.warm_start
+                module, trained, data.array_type, continues=resume, keep_state=self.warm_start
             )
         warn_if_cut_short(self, trained)
         return self
@@ -475,14 +475,14 @@ class BaseAutoencoder(
         module, trained = fit_module(
             self, data, resume=resume, one_pass=True, callbacks=check_callbacks(self.callbacks)
         )
-        self._set_fitted(module, trained, data.kind, continues=resume, keep_state=True)
+        self._set_fitted(module, trained, data.array_type, continues=resume, keep_state=True)
         return self
 
     def _set_fitted(
         self,
         module: AutoencoderModule,
         trained: Trained,
-        kind: Kind,
+        array_type: ArrayType,
         continues: bool,
         keep_state: bool,
     ) -> None:
@@ -500,12 +500,12 @@ class BaseAutoencoder(
         self.module_ = module
         self._fitted_loss = self.loss
         self._fitted_output_activation = self.output_activation
-        self._kind = kind.empty()
+        self._kind = array_type.empty()
         for name, value in trained.description.items():
-            setattr(self, name, kind.wrap(value) if isinstance(value, Tensor) else value)
+            setattr(self, name, array_type.wrap(value) if isinstance(value, Tensor) else value)
         self._training_state = trained.state if keep_state else None
 
-    def _snapshot(self, kind: Kind, module: AutoencoderModule) -> dict[str, Any]:
+    def _snapshot(self, array_type: ArrayType, module: AutoencoderModule) -> dict[str, Any]:
         """Return the fitted attributes for callbacks, as if training stopped now."""
         return {
             "module_": duplicate(module),
@@ -513,7 +513,7 @@ class BaseAutoencoder(
             "_n_features_out": len(module.code_mean),
             "_fitted_loss": self.loss,
             "_fitted_output_activation": self.output_activation,
-            "_kind": kind.empty(),
+            "_kind": array_type.empty(),
         }
 
     # Inference: these methods do not change the estimator
@@ -533,8 +533,8 @@ class BaseAutoencoder(
             Codes of the samples, in the floating-point dtype of `X`. Some networks add columns
             after the components; `get_feature_names_out` names them.
         """
-        rows, kind, module = open_rows(self, X, "transform", any_size=True)
-        return kind.wrap(by_chunks(rows, module.encode, module.network.rows_at_once))
+        samples, array_type, module = open_samples(self, X, "transform", any_size=True)
+        return array_type.wrap(by_chunks(samples, module.encode, module.network.samples_at_once))
 
     @isolated
     def inverse_transform(self, X):
@@ -551,8 +551,8 @@ class BaseAutoencoder(
             Decoded samples in the units of the training data, in the floating-point dtype of
             `X`. Images and sequences have the shape (n_samples, ...) of the training data.
         """
-        codes, kind = open_codes(self, X)
-        return kind.wrap(decode(self, codes, kind))
+        codes, array_type = open_codes(self, X)
+        return array_type.wrap(decode(self, codes, array_type))
 
     @isolated
     def reconstruct(self, X):
@@ -568,11 +568,11 @@ class BaseAutoencoder(
         X_reconstructed : ndarray of the shape of `X`
             Reconstructed samples, equal to ``inverse_transform(transform(X))``.
         """
-        rows, kind, module = open_rows(self, X, "reconstruct", any_size=True)
+        samples, array_type, module = open_samples(self, X, "reconstruct", any_size=True)
         result = by_chunks(
-            rows, lambda x: to_units(self, module, module(x)), module.network.rows_at_once
+            samples, lambda x: to_units(self, module, module(x)), module.network.samples_at_once
         )
-        return kind.wrap(result.reshape(-1, *module.config["row_shape"]))
+        return array_type.wrap(result.reshape(-1, *module.config["sample_shape"]))
 
     @isolated
     def score_samples(self, X):
@@ -589,8 +589,8 @@ class BaseAutoencoder(
             Negative mean squared error of the reconstruction of each sample, in squared units
             of `X`; ``-inf`` for samples so far from the training samples that it would overflow.
         """
-        rows, kind, module = open_rows(self, X, "score_samples", any_size=True)
-        return kind.wrap(negative_mean_squared_errors(self, rows, module))
+        samples, array_type, module = open_samples(self, X, "score_samples", any_size=True)
+        return array_type.wrap(negative_mean_squared_errors(self, samples, module))
 
     @isolated
     def score(self, X, y=None, sample_weight=None):
@@ -614,8 +614,8 @@ class BaseAutoencoder(
             At most 1; higher is better. If all samples are equal: 1 if they are reconstructed,
             else 0.
         """
-        rows, _, module = open_rows(self, X, "score", sample_weight, y, any_size=True)
-        return explained_variance_ratio(self, rows, module)
+        samples, _, module = open_samples(self, X, "score", sample_weight, y, any_size=True)
+        return explained_variance_ratio(self, samples, module)
 
     @isolated
     def sample(self, n_samples=1, random_state=None):
@@ -641,8 +641,8 @@ class BaseAutoencoder(
         check_count(n_samples, "n_samples")
         limit_if_forked()
         codes = self._draw_codes(n_samples, check_random_state(random_state))
-        kind = kind_of(self._kind)
-        return kind.wrap(decode(self, codes, kind))
+        array_type = array_type_of(self._kind)
+        return array_type.wrap(decode(self, codes, array_type))
 
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
         """Return codes for `sample`, of shape (n_samples, n_code): a hook of variants, too."""
@@ -672,7 +672,7 @@ class BaseAutoencoder(
             (n_samples, n_steps, ...).
         """
         check_count(n_steps, "n_steps", at_least=2)
-        first, last = (open_rows(self, rows, "interpolate") for rows in (X, X_end))
+        first, last = (open_samples(self, samples, "interpolate") for samples in (X, X_end))
         return first[1].wrap(interpolate(self, first, last, n_steps))
 
     # Interface of scikit-learn

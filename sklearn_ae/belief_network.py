@@ -14,16 +14,16 @@ from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.bounds import cells_of_network
-from sklearn_ae._estimator.inference import module_as, open_rows
-from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._estimator.inference import module_as, open_samples
+from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae._stacks.greedy import Stack, StackParameters
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
-from sklearn_ae._training.keys import row_keys, uniform_from_keys
+from sklearn_ae._training.keys import sample_keys, uniform_from_keys
 from sklearn_ae._training.random import drawing_from, latin_grid, make_generator, shifted
 from sklearn_ae._training.reach import lowest_if_far
-from sklearn_ae._training.resources import heavy
+from sklearn_ae._training.resources import limit_resources
 from sklearn_ae.networks._belief import BeliefNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._partition import CELLS
@@ -126,7 +126,7 @@ class DeepBeliefNetwork(Stack):
         return BeliefNetwork(module, self._get_fitted_loss())
 
     @isolated
-    @heavy
+    @limit_resources
     def sample(self, n_samples=1, random_state=None, noise=True):
         """Draw new samples.
 
@@ -160,8 +160,8 @@ class DeepBeliefNetwork(Stack):
             ``loss="continuous_bernoulli"``, which are no density of Boltzmann units.
         """
         check_is_fitted(self)
-        kind = kind_of(self._kind)
-        module = module_as(self, kind.dtype)
+        array_type = array_type_of(self._kind)
+        module = module_as(self, array_type.dtype)
         network = self._belief(module)
         if network is None:
             return super().sample(n_samples, random_state)
@@ -169,9 +169,9 @@ class DeepBeliefNetwork(Stack):
         random_state = check_random_state(random_state)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
-            parts = torch.split(codes, module.network.rows_at_once)
+            parts = torch.split(codes, module.network.samples_at_once)
             x = torch.cat([network.sample(part, CHAIN, noise) for part in parts])
-        return kind.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
+        return array_type.wrap((x * module.scale + module.center).reshape(-1, *self.input_shape_))
 
     @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
@@ -251,25 +251,27 @@ class DeepBeliefNetwork(Stack):
             both layers of an RBM are Gaussian and its weights are too large.
         """
         check_count(n_draws, "n_draws")
-        rows, kind, module = open_rows(self, X, "score_samples")
+        samples, array_type, module = open_samples(self, X, "score_samples")
         if self._belief(module) is None:
             return super().score_samples(X)
         # Bits are drawn by comparison with thresholds: rounding errors of float32 would flip some.
-        module = module if module.center.dtype == rows.precise else module_as(self, rows.precise)
+        module = (
+            module if module.center.dtype == samples.precise else module_as(self, samples.precise)
+        )
         network = self._belief(module)
         assert network is not None
         # The same Latin hypercube for all samples, (n_draws, n_inner), shifted by a hash of each.
         grid = latin_grid(n_draws, network.n_inner).to(module.center)
-        cells = cells_of_network(module, rows.n_features)
+        cells = cells_of_network(module, samples.n_features)
 
         def bound(x: Tensor) -> Tensor:
-            keys = row_keys(x.cpu().numpy(), cells)
+            keys = sample_keys(x.cpu().numpy(), cells)
             shift = uniform_from_keys(keys, grid.shape[1]).to(grid)
             return lowest_if_far(network.bound(x.to(grid), shifted(grid, shift)), x)
 
-        widest = max(rows.n_features, *(max(layer.weight.shape) for layer in network.layers))
-        bounds = by_chunks(rows, bound, max(1, CELLS // (n_draws * widest)))
-        return kind.wrap((bounds - self._log_volume(module)).to(kind.dtype))
+        widest = max(samples.n_features, *(max(layer.weight.shape) for layer in network.layers))
+        bounds = by_chunks(samples, bound, max(1, CELLS // (n_draws * widest)))
+        return array_type.wrap((bounds - self._log_volume(module)).to(array_type.dtype))
 
     def _log_volume(self, module: AutoencoderModule) -> float:
         """Return the term to subtract from a bound in network units to normalise it.

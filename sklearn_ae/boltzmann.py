@@ -14,17 +14,17 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._estimator.inference import module_as, open_rows
-from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._estimator.inference import module_as, open_samples
+from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._training.batches import Batch, Rows, by_chunks
+from sklearn_ae._training.batches import Batch, Samples, by_chunks
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
-from sklearn_ae._training.linear import spread
+from sklearn_ae._training.linear import mean_and_variance
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae._training.reach import lowest_if_far
-from sklearn_ae._training.resources import heavy, limit_if_forked
+from sklearn_ae._training.resources import limit_if_forked, limit_resources
 from sklearn_ae._training.steps import Terms
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
@@ -66,7 +66,7 @@ class ContrastiveStep:
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its terms."""
-        return self.gradient(batch.rows, batch.weight, batch.twins)
+        return self.gradient(batch.samples, batch.weight, batch.duplicates)
 
 
 @declares_parameters
@@ -199,11 +199,11 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         n_chains = self.n_chains if self.persistent else 0
         return BoltzmannModule(self._network(), self.input_shape_, self.n_components, n_chains)
 
-    def _says_loss(self) -> str:
+    def _loss_description(self) -> str:
         return f"visible={self.visible!r}"
 
-    def _pretrain(self, module: BoltzmannModule, X: Rows, seed: int) -> None:
-        module.start_at(*spread(X))
+    def _pretrain(self, module: BoltzmannModule, X: Samples, seed: int) -> None:
+        module.start_at(*mean_and_variance(X))
 
     def _adjust(self, run: TrainingRun) -> TrainingRun:
         assert isinstance(run.module, BoltzmannModule)
@@ -218,7 +218,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         objective = replace(run.objective, make_step=step)
         return replace(run, objective=objective, parameters=parameters)
 
-    def _rows_at_once(self, network: Network) -> int:
+    def _samples_at_once(self, network: Network) -> int:
         return max(1, CELLS // (self.n_components * EVALUATED_UNITS[self.visible]))
 
     def _loss(
@@ -253,8 +253,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         energy : ndarray of shape (n_samples,)
             Minus the logarithm of the unnormalised density: lower values are more likely.
         """
-        rows, kind, module = open_rows(self, X, "free_energy")
-        return kind.wrap(-_log_unnormalized(module, rows))
+        samples, array_type, module = open_samples(self, X, "free_energy")
+        return array_type.wrap(-_log_unnormalized(module, samples))
 
     @isolated
     def log_partition(self, n_temperatures=1000, n_runs=100):
@@ -305,8 +305,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             ``-free_energy(X) - log_partition()``: the log-density per unit of `X`, or the
             log-probability under ``visible="bernoulli"``.
         """
-        rows, kind, module = open_rows(self, X, "score_samples")
-        return kind.wrap(_log_unnormalized(module, rows) - self.log_partition())
+        samples, array_type, module = open_samples(self, X, "score_samples")
+        return array_type.wrap(_log_unnormalized(module, samples) - self.log_partition())
 
     @isolated
     def gibbs(self, V, n_steps=1, random_state=None):
@@ -330,16 +330,16 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             Samples in the units of the training data.
         """
         check_count(n_steps, "n_steps")
-        rows, kind, module = open_rows(self, V, "gibbs")
+        samples, array_type, module = open_samples(self, V, "gibbs")
         assert isinstance(module, BoltzmannModule)
         run = functools.partial(self._run_gibbs, module, n_steps=n_steps)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        with drawing_from(make_generator(seed, rows.device)):
-            result = by_chunks(rows, run, module.network.rows_at_once)
-        return kind.wrap(result.reshape(-1, *self.input_shape_))
+        with drawing_from(make_generator(seed, samples.device)):
+            result = by_chunks(samples, run, module.network.samples_at_once)
+        return array_type.wrap(result.reshape(-1, *self.input_shape_))
 
     @isolated
-    @heavy
+    @limit_resources
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=500):
         """Draw new samples by Markov chains.
@@ -365,8 +365,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         random_state = check_random_state(random_state)
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
-        kind = kind_of(self._kind)
-        module: Any = module_as(self, kind.dtype)
+        array_type = array_type_of(self._kind)
+        module: Any = module_as(self, array_type.dtype)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         link = self._get_fitted_loss().mean
 
@@ -374,18 +374,18 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
             # Codes are drawn from a density on the whole space, but are means of bits.
             return self._run_gibbs(module, link(module.decode(codes.clamp(0, 1))), n_steps)
 
-        parts = torch.split(codes, module.network.rows_at_once)
+        parts = torch.split(codes, module.network.samples_at_once)
         with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
             x = torch.cat([chains(part) for part in parts])
-        return kind.wrap(x.reshape(-1, *self.input_shape_))
+        return array_type.wrap(x.reshape(-1, *self.input_shape_))
 
     def _run_gibbs(self, module: BoltzmannModule, x: Tensor, n_steps: int) -> Tensor:
         """Run Gibbs steps from samples in network units; return samples in units of the data."""
         return module.gibbs(x, n_steps) * module.scale + module.center
 
 
-def _log_unnormalized(module: Any, rows: Rows) -> Tensor:
+def _log_unnormalized(module: Any, samples: Samples) -> Tensor:
     """Return the logarithm of the unnormalised density of samples."""
     return by_chunks(
-        rows, lambda x: lowest_if_far(-module.free_energy(x), x), module.network.rows_at_once
+        samples, lambda x: lowest_if_far(-module.free_energy(x), x), module.network.samples_at_once
     )

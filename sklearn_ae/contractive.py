@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
-from sklearn_ae._estimator.inference import open_rows
+from sklearn_ae._estimator.inference import open_samples
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._training.batches import by_chunks
@@ -112,10 +112,10 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         error = self._compare(module, module.decode(code), X if y is None else y)
         return {"reconstruction": error, "contraction": self.contraction * norms}
 
-    def _rows_at_once(self, network: Network) -> int:
+    def _samples_at_once(self, network: Network) -> int:
         """Limit the memory of the Jacobians, which are (batch_size, n_components, n_features)."""
         n_values = self._code_size() * math.prod(self.input_shape_)
-        return max(1, min(MAX_JACOBIAN_VALUES // n_values, network.rows_at_once))
+        return max(1, min(MAX_JACOBIAN_VALUES // n_values, network.samples_at_once))
 
     @isolated
     def jacobian_norm(self, X):
@@ -132,10 +132,10 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
             Norm of the derivative of ``transform(X)`` with respect to `X`, in units of the code
             per unit of `X`.
         """
-        rows, kind, module = open_rows(self, X, "jacobian_norm")
+        samples, array_type, module = open_samples(self, X, "jacobian_norm")
         assert isinstance(module, ContractiveModule)
         squares = by_chunks(
-            rows, lambda x: module.encode_with_norm(x)[1], self._rows_at_once(module.network)
+            samples, lambda x: module.encode_with_norm(x)[1], self._samples_at_once(module.network)
         )
         # The module computes derivatives with respect to the scaled sample.
-        return kind.wrap(squares.sqrt() / module.scale)
+        return array_type.wrap(squares.sqrt() / module.scale)

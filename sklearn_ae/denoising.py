@@ -15,17 +15,17 @@ from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.energy import energy
-from sklearn_ae._estimator.inference import module_as, open_rows
-from sklearn_ae._estimator.inputs import check_count, kind_of
+from sklearn_ae._estimator.inference import module_as, open_samples
+from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._estimator.network_choice import LinearStart
 from sklearn_ae._estimator.strays import STRAYS, fraction_of_strays
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
-from sklearn_ae._training.linear import shrink_start, spread
+from sklearn_ae._training.linear import mean_and_variance, shrink_start
 from sklearn_ae._training.random import drawing_from, make_generator
-from sklearn_ae._training.resources import heavy
+from sklearn_ae._training.resources import limit_resources
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._denoising import DenoisingModule
 
@@ -124,7 +124,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         )
 
     @torch.no_grad()
-    def _pretrain(self, module: DenoisingModule, X: Rows, seed: int) -> None:
+    def _pretrain(self, module: DenoisingModule, X: Samples, seed: int) -> None:
         """Store the range of the features and the noise level; shrink a start at linear maps."""
         module.least.fill_(torch.inf)
         module.most.fill_(-torch.inf)
@@ -133,9 +133,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             torch.maximum(module.most, x.nan_to_num(-torch.inf).amax(0), out=module.most)
         level = self.noise_level
         if level is None and self.noise == "gaussian":
-            level = 0.3 * float(spread(X)[1].mean()) ** 0.5 * float(module.scale) or 0.3
+            level = 0.3 * float(mean_and_variance(X)[1].mean()) ** 0.5 * float(module.scale) or 0.3
         module.level.fill_(0.25 if level is None else level)
-        if self._starts_well() and self._trains_score(module):
+        if self._starts_at_solution() and self._trains_score(module):
             shrink_start(module, X)
 
     def _trains_score(self, module: DenoisingModule) -> bool:
@@ -159,7 +159,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         return {"reconstruction": self._compare(module, output, X if y is None else y)}
 
     @torch.no_grad()
-    def _describe(self, module: DenoisingModule, X: Rows) -> dict[str, Any]:
+    def _fitted_attributes(self, module: DenoisingModule, X: Samples) -> dict[str, Any]:
         module.residual.zero_()
         module.strays.zero_()
         if self._trains_score(module):
@@ -168,11 +168,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             self._note_residual(module, X)
         return {"noise_level_": None if callable(self.noise) else float(module.level)}
 
-    def _note_residual(self, module: DenoisingModule, X: Rows) -> None:
+    def _note_residual(self, module: DenoisingModule, X: Samples) -> None:
         """Store the standard deviation of each feature's residuals in the module."""
         mean = self._get_loss().mean
         squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
-        for chunk in X.chunks(module.network.rows_at_once):
+        for chunk in X.chunks(module.network.samples_at_once):
             x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
             reconstructed = mean(module(module.corrupt(x)))
             squares += weight @ (reconstructed - x).square().nan_to_num()
@@ -199,7 +199,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             If the autoencoder was not trained with Gaussian noise, squared error and no
             `output_activation`: this formula holds for these only.
         """
-        rows, kind, module = open_rows(self, X, "score_field")
+        samples, array_type, module = open_samples(self, X, "score_field")
         assert isinstance(module, DenoisingModule)
         if not self._has_score():
             raise ValueError(
@@ -213,11 +213,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             score: Tensor = (module(x) - x) * module.scale / self.noise_level_**2
             return score
 
-        result = by_chunks(rows, field, module.network.rows_at_once)
-        return kind.wrap(result.reshape(-1, *self.input_shape_))
+        result = by_chunks(samples, field, module.network.samples_at_once)
+        return array_type.wrap(result.reshape(-1, *self.input_shape_))
 
     @isolated
-    @heavy
+    @limit_resources
     @torch.no_grad()
     def sample(self, n_samples=1, random_state=None, n_steps=300):
         r"""Draw new samples by Markov chains.
@@ -263,18 +263,18 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         random_state = check_random_state(random_state)
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
-        kind = kind_of(self._kind)
-        module = module_as(self, kind.dtype)
+        array_type = array_type_of(self._kind)
+        module = module_as(self, array_type.dtype)
         assert isinstance(module, DenoisingModule)
         self._warn_of_strays(module)
         codes = torch.from_numpy(self._draw_codes(n_samples, random_state)).to(module.center)
         with drawing_from(make_generator(random_state.randint(2**31 - 1), codes.device)):
-            rows = [
+            samples = [
                 self._walk(module, module.corrupt(self._mean(module, part)), n_steps)
-                for part in torch.split(codes, module.network.rows_at_once)
+                for part in torch.split(codes, module.network.samples_at_once)
             ]
-        x = torch.cat(rows) * module.scale + module.center
-        return kind.wrap(x.reshape(-1, *self.input_shape_))
+        x = torch.cat(samples) * module.scale + module.center
+        return array_type.wrap(x.reshape(-1, *self.input_shape_))
 
     def _mean(self, module: DenoisingModule, codes: Tensor) -> Tensor:
         return self._get_fitted_loss().mean(module.decode(codes))

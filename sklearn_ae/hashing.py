@@ -12,15 +12,21 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, check_same_namespace
-from sklearn_ae._estimator.inference import open_rows
-from sklearn_ae._estimator.inputs import Kind, _as_known, check_codes, check_count, kind_of
+from sklearn_ae._estimator.inference import open_samples
+from sklearn_ae._estimator.inputs import (
+    ArrayType,
+    array_type_of,
+    check_codes,
+    check_count,
+    from_other_library,
+)
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._search.hamming import nearest_codes, pack_bits
-from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.isolation import isolated
-from sklearn_ae._training.linear import spread
+from sklearn_ae._training.linear import mean_and_variance
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._hashing import HashingModule
 from sklearn_ae.networks.dense import DenseStack
@@ -123,8 +129,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         )
 
     @torch.no_grad()
-    def _pretrain(self, module: HashingModule, X: Rows, seed: int) -> None:
-        center, variances = spread(X)
+    def _pretrain(self, module: HashingModule, X: Samples, seed: int) -> None:
+        center, variances = mean_and_variance(X)
         module.standardize_input(center, variances)
         loss = self._get_loss()
         if not loss.scaled and isinstance(module.decoder, DenseStack):
@@ -174,8 +180,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
             The fitted estimator.
         """
         super().fit(X, y, sample_weight, X_val)
-        packed, kind = self._packed(X, "fit")
-        self.packed_codes_ = kind.wrap(torch.from_numpy(packed))
+        packed, array_type = self._packed(X, "fit")
+        self.packed_codes_ = array_type.wrap(torch.from_numpy(packed))
         return self
 
     @isolated
@@ -198,18 +204,18 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
             The fitted estimator.
         """
         super().partial_fit(X, y, sample_weight)
-        packed, kind = self._packed(X, "partial_fit")
-        self.packed_codes_ = kind.wrap(torch.from_numpy(packed))
+        packed, array_type = self._packed(X, "partial_fit")
+        self.packed_codes_ = array_type.wrap(torch.from_numpy(packed))
         return self
 
-    def _packed(self, X: Any, method: str) -> tuple[np.ndarray, Kind]:
+    def _packed(self, X: Any, method: str) -> tuple[np.ndarray, ArrayType]:
         """Encode and pack samples in chunks: all codes as floats may not fit in memory."""
-        rows, kind, module = open_rows(self, X, method)
+        samples, array_type, module = open_samples(self, X, method)
 
         def packed(x: Tensor) -> Tensor:
             return torch.from_numpy(pack_bits(module.encode(x).cpu().numpy() > 0))
 
-        return by_chunks(rows, packed, module.network.rows_at_once).numpy(), kind
+        return by_chunks(samples, packed, module.network.samples_at_once).numpy(), array_type
 
     # Retrieval
 
@@ -236,14 +242,14 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         """
         check_is_fitted(self)
         check_same_namespace(Z, self, attribute="_kind", method="pack")
-        codes, kind = check_codes(self, Z)
+        codes, array_type = check_codes(self, Z)
         bits = _to_numpy(codes)
         if ((bits != 0) & (bits != 1)).any():
             raise ValueError(
                 "Z must be codes of zeros and ones, as transform returns them, but has other "
                 "values. To pack the codes of samples, call pack(transform(X))."
             )
-        return kind.wrap(torch.from_numpy(pack_bits(bits > 0)))
+        return array_type.wrap(torch.from_numpy(pack_bits(bits > 0)))
 
     @isolated
     def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
@@ -273,11 +279,11 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         ValueError
             If `n_neighbors` exceeds the number of training samples.
         """
-        distances, indices, kind = self._search(X, n_neighbors, "kneighbors")
-        wrapped = kind.wrap(torch.from_numpy(indices))
+        distances, indices, array_type = self._search(X, n_neighbors, "kneighbors")
+        wrapped = array_type.wrap(torch.from_numpy(indices))
         if not return_distance:
             return wrapped
-        return kind.wrap(torch.from_numpy(distances).to(kind.dtype)), wrapped
+        return array_type.wrap(torch.from_numpy(distances).to(array_type.dtype)), wrapped
 
     @isolated
     def kneighbors_graph(self, X=None, n_neighbors=None, mode="connectivity"):
@@ -318,7 +324,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
 
     def _search(
         self, X: Any, n_neighbors: int | None, method: str
-    ) -> tuple[np.ndarray, np.ndarray, Kind]:
+    ) -> tuple[np.ndarray, np.ndarray, ArrayType]:
         """Return distances and indices of the neighbours, and the array type of the queries."""
         check_is_fitted(self)
         if n_neighbors is None:
@@ -332,16 +338,16 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
                 f"n_neighbors={n_neighbors}, but there are {len(packed)} training samples"
                 f"{reason}; n_neighbors must be at most {n_available}."
             )
-        queries, kind = packed, kind_of(self._kind)
+        queries, array_type = packed, array_type_of(self._kind)
         if X is not None:
-            queries, kind = self._packed(X, method)
+            queries, array_type = self._packed(X, method)
         distances, indices = nearest_codes(
             queries.view(np.uint64), packed.view(np.uint64), n_neighbors, leave_out=X is None
         )
-        return distances, indices, kind
+        return distances, indices, array_type
 
 
 def _to_numpy(array: Any) -> np.ndarray:
     """Return packed codes of any array library as a NumPy array."""
-    array = array if isinstance(array, (np.ndarray, Tensor)) else _as_known(array)
+    array = array if isinstance(array, (np.ndarray, Tensor)) else from_other_library(array)
     return array.detach().cpu().numpy() if isinstance(array, Tensor) else array

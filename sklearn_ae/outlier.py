@@ -25,8 +25,8 @@ from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._estimator.tasks import Tasks, whole_fit
 from sklearn_ae._parameters.declaration import attribute_docs_of, declares_parameters, parameter
 from sklearn_ae._parameters.documentation import documented_like
-from sklearn_ae._training.batches import Rows
-from sklearn_ae._training.held_out import hash_rows, keys_in_grid
+from sklearn_ae._training.batches import Samples
+from sklearn_ae._training.held_out import hash_samples, keys_in_grid
 from sklearn_ae.autoencoder import Autoencoder
 
 
@@ -207,8 +207,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         counted = np.flatnonzero(weight)  # samples of weight zero do not take part
         part = None if given is None else given[counted]
         # Hashed in float64 for data of any type, so that float32 data have the same hashes.
-        rows = Rows(safe_indexing(flat, counted), part, torch.device("cpu"), torch.float64)
-        keys, self._grid = hash_rows(rows, random_state.randint(2**31 - 1))
+        hashed = Samples(safe_indexing(flat, counted), part, torch.device("cpu"), torch.float64)
+        keys, self._grid = hash_samples(hashed, random_state.randint(2**31 - 1))
         training = TrainingSamples(
             safe_indexing(samples, counted), weight[counted], given is not None, keys, self.trim
         )
@@ -251,7 +251,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
 
     def _keys(self, flat: Any) -> np.ndarray:
         """Return the hashes of samples, which assign them to members and folds."""
-        return keys_in_grid(Rows(flat, None, torch.device("cpu"), torch.float64), self._grid)
+        return keys_in_grid(Samples(flat, None, torch.device("cpu"), torch.float64), self._grid)
 
     @documented_like(Autoencoder.score_samples)
     def decision_function(self, X):

@@ -22,7 +22,7 @@ import sklearn
 import torch
 from sklearn.base import BaseEstimator
 
-from sklearn_ae._estimator.state import arriving_on, building_with
+from sklearn_ae._estimator.state import building_with, map_location
 from sklearn_ae._files.allowance import Allowance, json_memory, read_json
 from sklearn_ae._files.description import Description
 from sklearn_ae._files.modules import module_from_file
@@ -133,7 +133,7 @@ def _check_readable(
         _check_header(content[8 : 8 + length], len(content))
         allowance.take(ARRAY_COST * len(arrays))
         objects = read_json(text, allowance)["objects"]
-        with arriving_on("cpu"), building_with(module_from_file):
+        with map_location("cpu"), building_with(module_from_file):
             Rebuilder(dict(arrays), allowance).build(objects)
     except Exception as error:  # of any type, as in `load`
         raise ValueError(
@@ -176,7 +176,7 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         allowance = Allowance(os.path.getsize(path))
         text, arrays = _read(path, allowance)
         objects = _objects(text, arrays, allowance)
-        with arriving_on(target), building_with(module_from_file):
+        with map_location(target), building_with(module_from_file):
             return Rebuilder(arrays, allowance).build(objects)
     except MemoryError:
         raise

@@ -11,7 +11,7 @@ from torch import Tensor
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import bernoulli_divergence
 from sklearn_ae.networks import DenseNetwork
@@ -158,7 +158,7 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
             encoding_factor=self.encoding_factor,
         )
 
-    def _settled_from(self) -> float:
+    def _annealed_from(self) -> float:
         return 0.5 if self.sparsity == "topk" else 0.0
 
     def _loss(
@@ -218,10 +218,10 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
         return 0.3 if self.sparsity == "kl" else 0.03
 
     @torch.no_grad()
-    def _describe(self, module: SparseModule, X: Rows) -> dict[str, Any]:
+    def _fitted_attributes(self, module: SparseModule, X: Samples) -> dict[str, Any]:
         total = torch.zeros(module.n_components, dtype=X.precise, device=X.device)
         maximum = torch.zeros_like(total)
-        for chunk in X.chunks(module.network.rows_at_once):
+        for chunk in X.chunks(module.network.samples_at_once):
             code = module.encode(X.take(chunk)).abs().to(X.precise)
             total += X.take_weight(chunk) @ code
             maximum = torch.maximum(maximum, code.amax(0))

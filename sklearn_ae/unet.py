@@ -11,7 +11,12 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
-from sklearn_ae._estimator.inputs import _as_known, _check_finite_tensor, as_numbers, to_plain
+from sklearn_ae._estimator.inputs import (
+    _check_finite_tensor,
+    as_numbers,
+    from_other_library,
+    to_plain,
+)
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
@@ -138,16 +143,16 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
         """
         return super().score(X, y, sample_weight)
 
-    def _check_targets(self, y: Any, n_samples: int, row_shape: tuple[int, ...]) -> Any:
+    def _check_targets(self, y: Any, n_samples: int, sample_shape: tuple[int, ...]) -> Any:
         y = to_plain(y)
         y = y if hasattr(y, "shape") else np.asarray(y)
         shape = tuple(y.shape)  # None becomes an array of shape ()
-        n_features = math.prod(row_shape)
-        if shape[1:] not in (row_shape, (n_features,)):
+        n_features = math.prod(sample_shape)
+        if shape[1:] not in (sample_shape, (n_features,)):
             if len(shape) > 2:
                 raise ValueError(
                     f"y has images of shape {shape[1:]}, but X has samples of shape "
-                    f"{row_shape}; pass targets of the shape of X."
+                    f"{sample_shape}; pass targets of the shape of X."
                 )
             # Labels, which pipelines and searches pass as y, are ignored.
             return None
@@ -161,4 +166,5 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
             return y
         options = {"accept_sparse": "csr", "dtype": "numeric", "input_name": "y"}
         y = as_numbers(check_array(y, **options), **options)
-        return y if isinstance(y, (np.ndarray, Tensor)) or sp.issparse(y) else _as_known(y)
+        is_known = isinstance(y, (np.ndarray, Tensor)) or sp.issparse(y)
+        return y if is_known else from_other_library(y)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
-from sklearn_ae._estimator.inference import decode, open_rows
-from sklearn_ae._estimator.inputs import Kind, check_count, kind_of
+from sklearn_ae._estimator.inference import decode, open_samples
+from sklearn_ae._estimator.inputs import ArrayType, array_type_of, check_count
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Trained
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import drawing_from, make_generator, normal_quantile
@@ -210,16 +210,16 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             binarize=self.binarize,
         )
 
-    def _settled_from(self) -> float:
+    def _annealed_from(self) -> float:
         return self.kl_warm_up
 
-    def _rows_at_once(self, network: Network) -> int:
-        return max(1, min(MAX_DECODED // self.n_importance_samples, network.rows_at_once))
+    def _samples_at_once(self, network: Network) -> int:
+        return max(1, min(MAX_DECODED // self.n_importance_samples, network.samples_at_once))
 
-    def _says_loss(self) -> str:
+    def _loss_description(self) -> str:
         return f"likelihood={self.likelihood!r}"
 
-    def _pretrain(self, module: VariationalModule, X: Rows, seed: int) -> None:
+    def _pretrain(self, module: VariationalModule, X: Samples, seed: int) -> None:
         if not isinstance(self.variance, str):
             module.fix_variance(self.variance / float(module.scale) ** 2)
 
@@ -252,10 +252,10 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             terms["tightening"] = -bound - sum(terms.values())
         return terms
 
-    def _describe(self, module: VariationalModule, X: Rows) -> dict[str, Any]:
+    def _fitted_attributes(self, module: VariationalModule, X: Samples) -> dict[str, Any]:
         # Means beside log variances, (n_samples, 2 n_components)
         both = by_chunks(
-            X, lambda x: torch.cat(module.posterior(x), 1), module.network.rows_at_once
+            X, lambda x: torch.cat(module.posterior(x), 1), module.network.samples_at_once
         ).to(X.precise)
         codes, log_variances = both.chunk(2, dim=1)
         weight = X.take_weight(slice(0, len(X))) / X.total_weight
@@ -275,11 +275,11 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         self,
         module: AutoencoderModule,
         trained: Trained,
-        kind: Kind,
+        array_type: ArrayType,
         continues: bool,
         keep_state: bool,
     ) -> None:
-        super()._set_fitted(module, trained, kind, continues, keep_state)
+        super()._set_fitted(module, trained, array_type, continues, keep_state)
         # After a single epoch a posterior may still be close to the prior.
         if self.beta and self.kl_ < COLLAPSED and len(trained.history) > 1:
             warnings.warn(
@@ -323,11 +323,11 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         check_count(n_samples, "n_samples")
         limit_if_forked()
         random_state = check_random_state(random_state)
-        kind = kind_of(self._kind)
+        array_type = array_type_of(self._kind)
         codes = self._draw_codes(n_samples, random_state)
         generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
         with drawing_from(generator):
-            return kind.wrap(decode(self, codes, kind, draws=noise))
+            return array_type.wrap(decode(self, codes, array_type, draws=noise))
 
     @isolated
     def posterior(self, X):
@@ -345,12 +345,15 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         std : ndarray of shape (n_samples, n_components)
             Standard deviation of :math:`q(z | x)`.
         """
-        rows, kind, module = open_rows(self, X, "posterior")
+        samples, array_type, module = open_samples(self, X, "posterior")
         assert isinstance(module, VariationalModule)
         both = by_chunks(
-            rows, lambda x: torch.stack(module.posterior(x)), module.network.rows_at_once, dim=1
+            samples,
+            lambda x: torch.stack(module.posterior(x)),
+            module.network.samples_at_once,
+            dim=1,
         )
-        return kind.wrap(both[0]), kind.wrap((0.5 * both[1]).exp())
+        return array_type.wrap(both[0]), array_type.wrap((0.5 * both[1]).exp())
 
     @isolated
     def score_samples(self, X, n_importance_samples=None):
@@ -376,20 +379,20 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             the log-probability of bits, and with ``binarize=True`` its mean over bits drawn with
             the means `X`, which is what training maximises.
         """
-        rows, kind, module = open_rows(self, X, "score_samples")
+        samples, array_type, module = open_samples(self, X, "score_samples")
         assert isinstance(module, VariationalModule)
         if n_importance_samples is not None:
             check_count(n_importance_samples, "n_importance_samples")
         elif self.n_importance_samples_ > 1:
             n_importance_samples = self.n_importance_samples_
         # Each sample needs as many codes to be decoded as it has draws.
-        n_decoded = min(MAX_DECODED, 4 * module.network.rows_at_once)
+        n_decoded = min(MAX_DECODED, 4 * module.network.samples_at_once)
         at_once = max(1, n_decoded // (n_importance_samples or ELBO_DRAWS))
         bounds = by_chunks(
-            rows,
+            samples,
             lambda x: bound_of_samples(
                 module, x, n_importance_samples, uniform_of_samples, normal_quantile
             ),
             at_once,
         )
-        return kind.wrap(bounds)
+        return array_type.wrap(bounds)

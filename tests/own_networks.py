@@ -524,11 +524,11 @@ class OwnNetwork(Network):
     bare: Any = None
     activation: Any = None
 
-    def encoder(self, row_shape, n_outputs):
-        return self.encoder_class(math.prod(row_shape), n_outputs)
+    def encoder(self, sample_shape, n_outputs):
+        return self.encoder_class(math.prod(sample_shape), n_outputs)
 
-    def decoder(self, row_shape, n_inputs):
-        layers = [nn.Linear(n_inputs, WIDTH), nn.Linear(WIDTH, math.prod(row_shape))]
+    def decoder(self, sample_shape, n_inputs):
+        layers = [nn.Linear(n_inputs, WIDTH), nn.Linear(WIDTH, math.prod(sample_shape))]
         if self.activation is not None:
             layers.insert(1, self.activation)
         return nn.Sequential(*layers)

@@ -17,9 +17,9 @@ from sklearn_ae.networks._contractive import SIGNS, estimated_norm
 X = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
 
 
-def _mean(losses, n_pairs, rows_at_once=1000, twins=None, X=X, weight=None):
-    mean = MeanOverDraws(losses, n_pairs, rows_at_once)
-    with drawing_from(make_generator(0), twins) as draws:
+def _mean(losses, n_pairs, samples_at_once=1000, duplicates=None, X=X, weight=None):
+    mean = MeanOverDraws(losses, n_pairs, samples_at_once)
+    with drawing_from(make_generator(0), duplicates) as draws:
         return mean(X, X, weight), draws
 
 
@@ -37,14 +37,14 @@ def _draw_all(x):
 
 
 @pytest.mark.parametrize("n_pairs", [1, 3])
-@pytest.mark.parametrize("rows_at_once", [1, 10, 20, 1000])
-def test_what_is_odd_in_the_draws_cancels(n_pairs, rows_at_once):
+@pytest.mark.parametrize("samples_at_once", [1, 10, 20, 1000])
+def test_what_is_odd_in_the_draws_cancels(n_pairs, samples_at_once):
     means = torch.tensor([0.0] * 3 + [0.5] * 3 + [0.0] + [0.5] * 3, dtype=torch.float64)
 
     def losses(x, y, weight):
         return x.sum(1) + ((_draw_all(x) - means) ** 3).sum(1)
 
-    found, _ = _mean(losses, n_pairs, rows_at_once)
+    found, _ = _mean(losses, n_pairs, samples_at_once)
     torch.testing.assert_close(found, X.sum(1))
 
 
@@ -69,15 +69,15 @@ def test_pairs_are_independent_of_each_other_and_so_are_other_draws():
         assert abs(float((a * b).mean())) < 4 / 1000**0.5
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 25, 1000])
-def test_the_mean_is_that_of_as_many_draws(rows_at_once):
+@pytest.mark.parametrize("samples_at_once", [1, 25, 1000])
+def test_the_mean_is_that_of_as_many_draws(samples_at_once):
     """What is even in them, ``z^2``, is averaged over the pairs alone."""
     wide = torch.zeros(20_000, 1, dtype=torch.float64)
 
     def losses(x, y, weight):
         return (3 + torch.randn_like(x)).square().sum(1)  # 9 + 6 z + z^2
 
-    found, _ = _mean(losses, 2, rows_at_once, X=wide)
+    found, _ = _mean(losses, 2, samples_at_once, X=wide)
     assert float(found.mean()) == pytest.approx(10, abs=4 / 20_000**0.5)
     assert float(found.var()) == pytest.approx(1, rel=0.1)  # 38 / 4 with independent draws
 
@@ -107,12 +107,12 @@ def test_finding_out_takes_no_draws_of_the_caller():
 
 
 def test_duplicates_share_their_draws():
-    twins = torch.tensor([0, 1, 0, 2, 1])
+    duplicates = torch.tensor([0, 1, 0, 2, 1])
 
     def losses(x, y, weight):
         return (torch.randn_like(x).square() + torch.rand_like(x).square()).sum(1)
 
-    found, _ = _mean(losses, 2, twins=twins)
+    found, _ = _mean(losses, 2, duplicates=duplicates)
     torch.testing.assert_close(found, found[[0, 1, 0, 3, 1]], rtol=0, atol=0)
     assert len(set(found.tolist())) == 3
 

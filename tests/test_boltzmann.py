@@ -16,7 +16,7 @@ from sklearn.neural_network import BernoulliRBM
 from torch import nn
 
 from sklearn_ae import RestrictedBoltzmannMachine
-from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, row_keys
+from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, sample_keys
 from sklearn_ae._training.optimizer import FlatMomentum, FlatParameters
 from sklearn_ae._training.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae.losses import bernoulli_divergence
@@ -305,14 +305,14 @@ def _textbook(v, W, c, b, draws, *, visible="bernoulli", n_steps=1, weight=None,
     return gradients, fantasy, None if chains is None else bits(negative)
 
 
-def _draws_of(generator, twins=None):
+def _draws_of(generator, duplicates=None):
     def draws(draw, shape):
-        size = shape if twins is None else (twins.max() + 1, shape[1])
+        size = shape if duplicates is None else (duplicates.max() + 1, shape[1])
         if draw is torch.rand:
             drawn = draw_uniform(size, generator, torch.zeros(1, dtype=torch.float64)).numpy()
         else:
             drawn = draw(size, generator=generator, dtype=torch.float64).numpy()
-        return drawn if twins is None else drawn[twins]
+        return drawn if duplicates is None else drawn[duplicates]
 
     return draws
 
@@ -456,10 +456,10 @@ def test_a_fit_is_the_textbook_s(digits, n_chains):
     values = [_values(start.double().layer)[0], np.zeros(6), np.log(rate / (1 - rate))]
     velocity = [np.zeros_like(value) for value in values]
     generator = make_generator(seeds.noise)
-    keys = row_keys(X, cells_of_units(64, EQUAL_CELLS))
-    twins = np.unique(keys, return_inverse=True)[1]
+    keys = sample_keys(X, cells_of_units(64, EQUAL_CELLS))
+    duplicates = np.unique(keys, return_inverse=True)[1]
     chains = start.chains.numpy() if n_chains else None
-    draws = _draws_of(generator, None if n_chains else twins)
+    draws = _draws_of(generator, None if n_chains else duplicates)
     for _ in range(3):
         gradients, _, chains = _textbook(X, *values, draws, n_steps=2, chains=chains)
         values = _descend(values, velocity, gradients, 0.05, 0.2, 0.5)

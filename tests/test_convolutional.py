@@ -219,13 +219,13 @@ def test_what_is_learnt_at_one_place_holds_at_another():
 
 
 @pytest.mark.parametrize("unpooling", UNPOOLINGS[:2])
-@pytest.mark.parametrize("row_shape", [(9,), (5, 6)])
-def test_batched_derivatives_of_derivatives(unpooling, row_shape):
+@pytest.mark.parametrize("sample_shape", [(9,), (5, 6)])
+def test_batched_derivatives_of_derivatives(unpooling, sample_shape):
     """The contractive objective differentiates the encoder's Jacobian."""
     torch.manual_seed(0)
-    n_features = int(np.prod(row_shape))
+    n_features = int(np.prod(sample_shape))
     network = ConvolutionalNetwork(channels=(3, 4), unpooling=unpooling)
-    module = AutoencoderModule(network, row_shape, 2)
+    module = AutoencoderModule(network, sample_shape, 2)
     module.double()
     x = torch.randn(4, n_features, dtype=torch.float64, requires_grad=True)
     code = module.encode(x)

@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 
 from sklearn_ae import Autoencoder, DenoisingAutoencoder, FitCheckpoint
 from sklearn_ae._training.callbacks import BestWeights
+from sklearn_ae._training.description import Hyperparameters, Objective, TrainingRun
 from sklearn_ae._training.net import Validation
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks import ConvolutionalNetwork, LSTMNetwork
@@ -149,9 +150,19 @@ class _Net:
         self.kept = int(parameters)
 
 
-def _kept(offsets, spreads, max_epochs=3, demand_evidence=False, keep_last=True):
+def _kept(offsets, spreads, max_epochs=3, **rules):
     net = _Net(offsets, spreads, max_epochs)
-    best = BestWeights("valid_loss", 0.0, 100, demand_evidence, True, 0.0, keep_last)
+    patient = {"tol": 0.0, "n_iter_no_change": 100, "max_iter": max_epochs}
+    run = TrainingRun(
+        module=None,
+        samples="samples",
+        held_out="other samples",
+        objective=Objective(terms=None, **{"prefers_last": True} | rules),
+        parameters=Hyperparameters.of(DenoisingAutoencoder(), **patient),
+        products=torch.float64,
+        seeds=None,
+    )
+    best = BestWeights(run)
     net.validation = net.validations[0]
     best.on_train_begin(net)
     for validation in net.validations[1:]:
@@ -173,13 +184,13 @@ def test_the_last_epoch_is_kept_unless_another_is_significantly_better():
     bound = 0.1 * 99**0.5 / stdtrit(99, 1 - 0.05 / 3)
     assert _kept(offsets, [0, 0, 0, 1.01 * bound]) == 3
     assert _kept(offsets, [0, 0, 0, 0.99 * bound]) == 2
-    assert _kept(offsets, [0, 0, 0, 1.01 * bound], keep_last=False) == 2
+    assert _kept(offsets, [0, 0, 0, 1.01 * bound], prefers_last=False) == 2
     assert _kept(offsets, [0, 0, 0, 1.01 * bound], max_epochs=4) == 2  # patience was over
     # The last epoch is not significantly better than the start, but the best one is.
     spreads = [0.01, 0, 0, 1.01 * bound]
-    assert _kept([0.11, 0.1, 0, 0.1], spreads, demand_evidence=True) == 2
+    assert _kept([0.11, 0.1, 0, 0.1], spreads, needs_significance=True) == 2
     assert _kept([0.11, 0.1, 0, 0.1], spreads) == 3
-    assert _kept([0.01, 0.1, 0, 0.1], [0, 0, 1, 1.1], demand_evidence=True) == 0
+    assert _kept([0.01, 0.1, 0, 0.1], [0, 0, 1, 1.1], needs_significance=True) == 0
 
 
 def test_only_annealed_denoising_prefers_the_last_epoch(monkeypatch):
@@ -188,7 +199,7 @@ def test_only_annealed_denoising_prefers_the_last_epoch(monkeypatch):
 
     def record(self, *args, **kwargs):
         init(self, *args, **kwargs)
-        preferred.append(self.keep_last)
+        preferred.append(self.prefers_last)
 
     monkeypatch.setattr(BestWeights, "__init__", record)
     DenoisingAutoencoder(2, max_iter=1).fit(X)

@@ -53,7 +53,7 @@ def test_the_order_of_the_samples_does_not_choose_those_held_out():
     import torch
 
     from sklearn_ae._estimator.fitting import split
-    from sklearn_ae._training.batches import Rows
+    from sklearn_ae._training.batches import Samples
 
     X = load_digits().data
     order = np.random.default_rng(0).permutation(len(X))
@@ -61,7 +61,7 @@ def test_the_order_of_the_samples_does_not_choose_those_held_out():
     kept = []
     for rows in (X, X[order], 1000 * X):
         scale = rows.std()
-        held = split(Rows(rows, None, device, torch.float64), 0, 0.1)[1]
+        held = split(Samples(rows, None, device, torch.float64), 0, 0.1)[1]
         found = held.take(slice(0, len(held))).numpy() / scale
         kept.append(found[np.lexsort(found.T)])
     np.testing.assert_allclose(kept[1], kept[0], rtol=1e-12)

@@ -66,7 +66,7 @@ def test_search_equals_brute_force(n_bits, leave_out):
 
 
 def test_distances_across_chunks_and_of_opposite_codes(monkeypatch):
-    monkeypatch.setattr("sklearn_ae._search.hamming.CHUNK_ROWS", 7)
+    monkeypatch.setattr("sklearn_ae._search.hamming.CHUNK_SAMPLES", 7)
     bits = np.random.default_rng(0).random((50, 256)) < 0.5
     bits[-1] = ~bits[0]
     words = pack_bits(bits).view(np.uint64)

@@ -15,7 +15,7 @@ from sklearn_ae import (
     StackedAutoencoder,
     VariationalAutoencoder,
 )
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.losses import get_loss
 
@@ -42,7 +42,7 @@ def recorded(monkeypatch):
 
     import sklearn_ae._estimator.fitting as fitting
 
-    watch(fitting, "describe_codes", 1)
+    watch(fitting, "fit_code_density", 1)
     split = fitting.split
 
     def divide(*args, **kwargs):
@@ -61,7 +61,7 @@ def test_nothing_but_pca_is_given_held_out_samples(estimator, recorded):
     seen, watch = recorded
     estimator = clone(estimator).set_params(early_stopping=True, random_state=0)
     for cls in type(estimator).__mro__:
-        for name in ("_start", "_pretrain", "_describe"):
+        for name in ("_start", "_pretrain", "_fitted_attributes"):
             if name in vars(cls) and cls is not BaseAutoencoder:
                 watch(cls, name, 2)
     estimator.fit(X)
@@ -71,13 +71,15 @@ def test_nothing_but_pca_is_given_held_out_samples(estimator, recorded):
     training, held_out = seen.pop("training"), seen.pop("held_out")
     assert len(held_out) >= 10
     assert not training & held_out
-    assert seen.pop("describe_codes") == training
+    assert seen.pop("fit_code_density") == training
     start = seen.pop("_start", training)
-    assert start == (training | held_out if estimator._starts_well() else training)
+    assert start == (training | held_out if estimator._starts_at_solution() else training)
     assert all(rows == training for rows in seen.values())
     module = estimator.module_
     if get_loss(estimator.loss).scaled:
-        rows = np.array(sorted(training | held_out if estimator._starts_well() else training))
+        rows = np.array(
+            sorted(training | held_out if estimator._starts_at_solution() else training)
+        )
         center = module.common_center(torch.from_numpy(rows.mean(axis=0))).numpy()
         np.testing.assert_allclose(module.center, center, atol=1e-4)
         variance = np.square(rows - center).mean()
@@ -220,7 +222,7 @@ def test_without_fine_tuning_nothing_is_held_out(recorded):
         hidden_layer_sizes=(4,), pretraining_max_iter=1, fine_tune=False, early_stopping=True
     ).fit(X)
     assert "training" not in seen
-    assert len(seen["describe_codes"]) == len(X)
+    assert len(seen["fit_code_density"]) == len(X)
 
 
 def test_a_held_out_sample_beyond_all_bounds_is_refused(monkeypatch):
@@ -253,7 +255,7 @@ def test_samples_that_alternate_are_all_in_the_density(density):
 
 def test_a_subsample_is_drawn_by_the_seed():
     values = np.arange(1000.0)[:, None]
-    rows = Rows(values, torch.arange(1000.0), torch.device("cpu"), torch.float64)
+    rows = Samples(values, torch.arange(1000.0), torch.device("cpu"), torch.float64)
     one, again, other = (rows.sample(300, seed) for seed in (0, 0, 1))
     taken = one.take(slice(0, 300))[:, 0]
     assert len(one) == len(set(taken.tolist())) == 300

@@ -159,10 +159,10 @@ def test_constant_columns_stay_constant(X):
 
 def test_copies_of_samples_are_held_out_together(X):
     """With every row twice, no row is trained on while its copy is validated on."""
-    from sklearn_ae._training.batches import Rows
+    from sklearn_ae._training.batches import Samples
     from sklearn_ae._training.held_out import held_out_mask
 
-    rows = Rows(np.concatenate([X, X]), None, torch.device("cpu"), torch.float64)
+    rows = Samples(np.concatenate([X, X]), None, torch.device("cpu"), torch.float64)
     mask = held_out_mask(rows, seed=0, fraction=0.2)
     np.testing.assert_array_equal(mask[: len(X)], mask[len(X) :])
     assert mask.mean() == pytest.approx(0.2)

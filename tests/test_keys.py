@@ -16,8 +16,8 @@ from sklearn_ae import (
     VariationalAutoencoder,
 )
 from sklearn_ae._training import keys as hashing
-from sklearn_ae._training.batches import Rows
-from sklearn_ae._training.held_out import hash_rows, held_out_mask, keys_in_grid
+from sklearn_ae._training.batches import Samples
+from sklearn_ae._training.held_out import hash_samples, held_out_mask, keys_in_grid
 
 N = 20_000
 PROMISED = 1e-3
@@ -26,7 +26,7 @@ PROMISED = 1e-3
 
 def rows_of(X, weight=None):
     weight = None if weight is None else torch.from_numpy(np.asarray(weight, np.float64))
-    return Rows(X, weight, torch.device("cpu"), torch.float64)
+    return Samples(X, weight, torch.device("cpu"), torch.float64)
 
 
 def mask_of(X, weight=None, seed=0):
@@ -139,7 +139,7 @@ def test_a_sample_of_weight_two_is_held_out_as_two_copies_are(seed):
 
 def test_fresh_samples_have_the_keys_of_equal_training_samples():
     X = TABLES["breast_cancer"]
-    keys, grid = hash_rows(rows_of(X), seed=0)
+    keys, grid = hash_samples(rows_of(X), seed=0)
     np.testing.assert_array_equal(keys_in_grid(rows_of(X[7:9]), grid), keys[7:9])
     assert len(np.unique(keys)) > 0.99 * len(np.unique(X, axis=0))
 
@@ -147,7 +147,7 @@ def test_fresh_samples_have_the_keys_of_equal_training_samples():
 def test_cells_hold_equally_many_samples():
     """An edge is a quantile, moved by the same part of a cell for all edges of a direction."""
     X = np.random.default_rng(0).normal(size=(8000, 3))
-    grid = hash_rows(rows_of(X), seed=0).grid
+    grid = hash_samples(rows_of(X), seed=0).grid
     for direction, edges in zip(grid.directions, grid.edges, strict=True):
         inner = edges[1:-1]
         below = (X @ direction[:, None] < inner).mean(axis=0)
@@ -156,32 +156,32 @@ def test_cells_hold_equally_many_samples():
 
 
 def test_values_that_overflow_have_keys():
-    _, grid = hash_rows(rows_of(TABLES["iris"]), seed=0)
+    _, grid = hash_samples(rows_of(TABLES["iris"]), seed=0)
     for value in (np.finfo(np.float64).max, np.finfo(np.float32).max, -1e300):
         X = np.full((2, 4), value)
         X[1, 2] *= -1
         assert keys_in_grid(rows_of(X), grid).shape == (2,)
         cells = hashing.cells_of_units(4, hashing.DRAWING_CELLS)
-        assert hashing.row_keys(X, cells).shape == (2,)
+        assert hashing.sample_keys(X, cells).shape == (2,)
 
 
 def test_draws_of_keys_are_uniform_and_independent():
     rows = np.random.default_rng(0).normal(size=(N, 5))
-    keys = hashing.row_keys(rows, hashing.cells_of_units(5, hashing.DRAWING_CELLS))
+    keys = hashing.sample_keys(rows, hashing.cells_of_units(5, hashing.DRAWING_CELLS))
     assert len(np.unique(keys)) == N
     first, second = (hashing.uniform_from_keys(keys, 3, seed).numpy() for seed in (0, 1))
     draws = np.hstack([first, second])
     assert np.abs(draws.mean(axis=0) - 0.5).max() < 5 / np.sqrt(12 * N)
     assert np.abs(np.corrcoef(draws.T) - np.eye(6)).max() < 5 / np.sqrt(N)
     near = rows + 1e-3 * np.random.default_rng(1).normal(size=rows.shape)
-    others = hashing.row_keys(near, hashing.cells_of_units(5, hashing.DRAWING_CELLS))
+    others = hashing.sample_keys(near, hashing.cells_of_units(5, hashing.DRAWING_CELLS))
     other = hashing.uniform_from_keys(others, 1).numpy()[others != keys, 0]
     assert abs(np.corrcoef(other, first[others != keys, 0])[0, 1]) < 5 / np.sqrt(len(other))
 
 
 def test_orders_of_keys_are_random_and_even_within_cells():
     X = np.random.default_rng(0).normal(size=(N, 1))
-    keys, _ = hash_rows(rows_of(X), seed=0)
+    keys, _ = hash_samples(rows_of(X), seed=0)
     cells = keys >> np.uint64(hashing.POSITION_BITS)
     assert len(np.unique(cells)) < 100
     least = np.argsort(hashing.reordered(keys, 3)).argsort() < N // 2

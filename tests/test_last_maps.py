@@ -222,16 +222,16 @@ class _Pairs(Network):
 
     _parameter_constraints: ClassVar = {}
 
-    def code_size(self, row_shape):
-        return row_shape[0] // 2
+    def code_size(self, sample_shape):
+        return sample_shape[0] // 2
 
-    def encoder(self, row_shape, n_outputs, dense=True):
+    def encoder(self, sample_shape, n_outputs, dense=True):
         assert not dense
-        return torch.nn.Linear(row_shape[0], n_outputs)
+        return torch.nn.Linear(sample_shape[0], n_outputs)
 
-    def decoder(self, row_shape, n_inputs, dense=True):
+    def decoder(self, sample_shape, n_inputs, dense=True):
         assert not dense
-        return torch.nn.Linear(n_inputs, row_shape[0])
+        return torch.nn.Linear(n_inputs, sample_shape[0])
 
 
 def test_a_network_of_ones_own_may_have_a_size_of_its_own():
@@ -339,11 +339,11 @@ def test_other_sizes_after_a_file_and_without_a_trace(digits, tmp_path):
 
 def test_large_images_are_taken_fewer_at_a_time(digits):
     module = small().fit(digits[:50]).module_
-    at_once = module.network.rows_at_once
-    assert resized(module, (16, 32), build).network.rows_at_once == at_once // 8
-    assert resized(module, (800, 800), build).network.rows_at_once == 1
-    assert resized(module, (2, 2), build).network.rows_at_once == at_once
-    assert module.network.rows_at_once == at_once
+    at_once = module.network.samples_at_once
+    assert resized(module, (16, 32), build).network.samples_at_once == at_once // 8
+    assert resized(module, (800, 800), build).network.samples_at_once == 1
+    assert resized(module, (2, 2), build).network.samples_at_once == at_once
+    assert module.network.samples_at_once == at_once
 
 
 def test_a_denoiser_of_small_images_serves_large_ones():

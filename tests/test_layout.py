@@ -23,11 +23,11 @@ SEQUENCES = [LSTMNetwork, RecursiveNetwork]
 class TableNetwork(Network):
     """A network that overrides nothing but the factories."""
 
-    def encoder(self, row_shape, n_outputs):
-        return torch.nn.Linear(math.prod(row_shape), n_outputs)
+    def encoder(self, sample_shape, n_outputs):
+        return torch.nn.Linear(math.prod(sample_shape), n_outputs)
 
-    def decoder(self, row_shape, n_inputs):
-        return torch.nn.Linear(n_inputs, math.prod(row_shape))
+    def decoder(self, sample_shape, n_inputs):
+        return torch.nn.Linear(n_inputs, math.prod(sample_shape))
 
 
 @pytest.mark.parametrize("network", [DenseNetwork(), TableNetwork()])
@@ -38,7 +38,7 @@ def test_networks_that_treat_features_alike_have_no_layout(network):
 
 @pytest.mark.parametrize("network", IMAGES)
 @pytest.mark.parametrize(
-    ("parameters", "row_shape", "expected"),
+    ("parameters", "sample_shape", "expected"),
     [
         ({}, (12,), Layout(1, (1, 12), True, True)),
         ({}, (5, 7), Layout(1, (5, 7), False, True)),
@@ -53,15 +53,15 @@ def test_networks_that_treat_features_alike_have_no_layout(network):
         ),
     ],
 )
-def test_layouts_of_images_follow_from_the_shape(network, parameters, row_shape, expected):
-    layout = network(**parameters).layout(row_shape)
+def test_layouts_of_images_follow_from_the_shape(network, parameters, sample_shape, expected):
+    layout = network(**parameters).layout(sample_shape)
     assert layout == expected
-    assert layout.n_channels * math.prod(layout.size) == math.prod(row_shape)
+    assert layout.n_channels * math.prod(layout.size) == math.prod(sample_shape)
 
 
 @pytest.mark.parametrize("network", SEQUENCES)
 @pytest.mark.parametrize(
-    ("parameters", "row_shape", "n_steps", "n_channels"),
+    ("parameters", "sample_shape", "n_steps", "n_channels"),
     [
         ({}, (12,), 12, 1),
         ({"n_steps": 4}, (12,), 4, 3),
@@ -70,9 +70,9 @@ def test_layouts_of_images_follow_from_the_shape(network, parameters, row_shape,
     ],
 )
 def test_layouts_of_sequences_are_those_of_signals(
-    network, parameters, row_shape, n_steps, n_channels
+    network, parameters, sample_shape, n_steps, n_channels
 ):
-    layout = network(**parameters).layout(row_shape)
+    layout = network(**parameters).layout(sample_shape)
     assert layout == Layout(n_channels, (1, n_steps), is_signal=True, channels_last=True)
 
 

@@ -16,8 +16,8 @@ from sklearn_ae._detection.error_statistics import (
 )
 from sklearn_ae._detection.halves import draw_some, draw_split, folds, second_half
 from sklearn_ae._detection.members import TrainingSamples, train_member
-from sklearn_ae._training.batches import Rows
-from sklearn_ae._training.held_out import hash_rows
+from sklearn_ae._training.batches import Samples
+from sklearn_ae._training.held_out import hash_samples
 
 
 def test_weighted_median_is_that_of_repeated_values():
@@ -168,7 +168,7 @@ def member_trained_on(X, inside, keys=None):
 
 
 def keys_of(X):
-    return hash_rows(Rows(X, None, torch.device("cpu"), torch.float64), seed=0).keys
+    return hash_samples(Samples(X, None, torch.device("cpu"), torch.float64), seed=0).keys
 
 
 @pytest.mark.parametrize("n_samples", [24, 200])

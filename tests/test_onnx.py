@@ -550,8 +550,8 @@ class Reshaping(torch.nn.Linear):
 class OwnNetwork(DenseNetwork):
     layer = Reshaping
 
-    def encoder(self, row_shape, n_outputs):
-        return self.layer(*row_shape, n_outputs)
+    def encoder(self, sample_shape, n_outputs):
+        return self.layer(*sample_shape, n_outputs)
 
 
 class SortingNetwork(OwnNetwork):

@@ -27,8 +27,8 @@ class Doubling(nn.Linear):
 
 
 class OwnNetwork(DenseNetwork):
-    def encoder(self, row_shape, n_outputs):
-        return Doubling(*row_shape, n_outputs)
+    def encoder(self, sample_shape, n_outputs):
+        return Doubling(*sample_shape, n_outputs)
 
 
 def fails(error):

@@ -78,7 +78,7 @@ def test_an_error_behind_the_training_leaves_the_network_as_it_was(name, X, monk
     def fails(*arguments):
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("sklearn_ae._estimator.fitting.describe_codes", fails)
+    monkeypatch.setattr("sklearn_ae._estimator.fitting.fit_code_density", fails)
     with pytest.raises(RuntimeError, match="on purpose"):
         model.partial_fit(X)
     np.testing.assert_array_equal(model.transform(X), codes)
@@ -139,7 +139,7 @@ class Late(torch.nn.Module):
 class LateNetwork(DenseNetwork):
     """A network with such a layer."""
 
-    def encoder(self, row_shape, n_outputs, **options):
+    def encoder(self, sample_shape, n_outputs, **options):
         return Late(n_outputs)
 
 
@@ -211,11 +211,11 @@ class PlainDataclassNetwork(Network):
 
     width: int = 3
 
-    def encoder(self, row_shape, n_outputs):
-        return torch.nn.Linear(row_shape[0], n_outputs)
+    def encoder(self, sample_shape, n_outputs):
+        return torch.nn.Linear(sample_shape[0], n_outputs)
 
-    def decoder(self, row_shape, n_inputs):
-        return torch.nn.Linear(n_inputs, row_shape[0])
+    def decoder(self, sample_shape, n_inputs):
+        return torch.nn.Linear(n_inputs, sample_shape[0])
 
 
 class PlainClassNetwork(Network):
@@ -224,17 +224,17 @@ class PlainClassNetwork(Network):
     def __init__(self, bias=True):
         self.bias = bias
 
-    def code_size(self, row_shape):
+    def code_size(self, sample_shape):
         return 3
 
-    def encoder(self, row_shape, n_outputs, dense=True):
-        self._layer = torch.nn.Linear(row_shape[0], n_outputs, bias=self.bias)
+    def encoder(self, sample_shape, n_outputs, dense=True):
+        self._layer = torch.nn.Linear(sample_shape[0], n_outputs, bias=self.bias)
         return self._layer
 
-    def decoder(self, row_shape, n_inputs, dense=True):
-        decoder = torch.nn.Linear(n_inputs, row_shape[0])
+    def decoder(self, sample_shape, n_inputs, dense=True):
+        decoder = torch.nn.Linear(n_inputs, sample_shape[0])
         decoder.weight = torch.nn.Parameter(self._layer.weight.detach().t().clone())
-        return torch.nn.Sequential(decoder, torch.nn.Linear(row_shape[0], row_shape[0]))
+        return torch.nn.Sequential(decoder, torch.nn.Linear(sample_shape[0], sample_shape[0]))
 
 
 @pytest.mark.parametrize("network", [PlainDataclassNetwork(), PlainClassNetwork(bias=False)])

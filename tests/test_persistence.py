@@ -559,9 +559,9 @@ def test_a_foreign_attribute_is_refused_before_a_file_is_written(tmp_path):
 class NormalisedNetwork(networks.DenseNetwork):
     """A network with whole numbers among its buffers."""
 
-    def encoder(self, row_shape, n_outputs, **options):
+    def encoder(self, sample_shape, n_outputs, **options):
         return torch.nn.Sequential(
-            torch.nn.Linear(row_shape[0], 6),
+            torch.nn.Linear(sample_shape[0], 6),
             torch.nn.BatchNorm1d(6),
             torch.nn.Linear(6, n_outputs),
         )
@@ -584,7 +584,7 @@ def test_forged_shapes_of_samples_are_refused_before_anything_is_built(path):
     model = Autoencoder(1, network=networks.UNetNetwork(channels=(2,), residual=True), max_iter=1)
     save(model.fit(X), path)
     content, arrays = take_apart(path)
-    content["objects"][-1]["attributes"]["module_"]["config"]["row_shape"] = {
+    content["objects"][-1]["attributes"]["module_"]["config"]["sample_shape"] = {
         "$tuple": [10**6] * 2
     }
     path.write_bytes(put_together(content, arrays))

@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 
 from sklearn_ae import Autoencoder, StackedAutoencoder
 from sklearn_ae._stacks.greedy import Layer, _reducible_loss
-from sklearn_ae._training.batches import CHUNK_BYTES, Rows
+from sklearn_ae._training.batches import CHUNK_BYTES, Samples
 from sklearn_ae.losses import get_loss
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._stack import LayerPair, StackNetwork
@@ -90,14 +90,14 @@ def test_losses_are_in_units_of_what_can_be_explained(loss):
     rng = np.random.default_rng(0)
     pair = LayerPair(a_module("logistic"), 0, get_loss(loss))
     x = rng.random((500, 9))
-    rows = Rows(x, None, torch.device("cpu"), torch.float64)
+    rows = Samples(x, None, torch.device("cpu"), torch.float64)
     if loss == "squared_error":
         expected = x.var(0).mean()
     else:  # entropy of the means less mean entropy of the entries
         entropy = binary_entropy(x.mean(0)).mean() - binary_entropy(x.clip(1e-3, 1 - 1e-3)).mean()
         expected = entropy
     assert _reducible_loss(pair, rows) == pytest.approx(expected, rel=1e-2)
-    same = Rows(np.full((5, 9), 0.5), None, torch.device("cpu"), torch.float64)
+    same = Samples(np.full((5, 9), 0.5), None, torch.device("cpu"), torch.float64)
     assert _reducible_loss(pair, same) == 1.0
 
 
@@ -151,7 +151,7 @@ def test_layers_below_are_left_alone(digits):
 def test_upper_layers_read_wide_samples_in_small_chunks():
     """What is narrow after a layer was as wide as the data before it."""
     X = sp.csr_matrix((4000, 50_000), dtype=np.float32)
-    rows = Rows(X, None, torch.device("cpu"), torch.float32).through(lambda x: x[:, :3], 3)
+    rows = Samples(X, None, torch.device("cpu"), torch.float32).map(lambda x: x[:, :3], 3)
     assert max(piece.stop - piece.start for piece in rows.chunks()) <= CHUNK_BYTES / 50_000 / 8
 
 
@@ -163,7 +163,7 @@ def test_samples_go_through_a_function_in_the_chunks_that_it_asks_for():
         seen.append(len(x))
         return x[:, :2]
 
-    rows = Rows(X, None, torch.device("cpu"), torch.float64).through(halve, 2, at_once=16).hold()
+    rows = Samples(X, None, torch.device("cpu"), torch.float64).map(halve, 2, at_once=16).cache()
     np.testing.assert_array_equal(rows.take(slice(0, 100)), X[:, :2])
     assert max(seen) == 16
 

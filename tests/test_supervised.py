@@ -41,7 +41,7 @@ from sklearn_ae import (
     VariationalAutoencoder,
 )
 from sklearn_ae._estimator.fitting import split
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._head import HeadedModule
 from sklearn_ae.networks._module import AutoencoderModule
@@ -372,8 +372,8 @@ def test_early_stopping_keeps_the_best(digits):
 def test_held_out_samples_are_of_all_classes(digits):
     X, y = digits
     y = (y == 0).astype(int)  # a tenth
-    rows = Rows(X, None, torch.device("cpu"), torch.float64)
-    rows.targets = Rows(y[:, None], None, torch.device("cpu"), torch.float64)
+    rows = Samples(X, None, torch.device("cpu"), torch.float64)
+    rows.targets = Samples(y[:, None], None, torch.device("cpu"), torch.float64)
     _, held_out = split(rows, 0, 0.1, y)
     targets = held_out.targets.take(slice(0, len(held_out)))
     assert int(targets.sum()) == -(-y.sum() // 10)
@@ -384,7 +384,7 @@ def test_where_labels_are_few_samples_are_held_out_of_all_together(digits):
     few = np.full(len(y), -1)
     for digit in range(10):
         few[np.flatnonzero(y == digit)[:4]] = digit
-    rows = Rows(X[few >= 0], None, torch.device("cpu"), torch.float64)
+    rows = Samples(X[few >= 0], None, torch.device("cpu"), torch.float64)
     training, held_out = split(rows, 0, 0.1, few[few >= 0])
     assert (len(training), len(held_out)) == (36, 4)
 

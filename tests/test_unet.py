@@ -87,13 +87,13 @@ def test_decoding_the_code_is_the_reconstruction(digits):
         assert not np.allclose(unet.inverse_transform(moved), unet.inverse_transform(codes))
 
 
-@pytest.mark.parametrize("row_shape", [(1,), (64,), (5, 7), (6, 4, 3)])
-def test_a_residual_network_adds_to_the_sample(row_shape):
+@pytest.mark.parametrize("sample_shape", [(1,), (64,), (5, 7), (6, 4, 3)])
+def test_a_residual_network_adds_to_the_sample(sample_shape):
     network = UNetNetwork(channels=(4, 8), residual=True)
-    module = AutoencoderModule(network, row_shape, 2)
-    x = torch.randn(3, int(np.prod(row_shape)))
+    module = AutoencoderModule(network, sample_shape, 2)
+    x = torch.randn(3, int(np.prod(sample_shape)))
     codes = module.encode(x)
-    names = network.extra_names(row_shape)
+    names = network.extra_names(sample_shape)
     assert names[-1] == f"input{x.shape[1] - 1}"
     assert codes.shape[1] == 2 + len(names)
     # All else equal, the output follows the row one to one.
@@ -171,15 +171,15 @@ def test_chunks_of_targets(digits):
     assert restored < 0.7 * _error(noisy_test, clean_test)
 
 
-@pytest.mark.parametrize("row_shape", [(1,), (2,), (3,), (64,), (1, 1), (5, 7), (6, 4, 3)])
+@pytest.mark.parametrize("sample_shape", [(1,), (2,), (3,), (64,), (1, 1), (5, 7), (6, 4, 3)])
 @pytest.mark.parametrize(("kernel_size", "pool_size"), [(3, 2), (2, 3), (1, 1)])
-def test_samples_of_any_shape(row_shape, kernel_size, pool_size):
+def test_samples_of_any_shape(sample_shape, kernel_size, pool_size):
     network = UNetNetwork(kernel_size=kernel_size, pool_size=pool_size)
-    n_features = int(np.prod(row_shape))
-    module = AutoencoderModule(network, row_shape, 2)
+    n_features = int(np.prod(sample_shape))
+    module = AutoencoderModule(network, sample_shape, 2)
     x = torch.randn(1, n_features)
     assert module(x).shape == (1, n_features)
-    assert module.encode(x).shape[1] == 2 + len(network.extra_names(row_shape))
+    assert module.encode(x).shape[1] == 2 + len(network.extra_names(sample_shape))
 
 
 def test_flat_samples_and_both_orders_of_axes_give_the_same_result():

@@ -152,7 +152,7 @@ def test_contrastive_divergence_has_the_mean_gradient_of_copies(persistent):
     def gradient(places, weight):
         draws = DrawsOfSamples(places)
 
-        def noise(draw, like, twins):
+        def noise(draw, like, duplicates):
             if len(like) != len(places):  # of the chains
                 return torch.full_like(like, 0.4)
             function = torch.rand if draw.__name__ == "draw_uniform" else torch.randn

@@ -16,7 +16,7 @@ from sklearn_ae._training.keys import (
     DRAWING_CELLS,
     Units,
     cells_of_units,
-    row_keys,
+    sample_keys,
     uniform_from_keys,
 )
 from sklearn_ae._training.random import latin_grid, shifted
@@ -37,7 +37,7 @@ MAX_OFFSET = 1e300
 
 def uniform_of_samples(x: Tensor, cells: Units, shape: tuple[int, int], seed: int) -> Tensor:
     """Draw uniform numbers of shape (shape[0], n_samples, shape[1]), seeded by sample content."""
-    keys = row_keys(x.nan_to_num().cpu().numpy(), cells)
+    keys = sample_keys(x.nan_to_num().cpu().numpy(), cells)
     uniform = uniform_from_keys(keys, shape[0] * shape[1], seed).to(x.device)
     return uniform.view(len(x), *shape).transpose(0, 1)
 

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -29,8 +29,8 @@ DENSITY_SAMPLES = 10_000
 
 
 @torch.no_grad()
-def describe_codes(
-    module: AutoencoderModule, rows: Rows, density: Any, seed: int
+def fit_code_density(
+    module: AutoencoderModule, samples: Samples, density: Any, seed: int
 ) -> Pipeline | str:
     """Fit the density of the training samples' codes.
 
@@ -38,7 +38,7 @@ def describe_codes(
     ----------
     module : AutoencoderModule
         The Gaussian is stored in its buffers, whatever `density` is.
-    rows : Rows
+    samples : Samples
         Training samples in network units.
     density : str or estimator with ``fit`` and ``sample``
     seed : int
@@ -48,17 +48,17 @@ def describe_codes(
     Pipeline or str
         The result of :func:`fit_density` if `density` is an estimator, else `density`.
     """
-    if rows.weight is not None:
-        rows = rows.where(rows.weight.numpy() > 0)
+    if samples.weight is not None:
+        samples = samples.where(samples.weight.numpy() > 0)
     n_code = len(module.code_mean)
     n_samples = GAUSSIAN_SAMPLES if isinstance(density, str) else DENSITY_SAMPLES
     if n_code > GAUSSIAN_SAMPLES:  # very wide codes, such as feature maps: less time and memory
         n_samples = GAUSSIAN_SAMPLES // 8
-    rows = rows.sample(n_samples, seed)
-    with drawing_from(make_generator(seed, rows.device)):
-        codes = by_chunks(rows, module.draw_codes, module.network.rows_at_once)
-    codes = codes.to(rows.precise)
-    weight = rows.take_weight(slice(0, len(rows)))
+    samples = samples.sample(n_samples, seed)
+    with drawing_from(make_generator(seed, samples.device)):
+        codes = by_chunks(samples, module.draw_codes, module.network.samples_at_once)
+    codes = codes.to(samples.precise)
+    weight = samples.take_weight(slice(0, len(samples)))
     weight = weight / weight.sum()
     _store_gaussian(module, codes, weight)
     return density if isinstance(density, str) else fit_density(density, codes, weight, seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sklearn_ae._estimator.inference import open_rows
+from sklearn_ae._estimator.inference import open_samples
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae.networks._layers import TiedLinear
@@ -53,7 +53,7 @@ def energy(self: Any, X: Any) -> Any:
     Kamyshanska, H. and Memisevic, R. (2015). The potential energy of an autoencoder. IEEE
     Transactions on Pattern Analysis and Machine Intelligence, 37(6), 1261-1273.
     """
-    rows, kind, module = open_rows(self, X, "energy")
+    samples, array_type, module = open_samples(self, X, "energy")
     if not self._get_fitted_loss().scaled:
         raise ValueError(
             "energy needs a linear output; use loss='squared_error' and "
@@ -67,7 +67,9 @@ def energy(self: Any, X: Any) -> Any:
         return hidden.sum(1) - distance / 2
 
     # Network units are units of X divided by the scale, and the energy is in their square.
-    return kind.wrap(by_chunks(rows, energies, module.network.rows_at_once) * module.scale**2)
+    return array_type.wrap(
+        by_chunks(samples, energies, module.network.samples_at_once) * module.scale**2
+    )
 
 
 def _tied_layer(

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._estimator.continuing import check_unchanged
-from sklearn_ae._estimator.density import check_density, describe_codes
+from sklearn_ae._estimator.density import check_density, fit_code_density
 from sklearn_ae._estimator.identity import saved_run
-from sklearn_ae._estimator.inputs import FitData, Kind, check_range
+from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._parameters.training import with_python_numbers
 from sklearn_ae._training.antithetic import MeanOverDraws, pairs_for
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import deleting_checkpoints
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._training.held_out import held_out_mask
-from sklearn_ae._training.linear import spread
+from sklearn_ae._training.linear import mean_and_variance
 from sklearn_ae._training.random import (
     Seeds,
     draw_seeds,
     drawing_from,
     make_generator,
 )
-from sklearn_ae._training.resources import heavy
+from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
@@ -53,7 +53,7 @@ class Fit(NamedTuple):
         Provides the hooks and parameters of the variant. It is not changed.
     loss : Loss
         Reconstruction loss.
-    kind : Kind
+    array_type : ArrayType
         Array library, device and dtype of `X`.
     device : torch.device
         Device of the training.
@@ -66,7 +66,7 @@ class Fit(NamedTuple):
 
     estimator: Any
     loss: Loss
-    kind: Kind
+    array_type: ArrayType
     device: torch.device
     seeds: Seeds
     resume: bool
@@ -91,7 +91,7 @@ class Scaling(NamedTuple):
     moments: tuple[Tensor, Tensor]
 
 
-@heavy
+@limit_resources
 @deleting_checkpoints()
 def fit_module(
     estimator: Any, data: FitData, *, resume: bool, one_pass: bool, callbacks: list[Any]
@@ -123,7 +123,7 @@ def fit_module(
     estimator = with_python_numbers(estimator)
     check_density(estimator.density)
     device, seeds = resolve_device(estimator.device, data.X), draw_seeds(estimator.random_state)
-    fit = Fit(estimator, estimator._get_loss(), data.kind, device, seeds, resume, one_pass)
+    fit = Fit(estimator, estimator._get_loss(), data.array_type, device, seeds, resume, one_pass)
 
     samples, validation = _open(fit, data)
     module, precision = _copied_module(fit, samples) if resume else _new_module(fit, samples)
@@ -133,22 +133,24 @@ def fit_module(
     if held_out is not None and held_out is not training:
         _check_near(held_out, "X" if validation is None else "X_val")
     names = _part_names(module)
-    trained = train(_describe(fit, module, training, held_out, precision.products, callbacks))
+    trained = train(_training_run(fit, module, training, held_out, precision.products, callbacks))
     _check_parts(module, names)
-    density = describe_codes(module, training, estimator.density, seeds.subspace)
+    density = fit_code_density(module, training, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
-        attributes |= estimator._describe(module, training)
+        attributes |= estimator._fitted_attributes(module, training)
     trained.description = attributes | {"density_": density}
     return module, trained
 
 
-def _open(fit: Fit, data: FitData) -> tuple[Rows, Rows | None]:
+def _open(fit: Fit, data: FitData) -> tuple[Samples, Samples | None]:
     """Return the samples of positive weight, and the validation samples, on the device."""
     for name, values in (("X", data.X), ("y", data.y), ("X_val", data.X_val)):
         if values is not None and not fit.loss.scaled:
-            check_range(values, name, fit.loss, fit.estimator._says_loss())
+            check_range(values, name, fit.loss, fit.estimator._loss_description())
     ragged = fit.estimator._network().takes_missing
-    opened = functools.partial(Rows, device=fit.device, dtype=fit.kind.dtype, ragged=ragged)
+    opened = functools.partial(
+        Samples, device=fit.device, dtype=fit.array_type.dtype, ragged=ragged
+    )
     weight = data.sample_weight
     samples = opened(data.X, weight)
     if data.y is not None:
@@ -158,7 +160,7 @@ def _open(fit: Fit, data: FitData) -> tuple[Rows, Rows | None]:
     return samples, None if data.X_val is None else opened(data.X_val, None)
 
 
-def _copied_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
+def _copied_module(fit: Fit, samples: Samples) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module, so that an error cannot change its weights."""
     check_unchanged(fit.estimator, samples.n_features)
     module = duplicate(fit.estimator.module_).to(fit.device)
@@ -169,7 +171,7 @@ def _copied_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precisio
     return module, Precision(weights, torch.bfloat16 if low else weights)
 
 
-def _new_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
+def _new_module(fit: Fit, samples: Samples) -> tuple[AutoencoderModule, Precision]:
     """Build a module with random weights, in the dtype and on the device of the training."""
     with drawing_from(make_generator(fit.seeds.weights)):
         module = fit.estimator._build_module(samples.n_features)
@@ -178,10 +180,10 @@ def _new_module(fit: Fit, samples: Rows) -> tuple[AutoencoderModule, Precision]:
     return module, precision
 
 
-def _precision(fit: Fit, module: AutoencoderModule, samples: Rows) -> Precision:
+def _precision(fit: Fit, module: AutoencoderModule, samples: Samples) -> Precision:
     """Return the dtypes of the training, given the cost of float64 in the network."""
     few = len(samples) <= MAX_FLOAT64_SAMPLES
-    double = fit.kind.double and (module.network.cheap_in_double or few)
+    double = fit.array_type.double and (module.network.cheap_in_double or few)
     return resolve_precision(
         fit.estimator.precision, double, len(samples), inner_width(module), fit.device
     )
@@ -190,10 +192,10 @@ def _precision(fit: Fit, module: AutoencoderModule, samples: Rows) -> Precision:
 def _split(
     fit: Fit,
     module: AutoencoderModule,
-    samples: Rows,
-    validation: Rows | None,
+    samples: Samples,
+    validation: Samples | None,
     dtype: torch.dtype,
-) -> tuple[Rows, Rows | None, Scaling | None]:
+) -> tuple[Samples, Samples | None, Scaling | None]:
     """Return training samples, held-out samples, and centre and scale of all samples.
 
     Centre and scale are None if training continues and the split does not depend on them.
@@ -214,12 +216,12 @@ def _split(
 
 
 def split(
-    samples: Rows,
+    samples: Samples,
     seed: int,
     fraction: float,
     classes: np.ndarray | None = None,
     moments: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Rows, Rows]:
+) -> tuple[Samples, Samples]:
     """Hold out a fraction of the samples, chosen by a hash of their values.
 
     The choice depends neither on the order of the samples nor on their units. When training
@@ -227,7 +229,7 @@ def split(
 
     Parameters
     ----------
-    samples : Rows
+    samples : Samples
     seed : int
     fraction : float
     classes : ndarray of shape (n_samples,) or None, default=None
@@ -237,14 +239,16 @@ def split(
 
     Returns
     -------
-    training, held_out : Rows
+    training, held_out : Samples
         Both are `samples` if the fraction is less than one sample.
     """
     mask = held_out_mask(samples, seed, fraction, classes, moments)
     return (samples.where(~mask), samples.where(mask)) if mask.any() else (samples, samples)
 
 
-def _scaling_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch.dtype) -> Scaling:
+def _scaling_of(
+    fit: Fit, module: AutoencoderModule, samples: Samples, dtype: torch.dtype
+) -> Scaling:
     """Return centre and scale as ``dtype``.
 
     Raises
@@ -252,7 +256,7 @@ def _scaling_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch
     ValueError
         If they overflow or underflow in the dtype of the training or of the results.
     """
-    moments = mean, variances = spread(samples)
+    moments = mean, variances = mean_and_variance(samples)
     center = module.common_center(mean)
     variances = variances + (mean - center).square()  # about the centre instead of the mean
     variance = variances.mean()
@@ -264,7 +268,9 @@ def _scaling_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch
     scale = variance.sqrt() if variance > 0 else torch.ones_like(variance)
     center, scale = center.to(dtype), scale.to(dtype)
     sizes = torch.stack([scale, center.abs().max()])
-    fits = bool(squares.max() <= torch.finfo(fit.kind.dtype).max) and bool(sizes.isfinite().all())
+    fits = bool(squares.max() <= torch.finfo(fit.array_type.dtype).max) and bool(
+        sizes.isfinite().all()
+    )
     if not fits or scale == 0:
         raise ValueError(
             f"X has values so large or so small that their mean and variance overflow or "
@@ -277,8 +283,8 @@ def _scaling_of(fit: Fit, module: AutoencoderModule, samples: Rows, dtype: torch
 def _start(
     fit: Fit,
     module: AutoencoderModule,
-    samples: Rows,
-    training: Rows,
+    samples: Samples,
+    training: Samples,
     scaling: Scaling | None,
 ) -> dict[str, Any]:
     """Set centre, scale and initial weights of a new module; return fitted attributes.
@@ -288,23 +294,25 @@ def _start(
     """
     assert scaling is not None  # as training does not continue
     estimator, center, scale = fit.estimator, scaling.center, scaling.scale
-    if training is not samples and not estimator._starts_well():
+    if training is not samples and not estimator._starts_at_solution():
         center, scale, _ = _scaling_of(fit, module, training, center.dtype)
     module.center.copy_(center)
     module.scale.copy_(scale)
     inputs = training.standardized(center, scale, center.dtype)
     if not fit.loss.scaled:  # else the data are centred, and zero biases output their mean
-        module.network.start_at(module.decoder, fit.loss.link(spread(inputs)[0].to(center)))
+        module.network.start_at(
+            module.decoder, fit.loss.link(mean_and_variance(inputs)[0].to(center))
+        )
     starts_at = inputs
-    if estimator._starts_well():
+    if estimator._starts_at_solution():
         starts_at = samples.standardized(center, scale, center.dtype)
     estimator._start(module, starts_at, fit.seeds.subspace)
     return estimator._pretrain(module, inputs, fit.seeds.subspace) or {}
 
 
 def _standardized(
-    module: AutoencoderModule, training: Rows, held_out: Rows | None, dtype: torch.dtype
-) -> tuple[Rows, Rows | None]:
+    module: AutoencoderModule, training: Samples, held_out: Samples | None, dtype: torch.dtype
+) -> tuple[Samples, Samples | None]:
     """Centre and scale both; if they are one object, the results are one object as well."""
     center, scale = module.center, module.scale
     standardized = training.standardized(center, scale, dtype)
@@ -313,9 +321,9 @@ def _standardized(
     return standardized, held_out.standardized(center, scale, dtype)
 
 
-def _check_near(held_out: Rows, called: str) -> None:
+def _check_near(held_out: Samples, called: str) -> None:
     """Raise an error if the squared distances of held-out samples to the centre overflow."""
-    center, variances = spread(held_out)
+    center, variances = mean_and_variance(held_out)
     # Not "more than the maximum", which is false for NaN.
     if not (center.square() + variances).sum() <= torch.finfo(held_out.dtype).max:
         others = "those of X" if called == "X_val" else "the others"
@@ -325,11 +333,11 @@ def _check_near(held_out: Rows, called: str) -> None:
         )
 
 
-def _describe(
+def _training_run(
     fit: Fit,
     module: AutoencoderModule,
-    training: Rows,
-    held_out: Rows | None,
+    training: Samples,
+    held_out: Samples | None,
     products: torch.dtype,
     callbacks: list[Any],
 ) -> TrainingRun:
@@ -357,18 +365,18 @@ def _describe(
 def _objective(
     fit: Fit,
     module: AutoencoderModule,
-    training: Rows,
-    held_out: Rows | None,
+    training: Samples,
+    held_out: Samples | None,
     products: torch.dtype,
 ) -> Objective:
     """Return the loss of the training, and how its result is evaluated."""
     estimator, anneals = fit.estimator, not (fit.one_pass or fit.resume)
-    at_once = estimator._rows_at_once(module.network)
+    at_once = estimator._samples_at_once(module.network)
     plain = fit.loss if estimator._has_plain_loss() else None
     # The level is relative to the standard deviation of the data, which is one after scaling.
     noise_level, deviation = estimator._noise_level(), 1.0
     if noise_level and not fit.loss.scaled:
-        deviation = float(spread(training)[1].mean()) ** 0.5 or 1.0
+        deviation = float(mean_and_variance(training)[1].mean()) ** 0.5 or 1.0
     losses = None
     if plain is None and held_out is not None:
         of_terms = functools.partial(_losses, estimator, module)
@@ -381,8 +389,8 @@ def _objective(
         evaluate=functools.partial(_evaluate, estimator, fit.loss, losses, products),
         samples_at_once=at_once,
         anneals=anneals,
-        annealed_from=estimator._settled_from() if anneals else 0.0,
-        needs_significance=not fit.resume and estimator._starts_well(),
+        annealed_from=estimator._annealed_from() if anneals else 0.0,
+        needs_significance=not fit.resume and estimator._starts_at_solution(),
     )
 
 

@@ -9,19 +9,25 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import check_same_namespace
-from sklearn_ae._estimator.inputs import Kind, check_codes, check_rows, check_weight, sample_shape
+from sklearn_ae._estimator.inputs import (
+    ArrayType,
+    check_codes,
+    check_samples,
+    check_weight,
+    sample_shape,
+)
 from sklearn_ae._estimator.modules import build, converted_copy
-from sklearn_ae._training.batches import Rows, by_chunks
-from sklearn_ae._training.linear import share_explained, spread
+from sklearn_ae._training.batches import Samples, by_chunks
+from sklearn_ae._training.linear import mean_and_variance, ratio_from_error
 from sklearn_ae._training.reach import codes_within_reach, lowest_if_far, within_reach
-from sklearn_ae._training.resources import heavy
+from sklearn_ae._training.resources import limit_resources
 from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
 
-Opened = tuple[Rows, Kind, AutoencoderModule]
+Opened = tuple[Samples, ArrayType, AutoencoderModule]
 
 
-def open_rows(
+def open_samples(
     estimator: Any,
     X: Any,
     method: str,
@@ -44,9 +50,9 @@ def open_rows(
 
     Returns
     -------
-    rows : Rows
+    samples : Samples
         The samples in network units, with weights and targets.
-    kind : Kind
+    array_type : ArrayType
         Array library, device and dtype of the result.
     module : AutoencoderModule
         The fitted network, in the dtype of the data.
@@ -62,22 +68,22 @@ def open_rows(
     check_same_namespace(X, estimator, attribute="_kind", method=method)
     any_size = any_size and estimator.module_.config["n_components"] is None
     shape = sample_shape(X) if any_size else None
-    X, kind = check_rows(estimator, X, reset=False, any_size=any_size)
-    module = module_as(estimator, kind.dtype)
+    X, array_type = check_samples(estimator, X, reset=False, any_size=any_size)
+    module = module_as(estimator, array_type.dtype)
     if shape is not None and shape != estimator.input_shape_:
         module = _resized(estimator, module, shape)
     weight = check_weight(sample_weight, X.shape[0])
     ragged = module.network.takes_missing
-    y = estimator._check_targets(y, X.shape[0], module.config["row_shape"])
+    y = estimator._check_targets(y, X.shape[0], module.config["sample_shape"])
     device = module.center.device
-    targets = None if y is None else Rows(y, weight, device, kind.dtype, ragged)
-    rows = Rows(X, weight, device, kind.dtype, ragged, targets)
-    rows = rows.standardized(module.center, module.scale, module.center.dtype)
+    targets = None if y is None else Samples(y, weight, device, array_type.dtype, ragged)
+    samples = Samples(X, weight, device, array_type.dtype, ragged, targets)
+    samples = samples.standardized(module.center, module.scale, module.center.dtype)
     # Outliers whose squares would overflow are clipped; scores of such samples are -inf.
-    rows = rows.through(within_reach, rows.n_features)
-    if rows.targets is not None:
-        rows.targets = rows.targets.through(within_reach, rows.n_features)
-    return rows, kind, module
+    samples = samples.map(within_reach, samples.n_features)
+    if samples.targets is not None:
+        samples.targets = samples.targets.map(within_reach, samples.n_features)
+    return samples, array_type, module
 
 
 def _resized(
@@ -93,7 +99,7 @@ def _resized(
         ) from error
 
 
-def open_codes(estimator: Any, codes: Any) -> tuple[Any, Kind]:
+def open_codes(estimator: Any, codes: Any) -> tuple[Any, ArrayType]:
     """Validate codes for `inverse_transform` of a fitted estimator."""
     check_is_fitted(estimator)
     check_same_namespace(codes, estimator, attribute="_kind", method="inverse_transform")
@@ -116,14 +122,14 @@ def to_units(estimator: Any, module: AutoencoderModule, output: Tensor) -> Tenso
 
 
 @torch.no_grad()
-def decode(estimator: Any, codes: Any, kind: Kind, draws: bool = False) -> Tensor:
+def decode(estimator: Any, codes: Any, array_type: ArrayType, draws: bool = False) -> Tensor:
     """Decode codes.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
     codes : ndarray or Tensor of shape (n_samples, n_code)
-    kind : Kind
+    array_type : ArrayType
         Of the codes.
     draws : bool, default=False
         Whether to draw samples from the decoder's distribution instead of returning its mean.
@@ -134,9 +140,9 @@ def decode(estimator: Any, codes: Any, kind: Kind, draws: bool = False) -> Tenso
     Tensor of shape (n_samples, ...)
         In the units and the shape of the training data.
     """
-    module = module_as(estimator, kind.dtype)
-    rows = Rows(codes, None, module.center.device, module.center.dtype)
-    rows = rows.through(codes_within_reach, rows.n_features)
+    module = module_as(estimator, array_type.dtype)
+    samples = Samples(codes, None, module.center.device, module.center.dtype)
+    samples = samples.map(codes_within_reach, samples.n_features)
 
     def decoded(z: Tensor) -> Tensor:
         output = module.decode(z)
@@ -145,7 +151,7 @@ def decode(estimator: Any, codes: Any, kind: Kind, draws: bool = False) -> Tenso
             return drawn * module.scale + module.center
         return to_units(estimator, module, output)
 
-    result = by_chunks(rows, decoded, module.network.rows_at_once)
+    result = by_chunks(samples, decoded, module.network.samples_at_once)
     return result.reshape(-1, *estimator.input_shape_)
 
 
@@ -156,7 +162,7 @@ def interpolate(estimator: Any, first: Opened, last: Opened, n_steps: int) -> Te
     ----------
     estimator : BaseAutoencoder
     first, last : tuple
-        As returned by :func:`open_rows`.
+        As returned by :func:`open_samples`.
     n_steps : int
 
     Returns
@@ -168,14 +174,15 @@ def interpolate(estimator: Any, first: Opened, last: Opened, n_steps: int) -> Te
     ValueError
         If the numbers of samples differ.
     """
-    (rows, kind, module), (last_rows, _, _) = first, last
-    if len(rows) != len(last_rows):
+    (samples, array_type, module), (last_samples, _, _) = first, last
+    if len(samples) != len(last_samples):
         raise ValueError(
-            f"X has {len(rows)} samples and X_end has {len(last_rows)}; pass equally many of both."
+            f"X has {len(samples)} samples and X_end has {len(last_samples)}; pass equally "
+            f"many of both."
         )
     begin, end = (
-        by_chunks(part, module.encode, module.network.rows_at_once).to(kind.dtype)
-        for part in (rows, last_rows)
+        by_chunks(part, module.encode, module.network.samples_at_once).to(array_type.dtype)
+        for part in (samples, last_samples)
     )
     fraction = torch.linspace(0, 1, n_steps, dtype=begin.dtype, device=begin.device)[:, None]
     # (n_samples, 1, n_code) and (n_steps, 1) give (n_samples, n_steps, n_code)
@@ -184,31 +191,35 @@ def interpolate(estimator: Any, first: Opened, last: Opened, n_steps: int) -> Te
     # Columns after the components, such as positions of maxima, cannot be interpolated.
     nearer = torch.where(fraction < 0.5, begin[:, None], end[:, None])
     codes = torch.cat([codes[..., :n_components], nearer[..., n_components:]], dim=2)
-    between = decode(estimator, codes.flatten(0, 1), kind)
-    return between.reshape(len(rows), n_steps, *estimator.input_shape_)
+    between = decode(estimator, codes.flatten(0, 1), array_type)
+    return between.reshape(len(samples), n_steps, *estimator.input_shape_)
 
 
-def negative_mean_squared_errors(estimator: Any, rows: Rows, module: AutoencoderModule) -> Tensor:
+def negative_mean_squared_errors(
+    estimator: Any, samples: Samples, module: AutoencoderModule
+) -> Tensor:
     """Return the negative mean squared error of each sample, in squared units of the data."""
 
     def scores(x: Tensor) -> Tensor:
         errors, counts = _squared_errors(estimator, module, x, x)
         return lowest_if_far(-errors / counts * module.scale.square(), x)
 
-    return by_chunks(rows, scores, module.network.rows_at_once)
+    return by_chunks(samples, scores, module.network.samples_at_once)
 
 
-@heavy
+@limit_resources
 @torch.no_grad()
-def explained_variance_ratio(estimator: Any, rows: Rows, module: AutoencoderModule) -> float:
+def explained_variance_ratio(estimator: Any, samples: Samples, module: AutoencoderModule) -> float:
     """Return the fraction of the variance of samples, or targets, that is reconstructed."""
-    targets: Rows = rows.targets or rows
-    total = torch.zeros((), dtype=rows.precise, device=rows.device)
-    for chunk in rows.chunks(module.network.rows_at_once):
-        errors, _ = _squared_errors(estimator, module, rows.take(chunk), targets.take(chunk))
-        weight = rows.take_weight(chunk)
+    targets: Samples = samples.targets or samples
+    total = torch.zeros((), dtype=samples.precise, device=samples.device)
+    for chunk in samples.chunks(module.network.samples_at_once):
+        errors, _ = _squared_errors(estimator, module, samples.take(chunk), targets.take(chunk))
+        weight = samples.take_weight(chunk)
         total += weight @ errors.to(weight.dtype)
-    return share_explained(float(total) / rows.total_weight, float(spread(targets)[1].sum()))
+    return ratio_from_error(
+        float(total) / samples.total_weight, float(mean_and_variance(targets)[1].sum())
+    )
 
 
 def _squared_errors(

@@ -26,7 +26,7 @@ from sklearn_ae._training.resources import limit_if_forked
 from sklearn_ae.losses import Loss
 
 
-class Kind(NamedTuple):
+class ArrayType(NamedTuple):
     """Array library, device and floating-point dtype of results.
 
     Attributes
@@ -59,7 +59,7 @@ class Kind(NamedTuple):
         return self.namespace.asarray(array, device=self.device)
 
     def empty(self) -> Any:
-        """Return an array of this kind with no values, from which :func:`kind_of` restores it."""
+        """Return an array of this type without values; :func:`array_type_of` restores the type."""
         return self.wrap(torch.empty((0, 0), dtype=self.dtype))
 
 
@@ -81,7 +81,9 @@ def sample_shape(X: Any) -> tuple[int, ...] | None:
     return tuple(shape[1:]) if len(shape) > 2 else None
 
 
-def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -> tuple[Any, Kind]:
+def check_samples(
+    estimator: Any, X: Any, *, reset: bool, any_size: bool = False
+) -> tuple[Any, ArrayType]:
     """Validate samples, and flatten images and sequences.
 
     The data are not converted as a whole: integers, float16, foreign byte orders, memory maps
@@ -100,7 +102,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -
     Returns
     -------
     X : ndarray, CSR matrix or Tensor of shape (n_samples, n_features)
-    kind : Kind
+    array_type : ArrayType
         Array library, device and dtype of the results.
 
     Raises
@@ -128,7 +130,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -
             )
         X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
-        X, kind = _check_accelerator_tensor(estimator, X, reset, ragged, is_other)
+        X, array_type = _check_accelerator_tensor(estimator, X, reset, ragged, is_other)
     else:
         options = {
             "accept_sparse": "csr",
@@ -141,14 +143,14 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, any_size: bool = False) -
         else:
             X = validate_data(estimator, X, reset=reset, **options)
         X = as_numbers(X, estimator=estimator, input_name="X", **options)
-        kind = kind_of(X)
+        array_type = array_type_of(X)
         if not (isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X)):
-            X = _as_known(X)  # of another array library
+            X = from_other_library(X)  # of another array library
     if reset:
         estimator.input_shape_ = shape or (X.shape[1],)
     if ragged:
         check_missing(X, network.step_size(estimator.input_shape_))
-    return X, kind
+    return X, array_type
 
 
 def as_numbers(X: Any, **options: Any) -> Any:
@@ -172,7 +174,7 @@ class FitData(NamedTuple):
     sample_weight : Tensor of shape (n_samples,) or None
     X_val : ndarray, CSR matrix or Tensor of shape (n_validation, n_features) or None
         Validation samples.
-    kind : Kind
+    array_type : ArrayType
         Array library, device and dtype of `X`.
     """
 
@@ -180,28 +182,28 @@ class FitData(NamedTuple):
     y: Any
     sample_weight: Tensor | None
     X_val: Any
-    kind: Kind
+    array_type: ArrayType
 
 
 def check_fit_data(
     estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any = None, *, reset: bool
 ) -> FitData:
-    """Validate the arguments of ``fit``; `reset` as in :func:`check_rows`."""
-    samples, kind = check_rows(estimator, X, reset=reset)
+    """Validate the arguments of ``fit``; `reset` as in :func:`check_samples`."""
+    samples, array_type = check_samples(estimator, X, reset=reset)
     targets = estimator._check_targets(y, samples.shape[0], estimator.input_shape_)
     weight = check_weight(sample_weight, samples.shape[0])
     if X_val is None:
-        return FitData(samples, targets, weight, None, kind)
+        return FitData(samples, targets, weight, None, array_type)
     if targets is not None:
         raise ValueError(
             "X_val cannot be evaluated where y holds the targets of X; leave out X_val, and the "
             "fraction validation_fraction of X and y is held out instead."
         )
     try:
-        validation, _ = check_rows(estimator, X_val, reset=False)
+        validation, _ = check_samples(estimator, X_val, reset=False)
     except ValueError as error:
         raise ValueError(f"X_val was validated like X and is invalid: {error}") from error
-    return FitData(samples, targets, weight, validation, kind)
+    return FitData(samples, targets, weight, validation, array_type)
 
 
 def _network_of(estimator: Any, reset: bool) -> Any:
@@ -213,12 +215,12 @@ def _network_of(estimator: Any, reset: bool) -> Any:
 
 def _check_accelerator_tensor(
     estimator: Any, X: Tensor, reset: bool, ragged: bool, is_other: bool
-) -> tuple[Tensor, Kind]:
+) -> tuple[Tensor, ArrayType]:
     """Validate a tensor on an accelerator without copying it to the CPU."""
     _check_finite_tensor(X.nan_to_num(posinf=torch.inf, neginf=-torch.inf) if ragged else X, "X")
     if not is_other:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
-    return X, Kind(np, "cpu", X.dtype != torch.float32)
+    return X, ArrayType(np, "cpu", X.dtype != torch.float32)
 
 
 def _check_finite_tensor(X: Tensor, name: str) -> None:
@@ -232,20 +234,20 @@ def _check_finite_tensor(X: Tensor, name: str) -> None:
         raise ValueError(f"{name} is complex, or contains NaN or infinity.")
 
 
-def kind_of(X: Any) -> Kind:
+def array_type_of(X: Any) -> ArrayType:
     """Return array library, device and floating-point dtype of the results for validated data.
 
     Results are float32 for float32 data and float64 for other dtypes; always float32 on the
     device "mps", which lacks float64.
     """
     if sp.issparse(X):
-        return Kind(np, "cpu", X.dtype != np.float32)
+        return ArrayType(np, "cpu", X.dtype != np.float32)
     namespace, _, device = get_namespace_and_device(X)
     double = X.dtype != namespace.float32 and not str(device).startswith("mps")
-    return Kind(namespace, device, double)
+    return ArrayType(namespace, device, double)
 
 
-def check_codes(estimator: Any, X: Any) -> tuple[Any, Kind]:
+def check_codes(estimator: Any, X: Any) -> tuple[Any, ArrayType]:
     """Validate codes of shape (n_samples, n_components_); return them and their kind."""
     limit_if_forked()
     X = to_plain(X)
@@ -260,11 +262,13 @@ def check_codes(estimator: Any, X: Any) -> tuple[Any, Kind]:
             f"X has {X.shape[1]} columns, but {type(estimator).__name__} has "
             f"n_components_={estimator.n_components_}."
         )
-    kind = Kind(np, "cpu", X.dtype != torch.float32) if on_accelerator else kind_of(X)
-    return (X if isinstance(X, (np.ndarray, Tensor)) else _as_known(X)), kind
+    array_type = (
+        ArrayType(np, "cpu", X.dtype != torch.float32) if on_accelerator else array_type_of(X)
+    )
+    return (X if isinstance(X, (np.ndarray, Tensor)) else from_other_library(X)), array_type
 
 
-def _as_known(X: Any) -> Any:
+def from_other_library(X: Any) -> Any:
     """Convert an array of another library to NumPy's, or to a tensor if NumPy cannot read it."""
     try:
         return np.from_dlpack(X)
@@ -323,7 +327,7 @@ def check_weight(sample_weight: Any, n_samples: int) -> Tensor | None:
     if isinstance(sample_weight, Tensor):
         sample_weight = sample_weight.detach().cpu().double().numpy()
     elif hasattr(sample_weight, "__dlpack__") and not isinstance(sample_weight, np.ndarray):
-        sample_weight = np.asarray(_as_known(sample_weight))
+        sample_weight = np.asarray(from_other_library(sample_weight))
     samples = np.empty((n_samples, 1))  # only their number is read
     weight = check_sample_weight(
         sample_weight, samples, dtype=np.float64, ensure_non_negative=True

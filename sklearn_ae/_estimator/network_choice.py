@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from sklearn_ae._compat import Options, StrOptions
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.linear import start_at_pca
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks import DenseNetwork, Network
@@ -92,9 +92,9 @@ class LinearStart(NetworkChoice):
         can_be_linear = isinstance(network, DenseNetwork) and network.admits_shortcut()
         return {"shortcut": True} if self.init == "pca" and can_be_linear else {}
 
-    def _starts_well(self) -> bool:
+    def _starts_at_solution(self) -> bool:
         return bool(self._network_options()) and self._get_loss().scaled
 
-    def _start(self, module: AutoencoderModule, X: Rows, seed: int) -> None:
+    def _start(self, module: AutoencoderModule, X: Samples, seed: int) -> None:
         if self._network_options():
             start_at_pca(module, X, self._get_loss(), seed)

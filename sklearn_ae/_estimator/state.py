@@ -28,7 +28,7 @@ _BUILD: ContextVar[Build] = ContextVar("build", default=module_from_state)
 
 
 @contextmanager
-def arriving_on(device: str | None) -> Iterator[None]:
+def map_location(device: str | None) -> Iterator[None]:
     """Restore estimators on a device within the block. None: on their own device."""
     token = _TARGET.set(device)
     try:
@@ -129,7 +129,7 @@ def to_plain_state(estimator: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_plain_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Undo :func:`to_plain_state`, on the device of :func:`arriving_on`."""
+    """Undo :func:`to_plain_state`, on the device of :func:`map_location`."""
     limit_if_forked()  # unpickling may be the first thing that a worker process does with torch
     state = dict(state)
     if "module_" in state:

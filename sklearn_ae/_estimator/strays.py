@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae.networks._denoising import DenoisingModule
 
 MAX_SAMPLES = 512
@@ -34,7 +34,7 @@ MIN_STRAYS = 10
 
 
 @torch.no_grad()
-def fraction_of_strays(module: DenoisingModule, rows: Rows) -> float:
+def fraction_of_strays(module: DenoisingModule, samples: Samples) -> float:
     """Return the fraction of corrupted training samples that are drawn away from the data.
 
     If the model is correct, a clean sample drawn given a corrupted one has the distribution of the
@@ -46,7 +46,7 @@ def fraction_of_strays(module: DenoisingModule, rows: Rows) -> float:
     ----------
     module : DenoisingModule
         Trained with Gaussian noise and squared error.
-    rows : Rows
+    samples : Samples
         Training samples. Random numbers are those of the surrounding ``drawing_from``.
 
     Returns
@@ -54,20 +54,20 @@ def fraction_of_strays(module: DenoisingModule, rows: Rows) -> float:
     float
         Zero if there are too few samples or if some sequences are shorter than others.
     """
-    n_checked = min(len(rows), MAX_SAMPLES, MAX_VALUES // rows.n_features)
+    n_checked = min(len(samples), MAX_SAMPLES, MAX_VALUES // samples.n_features)
     if n_checked < MIN_SAMPLES:
         return 0.0
-    order = torch.randperm(len(rows))[:n_checked]
-    x, weight = rows.take(order), rows.take_weight(order)
+    order = torch.randperm(len(samples))[:n_checked]
+    x, weight = samples.take(order), samples.take_weight(order)
     if x.isnan().any():
         return 0.0
     drawn = torch.cat(
         [
             module.draw_clean(module.corrupt(part), MAX_STEPS)
-            for part in torch.split(x, module.network.rows_at_once)
+            for part in torch.split(x, module.network.samples_at_once)
         ]
     )
-    if len(module.code_mean) < rows.n_features:
+    if len(module.code_mean) < samples.n_features:
         x, drawn = module.encode(x), module.encode(drawn)
     limit = _quantile(_distance_to_neighbor(x, x), weight)
     strays = _distance_to_neighbor(drawn, x) > limit

@@ -36,7 +36,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_ae._estimator.state import arriving_on, building_with
+from sklearn_ae._estimator.state import building_with, map_location
 from sklearn_ae._files.allowance import Allowance, check_keys
 from sklearn_ae._files.catalogue import DTYPES, ESTIMATORS, MODULES, RECORDS
 from sklearn_ae._files.modules import check_module, module_from_file
@@ -82,7 +82,7 @@ class Description:
         if id(estimator) not in self._indices:
             self._indices[id(estimator)] = None
             self._kept.append(estimator)
-            described = self._describe(estimator)
+            described = self._fitted_attributes(estimator)
             self._indices[id(estimator)] = len(self.objects)
             self.objects.append(described)
         index = self._indices[id(estimator)]
@@ -90,7 +90,7 @@ class Description:
             raise ValueError(f"{self._where()} contains itself, which a file cannot represent.")
         return {"$estimator": index}
 
-    def _describe(self, estimator: BaseEstimator) -> dict[str, Any]:
+    def _fitted_attributes(self, estimator: BaseEstimator) -> dict[str, Any]:
         cls = type(estimator)
         if ESTIMATORS.get(cls.__name__) is not cls:
             return {"skops": self._array(self._by_skops(estimator))}
@@ -122,7 +122,7 @@ class Description:
         """Return the bytes that skops writes for an estimator, after reading them."""
         data = dump_with_skops(estimator, self._where())
         try:
-            with arriving_on("cpu"), building_with(module_from_file):
+            with map_location("cpu"), building_with(module_from_file):
                 Rebuilder({}, Allowance(len(data))).from_skops(data.tobytes())
         except Exception as error:  # of any type, as in `load`
             raise ValueError(f"{self._where()} cannot be saved: {error}.") from error

@@ -75,9 +75,9 @@ def _without_values(state: dict[str, Any]) -> AutoencoderModule:
     if len(arrays) > MAX_ARRAYS:
         raise ValueError(f"a network of {len(arrays):,} arrays is more than a file can hold")
     # Before the network is built: it could make a list with an entry for each feature.
-    if math.prod(config["row_shape"]) != len(arrays["center"]):
+    if math.prod(config["sample_shape"]) != len(arrays["center"]):
         raise ValueError(
-            f"samples of shape {config['row_shape']} do not have as many features as the arrays"
+            f"samples of shape {config['sample_shape']} do not have as many features as the arrays"
         )
     network._validate_params()
     with without_values(CALLS + CALLS_PER_ARRAY * len(arrays)):

@@ -260,7 +260,7 @@ def check_consistency(estimator: Any) -> None:
         "n_features_in_": (estimator.n_features_in_, len(module.center)),
         "n_components_": (estimator.n_components_, len(module.code_mean)),
         "_n_features_out": (estimator._n_features_out, len(module.code_mean)),
-        "input_shape_": (estimator.input_shape_, module.config["row_shape"]),
+        "input_shape_": (estimator.input_shape_, module.config["sample_shape"]),
     }
     for attribute, (size, expected) in sizes.items():
         if size != expected:

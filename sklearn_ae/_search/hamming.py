@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-CHUNK_ROWS = 2**16
+CHUNK_SAMPLES = 2**16
 """Number of codes that are compared at a time, so that they fit in a processor's cache."""
 
 WORD_BYTES = 8
@@ -46,8 +46,8 @@ def hamming_distances(query: np.ndarray, packed: np.ndarray) -> np.ndarray:
     # The additional value marks the query itself in `nearest_codes`.
     dtype = np.min_scalar_type(64 * len(query) + 1)
     distances = np.empty(len(packed), dtype)
-    for start in range(0, len(packed), CHUNK_ROWS):
-        chunk = slice(start, start + CHUNK_ROWS)
+    for start in range(0, len(packed), CHUNK_SAMPLES):
+        chunk = slice(start, start + CHUNK_SAMPLES)
         # One word at a time: NumPy's sums along an axis of two or three values are slow.
         total = np.bitwise_count(packed[chunk, 0] ^ query[0]).astype(dtype, copy=False)
         for word in range(1, len(query)):

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.identity import saved_run
-from sklearn_ae._estimator.inference import open_rows
-from sklearn_ae._estimator.inputs import Kind, check_count
+from sklearn_ae._estimator.inference import open_samples
+from sklearn_ae._estimator.inputs import ArrayType, check_count
 from sklearn_ae._estimator.state import set_history
 from sklearn_ae._estimator.tasks import running, task
 from sklearn_ae._parameters.declaration import (
@@ -25,11 +25,11 @@ from sklearn_ae._parameters.declaration import (
     same_as,
 )
 from sklearn_ae._parameters.documentation import documented_like
-from sklearn_ae._training.batches import Rows, by_chunks
+from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import resolve_precision
 from sklearn_ae._training.isolation import isolated
-from sklearn_ae._training.linear import spread
+from sklearn_ae._training.linear import mean_and_variance
 from sklearn_ae._training.random import draw_seeds, drawing_from, make_generator
 from sklearn_ae._training.run import train
 from sklearn_ae.base import BaseAutoencoder
@@ -122,18 +122,18 @@ class Stack(BaseAutoencoder):
             layers = 0
         return layers + self._joint_epochs()
 
-    def _pretrain(self, module: AutoencoderModule, X: Rows, seed: int) -> dict[str, Any]:
+    def _pretrain(self, module: AutoencoderModule, X: Samples, seed: int) -> dict[str, Any]:
         return {"layer_histories_": pretrain_layers(self, module, X, seed)}
 
     def _set_fitted(
         self,
         module: AutoencoderModule,
         trained: Trained,
-        kind: Kind,
+        array_type: ArrayType,
         continues: bool,
         keep_state: bool,
     ) -> None:
-        super()._set_fitted(module, trained, kind, continues, keep_state)
+        super()._set_fitted(module, trained, array_type, continues, keep_state)
         histories = self.layer_histories_
         # Without joint training the history is that of the last layer, which is the code.
         if histories and not continues and not trained.history:
@@ -156,14 +156,14 @@ class Stack(BaseAutoencoder):
             Output of the layer.
         """
         check_count(layer, "layer")
-        rows, kind, module = open_rows(self, X, "transform_layer")
+        samples, array_type, module = open_samples(self, X, "transform_layer")
         stack = module.encoder
         assert isinstance(stack, DenseStack)
         if layer > len(stack.layers):
             raise ValueError(f"layer={layer}, but the encoder has {len(stack.layers)} layers.")
         # The last layer applies the code's own non-linearity, which `hidden` does not.
         hidden = partial(stack.hidden, depth=layer)
-        return kind.wrap(by_chunks(rows, stack if layer == len(stack.layers) else hidden))
+        return array_type.wrap(by_chunks(samples, stack if layer == len(stack.layers) else hidden))
 
 
 class Layer(NamedTuple):
@@ -224,8 +224,10 @@ def _layers(stack: Any, n_layers: int) -> list[Layer]:
     """Return the objective of each layer, validated; an empty list without pre-training."""
     epochs = per_layer(stack.pretraining_max_iter, "pretraining_max_iter", n_layers)
     strengths = {
-        name: per_layer(getattr(stack, name) if kind == stack.pretraining else 0.0, name, n_layers)
-        for kind, name in STRENGTHS.items()
+        name: per_layer(
+            getattr(stack, name) if method == stack.pretraining else 0.0, name, n_layers
+        )
+        for method, name in STRENGTHS.items()
     }
     if stack.pretraining is None:  # after the validation of the parameters that it ignores
         return []
@@ -263,9 +265,11 @@ def per_layer(value: Any, name: str, n_layers: int) -> list[Any]:
     return values
 
 
-def _autoencoder_training(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
+def _autoencoder_training(
+    stack: Any, layer: Layer, pair: LayerPair, samples: Samples
+) -> dict[str, Any]:
     """Return the module, objective and hyperparameters that train a layer as an autoencoder."""
-    unit = _reducible_loss(pair, rows)
+    unit = _reducible_loss(pair, samples)
     parameters = Hyperparameters.of(stack, max_iter=layer.max_iter)
 
     def loss(pair: LayerPair, x: Tensor, *_: Any) -> dict[str, Tensor]:
@@ -275,25 +279,25 @@ def _autoencoder_training(stack: Any, layer: Layer, pair: LayerPair, rows: Rows)
 
 
 @torch.no_grad()
-def _reducible_loss(pair: LayerPair, rows: Rows) -> float:
+def _reducible_loss(pair: LayerPair, samples: Samples) -> float:
     """Return the mean loss of predicting the mean, minus that of a perfect reconstruction.
 
     Under squared error this is the variance. The cross-entropy of codes near one half is large
     even for a perfect reconstruction, so it would hide the part that training can reduce.
     """
-    mean, total = spread(rows)[0].to(rows.dtype), 0.0
-    for chunk in rows.chunks():
-        x = rows.take(chunk)
+    mean, total = mean_and_variance(samples)[0].to(samples.dtype), 0.0
+    for chunk in samples.chunks():
+        x = samples.take(chunk)
         output = pair.loss.link(mean).expand_as(x)  # (n_features,) to (n_chunk, n_features)
         gain = pair.loss.value(output, x) - pair.loss.value(pair.loss.link(x), x)
-        total += float(rows.take_weight(chunk) @ gain.to(rows.precise))
-    return max(total, 0.0) / rows.total_weight or 1.0  # 1 for constant inputs: no division by 0
+        total += float(samples.take_weight(chunk) @ gain.to(samples.precise))
+    return max(total, 0.0) / samples.total_weight or 1.0  # 1 for constant inputs: no division by 0
 
 
-def _rbm_training(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict[str, Any]:
+def _rbm_training(stack: Any, layer: Layer, pair: LayerPair, samples: Samples) -> dict[str, Any]:
     """Return the module, loss and parameters that train a layer as an RBM."""
     rbm = BoltzmannPair(pair)
-    rbm.start_at(spread(rows)[0])
+    rbm.start_at(mean_and_variance(samples)[0])
 
     def loss(rbm: BoltzmannPair, x: Tensor, y: Any, sample_weight: Any) -> dict[str, Tensor]:
         return rbm.layer.cd_terms(x, stack.n_steps, sample_weight)
@@ -313,7 +317,9 @@ def _rbm_training(stack: Any, layer: Layer, pair: LayerPair, rows: Rows) -> dict
     return {"module": rbm, "objective": Objective(terms=loss), "parameters": parameters}
 
 
-def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int) -> list[History]:
+def pretrain_layers(
+    stack: Any, module: AutoencoderModule, samples: Samples, seed: int
+) -> list[History]:
     """Train one layer after another, each encoder layer together with its decoder layer.
 
     Parameters
@@ -322,7 +328,7 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
         Specifies the training. It is not changed.
     module : AutoencoderModule
         Module of a :class:`StackNetwork`. Its layers are trained in place.
-    rows : Rows
+    samples : Samples
         Training samples, centred and scaled.
     seed : int
 
@@ -335,20 +341,24 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
     assert isinstance(module.encoder, DenseStack)
     layers = _layers(stack, len(module.encoder.layers))
     products = resolve_precision(
-        stack.precision, rows.dtype == torch.float64, len(rows), inner_width(module), rows.device
+        stack.precision,
+        samples.dtype == torch.float64,
+        len(samples),
+        inner_width(module),
+        samples.device,
     ).products
     specify = _rbm_training if stack.pretraining == "rbm" else _autoencoder_training
     for depth, layer in enumerate(layers):
         pair = LayerPair(module, depth, stack._get_loss())
         seeds = draw_seeds(seed + depth)
-        with drawing_from(make_generator(seeds.weights, rows.device)):
-            specified = specify(stack, layer, pair, rows.hold())
+        with drawing_from(make_generator(seeds.weights, samples.device)):
+            specified = specify(stack, layer, pair, samples.cache())
         # A callback may end the epochs of one layer; the next layers are trained nevertheless.
         with task(running(stack), "layer", stack, n_epochs=layer.max_iter) as own:
             trained = train(
                 TrainingRun(
                     **specified,
-                    samples=rows,
+                    samples=samples,
                     held_out=None,
                     products=products,
                     seeds=seeds,
@@ -361,5 +371,5 @@ def pretrain_layers(stack: Any, module: AutoencoderModule, rows: Rows, seed: int
             pair.tie()  # the decoder layer becomes the transpose of the RBM's weights
         histories.append(trained.history)
         # The next layer is trained on the codes of this one, computed as batches are taken.
-        rows = rows.through(pair.encode, pair.n_outputs)
+        samples = samples.map(pair.encode, pair.n_outputs)
     return histories

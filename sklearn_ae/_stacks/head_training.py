@@ -13,11 +13,11 @@ from torch import Tensor
 from sklearn_ae._estimator.fitting import ONE_PASS, split
 from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inputs import check_callbacks, check_range
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import resolve_precision
 from sklearn_ae._training.random import Seeds, drawing_from, make_generator
-from sklearn_ae._training.resources import heavy
+from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
 from sklearn_ae._training.steps import weighted_means
 from sklearn_ae.base import BaseAutoencoder
@@ -87,15 +87,15 @@ class HeadTraining:
         if stack.fine_tune:
             self.trains = "all" if stack.reconstruction_weight else "encoder"
 
-    @heavy
+    @limit_resources
     def run(
-        self, rows: Rows, state: dict[str, Any] | None, listeners: list[Any]
+        self, samples: Samples, state: dict[str, Any] | None, listeners: list[Any]
     ) -> tuple[HeadedModule, Trained]:
         """Train on the labelled samples.
 
         Parameters
         ----------
-        rows : Rows
+        samples : Samples
             All samples, in the units of the autoencoder's network.
         state : dict or None
             State of the run that this one continues, from :meth:`state_of`.
@@ -109,18 +109,18 @@ class HeadTraining:
         """
         loss = self.autoencoder._get_loss()
         if self.trains == "all" and not loss.scaled:
-            check_range(rows.X, "X", loss, self.autoencoder._says_loss())
-        with drawing_from(make_generator(self.seeds.subspace, rows.device)):
+            check_range(samples.X, "X", loss, self.autoencoder._loss_description())
+        with drawing_from(make_generator(self.seeds.subspace, samples.device)):
             module = HeadedModule(self.autoencoder.module_, self.labels.n_outputs, self.trains)
         if state is not None:
             self._restore(module, state)
         if not self.labels.labelled.any():  # possible only in a chunk after the first one
             earlier = {} if state is None else state["training"]
             return module, Trained([], math.nan, 0, earlier)
-        self.reconstructed = rows
-        if rows.weight is not None:  # samples of weight zero do not take part in any training
-            self.reconstructed = rows.where(rows.weight.numpy() > 0)
-        return module, train(self._training(module, rows, state, listeners))
+        self.reconstructed = samples
+        if samples.weight is not None:  # samples of weight zero do not take part in any training
+            self.reconstructed = samples.where(samples.weight.numpy() > 0)
+        return module, train(self._training(module, samples, state, listeners))
 
     def state_of(self, module: HeadedModule, training: dict[str, Any] | None) -> dict[str, Any]:
         """Return the state at the end of a run, as plain values and NumPy arrays."""
@@ -139,28 +139,30 @@ class HeadTraining:
     def _training(
         self,
         module: HeadedModule,
-        rows: Rows,
+        samples: Samples,
         state: dict[str, Any] | None,
         listeners: list[Any],
     ) -> TrainingRun:
         """Describe the training run."""
         stack, network = self.stack, self.autoencoder.module_.network
-        training, held_out = self._labelled(rows)
+        training, held_out = self._labelled(samples)
         if self.trains == "head":  # the encoder is fixed, so the layer is trained on codes
             encode = self.autoencoder.module_.encode
-            sizes = len(module.code_mean), network.rows_at_once
-            training = training.through(encode, *sizes)
-            held_out = held_out and held_out.through(encode, *sizes)
-        double = rows.dtype == torch.float64
+            sizes = len(module.code_mean), network.samples_at_once
+            training = training.map(encode, *sizes)
+            held_out = held_out and held_out.map(encode, *sizes)
+        double = samples.dtype == torch.float64
         width = inner_width(module)
-        precision = resolve_precision(stack.precision, double, len(training), width, rows.device)
+        precision = resolve_precision(
+            stack.precision, double, len(training), width, samples.device
+        )
         self.products = precision.products
         objective = Objective(
             terms=self.loss,
             evaluate=self.evaluate,
             score=stack._error_to_score(),
             keeps_highest_score=stack._monitors_score(),
-            samples_at_once=network.rows_at_once,
+            samples_at_once=network.samples_at_once,
             anneals=not self.one_pass,
         )
         return TrainingRun(
@@ -178,17 +180,17 @@ class HeadTraining:
             other_samples=self.reconstructed if self.trains == "all" else None,
         )
 
-    def _labelled(self, rows: Rows) -> tuple[Rows, Rows | None]:
+    def _labelled(self, samples: Samples) -> tuple[Samples, Samples | None]:
         """Return the labelled training samples, and the held-out samples or None."""
         labels, stack = self.labels, self.stack
-        rows = copy.copy(rows)  # the caller's samples keep their own weights and targets
-        rows.weight = labels.weight
-        rows.targets = Rows(labels.targets, labels.weight, rows.device, rows.dtype)
-        rows = rows.where(labels.labelled)
+        samples = copy.copy(samples)  # the caller's samples keep their own weights and targets
+        samples.weight = labels.weight
+        samples.targets = Samples(labels.targets, labels.weight, samples.device, samples.dtype)
+        samples = samples.where(labels.labelled)
         if self.one_pass or not stack.early_stopping:
-            return rows, None
+            return samples, None
         strata = labels.strata[labels.labelled]
-        return split(rows, self.seeds.split, stack.validation_fraction, strata)
+        return split(samples, self.seeds.split, stack.validation_fraction, strata)
 
     def loss(
         self, module: HeadedModule, X: Tensor, y: Tensor, sample_weight: Tensor | None
@@ -201,16 +203,16 @@ class HeadTraining:
         terms = {"supervised": self.stack._losses_and_errors(module(X), y)[0]}
         if self.trains != "all":
             return terms
-        rows, weight = self.reconstructed, None
+        samples, weight = self.reconstructed, None
         size = max(len(X), MIN_RECONSTRUCTED)
-        index: Any = slice(0, len(rows))
-        if len(rows) > size:
+        index: Any = slice(0, len(samples))
+        if len(samples) > size:
             # Drawn on the device, whose generator is seeded; samples are taken by CPU indices.
-            index = torch.randint(len(rows), (size,), device=X.device).cpu()
-        if rows.weight is not None:
+            index = torch.randint(len(samples), (size,), device=X.device).cpu()
+        if samples.weight is not None:
             # Weights of mean one over all samples: the expectation of the term is their mean.
-            weight = (rows.take_weight(index) * len(rows) / rows.total_weight).to(X.dtype)
-        own = self.autoencoder._loss(module.autoencoder, rows.take(index), None, weight)
+            weight = (samples.take_weight(index) * len(samples) / samples.total_weight).to(X.dtype)
+        own = self.autoencoder._loss(module.autoencoder, samples.take(index), None, weight)
         total = torch.stack(list(weighted_means(own, weight).values())).sum()
         # A scalar: this batch has other samples than that of the supervised term.
         return terms | {"reconstruction": self.stack.reconstruction_weight * total}

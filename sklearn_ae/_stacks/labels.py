@@ -12,9 +12,8 @@ import torch
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
-from sklearn_ae._estimator.inputs import check_weight
+from sklearn_ae._estimator.inputs import check_weight, from_other_library
 
 _MISSING = (
     "Input y contains NaN, None or NA. If these samples have no label, set unlabeled=np.nan, or "
@@ -98,7 +97,7 @@ def as_numpy(y: Any) -> Any:
     Labels on an accelerator are copied, since scikit-learn's heads and metrics run on the CPU.
     """
     if not isinstance(y, Tensor) and hasattr(y, "__array_namespace__"):
-        y = y if isinstance(y, np.ndarray) else from_dlpack(y)
+        y = y if isinstance(y, np.ndarray) else from_other_library(y)
     if not isinstance(y, Tensor):
         return y
     y = y.detach().cpu()

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._estimator.continuing import check_unchanged
-from sklearn_ae._estimator.inputs import check_rows
+from sklearn_ae._estimator.inputs import check_samples
 from sklearn_ae._estimator.tasks import task
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._stacks.greedy import StackParameters
@@ -104,7 +104,7 @@ def _check_frozen_input(stack: Any, frozen: BaseAutoencoder, X: Any) -> None:
     """Refuse samples that differ in features from those of the frozen autoencoder."""
     without_names = copy.copy(frozen)
     without_names.__dict__.pop("feature_names_in_", None)
-    check_rows(without_names, X, reset=False)
+    check_samples(without_names, X, reset=False)
     names, expected = (vars(e).get("feature_names_in_") for e in (stack, frozen))
     if names is None or expected is None or np.array_equal(names, expected):
         return

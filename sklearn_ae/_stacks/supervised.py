@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import CallbackSupportMixin, HasMethods, Interval, with_callbacks
-from sklearn_ae._estimator.density import describe_codes
-from sklearn_ae._estimator.inputs import Kind, check_rows, check_weight
+from sklearn_ae._estimator.density import fit_code_density
+from sklearn_ae._estimator.inputs import ArrayType, check_samples, check_weight
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.state import set_history, unchanged_on_error, warn_if_cut_short
 from sklearn_ae._estimator.tasks import task, whole_fit
@@ -30,7 +30,7 @@ from sklearn_ae._stacks.greedy import StackParameters
 from sklearn_ae._stacks.head_training import HeadTraining, Labels
 from sklearn_ae._stacks.heads import can_continue, choose_head, fit_head, on_cpu
 from sklearn_ae._stacks.pretrained import frozen_autoencoder, network_of, pretrained_autoencoder
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import deleting_checkpoints
 from sklearn_ae._training.description import Trained
 from sklearn_ae._training.device import resolve_device
@@ -251,7 +251,7 @@ class SupervisedStack(
         self._validate_params()
         resume = (one_pass or self.warm_start) and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
-        X, kind = check_rows(self, X, reset=not resume)
+        X, array_type = check_samples(self, X, reset=not resume)
         if y is None:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
@@ -265,11 +265,11 @@ class SupervisedStack(
         with tasks as context:
             options = {"resume": resume, "one_pass": one_pass, "context": context}
             autoencoder = pretrained_autoencoder(self, X, weight, seeds.weights, **options)
-            rows = self._rows(autoencoder, X, kind, weight)
+            samples = self._rows(autoencoder, X, array_type, weight)
             trained, state = None, None
             if self.fine_tune or head is None:
                 training = HeadTraining(self, autoencoder, labels, seeds, one_pass)
-                trained, state = self._train_layer(training, rows, resume, context, data)
+                trained, state = self._train_layer(training, samples, resume, context, data)
             else:
                 self._delete_layer()
             if head is not None:
@@ -290,16 +290,21 @@ class SupervisedStack(
         return trains_autoencoder + trains_layer + (self.head is not None)
 
     def _rows(
-        self, autoencoder: BaseAutoencoder, X: Any, kind: Kind, weight: Tensor | None
-    ) -> Rows:
+        self, autoencoder: BaseAutoencoder, X: Any, array_type: ArrayType, weight: Tensor | None
+    ) -> Samples:
         """Return the samples in the units of the autoencoder's network, on its device."""
         module = autoencoder.module_.to(resolve_device(self.device, X))
         device, dtype = module.center.device, module.center.dtype
-        rows = Rows(X, weight, device, kind.dtype, module.network.takes_missing)
-        return rows.standardized(module.center, module.scale, dtype)
+        samples = Samples(X, weight, device, array_type.dtype, module.network.takes_missing)
+        return samples.standardized(module.center, module.scale, dtype)
 
     def _train_layer(
-        self, training: HeadTraining, rows: Rows, resume: bool, context: Any, data: dict[str, Any]
+        self,
+        training: HeadTraining,
+        samples: Samples,
+        resume: bool,
+        context: Any,
+        data: dict[str, Any],
     ) -> tuple[Trained, dict[str, Any]]:
         """Train the linear layer, with the encoder if `fine_tune`; set the coefficients.
 
@@ -315,10 +320,10 @@ class SupervisedStack(
         name = "fine_tuning" if self.fine_tune else "linear_layer"
         with task(context, name, self, n_epochs=self.max_iter) as own:
             listeners = own.listeners(self, **data, snapshot=snapshot)
-            module, trained = training.run(rows, earlier, listeners)
+            module, trained = training.run(samples, earlier, listeners)
         if self.fine_tune:  # the codes have changed, and so has their density
-            autoencoder.density_ = describe_codes(
-                autoencoder.module_, rows, autoencoder.density, training.seeds.subspace
+            autoencoder.density_ = fit_code_density(
+                autoencoder.module_, samples, autoencoder.density, training.seeds.subspace
             )
         self.head_coef_, self.head_intercept_ = self._coefficients(module)
         keep = self.warm_start or training.one_pass
@@ -385,7 +390,7 @@ class SupervisedStack(
     def _codes(self, X: Any) -> np.ndarray:
         """Return the codes of samples as a NumPy array, for the linear layer or a head."""
         check_is_fitted(self)
-        X, _ = check_rows(self, X, reset=False)
+        X, _ = check_samples(self, X, reset=False)
         encode: Any = self.autoencoder_.transform
         return np.asarray(on_cpu(encode(X)))
 

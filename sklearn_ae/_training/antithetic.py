@@ -43,15 +43,15 @@ class MeanOverDraws:
     losses : callable
         ``(X, y, sample_weight)`` to the loss of each sample.
     n_pairs : int
-    rows_at_once : int
+    samples_at_once : int
         Number of samples, copies counted, that `losses` is called with at most, unless the two
         draws of a pair need more.
     """
 
-    def __init__(self, losses: Losses, n_pairs: int, rows_at_once: int) -> None:
+    def __init__(self, losses: Losses, n_pairs: int, samples_at_once: int) -> None:
         self.losses = losses
         self.n_pairs = n_pairs
-        self.rows_at_once = rows_at_once
+        self.samples_at_once = samples_at_once
         self.draws: bool | None = None
 
     def __call__(self, X: Tensor, y: Tensor, sample_weight: Tensor | None) -> Tensor:
@@ -60,7 +60,7 @@ class MeanOverDraws:
             self.draws = self._find_out(X, y, sample_weight)
         if not self.draws:
             return self.losses(X, y, sample_weight)
-        n_together = max(1, min(self.n_pairs, self.rows_at_once // (2 * len(X))))
+        n_together = max(1, min(self.n_pairs, self.samples_at_once // (2 * len(X))))
         total: Any = 0.0
         for begin in range(0, self.n_pairs, n_together):
             n_pairs = min(n_together, self.n_pairs - begin)

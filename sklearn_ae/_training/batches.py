@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._training.device import cache_limit
-from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, row_keys
-from sklearn_ae._training.resources import heavy
+from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, sample_keys
+from sklearn_ae._training.resources import limit_resources
 
 CHUNK_BYTES = 8 * 2**20
 """Largest size of the chunks in which data are read."""
 
-CHUNK_ROWS = 4096
+CHUNK_SAMPLES = 4096
 """Largest number of samples in a chunk: hidden layers may be wider than the data."""
 
 
-class Rows:
+class Samples:
     """Weighted samples that are returned as tensors on the training device.
 
     Methods that select or convert samples return a new object with the same data `X`; samples are
@@ -43,7 +43,7 @@ class Rows:
         Dtype of the tensors that :meth:`take` returns.
     ragged : bool, default=False
         Whether samples may end with NaN.
-    targets : Rows or None
+    targets : Samples or None
         Targets of the decoder if they are not the samples themselves. They are scaled and
         selected together with the samples.
     """
@@ -55,7 +55,7 @@ class Rows:
         device: torch.device,
         dtype: torch.dtype,
         ragged: bool = False,
-        targets: Rows | None = None,
+        targets: Samples | None = None,
     ) -> None:
         self.X = X
         self.weight = weight
@@ -69,7 +69,7 @@ class Rows:
         self._index: np.ndarray | None = None
         self._cached: Tensor | None = None
         self._functions: tuple[Callable[[Tensor], Tensor], ...] = ()
-        self._max_chunk_size = CHUNK_ROWS
+        self._max_chunk_size = CHUNK_SAMPLES
 
     def __len__(self) -> int:
         return self.X.shape[0] if self._index is None else len(self._index)
@@ -79,27 +79,27 @@ class Rows:
         """Widest floating-point dtype of the device: MPS has no float64."""
         return torch.float32 if self.device.type == "mps" else torch.float64
 
-    def standardized(self, center: Tensor, scale: Tensor, dtype: torch.dtype) -> Rows:
+    def standardized(self, center: Tensor, scale: Tensor, dtype: torch.dtype) -> Samples:
         """Return the samples minus `center`, divided by `scale`, as `dtype`."""
-        rows = self._copy()
-        rows.dtype = dtype
-        rows.center, rows.scale = center.to(self.device), scale.to(self.device)
+        samples = self._copy()
+        samples.dtype = dtype
+        samples.center, samples.scale = center.to(self.device), scale.to(self.device)
         if self.targets is not None:
-            rows.targets = self.targets.standardized(center, scale, dtype)
-        return rows
+            samples.targets = self.targets.standardized(center, scale, dtype)
+        return samples
 
-    def in_data_units(self) -> Rows:
+    def in_data_units(self) -> Samples:
         """Return the samples as they are in the data, in the widest dtype."""
-        rows = Rows(self.X, self.weight, self.device, self.precise, self.ragged)
-        rows._index = self._index
-        return rows
+        samples = Samples(self.X, self.weight, self.device, self.precise, self.ragged)
+        samples._index = self._index
+        return samples
 
-    def through(
+    def map(
         self,
         function: Callable[[Tensor], Tensor],
         n_features: int,
-        at_once: int = CHUNK_ROWS,
-    ) -> Rows:
+        at_once: int = CHUNK_SAMPLES,
+    ) -> Samples:
         """Return the samples mapped by a function, which is called by :meth:`take`.
 
         Parameters
@@ -112,33 +112,33 @@ class Rows:
         at_once : int
             Largest number of samples that :meth:`chunks` passes to it in one call.
         """
-        rows = self._copy()
-        rows.n_features = n_features
-        rows._functions = (*self._functions, function)
-        rows._max_chunk_size = min(self._max_chunk_size, at_once)
-        return rows
+        samples = self._copy()
+        samples.n_features = n_features
+        samples._functions = (*self._functions, function)
+        samples._max_chunk_size = min(self._max_chunk_size, at_once)
+        return samples
 
-    def _copy(self) -> Rows:
+    def _copy(self) -> Samples:
         """Return a shallow copy without the cache, which holds other samples or other values."""
-        rows = copy.copy(self)
-        rows._cached = None
-        return rows
+        samples = copy.copy(self)
+        samples._cached = None
+        return samples
 
-    def subset(self, index: np.ndarray) -> Rows:
+    def subset(self, index: np.ndarray) -> Samples:
         """Return the samples at `index`, an integer array."""
-        rows = self._copy()
-        rows.weight = None if self.weight is None else self.weight[torch.from_numpy(index)]
-        rows._index = index if self._index is None else self._index[index]
+        samples = self._copy()
+        samples.weight = None if self.weight is None else self.weight[torch.from_numpy(index)]
+        samples._index = index if self._index is None else self._index[index]
         if self.targets is not None:
-            rows.targets = self.targets.subset(index)
-        return rows
+            samples.targets = self.targets.subset(index)
+        return samples
 
-    def where(self, mask: np.ndarray) -> Rows:
+    def where(self, mask: np.ndarray) -> Samples:
         """Return the samples at which `mask` is true."""
         small = len(mask) <= np.iinfo(np.int32).max  # half the memory of int64
         return self.subset(np.flatnonzero(mask).astype(np.int32 if small else np.int64))
 
-    def sample(self, n_samples: int, seed: int) -> Rows:
+    def sample(self, n_samples: int, seed: int) -> Samples:
         """Return `n_samples` samples drawn without replacement, in their order; or all."""
         if len(self) <= n_samples:
             return self
@@ -147,12 +147,12 @@ class Rows:
         drawn = random.choice(len(self), n_samples, replace=False, shuffle=False)
         return self.subset(np.sort(drawn))
 
-    def hold(self) -> Rows:
+    def cache(self) -> Samples:
         """Cache all samples as :meth:`take` returns them if they are small enough.
 
         Returns
         -------
-        self : Rows
+        self : Samples
         """
         size = len(self) * self.n_features * self.dtype.itemsize
         if self._cached is None and size <= cache_limit(self.device):
@@ -162,7 +162,7 @@ class Rows:
                 cached[chunk] = self.take(chunk)
             self._cached = cached
         if self.targets is not None:
-            self.targets.hold()
+            self.targets.cache()
         return self
 
     def take(self, index: slice | Tensor) -> Tensor:
@@ -230,7 +230,7 @@ class Rows:
         widest: int = max(self.n_features, self.X.shape[1])  # before and after the functions
         return max(1, min(self._max_chunk_size, CHUNK_BYTES // (8 * widest)))
 
-    def chunks(self, at_most: int = CHUNK_ROWS) -> Iterator[slice]:
+    def chunks(self, at_most: int = CHUNK_SAMPLES) -> Iterator[slice]:
         """Yield slices that cover all samples in order."""
         size = min(self.chunk_size, at_most)
         for start in range(0, len(self), size):
@@ -242,26 +242,26 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    rows : Tensor of shape (batch_size, n_features)
+    samples : Tensor of shape (batch_size, n_features)
         Input of the encoder.
     target : Tensor of shape (batch_size, n_features)
         Target of the decoder: the samples without noise, unless other targets were passed.
     weight : Tensor of shape (batch_size,) or None
         Sample weights, of mean one over the epoch.
-    twins : Tensor of shape (batch_size,) or None
+    duplicates : Tensor of shape (batch_size,) or None
         Index of the group of equal samples to which each sample belongs, if equal samples share
         their draws.
     """
 
-    rows: Tensor
+    samples: Tensor
     target: Tensor
     weight: Tensor | None
-    twins: Tensor | None
+    duplicates: Tensor | None
 
     @property
     def n_samples(self) -> int:
         """Number of samples."""
-        return len(self.rows)
+        return len(self.samples)
 
 
 class Batches:
@@ -269,7 +269,7 @@ class Batches:
 
     Parameters
     ----------
-    rows : Rows
+    samples : Samples
     batch_size : int
     shuffle : torch.Generator or None
         Shuffles the samples in each epoch. None: they keep their order.
@@ -281,23 +281,23 @@ class Batches:
 
     def __init__(
         self,
-        rows: Rows,
+        samples: Samples,
         batch_size: int,
         shuffle: torch.Generator | None = None,
         noise_level: float = 0.0,
         noise: torch.Generator | None = None,
     ) -> None:
-        self.rows = rows
+        self.samples = samples
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.noise_level = noise_level
         self.noise = noise
-        self.mean_weight = rows.total_weight / max(1, len(rows))
+        self.mean_weight = samples.total_weight / max(1, len(samples))
         # Half the memory of int64 for the order of an epoch.
-        self._index_dtype = torch.int32 if len(rows) < 2**31 else torch.int64
+        self._index_dtype = torch.int32 if len(samples) < 2**31 else torch.int64
         # In a single batch, copies of a sample share their noise and all other draws, which makes
         # two copies equivalent to one sample of weight two.
-        self._twins = self.find_groups() if len(rows) <= batch_size else None
+        self._duplicates = self.find_groups() if len(samples) <= batch_size else None
 
     def find_groups(self) -> Tensor:
         """Return the index of each sample's group of equal samples.
@@ -307,19 +307,19 @@ class Batches:
         Tensor of shape (n_samples,), int64
             Groups are sorted by the hash of their samples.
         """
-        cells = cells_of_units(self.rows.n_features, EQUAL_CELLS)
+        cells = cells_of_units(self.samples.n_features, EQUAL_CELLS)
         keys = [
-            row_keys(self.rows.take(chunk).nan_to_num().cpu().numpy(), cells)
-            for chunk in self.rows.chunks()
+            sample_keys(self.samples.take(chunk).nan_to_num().cpu().numpy(), cells)
+            for chunk in self.samples.chunks()
         ]
         groups = np.unique(np.concatenate(keys), return_inverse=True)[1]
-        return torch.from_numpy(groups).to(self.rows.device)
+        return torch.from_numpy(groups).to(self.samples.device)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return -(-len(self.samples) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        n_samples, size = len(self.rows), self.batch_size
+        n_samples, size = len(self.samples), self.batch_size
         if n_samples <= size or self.shuffle is None:  # the order within one batch is irrelevant
             for start in range(0, n_samples, size):
                 yield self._batch(slice(start, min(start + size, n_samples)))
@@ -329,29 +329,32 @@ class Batches:
             yield self._batch(index)
 
     def _batch(self, index: slice | Tensor) -> Batch:
-        samples, weight = self.rows.take(index), None
-        target = samples if self.rows.targets is None else self.rows.targets.take(index)
-        if self.rows.weight is not None:
-            weight = (self.rows.take_weight(index) / self.mean_weight).to(samples.dtype)
+        samples, weight = self.samples.take(index), None
+        target = samples if self.samples.targets is None else self.samples.targets.take(index)
+        if self.samples.weight is not None:
+            weight = (self.samples.take_weight(index) / self.mean_weight).to(samples.dtype)
         # Not in place: the samples may be a view of the cache, and are the target.
         inputs = samples + self._draw_noise(samples) if self.noise_level else samples
-        return Batch(inputs, target, weight, self._twins)
+        return Batch(inputs, target, weight, self._duplicates)
 
     def _draw_noise(self, samples: Tensor) -> Tensor:
         """Draw the noise of a batch, the same for equal samples."""
         # In float32 for data of any dtype: torch draws float64 several times as slowly.
         draw = torch.empty_like(samples, dtype=torch.float32)
-        if self._twins is None:
+        if self._duplicates is None:
             return draw.normal_(std=self.noise_level, generator=self.noise).to(samples)
-        distinct = draw[: int(self._twins.max()) + 1]  # (n_groups, n_features)
+        distinct = draw[: int(self._duplicates.max()) + 1]  # (n_groups, n_features)
         drawn = distinct.normal_(std=self.noise_level, generator=self.noise)
-        return drawn[self._twins].to(samples)
+        return drawn[self._duplicates].to(samples)
 
 
-@heavy
+@limit_resources
 @torch.no_grad()
 def by_chunks(
-    samples: Rows, function: Callable[[Tensor], Tensor], at_most: int = CHUNK_ROWS, dim: int = 0
+    samples: Samples,
+    function: Callable[[Tensor], Tensor],
+    at_most: int = CHUNK_SAMPLES,
+    dim: int = 0,
 ) -> Tensor:
     """Apply a function to one chunk of the samples after another; concatenate along `dim`."""
     results = [function(samples.take(chunk)) for chunk in samples.chunks(at_most)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sklearn_ae._training.batches import CHUNK_ROWS, Rows
+from sklearn_ae._training.batches import CHUNK_SAMPLES, Samples
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import Seeds
 from sklearn_ae._training.steps import LossFunction, Step
@@ -99,7 +99,7 @@ class Objective:
     score: Callable[[float], float] | None = None
     keeps_highest_score: bool = False
     prefers_last: bool = False
-    samples_at_once: int = CHUNK_ROWS
+    samples_at_once: int = CHUNK_SAMPLES
     anneals: bool = True
     annealed_from: float = 0.0
     needs_significance: bool = False
@@ -127,9 +127,9 @@ class TrainingRun:
     ----------
     module : TrainableModule
         Trained in place.
-    samples : Rows
+    samples : Samples
         Samples to train on, centred and scaled.
-    held_out : Rows or None
+    held_out : Samples or None
         Samples to validate on.
     objective : Objective
     parameters : Hyperparameters
@@ -143,13 +143,13 @@ class TrainingRun:
         Text in front of the progress bar. None: no progress bar.
     saved : SavedRun or None
         Checkpoint of the run. None: the run cannot be resumed.
-    other_samples : Rows or None
+    other_samples : Samples or None
         Further samples that the objective uses; the name of a checkpoint depends on them, too.
     """
 
     module: TrainableModule
-    samples: Rows
-    held_out: Rows | None
+    samples: Samples
+    held_out: Samples | None
     objective: Objective
     parameters: Hyperparameters
     products: torch.dtype
@@ -158,7 +158,7 @@ class TrainingRun:
     callbacks: list[Any] = field(default_factory=list)
     title: str | None = None
     saved: SavedRun | None = None
-    other_samples: Rows | None = None
+    other_samples: Samples | None = None
 
     @property
     def batch_size(self) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.keys import (
     N_PROJECTIONS,
     Grid,
@@ -19,7 +19,7 @@ from sklearn_ae._training.keys import (
     project,
     reordered,
 )
-from sklearn_ae._training.linear import spread
+from sklearn_ae._training.linear import mean_and_variance
 
 
 class Hashed(NamedTuple):
@@ -35,7 +35,9 @@ class Hashed(NamedTuple):
     grid: Grid
 
 
-def hash_rows(samples: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = None) -> Hashed:
+def hash_samples(
+    samples: Samples, seed: int, moments: tuple[Tensor, Tensor] | None = None
+) -> Hashed:
     """Hash samples by their values in the units of the data.
 
     All features have equal influence, whatever their units. A change of units, or of the
@@ -43,7 +45,7 @@ def hash_rows(samples: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = 
 
     Parameters
     ----------
-    samples : Rows
+    samples : Samples
         Their centre, scale and functions make no difference.
     seed : int
     moments : tuple of Tensor or None
@@ -54,7 +56,7 @@ def hash_rows(samples: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = 
     Hashed
     """
     samples = samples.in_data_units()
-    mean, variance = (each.cpu().numpy() for each in moments or spread(samples))
+    mean, variance = (each.cpu().numpy() for each in moments or mean_and_variance(samples))
     weights = feature_weights(mean, variance)
     directions, shift = draw_directions(samples.n_features, seed)
     directions *= weights
@@ -73,8 +75,8 @@ def hash_rows(samples: Rows, seed: int, moments: tuple[Tensor, Tensor] | None = 
     return Hashed(np.concatenate(parts), grid)
 
 
-def keys_in_grid(samples: Rows, grid: Grid) -> np.ndarray:
-    """Hash new samples as the samples that a grid was computed from; see :func:`hash_rows`.
+def keys_in_grid(samples: Samples, grid: Grid) -> np.ndarray:
+    """Hash new samples as the samples that a grid was computed from; see :func:`hash_samples`.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np
 
 
 def held_out_mask(
-    samples: Rows,
+    samples: Samples,
     seed: int,
     fraction: float,
     classes: np.ndarray | None = None,
@@ -133,20 +135,20 @@ def held_out_mask(
 
     Parameters
     ----------
-    samples : Rows
+    samples : Samples
     seed : int
     fraction : float
         Fraction of the total weight that is held out.
     classes : ndarray of shape (n_samples,) or None
         This fraction of each class is held out, unless it is less than one sample.
     moments : tuple of Tensor or None
-        As in :func:`hash_rows`.
+        As in :func:`hash_samples`.
 
     Returns
     -------
     ndarray of shape (n_samples,), dtype bool
     """
-    keys = reordered(hash_rows(samples, seed, moments).keys)
+    keys = reordered(hash_samples(samples, seed, moments).keys)
     weight = None if samples.weight is None else samples.weight.numpy()
     mask = np.zeros(len(samples), bool)
     for label in () if classes is None else np.unique(classes):

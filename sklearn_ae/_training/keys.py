@@ -283,7 +283,7 @@ def keys_of_projections(projected: np.ndarray, grid: Grid) -> np.ndarray:
     return keys
 
 
-def row_keys(samples: np.ndarray, cells: Units) -> np.ndarray:
+def sample_keys(samples: np.ndarray, cells: Units) -> np.ndarray:
     """Hash samples whose values are centred and scaled.
 
     Equal samples have equal keys at any position, and rounding errors change few keys.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.random import make_generator
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._denoising import DenoisingModule
@@ -22,12 +22,12 @@ _POWER_PASSES = 4
 """Number of power iterations."""
 
 
-def spread(samples: Rows) -> tuple[Tensor, Tensor]:
+def mean_and_variance(samples: Samples) -> tuple[Tensor, Tensor]:
     """Compute the mean and variance of each feature.
 
     Parameters
     ----------
-    samples : Rows
+    samples : Samples
 
     Returns
     -------
@@ -61,7 +61,7 @@ def spread(samples: Rows) -> tuple[Tensor, Tensor]:
     return center, torch.where(variances.sqrt() > rounding, variances, 0.0)
 
 
-def share_explained(error: float, variance: float) -> float:
+def ratio_from_error(error: float, variance: float) -> float:
     """Return the explained variance ratio, ``1 - error / variance``.
 
     If the variance is zero, it is 1 for an error of zero up to rounding, else 0.
@@ -71,7 +71,7 @@ def share_explained(error: float, variance: float) -> float:
     return float(error < torch.finfo(torch.float32).eps)
 
 
-def principal_axes(samples: Rows, n_components: int, seed: int) -> tuple[Tensor, Tensor]:
+def principal_axes(samples: Samples, n_components: int, seed: int) -> tuple[Tensor, Tensor]:
     """Compute the principal axes, the directions of largest variance, as PCA does.
 
     They are exact up to ``EXACT_FEATURES`` features. Wider data are projected on a random
@@ -80,7 +80,7 @@ def principal_axes(samples: Rows, n_components: int, seed: int) -> tuple[Tensor,
 
     Parameters
     ----------
-    samples : Rows
+    samples : Samples
         Centred and scaled.
     n_components : int
     seed : int
@@ -135,7 +135,7 @@ def principal_axes(samples: Rows, n_components: int, seed: int) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def start_at_pca(module: AutoencoderModule, samples: Rows, loss: Loss, seed: int) -> None:
+def start_at_pca(module: AutoencoderModule, samples: Samples, loss: Loss, seed: int) -> None:
     """Initialise the linear paths of a dense network at PCA.
 
     For a loss with a link function, the codes are those of PCA, and the outputs are the mean of
@@ -145,7 +145,7 @@ def start_at_pca(module: AutoencoderModule, samples: Rows, loss: Loss, seed: int
     ----------
     module : AutoencoderModule
         Its encoder and decoder are dense stacks with a linear path.
-    samples : Rows
+    samples : Samples
         Centred and scaled.
     loss : Loss
     seed : int
@@ -153,13 +153,13 @@ def start_at_pca(module: AutoencoderModule, samples: Rows, loss: Loss, seed: int
     """
     assert isinstance(module.encoder, DenseStack)
     assert isinstance(module.decoder, DenseStack)
-    center, variances = spread(samples)
+    center, variances = mean_and_variance(samples)
     unit = variances.mean().sqrt() if variances.any() else torch.ones_like(center[0])
     # The samples are in network units, (X - module.center) / module.scale, and `center` is in
     # these units, too: not zero if the loss fixes the range of the data.
     data_center = module.center + module.scale * center
     centered = samples.standardized(data_center, module.scale, samples.dtype)
-    axes, code_variances = principal_axes(centered.hold(), module.n_components, seed)
+    axes, code_variances = principal_axes(centered.cache(), module.n_components, seed)
     # Components of (nearly) no variance would be divided by (nearly) zero.
     code_scale = code_variances.clamp_min(1e-6 * code_variances.max()).sqrt() / unit
     code_scale = torch.where(code_scale > 0, code_scale, 1.0)
@@ -170,7 +170,7 @@ def start_at_pca(module: AutoencoderModule, samples: Rows, loss: Loss, seed: int
 
 
 @torch.no_grad()
-def shrink_start(module: DenoisingModule, samples: Rows) -> None:
+def shrink_start(module: DenoisingModule, samples: Samples) -> None:
     """Convert an initialisation at PCA into the best linear denoiser of as many components.
 
     For samples with Gaussian noise of variance ``s^2``, the best linear reconstruction multiplies
@@ -180,15 +180,15 @@ def shrink_start(module: DenoisingModule, samples: Rows) -> None:
     ----------
     module : DenoisingModule
         Initialised by :func:`start_at_pca`, with its noise level set.
-    samples : Rows
+    samples : Samples
         Centred and scaled.
     """
     assert isinstance(module.decoder, DenseStack)
     back = module.decoder.shortcut
     assert back is not None
-    codes = samples.through(module.encode, module.n_components)
+    codes = samples.map(module.encode, module.n_components)
     # Variances of the components in network units: codes are scaled, and so is each column of
     # the decoder, of shape (n_features, n_components), whose squared norm undoes this.
-    variances = spread(codes)[1].to(back) * back.square().sum(0)
+    variances = mean_and_variance(codes)[1].to(back) * back.square().sum(0)
     noise = (module.level / module.scale).square()
     back.mul_(variances / (variances + noise))

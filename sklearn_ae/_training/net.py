@@ -174,21 +174,21 @@ class AutoencoderNet(NeuralNet):  # type: ignore[misc]  # skorch has no type stu
         """
         self.held_out = held_out
         self.groups = None if held_out is None else held_out.find_groups()
-        self.notify("on_train_begin", X=batches.rows, y=None)
+        self.notify("on_train_begin", X=batches.samples, y=None)
         try:
             self._run_epochs(batches)
         finally:
             self.module_.progress = 1.0
         self._check_weights()
-        self.notify("on_train_end", X=batches.rows, y=None)
+        self.notify("on_train_end", X=batches.samples, y=None)
 
     def _run_epochs(self, batches: Batches) -> None:
         callbacks = [callback for _, callback in self.callbacks_]
         notify_batches = any(overrides_batches(callback) for callback in callbacks)
         own_schedule = not any(isinstance(callback, LRScheduler) for callback in callbacks)
-        data = {"dataset_train": batches.rows, "dataset_valid": None}
+        data = {"dataset_train": batches.samples, "dataset_valid": None}
         if self.held_out is not None:
-            data["dataset_valid"] = self.held_out.rows
+            data["dataset_valid"] = self.held_out.samples
         # A resumed run begins with the history of the epochs that were completed.
         for epoch in range(len(self.history), self.run.parameters.max_iter):
             if self.stop_training:
@@ -204,7 +204,7 @@ class AutoencoderNet(NeuralNet):  # type: ignore[misc]  # skorch has no type stu
             self._check_weights()
             if self.held_out is not None:
                 self.validation = self.validate()
-                self._record("valid", {"loss": self.validation.loss}, len(self.held_out.rows))
+                self._record("valid", {"loss": self.validation.loss}, len(self.held_out.samples))
                 self.history.record("valid_score", self.validation.score)
             self._end_epoch(data)
             self._check_loss()
@@ -259,7 +259,7 @@ class AutoencoderNet(NeuralNet):  # type: ignore[misc]  # skorch has no type stu
                 loss = sum(terms.values())
                 self._record("train", {"loss": float(loss)}, batch.n_samples, new_batch=False)
                 self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
-        n_samples = len(batches.rows)
+        n_samples = len(batches.samples)
         means = {name: float(total) / n_samples for name, total in sums.items()}
         for name, value in means.items():
             self.history.record(name, value)
@@ -303,20 +303,20 @@ class AutoencoderNet(NeuralNet):  # type: ignore[misc]  # skorch has no type stu
         evaluate = self.run.objective.evaluate
         assert evaluate is not None
         assert self.groups is not None
-        rows, losses, errors = self.held_out.rows, [], []
+        samples, losses, errors = self.held_out.samples, [], []
         self.module_.progress = 1.0  # by the final objective
         # The same draws after every epoch: the losses of two epochs compare.
-        draws = drawing_from(make_generator(self.run.seeds.split, rows.device))
+        draws = drawing_from(make_generator(self.run.seeds.split, samples.device))
         with draws:
             for batch in self.held_out:
-                draws.twins = batch.twins
+                draws.duplicates = batch.duplicates
                 batch_losses, batch_errors = evaluate(
-                    self.run.module, batch.rows, batch.target, batch.weight
+                    self.run.module, batch.samples, batch.target, batch.weight
                 )
                 losses.append(batch_losses)
                 errors.append(batch_errors)
-        weight = rows.take_weight(slice(0, len(rows))).to(losses[0])
-        score = self.score_of(float(weight @ torch.cat(errors)) / rows.total_weight)
+        weight = samples.take_weight(slice(0, len(samples))).to(losses[0])
+        score = self.score_of(float(weight @ torch.cat(errors)) / samples.total_weight)
         return Validation(torch.cat(losses), weight, self.groups, score, self._snapshot())
 
     def _snapshot(self) -> Tensor:

@@ -86,7 +86,7 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as tor
     Parameters
     ----------
     generator : torch.Generator
-    twins : Tensor of shape (batch_size,) or None
+    duplicates : Tensor of shape (batch_size,) or None
         Index of the group of equal samples to which each sample of the batch belongs. Draws by
         ``rand``, ``randn``, ``rand_like`` and ``randn_like``, with samples on the second-to-last
         axis, are then the same for copies of a sample: two copies are equivalent to one sample of
@@ -98,10 +98,10 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as tor
         Whether anything has been drawn.
     """
 
-    def __init__(self, generator: torch.Generator, twins: Tensor | None = None) -> None:
+    def __init__(self, generator: torch.Generator, duplicates: Tensor | None = None) -> None:
         super().__init__()
         self.generator = generator
-        self.twins = twins
+        self.duplicates = duplicates
         self.has_drawn = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -110,23 +110,23 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as tor
         if func in _DRAWS and kwargs.get("generator") is None:
             self.has_drawn = True
             kwargs = {**kwargs, "generator": self.generator}
-            if self.twins is not None and func in LIKE | SIZED:
-                return self._draw_for_twins(func, args, kwargs)
+            if self.duplicates is not None and func in LIKE | SIZED:
+                return self._draw_for_duplicates(func, args, kwargs)
         return func(*args, **kwargs)
 
-    def _draw_for_twins(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+    def _draw_for_duplicates(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Draw once for each group of equal samples."""
-        assert self.twins is not None
+        assert self.duplicates is not None
         size = size_of_draw(func, args, kwargs)
         like = args[0] if args else kwargs.get("input")
         kwargs = {name: value for name, value in kwargs.items() if name not in ("input", "size")}
         # Draws of any other shape, such as one per feature, are not draws for samples.
-        shared = len(size) > 1 and size[-2] == len(self.twins)
+        shared = len(size) > 1 and size[-2] == len(self.duplicates)
         if shared:
-            size[-2] = int(self.twins.max()) + 1
+            size[-2] = int(self.duplicates.max()) + 1
         first = like.new_empty(size) if func in LIKE else size
         drawn: Tensor = func(first, **kwargs)
-        return drawn.index_select(-2, self.twins) if shared else drawn
+        return drawn.index_select(-2, self.duplicates) if shared else drawn
 
 
 def normal_quantile(probability: Tensor) -> Tensor:

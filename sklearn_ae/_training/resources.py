@@ -33,7 +33,7 @@ _OUT_OF_MEMORY_TEXTS = (
 """Parts of the error messages of torch's devices for lack of memory."""
 
 
-def heavy(function: Function) -> Function:
+def limit_resources(function: Function) -> Function:
     """Decorate an expensive function: limit its threads, convert its out-of-memory errors.
 
     Raises

@@ -11,7 +11,7 @@ import torch
 from sklearn_ae._training.batches import Batches
 from sklearn_ae._training.checkpoint import without_name
 from sklearn_ae._training.description import Trained, TrainingRun
-from sklearn_ae._training.linear import share_explained, spread
+from sklearn_ae._training.linear import mean_and_variance, ratio_from_error
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import make_generator
 from sklearn_ae._training.steps import AutogradStep, PlainDenseStep, Step
@@ -30,7 +30,7 @@ def train(run: TrainingRun) -> Trained:
     from sklearn_ae._training.callbacks import BestWeights
     from sklearn_ae._training.net import AutoencoderNet
 
-    run.samples.hold()
+    run.samples.cache()
     flat = FlatParameters(run.module)
     generators = {
         "shuffle": make_generator(run.seeds.shuffle),
@@ -72,7 +72,7 @@ def _batches(
     if run.held_out is None:
         return batches, None
     at_once = min(run.held_out.chunk_size, run.objective.samples_at_once)
-    return batches, Batches(run.held_out.hold(), at_once)
+    return batches, Batches(run.held_out.cache(), at_once)
 
 
 def _is_cut_short(run: TrainingRun, n_epochs: int, waited: int) -> bool:
@@ -116,8 +116,8 @@ def _score_of(run: TrainingRun) -> Callable[[float], float]:
     if run.held_out is None:
         return float
     samples = run.samples.targets or run.samples
-    variance = float(spread(samples)[1].mean())
-    return lambda error: share_explained(error / samples.n_features, variance)
+    variance = float(mean_and_variance(samples)[1].mean())
+    return lambda error: ratio_from_error(error / samples.n_features, variance)
 
 
 def _choose_step(run: TrainingRun, flat: FlatParameters, noise: torch.Generator) -> Step:

@@ -14,7 +14,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from sklearn_ae._training.batches import Rows
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.callbacks import BestWeights
 from sklearn_ae._training.checkpoint import read_checkpoint, write_checkpoint
 from sklearn_ae._training.description import TrainingRun
@@ -154,7 +154,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy(order="C")
 
 
-def _hash_samples(hashed: Any, samples: Rows | None) -> None:
+def _hash_samples(hashed: Any, samples: Samples | None) -> None:
     """Update a hash by samples and their weights."""
     if samples is None:
         return

@@ -84,11 +84,11 @@ class AutogradStep:
         """Write the gradient of the batch's loss; return its terms."""
         # The parameters' gradients are views of this vector, to which `backward` adds.
         self.flat.gradient.zero_()
-        self.draws.twins = batch.twins
+        self.draws.duplicates = batch.duplicates
         for norm in self.norms:
             norm.sample_weight = batch.weight
         with self.draws, self.cast:
-            terms = self.loss(self.module, batch.rows, batch.target, batch.weight)
+            terms = self.loss(self.module, batch.samples, batch.target, batch.weight)
         for norm in self.norms:
             norm.sample_weight = None
         terms = weighted_means(terms, batch.weight)
@@ -135,4 +135,4 @@ class PlainDenseStep:
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its only term."""
-        return {"reconstruction": self.gradient(batch.rows, batch.target, batch.weight)}
+        return {"reconstruction": self.gradient(batch.samples, batch.target, batch.weight)}

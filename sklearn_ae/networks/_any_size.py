@@ -17,7 +17,7 @@ BUFFERS_OF_ONE_SIZE = frozenset(
 
 def resized(
     module: AutoencoderModule,
-    row_shape: tuple[int, ...],
+    sample_shape: tuple[int, ...],
     build: Callable[[type, dict[str, Any]], AutoencoderModule],
 ) -> AutoencoderModule:
     """Return a module with the same weights for samples of another shape.
@@ -28,7 +28,7 @@ def resized(
     Parameters
     ----------
     module : AutoencoderModule
-    row_shape : tuple of int
+    sample_shape : tuple of int
         Shape of one of the other samples.
     build : callable
         Creates a module from its class and the arguments of its constructor. Its weights are
@@ -44,13 +44,13 @@ def resized(
         If the module has dense layers, stores other values for each feature or component, or if
         the weights of its network depend on the shape of the samples.
     """
-    before = module.config["row_shape"]
+    before = module.config["sample_shape"]
     if module.config["n_components"] is not None:
         raise ValueError(
             "Dense layers take samples of one shape; fit with n_components=None to avoid them."
         )
-    network = module.network.resized(before, row_shape)
-    config = module.config | {"network": network, "row_shape": row_shape}
+    network = module.network.resized(before, sample_shape)
+    config = module.config | {"network": network, "sample_shape": sample_shape}
     tensors = module.state_dict()
     other = build(type(module), config)
     for name, empty in other.state_dict().items():
@@ -62,7 +62,7 @@ def resized(
                 f"so samples must have the shape of the training samples."
             )
     # The samples are still centred, by a mean of each channel.
-    tensors["center"] = module.network.common_center(module.center, before, row_shape)
+    tensors["center"] = module.network.common_center(module.center, before, sample_shape)
     other.load_state_dict(tensors, assign=True)
     buffers = dict(module.named_buffers())
     # A state_dict lacks the buffers that are not persistent.

@@ -26,9 +26,9 @@ class BoltzmannNetwork(Network):
         constraint=[StrOptions({"gaussian", "bernoulli"})],
     )
 
-    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> BoltzmannLayer:
+    def encoder(self, sample_shape: tuple[int, ...], n_outputs: int) -> BoltzmannLayer:
         """Create the layer."""
-        n_visible = math.prod(row_shape)
+        n_visible = math.prod(sample_shape)
         return BoltzmannLayer(
             # In place, because other products on the device "meta" load torch's compiler.
             nn.Parameter(torch.randn(n_outputs, n_visible).mul_(INITIAL_STD)),
@@ -37,7 +37,7 @@ class BoltzmannNetwork(Network):
             self.visible,
         )
 
-    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
+    def decoder(self, sample_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
         """Create a placeholder without weights, because the encoder's layer decodes as well."""
         return nn.Identity()
 
@@ -48,7 +48,7 @@ class BoltzmannModule(AutoencoderModule):
     Parameters
     ----------
     network : BoltzmannNetwork
-    row_shape : tuple of int
+    sample_shape : tuple of int
     n_components : int
     n_chains : int
         Number of persistent chains; zero if the Gibbs chains start at the training samples.
@@ -74,11 +74,11 @@ class BoltzmannModule(AutoencoderModule):
     def __init__(
         self,
         network: BoltzmannNetwork,
-        row_shape: tuple[int, ...],
+        sample_shape: tuple[int, ...],
         n_components: int,
         n_chains: int = 0,
     ) -> None:
-        super().__init__(network, row_shape, n_components)
+        super().__init__(network, sample_shape, n_components)
         self.register_buffer("sigma", torch.ones(self.center.shape))
         self.register_buffer("base", torch.zeros(self.center.shape))
         self.register_buffer("chains", torch.empty(n_chains, n_components).bernoulli_(0.5))

@@ -22,7 +22,7 @@ class ContractiveModule(AutoencoderModule):
     Parameters
     ----------
     network : Network
-    row_shape : tuple of int
+    sample_shape : tuple of int
     n_components : int or None
     code_activation : str
         A key of ``ACTIVATIONS``.
@@ -31,11 +31,11 @@ class ContractiveModule(AutoencoderModule):
     def __init__(
         self,
         network: Network,
-        row_shape: tuple[int, ...],
+        sample_shape: tuple[int, ...],
         n_components: int | None,
         code_activation: str,
     ) -> None:
-        super().__init__(network, row_shape, n_components)
+        super().__init__(network, sample_shape, n_components)
         self.activation = ACTIVATIONS[code_activation]
 
     def encode(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class DenoisingModule(AutoencoderModule):
     Parameters
     ----------
     network : Network
-    row_shape : tuple of int
+    sample_shape : tuple of int
     n_components : int or None
     noise : str or callable
         Type of the corruption.
@@ -54,13 +54,13 @@ class DenoisingModule(AutoencoderModule):
     def __init__(
         self,
         network: Network,
-        row_shape: tuple[int, ...],
+        sample_shape: tuple[int, ...],
         n_components: int | None,
         noise: str | Callable[[Tensor], Tensor],
         noise_level: float | None,
         **options: Any,
     ) -> None:
-        super().__init__(network, row_shape, n_components, **options)
+        super().__init__(network, sample_shape, n_components, **options)
         self.noise = noise
         for name in ("least", "most", "residual"):
             self.register_buffer(name, torch.zeros(self.center.shape))

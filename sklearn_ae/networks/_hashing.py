@@ -15,7 +15,7 @@ class HashingModule(AutoencoderModule):
     Parameters
     ----------
     network : Network
-    row_shape : tuple of int
+    sample_shape : tuple of int
     n_components : int or None
     code_noise : float
         Standard deviation of the noise on the logits of the code, in training.
@@ -37,12 +37,12 @@ class HashingModule(AutoencoderModule):
     def __init__(
         self,
         network: Network,
-        row_shape: tuple[int, ...],
+        sample_shape: tuple[int, ...],
         n_components: int | None,
         code_noise: float,
         input_masking: float,
     ) -> None:
-        super().__init__(network, row_shape, n_components)
+        super().__init__(network, sample_shape, n_components)
         self.code_noise = code_noise
         self.input_masking = input_masking
         self.register_buffer("input_center", torch.zeros(self.center.shape))

@@ -90,7 +90,7 @@ class ImageNetwork(ImageParameters, Network):
     """Base class of the convolutional networks. Do not use it directly."""
 
     # The maps of the hidden layers have many more values than a sample.
-    rows_at_once: ClassVar[int] = 256
+    samples_at_once: ClassVar[int] = 256
     cheap_in_double: ClassVar[bool] = False
 
     @torch.no_grad()
@@ -107,17 +107,17 @@ class ImageNetwork(ImageParameters, Network):
         """Return the number of channels of each level, beginning with the largest maps."""
         return positive_integers(self.channels, "channels")
 
-    def layout(self, row_shape: tuple[int, ...]) -> Layout:
+    def layout(self, sample_shape: tuple[int, ...]) -> Layout:
         """Return the layout of a sample, which follows from `image_shape` and `channels_last`.
 
         Raises
         ------
         ValueError
-            If they do not match `row_shape`.
+            If they do not match `sample_shape`.
         """
-        given = row_shape if self.image_shape is None else self.image_shape
+        given = sample_shape if self.image_shape is None else self.image_shape
         shape = positive_integers(given, "image_shape")
-        n_axes, n_features = min(len(shape), 2), math.prod(row_shape)
+        n_axes, n_features = min(len(shape), 2), math.prod(sample_shape)
         axes: tuple[int, ...]
         if len(shape) == 3:
             axes = shape[:2] if self.channels_last else shape[1:]
@@ -127,22 +127,24 @@ class ImageNetwork(ImageParameters, Network):
         complete = (*axes, n_channels) if self.channels_last else (n_channels, *axes)
         # Axes of length one are ignored: (28, 28) equals (28, 28, 1).
         longer = [length for length in complete if length > 1]
-        same = len(row_shape) == 1 or longer == [length for length in row_shape if length > 1]
+        same = len(sample_shape) == 1 or longer == [
+            length for length in sample_shape if length > 1
+        ]
         if len(shape) > 3 or math.prod(complete) != n_features or not same:
             raise ValueError(
-                f"image_shape={self.image_shape!r} does not fit samples of shape {row_shape} with "
-                f"channels_last={self.channels_last}. It is (length,), (height, width), (height, "
-                f"width, channels) or, with channels_last=False, (channels, height, width)."
+                f"image_shape={self.image_shape!r} does not fit samples of shape {sample_shape} "
+                f"with channels_last={self.channels_last}. It is (length,), (height, width), "
+                f"(height, width, channels) or, if channels_last=False, (channels, height, width)."
             )
         size = (axes[0] if n_axes == 2 else 1, axes[-1])
         return Layout(n_channels, size, n_axes == 1, self.channels_last)
 
-    def resized(self, row_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
+    def resized(self, sample_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
         """Return a specification for images of another size, with the same number of channels.
 
         Parameters
         ----------
-        row_shape, other : tuple of int
+        sample_shape, other : tuple of int
             Shapes of a training sample and of the other samples.
 
         Returns
@@ -160,22 +162,22 @@ class ImageNetwork(ImageParameters, Network):
             # Those axes of the other shape that image_shape names: it may omit the channels.
             shape = other[:n_axes] if self.channels_last else other[-n_axes:]
         network: Self = clone(self).set_params(image_shape=shape)
-        before, now = self.layout(row_shape), network.layout(other)
-        if len(row_shape) != len(other) or before.n_channels != now.n_channels:
+        before, now = self.layout(sample_shape), network.layout(other)
+        if len(sample_shape) != len(other) or before.n_channels != now.n_channels:
             raise ValueError(
                 "Images of another size must have the same number of channels as in training."
             )
         # As many pixels in one call as before.
-        n_samples = self.rows_at_once * math.prod(row_shape) // math.prod(other)
-        network.__dict__["rows_at_once"] = max(1, min(self.rows_at_once, n_samples))
+        n_samples = self.samples_at_once * math.prod(sample_shape) // math.prod(other)
+        network.__dict__["samples_at_once"] = max(1, min(self.samples_at_once, n_samples))
         return network
 
     def common_center(
-        self, center: Tensor, row_shape: tuple[int, ...], other: tuple[int, ...]
+        self, center: Tensor, sample_shape: tuple[int, ...], other: tuple[int, ...]
     ) -> Tensor:
         """Return the mean of each channel at each pixel of an image of shape `other`."""
-        means = self.layout(row_shape).to_image(center[None]).mean((2, 3), keepdim=True)
-        layout = self.resized(row_shape, other).layout(other)
+        means = self.layout(sample_shape).to_image(center[None]).mean((2, 3), keepdim=True)
+        layout = self.resized(sample_shape, other).layout(other)
         return layout.from_image(means.expand(-1, -1, *layout.size))[0]
 
     def _level_shapes(self, layout: Layout, n_poolings: int) -> list[Shape]:

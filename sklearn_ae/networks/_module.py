@@ -54,7 +54,7 @@ class AutoencoderModule(TrainableModule):
     ----------
     network : Network
         Creates encoder and decoder. It is stored, and must not be changed afterwards.
-    row_shape : tuple of int
+    sample_shape : tuple of int
         Shape of one sample before it was flattened.
     n_components : int or None
         Number of components of the code, without the values of ``network.extra_names``. None:
@@ -98,20 +98,20 @@ class AutoencoderModule(TrainableModule):
     def __init__(
         self,
         network: Network,
-        row_shape: tuple[int, ...],
+        sample_shape: tuple[int, ...],
         n_components: int | None,
         **options: Any,
     ) -> None:
         super().__init__()
         self.network = network
         if n_components is None:
-            n_components = network.code_size(row_shape)
+            n_components = network.code_size(sample_shape)
             options = options | {"dense": False}
         self.n_components = n_components
-        n_features = math.prod(row_shape)
-        n_code = n_components + network.n_extra(row_shape)
-        self.encoder = network.encoder(row_shape, self.n_encoded(n_components), **options)
-        self.decoder = network.decoder(row_shape, n_components, **options)
+        n_features = math.prod(sample_shape)
+        n_code = n_components + network.n_extra(sample_shape)
+        self.encoder = network.encoder(sample_shape, self.n_encoded(n_components), **options)
+        self.decoder = network.decoder(sample_shape, n_components, **options)
         if any(is_lazy(value) for value in [*self.parameters(), *self.buffers()]):
             self._set_lazy_sizes(n_features, n_code)
         network.connect(self.encoder, self.decoder)
@@ -143,7 +143,7 @@ class AutoencoderModule(TrainableModule):
         """
         if self.config["n_components"] is not None:
             return center
-        shape = self.config["row_shape"]
+        shape = self.config["sample_shape"]
         return self.network.common_center(center, shape, shape)
 
     def n_encoded(self, n_components: int) -> int:

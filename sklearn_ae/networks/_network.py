@@ -34,7 +34,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
     cheap_in_double : bool
         Class attribute. Whether training in float64 costs little more than in float32. If False,
         more than 64 samples in float64 are converted to float32 for training. Default: True.
-    rows_at_once : int
+    samples_at_once : int
         Class attribute. Number of samples that are encoded or decoded in one call at inference.
         Choose fewer if the hidden layers are much larger than a sample. Default: 4096.
 
@@ -76,12 +76,12 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
     ... class NarrowNetwork(Network):
     ...     width: int = 16
     ...
-    ...     def encoder(self, row_shape, n_outputs):
-    ...         first = nn.Linear(math.prod(row_shape), self.width)
+    ...     def encoder(self, sample_shape, n_outputs):
+    ...         first = nn.Linear(math.prod(sample_shape), self.width)
     ...         return nn.Sequential(first, nn.Tanh(), nn.Linear(self.width, n_outputs))
     ...
-    ...     def decoder(self, row_shape, n_inputs):
-    ...         last = nn.Linear(self.width, math.prod(row_shape))
+    ...     def decoder(self, sample_shape, n_inputs):
+    ...         last = nn.Linear(self.width, math.prod(sample_shape))
     ...         return nn.Sequential(nn.Linear(n_inputs, self.width), nn.Tanh(), last)
     >>> network = NarrowNetwork(width=8)
     >>> X = load_iris().data
@@ -92,18 +92,18 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
 
     takes_missing: ClassVar[bool] = False
     cheap_in_double: ClassVar[bool] = True
-    rows_at_once: ClassVar[int] = 4096
+    samples_at_once: ClassVar[int] = 4096
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     """Valid values of the parameters, as in scikit-learn. Others are not validated."""
 
     @abstractmethod
-    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    def encoder(self, sample_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
         """Create the encoder.
 
         Parameters
         ----------
-        row_shape : tuple of int
+        sample_shape : tuple of int
             Shape of one sample: ``(n_features,)`` for a table, otherwise that of an image or a
             sequence. The module receives samples flattened.
         n_outputs : int
@@ -118,12 +118,12 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
         """
 
     @abstractmethod
-    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
+    def decoder(self, sample_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
         """Create the decoder.
 
         Parameters
         ----------
-        row_shape : tuple of int
+        sample_shape : tuple of int
             Shape of one sample.
         n_inputs : int
             Number of components of the code, without the values of :meth:`extra_names`.
@@ -134,7 +134,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
             Maps ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``.
         """
 
-    def code_size(self, row_shape: tuple[int, ...]) -> int:
+    def code_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of components under ``n_components=None``.
 
         Override it if the output of the hidden layers can be the code, without a dense layer.
@@ -143,7 +143,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
 
         Parameters
         ----------
-        row_shape : tuple of int
+        sample_shape : tuple of int
             Shape of one sample.
 
         Returns
@@ -161,7 +161,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
             f"ConvolutionalNetwork."
         )
 
-    def layout(self, row_shape: tuple[int, ...]) -> Layout | None:
+    def layout(self, sample_shape: tuple[int, ...]) -> Layout | None:
         """Return how the values of a sample are arranged.
 
         Plots use it to show samples as images or as series. Override it if the network treats
@@ -169,7 +169,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
 
         Parameters
         ----------
-        row_shape : tuple of int
+        sample_shape : tuple of int
             Shape of one sample.
 
         Returns
@@ -179,7 +179,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
         """
         return None
 
-    def resized(self, row_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
+    def resized(self, sample_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
         """Return a specification with the same weights for samples of another shape.
 
         Override it, together with :meth:`code_size`, if the weights do not depend on the size of
@@ -187,7 +187,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
 
         Parameters
         ----------
-        row_shape : tuple of int
+        sample_shape : tuple of int
             Shape of a training sample.
         other : tuple of int
             Shape of the samples that the new specification is for.
@@ -206,7 +206,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
         )
 
     def common_center(
-        self, center: Tensor, row_shape: tuple[int, ...], other: tuple[int, ...]
+        self, center: Tensor, sample_shape: tuple[int, ...], other: tuple[int, ...]
     ) -> Tensor:
         """Return what is subtracted from samples of another shape.
 
@@ -217,7 +217,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
         ----------
         center : Tensor of shape (n_features,)
             Mean of each feature of the training samples.
-        row_shape, other : tuple of int
+        sample_shape, other : tuple of int
             Shapes of a training sample and of the other samples.
 
         Returns
@@ -227,7 +227,7 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
         """
         return center
 
-    def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
+    def extra_names(self, sample_shape: tuple[int, ...]) -> list[str]:
         """Return the names of the values that the decoder needs besides the components.
 
         These values are appended to the code. Examples are the maps of skip connections. Without
@@ -235,11 +235,11 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type 
         """
         return []
 
-    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+    def n_extra(self, sample_shape: tuple[int, ...]) -> int:
         """Return the length of :meth:`extra_names`."""
-        return len(self.extra_names(row_shape))
+        return len(self.extra_names(sample_shape))
 
-    def step_size(self, row_shape: tuple[int, ...]) -> int:
+    def step_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of values of one step of a sequence.
 
         Used if ``takes_missing`` is True: NaN must then cover whole steps.

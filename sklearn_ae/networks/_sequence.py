@@ -45,20 +45,20 @@ class SequenceNetwork(SequenceParameters, Network):
     takes_missing: ClassVar[bool] = True
     cheap_in_double: ClassVar[bool] = False
 
-    def layout(self, row_shape: tuple[int, ...]) -> Layout:
+    def layout(self, sample_shape: tuple[int, ...]) -> Layout:
         """Return the layout of a signal whose pixels are the steps.
 
         Raises
         ------
         ValueError
-            If `n_steps` and `n_channels` do not match `row_shape`.
+            If `n_steps` and `n_channels` do not match `sample_shape`.
         """
-        n_steps, n_channels = self._as_sequence(row_shape)
+        n_steps, n_channels = self._as_sequence(sample_shape)
         return Layout(n_channels, (1, n_steps), is_signal=True, channels_last=True)
 
-    def step_size(self, row_shape: tuple[int, ...]) -> int:
+    def step_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of values of one step."""
-        return self._as_sequence(row_shape)[1]
+        return self._as_sequence(sample_shape)[1]
 
     @torch.no_grad()
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:
@@ -66,19 +66,21 @@ class SequenceNetwork(SequenceParameters, Network):
         layers = cast(Any, decoder)
         layers.step.bias.copy_(output.view(layers.sequence).mean(0))
 
-    def _as_sequence(self, row_shape: tuple[int, ...]) -> tuple[int, int]:
+    def _as_sequence(self, sample_shape: tuple[int, ...]) -> tuple[int, int]:
         """Return the number of steps of a sample, and of values of a step."""
-        n_features = math.prod(row_shape)
+        n_features = math.prod(sample_shape)
         n_steps = self.n_steps
         if n_steps is None:
             flat_steps = n_features // (self.n_channels or 1)
             # At least one, so that fewer features than channels reach the error below.
-            n_steps = max(flat_steps, 1) if len(row_shape) == 1 else row_shape[0]
+            n_steps = max(flat_steps, 1) if len(sample_shape) == 1 else sample_shape[0]
         n_channels = self.n_channels or n_features // n_steps
-        if n_steps * n_channels != n_features or (len(row_shape) > 1 and n_steps != row_shape[0]):
+        if n_steps * n_channels != n_features or (
+            len(sample_shape) > 1 and n_steps != sample_shape[0]
+        ):
             raise ValueError(
                 f"n_steps={self.n_steps} and n_channels={self.n_channels} do not fit samples of "
-                f"shape {row_shape}. A sample has n_steps * n_channels values; for arrays of "
+                f"shape {sample_shape}. A sample has n_steps * n_channels values; for arrays of "
                 f"sequences leave both None."
             )
         return n_steps, n_channels

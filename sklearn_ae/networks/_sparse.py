@@ -23,7 +23,7 @@ class SparseModule(AutoencoderModule):
     Parameters
     ----------
     network : Network
-    row_shape : tuple of int
+    sample_shape : tuple of int
     n_components : int or None
     sparsity : {"kl", "l1", "topk"}
         How the code is made sparse.
@@ -49,14 +49,14 @@ class SparseModule(AutoencoderModule):
     def __init__(
         self,
         network: Network,
-        row_shape: tuple[int, ...],
+        sample_shape: tuple[int, ...],
         n_components: int | None,
         sparsity: str,
         sparsity_target: float,
         n_active: int | None,
         encoding_factor: float,
     ) -> None:
-        super().__init__(network, row_shape, n_components)
+        super().__init__(network, sample_shape, n_components)
         n_components = self.n_components
         self.sparsity = sparsity
         # The pre-activation at which a logistic unit has the desired activation.

@@ -32,7 +32,7 @@ class VariationalModule(AutoencoderModule):
     Parameters
     ----------
     network : Network
-    row_shape : tuple of int
+    sample_shape : tuple of int
     n_components : int or None
     likelihood : {"gaussian", "bernoulli", "continuous_bernoulli"}
         Distribution of the data given a code.
@@ -45,13 +45,13 @@ class VariationalModule(AutoencoderModule):
     def __init__(
         self,
         network: Network,
-        row_shape: tuple[int, ...],
+        sample_shape: tuple[int, ...],
         n_components: int | None,
         likelihood: str,
         variance: str | float,
         binarize: bool = False,
     ) -> None:
-        super().__init__(network, row_shape, n_components)
+        super().__init__(network, sample_shape, n_components)
         self.likelihood = likelihood
         self.binarize = binarize
         start = torch.zeros(self.center.shape if variance == "per_feature" else ())

@@ -209,34 +209,34 @@ class ConvolutionalNetwork(ConvolutionalParameters, ImageNetwork):
     """
 
     def encoder(
-        self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True
+        self, sample_shape: tuple[int, ...], n_outputs: int, dense: bool = True
     ) -> ConvolutionalEncoder:
         """Create the encoder, with a linear layer at the end if `dense` is True."""
-        return ConvolutionalEncoder(self, self.layout(row_shape), n_outputs, dense)
+        return ConvolutionalEncoder(self, self.layout(sample_shape), n_outputs, dense)
 
     def decoder(
-        self, row_shape: tuple[int, ...], n_inputs: int, dense: bool = True
+        self, sample_shape: tuple[int, ...], n_inputs: int, dense: bool = True
     ) -> ConvolutionalDecoder:
         """Create the decoder, with a linear layer at the start if `dense` is True."""
-        return ConvolutionalDecoder(self, self.layout(row_shape), n_inputs, dense)
+        return ConvolutionalDecoder(self, self.layout(sample_shape), n_inputs, dense)
 
-    def code_size(self, row_shape: tuple[int, ...]) -> int:
+    def code_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of values of the last maps."""
-        return math.prod(self._pooled_shapes(self.layout(row_shape))[-1])
+        return math.prod(self._pooled_shapes(self.layout(sample_shape))[-1])
 
     def _last_layer(self, decoder: Any) -> Convolution:
         last: Convolution = decoder.layers[0]
         return last
 
-    def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
+    def extra_names(self, sample_shape: tuple[int, ...]) -> list[str]:
         """Return the names of the places of the maxima, level by level."""
-        return value_names("switch", self._switch_shapes(row_shape))
+        return value_names("switch", self._switch_shapes(sample_shape))
 
-    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+    def n_extra(self, sample_shape: tuple[int, ...]) -> int:
         """Return the length of :meth:`extra_names`, without millions of names of large images."""
-        return sum(map(math.prod, self._switch_shapes(row_shape)))
+        return sum(map(math.prod, self._switch_shapes(sample_shape)))
 
-    def _switch_shapes(self, row_shape: tuple[int, ...]) -> list[Shape]:
+    def _switch_shapes(self, sample_shape: tuple[int, ...]) -> list[Shape]:
         """Return the shapes of the maps of the places of the maxima in the code.
 
         Raises
@@ -251,7 +251,7 @@ class ConvolutionalNetwork(ConvolutionalParameters, ImageNetwork):
                 f"unpooling='switches' needs the places of the maxima, which exist only with "
                 f"pooling='max', but pooling={self.pooling!r}."
             )
-        return self._pooled_shapes(self.layout(row_shape))
+        return self._pooled_shapes(self.layout(sample_shape))
 
     def _pooled_shapes(self, layout: Layout) -> list[Shape]:
         """Return the shapes of the maps after each pooling."""

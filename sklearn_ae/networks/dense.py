@@ -209,7 +209,7 @@ class DenseNetwork(DenseParameters, Network):
     Examples
     --------
     >>> from sklearn_ae.networks import DenseNetwork
-    >>> encoder = DenseNetwork(hidden_layer_sizes=(64,)).encoder(row_shape=(20,), n_outputs=3)
+    >>> encoder = DenseNetwork(hidden_layer_sizes=(64,)).encoder(sample_shape=(20,), n_outputs=3)
     >>> [tuple(layer.weight.shape) for layer in encoder.layers]
     [(64, 20), (3, 64)]
     """
@@ -258,17 +258,17 @@ class DenseNetwork(DenseParameters, Network):
     )
 
     def encoder(
-        self, row_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
+        self, sample_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
     ) -> DenseStack:
         """Create the encoder, with a linear map in parallel if `shortcut` is True."""
-        sizes = (math.prod(row_shape), *self._widths(), n_outputs)
+        sizes = (math.prod(sample_shape), *self._widths(), n_outputs)
         return self._stack(sizes, shortcut, self.code_activation)
 
     def decoder(
-        self, row_shape: tuple[int, ...], n_inputs: int, shortcut: bool = False
+        self, sample_shape: tuple[int, ...], n_inputs: int, shortcut: bool = False
     ) -> DenseStack:
         """Create the decoder, with a linear map in parallel if `shortcut` is True."""
-        sizes = (n_inputs, *self._widths()[::-1], math.prod(row_shape))
+        sizes = (n_inputs, *self._widths()[::-1], math.prod(sample_shape))
         return self._stack(sizes, shortcut, "identity")
 
     def _stack(self, sizes: tuple[int, ...], shortcut: bool, output_activation: str) -> DenseStack:

@@ -178,16 +178,16 @@ class LSTMNetwork(LSTMParameters, SequenceNetwork):
     Examples
     --------
     >>> from sklearn_ae.networks import LSTMNetwork
-    >>> LSTMNetwork(n_steps=10).encoder(row_shape=(30,), n_outputs=4).recurrence
+    >>> LSTMNetwork(n_steps=10).encoder(sample_shape=(30,), n_outputs=4).recurrence
     LSTM(3, 64, batch_first=True)
     """
 
-    rows_at_once: ClassVar[int] = 256
+    samples_at_once: ClassVar[int] = 256
 
-    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> RecurrentEncoder:
+    def encoder(self, sample_shape: tuple[int, ...], n_outputs: int) -> RecurrentEncoder:
         """Create the encoder."""
         return RecurrentEncoder(
-            self._as_sequence(row_shape),
+            self._as_sequence(sample_shape),
             n_outputs,
             self.cell,
             self.hidden_size,
@@ -195,8 +195,8 @@ class LSTMNetwork(LSTMParameters, SequenceNetwork):
             self.reverse,
         )
 
-    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> RecurrentDecoder:
+    def decoder(self, sample_shape: tuple[int, ...], n_inputs: int) -> RecurrentDecoder:
         """Create the decoder."""
         return RecurrentDecoder(
-            self._as_sequence(row_shape), n_inputs, self.cell, self.hidden_size, self.n_layers
+            self._as_sequence(sample_shape), n_inputs, self.cell, self.hidden_size, self.n_layers
         )

@@ -340,20 +340,20 @@ class RecursiveNetwork(RecursiveParameters, SequenceNetwork):
     Examples
     --------
     >>> from sklearn_ae.networks import RecursiveNetwork
-    >>> RecursiveNetwork(n_steps=10).encoder(row_shape=(30,), n_outputs=4).join.layer
+    >>> RecursiveNetwork(n_steps=10).encoder(sample_shape=(30,), n_outputs=4).join.layer
     Linear(in_features=128, out_features=64, bias=True)
     """
 
-    rows_at_once: ClassVar[int] = 256
+    samples_at_once: ClassVar[int] = 256
 
-    def encoder(self, row_shape: tuple[int, ...], n_outputs: int) -> FoldingEncoder:
+    def encoder(self, sample_shape: tuple[int, ...], n_outputs: int) -> FoldingEncoder:
         """Create the encoder."""
-        sequence = self._as_sequence(row_shape)
+        sequence = self._as_sequence(sample_shape)
         return FoldingEncoder(sequence, n_outputs, self.hidden_size, self.tree)
 
-    def decoder(self, row_shape: tuple[int, ...], n_inputs: int) -> UnfoldingDecoder:
+    def decoder(self, sample_shape: tuple[int, ...], n_inputs: int) -> UnfoldingDecoder:
         """Create the decoder."""
-        sequence = self._as_sequence(row_shape)
+        sequence = self._as_sequence(sample_shape)
         return UnfoldingDecoder(sequence, n_inputs, self.hidden_size, self.tree)
 
     def connect(self, encoder: nn.Module, decoder: nn.Module) -> None:
@@ -361,7 +361,7 @@ class RecursiveNetwork(RecursiveParameters, SequenceNetwork):
         if self.tree == "greedy":
             encoder.split = decoder.split
 
-    def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
+    def extra_names(self, sample_shape: tuple[int, ...]) -> list[str]:
         """Return the names of the merges, if the tree depends on the sample."""
-        n_merges = self._as_sequence(row_shape)[0] - 1 if self.tree == "greedy" else 0
+        n_merges = self._as_sequence(sample_shape)[0] - 1 if self.tree == "greedy" else 0
         return [f"merge{number}" for number in range(n_merges)]

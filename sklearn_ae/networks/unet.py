@@ -165,18 +165,18 @@ class UNetNetwork(UNetParameters, ImageNetwork):
     """
 
     def encoder(
-        self, row_shape: tuple[int, ...], n_outputs: int, dense: bool = True
+        self, sample_shape: tuple[int, ...], n_outputs: int, dense: bool = True
     ) -> UNetEncoder:
         """Create the encoder, with a linear layer if `dense` is True."""
-        return UNetEncoder(self, self.layout(row_shape), n_outputs, dense)
+        return UNetEncoder(self, self.layout(sample_shape), n_outputs, dense)
 
     def decoder(
-        self, row_shape: tuple[int, ...], n_inputs: int, dense: bool = True
+        self, sample_shape: tuple[int, ...], n_inputs: int, dense: bool = True
     ) -> UNetDecoder:
         """Create the decoder, with a linear layer if `dense` is True."""
-        return UNetDecoder(self, self.layout(row_shape), n_inputs, dense)
+        return UNetDecoder(self, self.layout(sample_shape), n_inputs, dense)
 
-    def code_size(self, row_shape: tuple[int, ...]) -> int:
+    def code_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of components besides the maps, which is zero."""
         return 0
 
@@ -189,16 +189,16 @@ class UNetNetwork(UNetParameters, ImageNetwork):
         last: Convolution = decoder.last
         return last
 
-    def extra_names(self, row_shape: tuple[int, ...]) -> list[str]:
+    def extra_names(self, sample_shape: tuple[int, ...]) -> list[str]:
         """Return the names of the values of the encoder's maps and, if added, of the input."""
-        names = value_names("skip", self._skip_shapes(self.layout(row_shape)))
-        n_inputs = math.prod(row_shape) if self.residual else 0
+        names = value_names("skip", self._skip_shapes(self.layout(sample_shape)))
+        n_inputs = math.prod(sample_shape) if self.residual else 0
         return names + [f"input{index}" for index in range(n_inputs)]
 
-    def n_extra(self, row_shape: tuple[int, ...]) -> int:
+    def n_extra(self, sample_shape: tuple[int, ...]) -> int:
         """Return the length of :meth:`extra_names`, without millions of names of large images."""
-        n_inputs = math.prod(row_shape) if self.residual else 0
-        return n_inputs + sum(map(math.prod, self._skip_shapes(self.layout(row_shape))))
+        n_inputs = math.prod(sample_shape) if self.residual else 0
+        return n_inputs + sum(map(math.prod, self._skip_shapes(self.layout(sample_shape))))
 
     def _skip_shapes(self, layout: Layout) -> list[Shape]:
         """Return the shapes of the encoder's maps that the decoder receives."""

@@ -11,7 +11,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._estimator.inputs import check_rows, kind_of
+from sklearn_ae._estimator.inputs import array_type_of, check_samples
 
 
 class SplitPipeline(NamedTuple):
@@ -56,7 +56,7 @@ class SplitPipeline(NamedTuple):
         """Return samples before any step as an array of shape (n_samples, n_features)."""
         if self.steps is None:
             # This pads lists of sequences to arrays.
-            X = check_rows(self.autoencoder, X, reset=False)[0]
+            X = check_samples(self.autoencoder, X, reset=False)[0]
         samples: np.ndarray = X.toarray() if sp.issparse(X) else as_array(X)
         return samples.reshape(len(samples), -1)
 
@@ -72,7 +72,7 @@ class SplitPipeline(NamedTuple):
         """Convert an array to the array type of the fit: tensors under array API dispatch."""
         # Estimators of other packages have no such attribute and accept NumPy arrays.
         fitted_on = getattr(self.autoencoder, "_kind", None)
-        return Z if fitted_on is None else kind_of(fitted_on).wrap(torch.from_numpy(Z))
+        return Z if fitted_on is None else array_type_of(fitted_on).wrap(torch.from_numpy(Z))
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Reconstruct samples, in the input units of the first step, flattened."""
