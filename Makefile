@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(RUN) docs/examples/plot_beside_pca.py
 
 test: .venv/installed lint
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 # An hour or two of hard questions: 50,000 fits of anything, and as many broken files.
 fuzz: .venv/installed
@@ -36,7 +36,7 @@ lint: .venv/installed
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python $(INSTALL) --constraint constraints-oldest.txt --editable ".[plot,test]"
-	.venv-oldest/bin/python -m pytest -n 2
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal
 
 # Other instructions, numbers of threads, orders, users, homes, locales, and pre-releases.
 test-portability: .venv/installed .venv-pre/installed
