@@ -167,10 +167,10 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. A sample of weight two is equivalent to two equal samples:
-            exactly, up to rounding, if all samples are in one batch, and in the expected gradient
-            of each step otherwise. Weights do not influence the search for neighbours, which
-            includes samples of weight zero.
+            Weights of the samples; None: all equal. A sample of weight two is equivalent to two
+            copies of it: up to rounding if all samples are in one batch, in the expected
+            gradient of each step otherwise. The search for neighbours does not depend on weights,
+            and includes samples of weight zero.
         X_val : array-like of shape (n_validation, n_features), default=None
             Samples to validate on. If None, `validation_fraction` of `X` is held out.
 
@@ -196,7 +196,9 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, as in `fit`.
+            Weights of the samples; None: all equal. A sample of weight two is equivalent to two
+            copies of it: up to rounding if all samples are in one batch, in the expected
+            gradient of each step otherwise.
 
         Returns
         -------

@@ -110,9 +110,9 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
             Targets: the images that the reconstructions are compared with. If None, or if `y` has
             another shape, such as labels, the targets are the samples themselves.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples. A sample of weight two is equivalent to two equal samples:
-            exactly, up to rounding, if all samples are in one batch, and in the expected gradient
-            of each step otherwise.
+            Weights of the samples; None: all equal. A sample of weight two is equivalent to two
+            copies of it: up to rounding if all samples are in one batch, in the expected
+            gradient of each step otherwise.
         X_val : array-like of shape (n_validation, n_features), default=None
             Samples to validate on; cannot be combined with targets. If None,
             `validation_fraction` of `X` is held out.

@@ -1,5 +1,7 @@
 """Held-out losses that draw: averages over pairs of draws that are each other's mirror images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -190,7 +192,7 @@ def test_held_out_losses_vary_less_than_with_one_draw(estimator, monkeypatch):
         return found
 
     def before(self, seed):
-        self.plan = self.plan._replace(seed=seed)
+        self.run = replace(self.run, seeds=self.run.seeds._replace(split=seed))
         return validate_once(self)
 
     validate_once = net.AutoencoderNet.validate

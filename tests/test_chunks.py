@@ -75,6 +75,7 @@ def test_the_autoencoder_is_trained_by_its_own_partial_fit_on_all_samples(digits
     stack = StackedAutoencoder(
         12,
         hidden_layer_sizes=(24,),
+        activation="tanh",
         code_activation="tanh",
         pretraining_max_iter=3,
         max_iter=100,

@@ -51,7 +51,7 @@ def test_odd_data_give_finite_answers_or_a_clear_error(instance, kind):
     rows, y = ODD[kind], targets(instance, len(ODD[kind]))
     refused = None
     if instance in OUTLIER_DETECTORS and kind in NEEDS_TWO:
-        refused = "two that differ"
+        refused = "two distinct samples"
     elif is_classifier(instance) and kind in NEEDS_TWO_CLASSES:
         refused = "1 class"
     if refused is not None:

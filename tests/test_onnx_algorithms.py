@@ -7,7 +7,7 @@ import scipy.special
 import torch
 from torch import nn
 
-from sklearn_ae._detection.members import FOLD_BITS, draw_split, second_half
+from sklearn_ae._detection.halves import FOLD_BITS, draw_split, second_half
 from sklearn_ae._estimator import bounds
 from sklearn_ae._onnx import hashing as traced_hashing
 from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations

@@ -206,5 +206,5 @@ def test_what_needs_a_linear_output_says_so(X):
     stack = StackedAutoencoder(
         2, pretraining="rbm", activation="logistic", output_activation="relu", **SMALL
     )
-    with pytest.raises(ValueError, match="visible units that are Gaussian or logistic"):
+    with pytest.raises(ValueError, match="requires Gaussian or logistic visible units"):
         stack.fit(X)

@@ -364,7 +364,7 @@ def test_a_kind_of_device_that_torch_does_not_know_is_the_cpu_with_a_warning(dev
     content["objects"][-1]["attributes"]["device_"] = device
     path.write_bytes(put_together(content, arrays))
     before = set(sys.modules)
-    with pytest.warns(UserWarning, match=f"on the device '{device}', .* the CPU now") as seen:
+    with pytest.warns(UserWarning, match=f"on the device '{device}', .* now on the CPU") as seen:
         again = load(path)
     assert len(seen) == 1
     assert set(sys.modules) == before

@@ -111,6 +111,7 @@ def test_unlabelled_samples_train_the_autoencoder(few):
     stack = StackedAutoencoder(
         12,
         hidden_layer_sizes=(24,),
+        activation="tanh",
         code_activation="tanh",
         pretraining_max_iter=5,
         max_iter=10,
@@ -443,6 +444,7 @@ def test_the_stack_is_reached_either_way(few):
     stack = StackedAutoencoder(
         12,
         hidden_layer_sizes=(24,),
+        activation="tanh",
         code_activation="tanh",
         pretraining_max_iter=5,
         max_iter=10,

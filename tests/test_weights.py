@@ -187,9 +187,9 @@ def test_sample_weight_is_documented_alike():
     ]
     for doc in (inspect.getdoc(method) or "" for method in methods if method is not None):
         if "sample_weight : " in doc:
-            lines = doc.split("sample_weight : ")[1].splitlines()[1:3]
-            texts.add(" ".join(line.strip() for line in lines))
+            lines = doc.split("sample_weight : ")[1].splitlines()[1:4]
+            texts.add(" ".join(line.strip() for line in lines).partition(" otherwise.")[0])
     assert len(texts) == 1
     text = texts.pop()
-    assert "One of weight two counts as two equal ones" in text
+    assert "A sample of weight two is equivalent to two copies of it" in text
     assert "up to rounding if all samples are in one batch, in the expected gradient" in text

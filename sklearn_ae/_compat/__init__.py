@@ -43,7 +43,7 @@ def is_whole(value: Any) -> bool:
     return abs(int(value)) < 1 << MAX_INTEGER_BITS
 
 
-class Interval(_Interval):  # type: ignore[misc]  # scikit-learn has no type stubs
+class Interval(_Interval):
     """An interval of numbers. One of integers excludes booleans, and integers beyond torch's."""
 
     def is_satisfied_by(self, val: Any) -> bool:

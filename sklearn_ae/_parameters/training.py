@@ -30,7 +30,7 @@ def with_python_numbers(estimator: Any) -> Any:
     return copy
 
 
-class DeviceName(Options):  # type: ignore[misc]  # scikit-learn is not typed: Options is Any
+class DeviceName(Options):
     """Constraint for `device`, whose error message lists the available devices."""
 
     def __init__(self) -> None:

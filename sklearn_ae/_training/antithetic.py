@@ -61,7 +61,7 @@ class MeanOverDraws:
         if not self.draws:
             return self.losses(X, y, sample_weight)
         n_together = max(1, min(self.n_pairs, self.samples_at_once // (2 * len(X))))
-        total: Any = 0.0
+        total = X.new_zeros(len(X))
         for begin in range(0, self.n_pairs, n_together):
             n_pairs = min(n_together, self.n_pairs - begin)
             n_copies = 2 * n_pairs
@@ -98,7 +98,7 @@ class antithetic_draws(TorchFunctionMode):  # noqa: N801 - reads as a statement
         self.n_samples = n_samples
         self.n_pairs = n_pairs
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Draw for half of the copies, and mirror."""
         kwargs = kwargs or {}
         if func not in LIKE | SIZED:

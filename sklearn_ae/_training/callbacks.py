@@ -16,7 +16,7 @@ from skorch.callbacks.scoring import ScoringBase
 from sklearn_ae._training.description import TrainingRun
 
 
-class BestWeights(Callback):  # type: ignore[misc]  # skorch has no type stubs
+class BestWeights(Callback):
     """Store the best weights, and end the training when the monitored value stops improving.
 
     The best weights are restored after training only if there are held-out samples.
@@ -132,7 +132,7 @@ def _score_loss(validation: Any) -> float:
     return 1 - score + 1e-6 * math.tanh(loss)  # at most 1e-6, whatever the size of the loss
 
 
-class Progress(Callback):  # type: ignore[misc]  # skorch has no type stubs
+class Progress(Callback):
     """Progress bar with the loss and the remaining time.
 
     Parameters
@@ -173,7 +173,7 @@ class Progress(Callback):  # type: ignore[misc]  # skorch has no type stubs
             self.bar.close()
 
 
-class ScikitLearnCallbacks(Callback):  # type: ignore[misc]  # skorch has no type stubs
+class ScikitLearnCallbacks(Callback):
     """Notify scikit-learn's callbacks, set by the estimator's `set_callbacks`, of each epoch.
 
     Parameters

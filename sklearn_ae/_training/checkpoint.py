@@ -40,7 +40,7 @@ DIGEST_SIZE = 32
 """Size in bytes of the SHA-256 digest at the start of a file."""
 
 
-class FitCheckpoint(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type stubs
+class FitCheckpoint(BaseEstimator):
     """Save the state of a fit in a file, from which an interrupted fit resumes.
 
     Pass it to an estimator in the list `callbacks`. If `fit` is called again with the same data,

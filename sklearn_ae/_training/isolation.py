@@ -202,16 +202,16 @@ class ThreadSettings(NamedTuple):
 
 def _get_modes() -> list[Any]:
     """Return the stack of modes of this thread, the innermost last."""
-    modes: list[Any] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    modes: list[Any] = _get_current_function_mode_stack()
     return modes
 
 
 def _set_modes(modes: list[Any]) -> None:
     """Replace the stack of modes of this thread."""
     while _get_modes():
-        _pop_mode()  # type: ignore[no-untyped-call]
+        _pop_mode()
     for mode in modes:
-        _push_mode(mode)  # type: ignore[no-untyped-call]
+        _push_mode(mode)
 
 
 def isolated(function: Function) -> Function:

@@ -102,7 +102,7 @@ def _group_means(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor
     return reference + sums / totals, totals
 
 
-class AutoencoderNet(NeuralNet):  # type: ignore[misc]  # skorch has no type stubs
+class AutoencoderNet(NeuralNet):
     """A net of skorch that trains on whole batches.
 
     Parameters

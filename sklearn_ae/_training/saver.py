@@ -24,7 +24,7 @@ FORMAT = 2
 """Version of the contents of checkpoints: incremented with each change of them."""
 
 
-class Saver(Callback):  # type: ignore[misc]  # skorch has no type stubs
+class Saver(Callback):
     """Save the state of a run at regular intervals, or resume an interrupted run.
 
     It must be called after the callbacks whose state it saves.

@@ -185,7 +185,7 @@ def converted(
             return value.to(device, dtype.to_complex())
         return value.to(device, dtype if value.is_floating_point() else None)
 
-    module._apply(convert)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    module._apply(convert)
     return module
 
 

@@ -14,7 +14,7 @@ from sklearn_ae._compat import is_whole
 from sklearn_ae.networks.layout import Layout
 
 
-class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type stubs
+class Network(BaseEstimator):
     """Base class of network specifications.
 
     A specification stores the parameters of a network and creates its encoder and its decoder.
