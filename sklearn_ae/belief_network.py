@@ -17,6 +17,7 @@ from sklearn_ae._estimator.bounds import cells_of_network
 from sklearn_ae._estimator.inference import module_as, open_samples
 from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._stacks.greedy import Stack, StackParameters
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
@@ -216,6 +217,7 @@ class DeepBeliefNetwork(Stack):
         return network.log_partition(n_temperatures, n_runs)
 
     @isolated
+    @documented_like(Stack.transform)
     def score_samples(self, X, n_draws=DRAWS):
         r"""Score each sample: higher scores mean greater similarity to the training samples.
 
@@ -232,8 +234,6 @@ class DeepBeliefNetwork(Stack):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
         n_draws : int, default=100
             Number of draws of the hidden units from which the expectation is estimated. The draws
             depend on the values of the sample only. The estimate is unbiased for any number.

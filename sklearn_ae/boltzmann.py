@@ -17,6 +17,7 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.inference import module_as, open_samples
 from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Batch, Samples, by_chunks
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
@@ -240,13 +241,9 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         return {"pseudo_likelihood": -n_features * likelihood}
 
     @isolated
+    @documented_like(BaseAutoencoder.transform)
     def free_energy(self, X):
         """Return the free energy of each sample, in nats.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
 
         Returns
         -------
@@ -291,13 +288,9 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         return module.log_partition(n_temperatures, n_runs)
 
     @isolated
+    @documented_like(BaseAutoencoder.transform)
     def score_samples(self, X):
         """Return the log-likelihood of each sample, in nats.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
 
         Returns
         -------

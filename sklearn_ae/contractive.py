@@ -11,6 +11,7 @@ from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._estimator.inference import open_samples
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae.base import BaseAutoencoder
@@ -118,13 +119,9 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
         return max(1, min(MAX_JACOBIAN_VALUES // n_values, network.samples_at_once))
 
     @isolated
+    @documented_like(BaseAutoencoder.transform)
     def jacobian_norm(self, X):
         """Return the Frobenius norm of the encoder's Jacobian at each sample.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
 
         Returns
         -------

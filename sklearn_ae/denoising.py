@@ -20,6 +20,7 @@ from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._estimator.network_choice import LinearStart
 from sklearn_ae._estimator.strays import STRAYS, fraction_of_strays
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
@@ -180,13 +181,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())
 
     @isolated
+    @documented_like(BaseAutoencoder.transform)
     def score_field(self, X):
         """Return the gradient of the log-density of the noisy data at each sample.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
 
         Returns
         -------

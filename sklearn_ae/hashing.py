@@ -23,6 +23,7 @@ from sklearn_ae._estimator.inputs import (
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._search.hamming import nearest_codes, pack_bits
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.isolation import isolated
@@ -157,27 +158,17 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
 
     @isolated
     @unchanged_on_error
+    @documented_like(BaseAutoencoder.fit)
     def fit(self, X, y=None, sample_weight=None, X_val=None):
         """Fit the autoencoder and store the codes of the training samples.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Training samples. Images and sequences of shape (n_samples, ...) are flattened.
-        y : None
-            Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples; None: all equal. A sample of weight two is equivalent to two
             copies of it: up to rounding if all samples are in one batch, in the expected
             gradient of each step otherwise. The search for neighbours does not depend on weights,
             and includes samples of weight zero.
-        X_val : array-like of shape (n_validation, n_features), default=None
-            Samples to validate on. If None, `validation_fraction` of `X` is held out.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
         """
         super().fit(X, y, sample_weight, X_val)
         packed, array_type = self._packed(X, "fit")
@@ -186,6 +177,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
 
     @isolated
     @unchanged_on_error
+    @documented_like(BaseAutoencoder.partial_fit)
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one epoch on one chunk of samples, and store the codes of this chunk.
 
@@ -195,15 +187,6 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
             One chunk of the training samples.
         y : None
             Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None: all equal. A sample of weight two is equivalent to two
-            copies of it: up to rounding if all samples are in one batch, in the expected
-            gradient of each step otherwise.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
         """
         super().partial_fit(X, y, sample_weight)
         packed, array_type = self._packed(X, "partial_fit")

@@ -18,6 +18,7 @@ from sklearn_ae._estimator.inputs import (
     to_plain,
 )
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks.unet import UNetNetwork, UNetParameters
@@ -99,6 +100,7 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
     def _network(self) -> Network:
         return UNetNetwork.of(self)
 
+    @documented_like(BaseAutoencoder.fit)
     def fit(self, X, y=None, sample_weight=None, X_val=None):
         """Fit the autoencoder.
 
@@ -109,28 +111,18 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
         y : {array-like, sparse matrix, Tensor} of the shape of `X`, default=None
             Targets: the images that the reconstructions are compared with. If None, or if `y` has
             another shape, such as labels, the targets are the samples themselves.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None: all equal. A sample of weight two is equivalent to two
-            copies of it: up to rounding if all samples are in one batch, in the expected
-            gradient of each step otherwise.
         X_val : array-like of shape (n_validation, n_features), default=None
             Samples to validate on; cannot be combined with targets. If None,
             `validation_fraction` of `X` is held out.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
         """
         return super().fit(X, y, sample_weight, X_val)
 
+    @documented_like(BaseAutoencoder.score)
     def score(self, X, y=None, sample_weight=None):
         """Return the fraction of variance explained, of the targets if there are any.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
         y : {array-like, sparse matrix, Tensor} of the shape of `X`, default=None
             Targets, as in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None

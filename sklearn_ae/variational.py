@@ -20,6 +20,7 @@ from sklearn_ae._estimator.inference import decode, open_samples
 from sklearn_ae._estimator.inputs import ArrayType, array_type_of, check_count
 from sklearn_ae._estimator.network_choice import NetworkChoice
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Trained
 from sklearn_ae._training.isolation import isolated
@@ -330,13 +331,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             return array_type.wrap(decode(self, codes, array_type, draws=noise))
 
     @isolated
+    @documented_like(BaseAutoencoder.transform)
     def posterior(self, X):
         """Return the mean and the standard deviation of the posterior of each sample's code.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
 
         Returns
         -------
@@ -356,6 +353,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         return array_type.wrap(both[0]), array_type.wrap((0.5 * both[1]).exp())
 
     @isolated
+    @documented_like(BaseAutoencoder.transform)
     def score_samples(self, X, n_importance_samples=None):
         """Return a lower bound of the log-density of each sample, in nats.
 
@@ -364,8 +362,6 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Samples.
         n_importance_samples : int, default=None
             Number of codes of the importance-weighted bound. The bound approaches the log-density
             from below as this number grows. None means the number used in training; if that is
