@@ -288,7 +288,7 @@ def check_callbacks(callbacks: list[Any] | None) -> list[Any]:
     if not others:
         return others
     # Imported only if there are callbacks: skorch doubles the time of an import.
-    from sklearn_ae._training.callbacks import predicts_with_net
+    from sklearn_ae._training.skorch_callbacks import predicts_with_net
 
     for callback in map(without_name, others):
         if not hasattr(callback, "on_epoch_end") or isinstance(callback, type):

@@ -10,8 +10,7 @@ import sys
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
-from skorch.callbacks.scoring import ScoringBase
+from skorch.callbacks import Callback
 
 from sklearn_ae._training.description import TrainingRun
 
@@ -208,26 +207,3 @@ class ScikitLearnCallbacks(Callback):
             y=self.y,
             reconstruction_attributes=self.snapshot and (lambda: self.snapshot(net.module_)),
         )
-
-
-def overrides_batches(callback: Any) -> bool:
-    """Whether a callback is to be notified of every batch."""
-    if isinstance(callback, LRScheduler):
-        return bool(callback.step_every == "batch")
-    hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
-
-
-def is_out_of_patience(callback: Any) -> bool:
-    """Whether a callback is skorch's EarlyStopping and its patience is exhausted."""
-    return isinstance(callback, EarlyStopping) and bool(callback.misses_ >= callback.patience)
-
-
-def controls_training(callback: Any) -> bool:
-    """Whether a callback of skorch changes the training by a state that no checkpoint holds."""
-    return isinstance(callback, (LRScheduler, EarlyStopping))
-
-
-def predicts_with_net(callback: Any) -> bool:
-    """Whether a callback of skorch scores predictions of the net itself."""
-    return isinstance(callback, ScoringBase)

@@ -135,7 +135,7 @@ class FitCheckpoint(BaseEstimator):
         if not others:
             return
         # Imported only if there are callbacks: skorch doubles the time of an import.
-        from sklearn_ae._training.callbacks import controls_training
+        from sklearn_ae._training.skorch_callbacks import controls_training
 
         for other in others:
             if controls_training(other):

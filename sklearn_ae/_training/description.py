@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sklearn_ae._training.batches import CHUNK_SAMPLES, Samples
+from sklearn_ae._training.checkpoint import FitCheckpoint
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import Seeds
 from sklearn_ae._training.steps import LossFunction, Step
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import TrainableModule
 from sklearn_ae.networks._network import python_numbers
-
-if TYPE_CHECKING:
-    from sklearn_ae._training.checkpoint import FitCheckpoint
 
 LONGEST_ANNEALING = 10_000
 """Largest number of epochs in which an objective changes.

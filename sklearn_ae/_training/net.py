@@ -19,10 +19,10 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor
 
 from sklearn_ae._training.batches import Batches
-from sklearn_ae._training.callbacks import is_out_of_patience, overrides_batches
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._training.random import drawing_from, make_generator
+from sklearn_ae._training.skorch_callbacks import is_out_of_patience, overrides_batches
 from sklearn_ae._training.steps import Step, Terms
 from sklearn_ae.networks._layers import batch_norms
 
