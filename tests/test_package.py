@@ -32,8 +32,8 @@ def test_readme_example_runs():
     scope = {}
     exec(compile(example, "README.md", "exec"), scope)
     assert scope["codes"].shape == (1797, 8)
-    assert scope["restored"].shape == (1797, 64)
-    assert 0.5 < scope["share"] < 1
+    assert scope["reconstructions"].shape == (1797, 64)
+    assert 0.5 < scope["ratio"] < 1
 
 
 def test_the_example_of_an_estimator_runs():

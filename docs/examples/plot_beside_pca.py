@@ -65,8 +65,8 @@ def report(name, model):
     best = getattr(model, "best_estimator_", model)
     n_components = best["reducer"].n_components
     accuracy = best.score(X_test, y_test)
-    share = explained(best, X_test)
-    print(f"{name:28}{n_components:11}{share:20.3f}{accuracy:10.3f}{seconds:9.1f}", flush=True)
+    ratio = explained(best, X_test)
+    print(f"{name:28}{n_components:11}{ratio:20.3f}{accuracy:10.3f}{seconds:9.1f}", flush=True)
     return best
 
 
@@ -116,12 +116,12 @@ figure.savefig(output / "loss_curve.png", dpi=120)
 # The top row shows eight test digits, the rows below the reconstructions by PCA and by the
 # autoencoder from codes of the same size.
 
-rows = best["scaler"].transform(X_test[:8])
+samples = best["scaler"].transform(X_test[:8])
 pca = PCA(autoencoder.n_components).fit(best["scaler"].transform(X_train))
 pictures = {
-    "original": rows,
-    f"PCA, {pca.n_components_} components": pca.inverse_transform(pca.transform(rows)),
-    f"autoencoder, {autoencoder.n_components_} components": autoencoder.reconstruct(rows),
+    "original": samples,
+    f"PCA, {pca.n_components_} components": pca.inverse_transform(pca.transform(samples)),
+    f"autoencoder, {autoencoder.n_components_} components": autoencoder.reconstruct(samples),
 }
 figure, axes = plt.subplots(3, 8, figsize=(8, 3.8), layout="constrained")
 for line, (name, images) in zip(axes, pictures.items(), strict=True):
@@ -149,8 +149,8 @@ for cell, (name, model) in zip(axes, planes.items(), strict=True):
         cell.scatter(*chosen.T, s=12, color=plt.cm.tab10(digit), label=str(digit))
     restored = model.inverse_transform(codes)
     error = np.square(scaled_test - restored).sum()
-    share = 1 - error / np.square(scaled_test - scaled_test.mean(0)).sum()
-    cell.set(title=f"{name}: {share:.0%} of the variance", xlabel="code 1", ylabel="code 2")
+    ratio = 1 - error / np.square(scaled_test - scaled_test.mean(0)).sum()
+    cell.set(title=f"{name}: {ratio:.0%} of the variance", xlabel="code 1", ylabel="code 2")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", title="digit")
 figure.savefig(output / "codes.png", dpi=120)
 print("figures:", ", ".join(sorted(str(path) for path in output.glob("*.png"))))

@@ -31,7 +31,7 @@ output = Path("demo_output")
 output.mkdir(exist_ok=True)
 
 X, y = load_digits(return_X_y=True)
-rows, held_out, labels, _ = train_test_split(X, y, test_size=400, random_state=0, stratify=y)
+train, held_out, labels, _ = train_test_split(X, y, test_size=400, random_state=0, stratify=y)
 
 mixture = GaussianMixture(20, reg_covar=1e-3)
 models = {
@@ -42,10 +42,10 @@ models = {
     ),
 }
 random = np.random.default_rng(0)
-gaussian = random.multivariate_normal(rows.mean(axis=0), np.cov(rows.T), 1000)
+gaussian = random.multivariate_normal(train.mean(axis=0), np.cov(train.T), 1000)
 drawn = {"Gaussian of the pixels": gaussian}
 for name, model in models.items():
-    drawn[name] = model.fit(rows).sample(1000, random_state=0)
+    drawn[name] = model.fit(train).sample(1000, random_state=0)
 
 # %%
 # The codes do not explain all of the variance. The likelihood of a variational autoencoder has a
@@ -61,7 +61,7 @@ drawn["VAE, mixture, noise"] = noisy
 # more. The energy distance to held-out digits is small if the distribution of the draws is close
 # to that of real digits.
 
-classifier = MLPClassifier((100,), max_iter=500, random_state=0).fit(rows, labels)
+classifier = MLPClassifier((100,), max_iter=500, random_state=0).fit(train, labels)
 
 
 def energy_distance(A, B):
@@ -96,8 +96,8 @@ figure.savefig(output / "generation.png", dpi=120)
 ends = [[np.flatnonzero(labels == digit)[0] for digit in pair] for pair in ((0, 6), (9, 3))]
 first, last = np.transpose(ends)
 ways = {
-    "codes": models["VAE, prior"].interpolate(rows[first], rows[last], n_steps=9),
-    "pixels": np.linspace(rows[first], rows[last], 9, axis=1),
+    "codes": models["VAE, prior"].interpolate(train[first], train[last], n_steps=9),
+    "pixels": np.linspace(train[first], train[last], 9, axis=1),
 }
 figure, axes = plt.subplots(4, 9, figsize=(7, 3.3), layout="constrained")
 for number, line in enumerate(axes):
@@ -113,6 +113,6 @@ figure.savefig(output / "interpolation.png", dpi=120)
 # --------------------------------
 # With two components, decoded codes on a grid show the whole latent space.
 
-plane = VariationalAutoencoder(2, max_iter=100, random_state=0).fit(rows)
-display = LatentTraversalDisplay.from_estimator(plane, rows, image_shape=(8, 8))
+plane = VariationalAutoencoder(2, max_iter=100, random_state=0).fit(train)
+display = LatentTraversalDisplay.from_estimator(plane, train, image_shape=(8, 8))
 display.figure_.savefig(output / "plane_of_codes.png", dpi=120)
