@@ -193,6 +193,12 @@ def test_the_last_epoch_is_kept_unless_another_is_significantly_better():
     assert _kept([0.01, 0.1, 0, 0.1], [0, 0, 1, 1.1], needs_significance=True) == 0
 
 
+@pytest.mark.parametrize("loss", [np.inf, np.nan])
+def test_a_last_epoch_whose_held_out_loss_is_not_finite_is_not_kept(loss):
+    assert _kept([1, 0.5, 0, loss], [0, 0, 0, 0.1]) == 2
+    assert _kept([loss, 0.5, 0, 0.01], [0, 0, 0, 0.1]) == 3
+
+
 def test_only_annealed_denoising_prefers_the_last_epoch(monkeypatch):
     X = np.random.default_rng(0).normal(size=(60, 4))
     preferred, init = [], BestWeights.__init__

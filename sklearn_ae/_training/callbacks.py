@@ -121,6 +121,8 @@ class BestWeights(Callback):
         last = net.validation or net.validate()  # nothing was left to train in a resumed run
         if torch.equal(last.parameters, self.best.parameters):
             return
+        if not math.isfinite(last.loss):  # no test finds a finite loss better than NaN
+            return
         is_significant = not self.needs_significance or last.is_better_than(self.start)
         if is_significant and not self.best.is_better_than(last, len(net.history)):
             self.best, self.kept_epoch = last, len(net.history)
