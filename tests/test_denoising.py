@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from sklearn_ae import Autoencoder, DenoisingAutoencoder, FitCheckpoint
 from sklearn_ae._training.callbacks import BestWeights
@@ -210,8 +210,10 @@ def test_only_annealed_denoising_prefers_the_last_epoch(monkeypatch):
     monkeypatch.setattr(BestWeights, "__init__", record)
     DenoisingAutoencoder(2, max_iter=1).fit(X)
     DenoisingAutoencoder(2, max_iter=1, learning_rate="constant").fit(X)
+    schedule = ("schedule", LRScheduler("StepLR", step_size=10))
+    DenoisingAutoencoder(2, max_iter=1, callbacks=[schedule]).fit(X)
     Autoencoder(2, max_iter=1).fit(X)
-    assert preferred == [True, False, False]
+    assert preferred == [True, False, False, False]
 
 
 def test_a_run_resumed_after_its_last_epoch_keeps_the_same_epoch(tmp_path, monkeypatch):

@@ -67,7 +67,11 @@ class BestWeights(Callback):
         self.needs_significance = objective.needs_significance
         self.is_independent = run.held_out is not run.samples
         self.annealed_from = objective.annealed_from * run.annealing_epochs
-        self.prefers_last = objective.prefers_last and run.parameters.learning_rate != "constant"
+        # skorch also takes pairs of a name and a callback.
+        callbacks = [each[1] if isinstance(each, tuple) else each for each in run.callbacks]
+        is_scheduled = any(isinstance(each, LRScheduler) for each in callbacks)
+        is_annealed = run.parameters.learning_rate != "constant" and not is_scheduled
+        self.prefers_last = objective.prefers_last and is_annealed
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Evaluate the initial weights."""
