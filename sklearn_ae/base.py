@@ -162,9 +162,8 @@ class BaseAutoencoder(
         Training loss of each epoch.
         """,
         "best_loss_": """float
-        Lowest loss of any epoch: the loss on the held-out samples or, if no samples are held
-        out, the training loss. With held-out samples it is the loss of the weights that were
-        kept.
+        Loss of the kept weights on the held-out samples or, if no samples are held out, the
+        lowest training loss of an epoch with the final objective.
         """,
         "best_epoch_": """int
         Epoch of the last call whose weights were kept. Zero stands for the weights before the
@@ -220,7 +219,8 @@ class BaseAutoencoder(
 
         The caller averages terms of shape (batch_size,) with the sample weights, adds all terms,
         and records them by name in ``history_``. Draws by torch are seeded by ``random_state``.
-        ``module.training`` is False when held-out samples are evaluated.
+        ``module.training`` is False when held-out samples are evaluated. If the loss draws, it
+        is then called with copies of the samples, over which each sample's loss is averaged.
 
         Parameters
         ----------

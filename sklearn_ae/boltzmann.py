@@ -44,14 +44,14 @@ class ContrastiveStep:
     ----------
     module : BoltzmannModule
     n_steps : int
-        Gibbs steps between the phases.
+        Number of Gibbs steps from the samples to the fantasies.
     sparsity : Sparsity or None
     products : torch.dtype
-        Precision of the matrix products.
+        Dtype of the matrix products.
     flat : FlatParameters
-        Made before: it gives the parameters the places of their gradients.
+        Not used, but it must exist: it allocates the gradients of the module's parameters.
     generator : torch.Generator
-        What the units are drawn from.
+        Generator of the draws of the units.
     """
 
     def __init__(

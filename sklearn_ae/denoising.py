@@ -50,6 +50,9 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     linear denoiser: PCA's reconstruction, in which each component of variance :math:`v` is
     multiplied by :math:`v / (v + \sigma^2)`.
 
+    With held-out samples and the schedule ``"one_cycle"`` the weights of the last epoch are kept,
+    unless patience ended the training or those of an earlier epoch are better by a paired t-test.
+
     References
     ----------
     Vincent, P., Larochelle, H., Lajoie, I., Bengio, Y. and Manzagol, P.-A. (2010). Stacked

@@ -93,8 +93,17 @@ def test_a_loss_that_draws_nothing_is_computed_once():
 
     found, draws = _mean(losses, 3)
     torch.testing.assert_close(found, X.sum(1), rtol=0, atol=0)
-    assert sizes == [1, 5]  # one sample to find out
+    assert sizes == [5]
     assert not draws.has_drawn
+
+
+def test_a_loss_may_need_more_than_one_sample():
+    def losses(x, y, weight):
+        assert len(x) >= 5
+        return (torch.randn_like(x) / x.std(0)).sum(1)
+
+    found, _ = _mean(losses, 1)
+    torch.testing.assert_close(found, torch.zeros_like(found))
 
 
 def test_finding_out_takes_no_draws_of_the_caller():

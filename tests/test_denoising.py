@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from sklearn_ae import Autoencoder, DenoisingAutoencoder, FitCheckpoint
 from sklearn_ae._training.callbacks import BestWeights
@@ -193,6 +193,12 @@ def test_the_last_epoch_is_kept_unless_another_is_significantly_better():
     assert _kept([0.01, 0.1, 0, 0.1], [0, 0, 1, 1.1], needs_significance=True) == 0
 
 
+@pytest.mark.parametrize("loss", [np.inf, np.nan])
+def test_a_last_epoch_whose_held_out_loss_is_not_finite_is_not_kept(loss):
+    assert _kept([1, 0.5, 0, loss], [0, 0, 0, 0.1]) == 2
+    assert _kept([loss, 0.5, 0, 0.01], [0, 0, 0, 0.1]) == 3
+
+
 def test_only_annealed_denoising_prefers_the_last_epoch(monkeypatch):
     X = np.random.default_rng(0).normal(size=(60, 4))
     preferred, init = [], BestWeights.__init__
@@ -204,8 +210,10 @@ def test_only_annealed_denoising_prefers_the_last_epoch(monkeypatch):
     monkeypatch.setattr(BestWeights, "__init__", record)
     DenoisingAutoencoder(2, max_iter=1).fit(X)
     DenoisingAutoencoder(2, max_iter=1, learning_rate="constant").fit(X)
+    schedule = ("schedule", LRScheduler("StepLR", step_size=10))
+    DenoisingAutoencoder(2, max_iter=1, callbacks=[schedule]).fit(X)
     Autoencoder(2, max_iter=1).fit(X)
-    assert preferred == [True, False, False]
+    assert preferred == [True, False, False, False]
 
 
 def test_a_run_resumed_after_its_last_epoch_keeps_the_same_epoch(tmp_path, monkeypatch):

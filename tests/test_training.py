@@ -351,6 +351,15 @@ def test_skorch_early_stopping(curve):
     assert autoencoder.n_iter_ == 3
 
 
+class Closable(Callback):
+    def close(self):
+        raise AssertionError("not a hook of skorch")
+
+
+def test_methods_that_are_no_hooks_of_skorch_are_not_called(curve):
+    Autoencoder(1, callbacks=[Closable()], max_iter=1).fit(curve)
+
+
 class Ends(Callback):
     """Count the epochs that have ended; interrupt the fit in one of them."""
 

@@ -37,7 +37,8 @@ MAX_FLOAT64_SAMPLES = 64
 """Number of samples of float64 data up to which ``precision="auto"`` is float64 in any network.
 
 With more samples, networks with ``cheap_in_double = False`` would take too long in float64. Other
-networks are trained in it on up to ``FEW_ROWS`` samples, and if they are narrow on any number.
+networks are trained in it on up to ``MAX_FLOAT64_SAMPLES_ANY_WIDTH`` samples, and if they are
+narrow on any number.
 """
 
 ONE_PASS: dict[str, Any] = {"learning_rate": "constant", "max_iter": 1}

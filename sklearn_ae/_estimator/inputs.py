@@ -248,7 +248,7 @@ def array_type_of(X: Any) -> ArrayType:
 
 
 def check_codes(estimator: Any, X: Any) -> tuple[Any, ArrayType]:
-    """Validate codes of shape (n_samples, n_components_); return them and their kind."""
+    """Validate codes of shape (n_samples, n_components_); return them and their array type."""
     limit_if_forked()
     X = to_plain(X)
     on_accelerator = isinstance(X, Tensor) and not get_config()["array_api_dispatch"]

@@ -233,8 +233,8 @@ class SupervisedStack(
         the head, or all layers, for one pass over the labelled samples. The first call determines
         the centre and scale of `X`, and of the targets of a regressor, from its chunk; later calls
         continue, including the state of the optimiser. The learning rate is `learning_rate_init`
-        throughout, and nothing is held out. A frozen autoencoder is not trained in the first
-        step, but is fine-tuned. Not available if `head` has no `partial_fit`.
+        throughout, and nothing is held out. A frozen autoencoder is not trained by its own
+        `partial_fit`, but it is fine-tuned. Not available if `head` has no `partial_fit`.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ class SupervisedStack(
         with tasks as context:
             options = {"resume": resume, "one_pass": one_pass, "context": context}
             autoencoder = pretrained_autoencoder(self, X, weight, seeds.weights, **options)
-            samples = self._rows(autoencoder, X, array_type, weight)
+            samples = self._samples(autoencoder, X, array_type, weight)
             trained, state = None, None
             if self.fine_tune or head is None:
                 training = HeadTraining(self, autoencoder, labels, seeds, one_pass)
@@ -289,7 +289,7 @@ class SupervisedStack(
         trains_layer = self.fine_tune or self.head is None
         return trains_autoencoder + trains_layer + (self.head is not None)
 
-    def _rows(
+    def _samples(
         self, autoencoder: BaseAutoencoder, X: Any, array_type: ArrayType, weight: Tensor | None
     ) -> Samples:
         """Return the samples in the units of the autoencoder's network, on its device."""

@@ -36,7 +36,8 @@ def pairs_for(n_held_out: int) -> int:
 class MeanOverDraws:
     """Loss of each sample, averaged over pairs of draws that are each other's mirror images.
 
-    What is odd in the draws cancels within a pair. A loss that draws nothing is computed once.
+    What is odd in the draws cancels within a pair. A loss that draws nothing is computed once; the
+    first call shows whether it draws.
 
     Parameters
     ----------
@@ -57,9 +58,17 @@ class MeanOverDraws:
     def __call__(self, X: Tensor, y: Tensor, sample_weight: Tensor | None) -> Tensor:
         """Return the losses, of shape (n_samples,)."""
         if self.draws is None:
-            self.draws = self._find_out(X, y, sample_weight)
-        if not self.draws:
-            return self.losses(X, y, sample_weight)
+            # Not from the caller's generator: the first epoch would have other draws than the
+            # later ones. For all samples: a loss may need more than one, for means over them.
+            probe = drawing_from(make_generator(0, X.device))
+            with probe:
+                losses = self.losses(X, y, sample_weight)
+            self.draws = probe.has_drawn
+            return self._mean(X, y, sample_weight) if self.draws else losses
+        return (self._mean if self.draws else self.losses)(X, y, sample_weight)
+
+    def _mean(self, X: Tensor, y: Tensor, sample_weight: Tensor | None) -> Tensor:
+        """Return the average of the losses over all draws."""
         n_together = max(1, min(self.n_pairs, self.samples_at_once // (2 * len(X))))
         total = X.new_zeros(len(X))
         for begin in range(0, self.n_pairs, n_together):
@@ -70,13 +79,6 @@ class MeanOverDraws:
                 losses = self.losses(X.repeat(n_copies, 1), y.repeat(n_copies, 1), weight)
             total = total + losses.view(n_copies, -1).sum(0)
         return total / (2 * self.n_pairs)
-
-    def _find_out(self, X: Tensor, y: Tensor, sample_weight: Tensor | None) -> bool:
-        """Whether the loss draws. Generators of the caller are left as they are."""
-        probe = drawing_from(make_generator(0, X.device))
-        with probe:
-            self.losses(X[:1], y[:1], None if sample_weight is None else sample_weight[:1])
-        return probe.has_drawn
 
 
 class antithetic_draws(TorchFunctionMode):  # noqa: N801 - reads as a statement

@@ -30,7 +30,7 @@ class Samples:
     """Weighted samples that are returned as tensors on the training device.
 
     Methods that select or convert samples return a new object with the same data `X`; samples are
-    computed only by :meth:`take` and :meth:`hold`.
+    computed only by :meth:`take` and :meth:`cache`.
 
     Parameters
     ----------

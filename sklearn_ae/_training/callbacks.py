@@ -66,7 +66,11 @@ class BestWeights(Callback):
         self.needs_significance = objective.needs_significance
         self.is_independent = run.held_out is not run.samples
         self.annealed_from = objective.annealed_from * run.annealing_epochs
-        self.prefers_last = objective.prefers_last and run.parameters.learning_rate != "constant"
+        # skorch also takes pairs of a name and a callback.
+        callbacks = [each[1] if isinstance(each, tuple) else each for each in run.callbacks]
+        is_scheduled = any(isinstance(each, LRScheduler) for each in callbacks)
+        is_annealed = run.parameters.learning_rate != "constant" and not is_scheduled
+        self.prefers_last = objective.prefers_last and is_annealed
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Evaluate the initial weights."""
@@ -119,6 +123,8 @@ class BestWeights(Callback):
         """Take the last epoch unless the best one is significantly better."""
         last = net.validation or net.validate()  # nothing was left to train in a resumed run
         if torch.equal(last.parameters, self.best.parameters):
+            return
+        if not math.isfinite(last.loss):  # no test finds a finite loss better than NaN
             return
         is_significant = not self.needs_significance or last.is_better_than(self.start)
         if is_significant and not self.best.is_better_than(last, len(net.history)):

@@ -186,7 +186,7 @@ class Trained:
     history : list of dict
         One entry per epoch: its number, the loss, its terms, the held-out loss and score.
     best_loss : float
-        Lowest held-out loss, or lowest training loss if no samples were held out.
+        Held-out loss of the kept weights, or lowest training loss if no samples were held out.
     best_epoch : int
         Number of the epoch whose weights were kept; zero for the initial weights.
     state : dict

@@ -27,7 +27,7 @@ def train(run: TrainingRun) -> Trained:
     Trained
     """
     # Imported when used: skorch doubles the time of an import.
-    from sklearn_ae._training.callbacks import BestWeights
+    from sklearn_ae._training.callbacks import BestWeights, Progress
     from sklearn_ae._training.net import AutoencoderNet
 
     run.samples.cache()
@@ -47,7 +47,7 @@ def train(run: TrainingRun) -> Trained:
         net.train(*_batches(run, **generators))
     finally:
         for callback in callbacks:
-            if hasattr(callback, "close"):
+            if isinstance(callback, Progress):  # not a method `close` of a user's callback
                 callback.close()
     for parameter in run.module.parameters():
         parameter.grad = None
