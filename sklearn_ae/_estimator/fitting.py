@@ -382,7 +382,6 @@ def _objective(
     if plain is None and held_out is not None:
         of_terms = functools.partial(_losses, estimator, module)
         losses = MeanOverDraws(of_terms, pairs_for(len(held_out)), at_once)
-        at_once = max(1, at_once // 2)  # each sample is evaluated twice at least
     return Objective(
         terms=estimator._loss,
         reconstruction=plain,

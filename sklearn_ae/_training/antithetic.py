@@ -18,7 +18,7 @@ from sklearn_ae._training.random import (
     size_of_draw,
 )
 
-FEW = 512
+MAX_TWO_PAIRS = 512
 """Number of held-out samples up to which each has two pairs of draws."""
 
 Losses = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -30,7 +30,7 @@ def pairs_for(n_held_out: int) -> int:
     A draw costs a forward pass, a third of a training step. If a tenth of the samples is held out,
     the validation costs 10 % of an epoch with one pair and 15 to 20 % with two.
     """
-    return 2 if n_held_out <= FEW else 1
+    return 2 if n_held_out <= MAX_TWO_PAIRS else 1
 
 
 class MeanOverDraws:

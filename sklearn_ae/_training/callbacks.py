@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from sklearn_ae._training.description import TrainingRun
 
