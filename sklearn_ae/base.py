@@ -1,6 +1,7 @@
 """Base class of all autoencoders, and what the author of a new one imports.
 
-A variant declares its own hyperparameters and overrides hooks: usually ``_loss``, and
+A variant declares its own hyperparameters, is decorated with ``declares_parameters`` and inherits
+from ``NetworkChoice`` if it accepts any network. It overrides hooks: usually ``_loss``, and
 ``_build_module``, ``_start``, ``_pretrain`` or ``_fitted_attributes`` if necessary. Everything
 else is common to all variants. Think twice before adding anything to this class.
 
@@ -71,6 +72,7 @@ from sklearn_ae.networks import Network
 from sklearn_ae.networks._module import AutoencoderModule
 
 __all__ = [
+    "AutoencoderModule",
     "BaseAutoencoder",
     "Interval",
     "NetworkChoice",
@@ -197,7 +199,12 @@ class BaseAutoencoder(
         """Return the specification of the network.
 
         The module stores the object, so it must be a new one, or one that is never modified.
+        `NetworkChoice` implements this method: its network is the parameter `network`.
         """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no network: inherit from NetworkChoice before "
+            f"BaseAutoencoder, or define the method _network."
+        )
 
     def _build_module(self, n_features: int) -> AutoencoderModule:
         """Return a new module with its initial weights.
@@ -218,9 +225,11 @@ class BaseAutoencoder(
         """Return the loss terms of a batch by name.
 
         The caller averages terms of shape (batch_size,) with the sample weights, adds all terms,
-        and records them by name in ``history_``. Draws by torch are seeded by ``random_state``.
-        ``module.training`` is False when held-out samples are evaluated. If the loss draws, it
-        is then called with copies of the samples, over which each sample's loss is averaged.
+        and records them by name in ``history_``. Terms of shape () are added as they are: they
+        must apply `sample_weight` themselves. Draws by torch are seeded by ``random_state``.
+        ``module.training`` is False when held-out samples are evaluated, in parts, in which a
+        term of shape () counts for each sample. If the loss draws, it is then called with copies
+        of the samples, over which each sample's loss is averaged.
 
         Parameters
         ----------
@@ -232,7 +241,8 @@ class BaseAutoencoder(
         y : Tensor of shape (batch_size, n_features) or None
             Target of the decoder, in network units. None: `X`.
         sample_weight : Tensor of shape (batch_size,) or None
-            Weights, about one on average; for terms that depend on a mean over the batch.
+            Positive weights, about one on average, for terms that depend on a mean over the
+            batch. None: all weights are one.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """One small instance of every public estimator, for the tests that all must pass.
 
-A new estimator is added here and nowhere else.
+The common tests take a new estimator from here. CONTRIBUTING.md lists the other files.
 """
 
 import numpy as np

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+import sklearn_ae
+from sklearn_ae import Autoencoder, networks
+from sklearn_ae.losses import LOSSES
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sklearn_ae"
 
@@ -50,6 +54,21 @@ def test_the_example_of_an_estimator_runs():
     assert "alpha : float, default=0.1" in text
     with pytest.raises(ValueError, match="'strength' parameter of MyAutoencoder"):
         clone(fitted).set_params(strength=-1).fit(X)
+
+
+API = (ROOT / "docs" / "api.rst").read_text().split()
+
+
+def test_the_docs_list_every_estimator_network_and_loss():
+    """CONTRIBUTING.md lists the pages that a new name belongs in."""
+    own = {name: getattr(sklearn_ae, name) for name in sklearn_ae.__all__}
+    estimators = {name for name, value in own.items() if hasattr(value, "fit")}
+    readme = (ROOT / "README.md").read_text()
+    guide = (ROOT / "docs" / "guide" / "autoencoder.rst").read_text()
+    assert {*estimators, *networks.__all__, *LOSSES} - set(API) == set()
+    assert {name for name in estimators if f"`{name}`" not in readme} == set()
+    for text in (guide, Autoencoder.__doc__):
+        assert {name for name in LOSSES if f'``"{name}"``' not in text} == set()
 
 
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.rst"))

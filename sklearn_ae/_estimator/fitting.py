@@ -30,6 +30,7 @@ from sklearn_ae._training.random import (
 )
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
+from sklearn_ae._training.steps import check_terms
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
 
@@ -402,8 +403,9 @@ def _losses(
     sample_weight: Tensor | None,
 ) -> Tensor:
     """Return the loss of each sample, the sum of its terms."""
-    terms = estimator._loss(module, X, y, sample_weight).values()
-    return torch.stack([term.to(X.dtype).expand(len(X)) for term in terms]).sum(0)
+    terms = estimator._loss(module, X, y, sample_weight)
+    check_terms(terms, len(X))
+    return torch.stack([term.to(X.dtype).expand(len(X)) for term in terms.values()]).sum(0)
 
 
 def _evaluate(

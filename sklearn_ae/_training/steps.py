@@ -27,6 +27,40 @@ LossFunction = Callable[[Any, Tensor, Any, Tensor | None], Terms]
 """``(module, X, y, sample_weight)`` to named loss terms."""
 
 
+def check_terms(terms: Terms, n_samples: int) -> None:
+    """Raise an error if the result of an estimator's ``_loss`` is not a dictionary of loss terms.
+
+    Other shapes would be averaged or broadcast without an error.
+
+    Parameters
+    ----------
+    terms : dict of Tensor
+    n_samples : int
+        Number of samples in the batch.
+
+    Raises
+    ------
+    TypeError
+        If `terms` is not a dictionary of tensors.
+    ValueError
+        If the shape of a term is neither (n_samples,) nor ().
+    """
+    if not isinstance(terms, dict):
+        raise TypeError(
+            f"_loss must return a dictionary of loss terms by name, not a {type(terms).__name__}."
+        )
+    for name, term in terms.items():
+        if not isinstance(term, Tensor):
+            raise TypeError(
+                f"_loss must return tensors, but the term {name!r} is a {type(term).__name__}."
+            )
+        if term.shape not in ((), (n_samples,)):
+            raise ValueError(
+                f"_loss must return terms of shape (batch_size,) or (), but with a batch size of "
+                f"{n_samples} the term {name!r} has the shape {tuple(term.shape)}."
+            )
+
+
 def weighted_means(terms: Terms, sample_weight: Tensor | None) -> Terms:
     """Average each term over the batch.
 
@@ -89,6 +123,7 @@ class AutogradStep:
             norm.sample_weight = batch.weight
         with self.draws, self.cast:
             terms = self.loss(self.module, batch.samples, batch.target, batch.weight)
+        check_terms(terms, len(batch.samples))
         for norm in self.norms:
             norm.sample_weight = None
         terms = weighted_means(terms, batch.weight)

@@ -25,6 +25,7 @@ class Network(BaseEstimator):
     The parameters are best declared as fields of a dataclass. ``eq=False`` and ``repr=False`` keep
     the comparison by identity and the text of scikit-learn's estimators. A class whose
     ``__init__`` assigns its arguments to attributes of the same names is accepted as well.
+    Networks of this package declare and document their parameters as its estimators do.
 
     Attributes
     ----------
@@ -116,6 +117,7 @@ class Network(BaseEstimator):
         encoder : nn.Module
             Maps ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``.
         """
+        raise NotImplementedError(f"{type(self).__name__} must define the method encoder.")
 
     @abstractmethod
     def decoder(self, sample_shape: tuple[int, ...], n_inputs: int) -> nn.Module:
@@ -133,6 +135,7 @@ class Network(BaseEstimator):
         decoder : nn.Module
             Maps ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``.
         """
+        raise NotImplementedError(f"{type(self).__name__} must define the method decoder.")
 
     def code_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of components under ``n_components=None``.
@@ -254,7 +257,7 @@ class Network(BaseEstimator):
 
         Called if the loss restricts the range of the data. If the outputs started far from the
         mean of the data, the first steps would all have the same direction, and would saturate
-        the layers before. By default nothing is set.
+        the layers before. By default nothing is set; override it if the last layer has a bias.
 
         Parameters
         ----------
