@@ -20,7 +20,7 @@ MAX_FLOAT64_SAMPLES_ANY_WIDTH = 512
 MIN_BFLOAT16_WIDTH = 256
 """Smallest width from which products are faster in bfloat16.
 
-A width is the smaller side of the largest weight matrix.
+The width of a network is the largest of the smaller sides of its weight matrices.
 """
 
 

@@ -170,7 +170,7 @@ class AutoencoderModule(TrainableModule):
 
 
 def inner_width(module: nn.Module) -> int:
-    """Return the width of the largest matrix product: the smaller side of its matrix."""
+    """Return the smaller side of each weight matrix, and of these the largest."""
     matrices = (value for value in module.parameters() if value.ndim > 1)
     return max((min(len(matrix), matrix[0].numel()) for matrix in matrices), default=1)
 
