@@ -411,3 +411,26 @@ def test_compiled_losses_are_known_by_both_names_of_their_module(module):
     assert _look_up(sklearn_losses(), node) is loss
     with pytest.raises(ValueError, match="none of the classes of os"):
         _look_up(sklearn_losses(), node | {"__module__": "os.path"})
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [10**12, [0, 0]],
+        [[0], 10**12],
+        ["ab", 10**12],
+        [2.0, 2],
+        [True, 4],
+        [1] * 100 + [4],
+        4,
+        None,
+    ],
+    ids=str,
+)
+def test_the_shape_of_samples_is_a_tuple_of_integers(shape, tmp_path):
+    """The product of a number and a list would be a list of that many entries."""
+    save(Autoencoder(1, max_iter=1).fit(np.ones((9, 1)) * np.arange(4)), tmp_path / "model")
+    content, arrays = take_apart(tmp_path / "model")
+    forged = {"$tuple": shape} if isinstance(shape, list) else shape
+    content["objects"][-1]["attributes"]["module_"]["config"]["sample_shape"] = forged
+    _refused(tmp_path / "model", put_together(content, arrays), "no tuple of integers")

@@ -249,14 +249,18 @@ def test_the_linear_layer_is_least_squares():
         pretraining_max_iter=10,
         fine_tune=False,
         alpha=0.0,
-        max_iter=1000,
+        early_stopping=False,
+        max_iter=2000,
         learning_rate_init=0.03,
         batch_size=200,
         random_state=0,
     ).fit(X, y)
     codes = regressor.transform(X)
     reference = LinearRegression().fit(codes[:200], y[:200])
-    np.testing.assert_allclose(regressor.predict(X), reference.predict(codes), rtol=0.02)
+    # Its error is the least there is, however long and narrow the valley around the minimum.
+    error = np.square(regressor.predict(X)[:200] - y[:200]).mean()
+    least = np.square(reference.predict(codes[:200]) - y[:200]).mean()
+    assert least * (1 - 1e-6) <= error < least * 1.002
 
 
 @pytest.mark.parametrize("fine_tune", [False, True])

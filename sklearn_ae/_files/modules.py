@@ -16,6 +16,9 @@ CALLS = 200
 CALLS_PER_ARRAY = 15
 """Number of further torch calls for each of its arrays."""
 
+MAX_AXES = 64
+"""Number of axes that an array of NumPy may have."""
+
 MAX_ARRAYS = 4_000
 """Number of arrays of one module: that of a thousand dense layers in encoder and decoder each.
 
@@ -74,11 +77,15 @@ def _without_values(state: dict[str, Any]) -> AutoencoderModule:
         raise ValueError(f"{type(network).__name__} is no network of sklearn_ae")
     if len(arrays) > MAX_ARRAYS:
         raise ValueError(f"a network of {len(arrays):,} arrays is more than a file can hold")
+    shape = config["sample_shape"]
+    # The product of a number and a list would be a list, of any length.
+    if not (
+        isinstance(shape, tuple) and len(shape) <= MAX_AXES and set(map(type, shape)) <= {int}
+    ):
+        raise ValueError("the shape of its samples is no tuple of integers")
     # Before the network is built: it could make a list with an entry for each feature.
-    if math.prod(config["sample_shape"]) != len(arrays["center"]):
-        raise ValueError(
-            f"samples of shape {config['sample_shape']} do not have as many features as the arrays"
-        )
+    if math.prod(shape) != len(arrays["center"]):
+        raise ValueError(f"samples of shape {shape} do not have as many features as the arrays")
     network._validate_params()
     with without_values(CALLS + CALLS_PER_ARRAY * len(arrays)):
         module: AutoencoderModule = cls(**config)
