@@ -10,9 +10,10 @@ import sys
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback
 
 from sklearn_ae._training.description import TrainingRun
+from sklearn_ae._training.skorch_callbacks import has_scheduler
 
 
 class BestWeights(Callback):
@@ -66,10 +67,8 @@ class BestWeights(Callback):
         self.needs_significance = objective.needs_significance
         self.is_independent = run.held_out is not run.samples
         self.annealed_from = objective.annealed_from * run.annealing_epochs
-        # skorch also takes pairs of a name and a callback.
-        callbacks = [each[1] if isinstance(each, tuple) else each for each in run.callbacks]
-        is_scheduled = any(isinstance(each, LRScheduler) for each in callbacks)
-        is_annealed = run.parameters.learning_rate != "constant" and not is_scheduled
+        is_annealed = run.parameters.learning_rate != "constant"
+        is_annealed &= not has_scheduler(run.callbacks)
         self.prefers_last = objective.prefers_last and is_annealed
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:

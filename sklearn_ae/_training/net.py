@@ -15,14 +15,17 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from scipy.special import stdtrit
 from skorch import NeuralNet
-from skorch.callbacks import LRScheduler
 from torch import Tensor
 
 from sklearn_ae._training.batches import Batches
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._training.random import drawing_from, make_generator
-from sklearn_ae._training.skorch_callbacks import is_out_of_patience, overrides_batches
+from sklearn_ae._training.skorch_callbacks import (
+    has_scheduler,
+    is_out_of_patience,
+    overrides_batches,
+)
 from sklearn_ae._training.steps import Step, Terms
 from sklearn_ae.networks._layers import batch_norms
 
@@ -185,7 +188,7 @@ class AutoencoderNet(NeuralNet):
     def _run_epochs(self, batches: Batches) -> None:
         callbacks = [callback for _, callback in self.callbacks_]
         notify_batches = any(overrides_batches(callback) for callback in callbacks)
-        own_schedule = not any(isinstance(callback, LRScheduler) for callback in callbacks)
+        own_schedule = not has_scheduler(callbacks)
         data = {"dataset_train": batches.samples, "dataset_valid": None}
         if self.held_out is not None:
             data["dataset_valid"] = self.held_out.samples

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from sklearn_ae._training.batches import Batches
-from sklearn_ae._training.checkpoint import without_name
 from sklearn_ae._training.description import Trained, TrainingRun
 from sklearn_ae._training.linear import mean_and_variance, ratio_from_error
 from sklearn_ae._training.optimizer import FlatParameters
@@ -81,11 +80,12 @@ def _is_cut_short(run: TrainingRun, n_epochs: int, waited: int) -> bool:
     The result is False for a learning rate that decreases to zero, with which the training is
     complete, and for a patience of at least `max_iter`, which could not end the training.
     """
-    from skorch.callbacks import LRScheduler
+    from sklearn_ae._training.skorch_callbacks import has_scheduler
 
     parameters = run.parameters
-    is_scheduled = any(isinstance(without_name(each), LRScheduler) for each in run.callbacks)
-    if parameters.learning_rate != "constant" or is_scheduled or n_epochs < parameters.max_iter:
+    if parameters.learning_rate != "constant" or has_scheduler(run.callbacks):
+        return False
+    if n_epochs < parameters.max_iter:
         return False
     return waited < parameters.n_iter_no_change < parameters.max_iter
 

@@ -16,6 +16,12 @@ def overrides_batches(callback: Any) -> bool:
     return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
 
 
+def has_scheduler(callbacks: list[Any]) -> bool:
+    """Whether an ``LRScheduler`` is among callbacks, or among pairs of a name and a callback."""
+    plain = (each[1] if isinstance(each, tuple) else each for each in callbacks)
+    return any(isinstance(callback, LRScheduler) for callback in plain)
+
+
 def is_out_of_patience(callback: Any) -> bool:
     """Whether a callback is skorch's EarlyStopping and its patience is exhausted."""
     return isinstance(callback, EarlyStopping) and bool(callback.misses_ >= callback.patience)
