@@ -132,8 +132,8 @@ class BaseAutoencoder(
         the covariance of the training samples' codes. A density estimator, such as
         ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn: a clone
         of it, fitted on the standardised codes of at most 10,000 training samples. Its draws are
-        controlled by its parameter `random_state` or, if it has none, by the argument
-        `random_state` of its method ``sample``.
+        controlled by its parameter `random_state` and the argument `random_state` of its method
+        ``sample``, whichever it has.
         """,
         constraint=[StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
     )

@@ -98,7 +98,9 @@ class DeepBeliefNetwork(Stack):
         Whether to train the unrolled network for up to `max_iter` epochs after all layers. If
         False, `max_iter`, `early_stopping` and the parameters related to them are not used, all
         samples are used for training, and the network is a model of the density: `sample` draws
-        from it, and `score_samples` returns a lower bound of the log-likelihood.
+        from it, and `score_samples` returns a lower bound of the log-likelihood. The losses
+        ``"poisson"`` and ``"continuous_bernoulli"`` are no densities of Boltzmann units and raise
+        a ``ValueError`` in `fit` then.
         """,
         constraint=["boolean"],
     )
@@ -114,16 +116,19 @@ class DeepBeliefNetwork(Stack):
         """,
     }
 
+    def _build_module(self, n_features: int) -> AutoencoderModule:
+        if not self.fine_tune and self.loss in ("poisson", "continuous_bernoulli"):
+            raise ValueError(
+                f"loss={self.loss!r} is no density of Boltzmann units: with fine_tune=False use "
+                f"another loss, for example 'binary_crossentropy' for bits."
+            )
+        return super()._build_module(n_features)
+
     def _belief(self, module: AutoencoderModule) -> BeliefNetwork | None:
         """Return the generative model; None if the network was fine-tuned."""
         # Fine-tuning minimises the loss, so its epochs have no contrastive term.
         if any("contrastive" not in epoch for epoch in self.history_):
             return None
-        if self._fitted_loss in ("poisson", "continuous_bernoulli"):
-            raise ValueError(
-                f"loss={self._fitted_loss!r} is no density of Boltzmann units: with "
-                f"fine_tune=False use another loss, for example 'binary_crossentropy' for bits."
-            )
         return BeliefNetwork(module, self._get_fitted_loss())
 
     @isolated
@@ -153,12 +158,6 @@ class DeepBeliefNetwork(Stack):
         -------
         X : ndarray of shape (n_samples, n_features)
             Samples in the units of the training data.
-
-        Raises
-        ------
-        ValueError
-            If the network was fitted with ``fine_tune=False`` and ``loss="poisson"`` or
-            ``loss="continuous_bernoulli"``, which are no density of Boltzmann units.
         """
         check_is_fitted(self)
         array_type = array_type_of(self._kind)

@@ -495,7 +495,16 @@ def _with_shape_check(
     """Return a user's loss, with a check that it returns one value per sample."""
 
     def checked(output: Tensor, target: Tensor) -> Tensor:
-        value = loss(output, target)
+        try:
+            value = loss(output, target)
+        except Exception as error:
+            error.add_note(f"It was raised by the callable loss={loss!r}.")
+            raise
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"loss must return a tensor of one value per sample, but returned an object of "
+                f"type {type(value).__name__}."
+            )
         if value.shape != (len(output),):
             raise ValueError(
                 f"loss must return one value per sample, of shape ({len(output)},), but returned "

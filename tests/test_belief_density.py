@@ -379,12 +379,13 @@ def test_fine_tuned_it_is_an_autoencoder():
         network.log_partition()
 
 
-def test_counts_are_refused():
-    X = np.random.default_rng(0).poisson(2, size=(50, 4)).astype(float)
-    network = DeepBeliefNetwork(2, loss="poisson", pretraining_max_iter=1, fine_tune=False).fit(X)
-    for method in (lambda: network.score_samples(X), network.sample, network.log_partition):
-        with pytest.raises(ValueError, match="loss='poisson' is no density"):
-            method()
+@pytest.mark.parametrize("loss", ["poisson", "continuous_bernoulli"])
+def test_losses_that_are_no_density_are_refused_before_training(loss):
+    X = np.random.default_rng(0).uniform(size=(50, 4)).round()
+    network = DeepBeliefNetwork(2, loss=loss, pretraining_max_iter=1, max_iter=1, fine_tune=False)
+    with pytest.raises(ValueError, match=f"loss='{loss}' is no density"):
+        network.fit(X)
+    assert len(network.set_params(fine_tune=True).fit(X).sample(3)) == 3
 
 
 def test_numbers_of_draws_are_checked():

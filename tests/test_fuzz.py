@@ -257,7 +257,7 @@ def attempt(cls, params, X, y, weight):
     try:
         estimator.fit(X, **given)
     except (ValueError, TypeError) as error:
-        refusal = str(error)
+        refusal = " ".join([str(error), *getattr(error, "__notes__", [])])
     if refusal is not None:
         after = {name: repr(value) for name, value in vars(estimator).items()}
         assert after == before, "half fitted"
@@ -269,6 +269,8 @@ def attempt(cls, params, X, y, weight):
         if name == "score_samples":  # a squared error too large for its type makes a row -inf
             value = value[value > -np.inf]
         assert np.isfinite(value).all(), f"{name} is not finite"
+    if params["random_state"] is None:
+        return
     again = results(clone(estimator).fit(X, **given), X)
     for name, value in again.items():
         np.testing.assert_array_equal(value, made[name], err_msg=f"{name} does not repeat")
@@ -287,7 +289,7 @@ def test_any_parameters_and_any_data(cls):
     def search(case):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # GaussianMixture's
-            warnings.filterwarnings("ignore", "The partition function rests on")
+            warnings.filterwarnings("ignore", "Only about .* annealed runs contribute")
             attempt(cls, *case)
 
     search()

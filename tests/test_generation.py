@@ -283,7 +283,11 @@ class Seeded(BaseEstimator):
         return random.normal(size=(n_samples, self.n_features_in_)), np.zeros(n_samples)
 
 
-@pytest.mark.parametrize("density", [Delegating(), Seeded(), Seeded(random_state=3)], ids=repr)
+@pytest.mark.parametrize(
+    "density",
+    [Delegating(), Seeded(), Seeded(random_state=3), Autoencoder(2, max_iter=2)],
+    ids=lambda density: type(density).__name__,
+)
 def test_draws_of_any_density_repeat_with_the_seed(density, blobs):
     model = Autoencoder(2, max_iter=2, density=density, random_state=0).fit(blobs)
     kept = model.density_[-1].get_params()

@@ -267,6 +267,20 @@ def test_callable_losses_must_return_one_value_per_sample(curve, loss, early_sto
         autoencoder.fit(curve)
 
 
+def test_callable_losses_must_return_a_tensor(curve):
+    autoencoder = Autoencoder(1, loss=lambda output, target: 1.0, max_iter=2)
+    with pytest.raises(TypeError, match="loss must return a tensor .* type float"):
+        autoencoder.fit(curve)
+
+
+def test_errors_inside_a_callable_loss_say_where_they_come_from(curve):
+    with pytest.raises(TypeError) as raised:
+        Autoencoder(1, loss=len, max_iter=2).fit(curve)
+    assert raised.value.__notes__ == [
+        "It was raised by the callable loss=<built-in function len>."
+    ]
+
+
 def test_changed_loss_does_not_reach_a_fit(curve):
     X = (curve - curve.min(0)) / np.ptp(curve, axis=0)
     autoencoder = Autoencoder(1, loss="binary_crossentropy", max_iter=3, random_state=0).fit(X)

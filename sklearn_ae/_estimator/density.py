@@ -154,13 +154,13 @@ def draw_from_density(
 def _draw(density: Any, n_samples: int, random_state: np.random.RandomState) -> Any:
     """Call ``sample`` of a fitted density estimator with a random state.
 
-    An estimator with a parameter `random_state`, such as ``GaussianMixture``, draws by it. Another
-    one, such as ``KernelDensity``, receives it as an argument of ``sample``, or, if this method
-    does not accept it, draws unseeded.
+    Some estimators, such as ``GaussianMixture``, draw by their parameter `random_state`. Others,
+    such as ``KernelDensity`` and autoencoders, draw by an argument of ``sample``. One with neither
+    draws unseeded.
     """
     if "random_state" in density.get_params(deep=False):
-        seeded = copy.copy(density)  # the fitted estimator stays as it is
-        return seeded.set_params(random_state=random_state).sample(n_samples)
+        density = copy.copy(density)  # the fitted estimator stays as it is
+        density.set_params(random_state=random_state)
     try:
         return density.sample(n_samples, random_state=random_state)
     except TypeError:
