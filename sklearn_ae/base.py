@@ -336,6 +336,14 @@ class BaseAutoencoder(
         """
         return type(self)._loss is BaseAutoencoder._loss
 
+    def _allows_missing(self) -> bool:
+        """Return whether samples may have missing values, which are NaN.
+
+        They are replaced before they are encoded, and have no part in the loss: their value in
+        the target of `_loss` is NaN.
+        """
+        return True
+
     def _check_targets(self, y: Any, n_samples: int, sample_shape: tuple[int, ...]) -> Any:
         """Return the validated targets of the decoder, None if the targets are the samples.
 
@@ -358,11 +366,8 @@ class BaseAutoencoder(
     def _compare(self, module: AutoencoderModule, output: Tensor, target: Tensor) -> Tensor:
         """Return the reconstruction loss of each sample, of shape (batch_size,)."""
         loss = self._get_loss()
-        if module.network.takes_missing:
-            # Missing values get equal targets and predictions: their error is zero for any loss.
-            missing = target.isnan()
-            output = output.masked_fill(missing, loss.zero)
-            target = target.masked_fill(missing, 0.0)
+        if module.takes_missing:
+            output, target = loss.ignoring(target.isnan(), output, target)
         return loss.value(output, target)
 
     def _code_size(self) -> int:
@@ -713,6 +718,7 @@ class BaseAutoencoder(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._allows_missing()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.array_api_support = True

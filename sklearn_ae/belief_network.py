@@ -124,6 +124,9 @@ class DeepBeliefNetwork(Stack):
             )
         return super()._build_module(n_features)
 
+    def _allows_missing(self) -> bool:
+        return False  # the layers below the code are trained by the chains of RBMs
+
     def _belief(self, module: AutoencoderModule) -> BeliefNetwork | None:
         """Return the generative model; None if the network was fine-tuned."""
         # Fine-tuning minimises the loss, so its epochs have no contrastive term.

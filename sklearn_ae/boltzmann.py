@@ -200,6 +200,9 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         n_chains = self.n_chains if self.persistent else 0
         return BoltzmannModule(self._network(), self.input_shape_, self.n_components, n_chains)
 
+    def _allows_missing(self) -> bool:
+        return False  # a missing unit would have to be drawn in each step of a chain
+
     def _loss_description(self) -> str:
         return f"visible={self.visible!r}"
 

@@ -132,12 +132,16 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         """Store the range of the features and the noise level; shrink a start at linear maps."""
         module.least.fill_(torch.inf)
         module.most.fill_(-torch.inf)
-        for x in map(X.take, X.chunks()):
+        samples = X.targets or X  # with missing values, if there are any
+        for x in map(samples.take, samples.chunks()):
             torch.minimum(module.least, x.nan_to_num(torch.inf).amin(0), out=module.least)
             torch.maximum(module.most, x.nan_to_num(-torch.inf).amax(0), out=module.most)
         level = self.noise_level
         if level is None and self.noise == "gaussian":
-            level = 0.3 * float(mean_and_variance(X)[1].mean()) ** 0.5 * float(module.scale) or 0.3
+            level = (
+                0.3 * float(mean_and_variance(samples)[1].mean()) ** 0.5 * float(module.scale)
+                or 0.3
+            )
         module.level.fill_(0.25 if level is None else level)
         if self._starts_at_solution() and self._trains_score(module):
             shrink_start(module, X)
@@ -176,9 +180,10 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         """Store the standard deviation of each feature's residuals in the module."""
         mean = self._get_loss().mean
         squares, seen = torch.zeros_like(module.residual), torch.zeros_like(module.residual)
+        targets = X.targets or X
         for chunk in X.chunks(module.network.samples_at_once):
-            x, weight = X.take(chunk), X.take_weight(chunk).to(squares.dtype)
-            reconstructed = mean(module(module.corrupt(x)))
+            x, weight = targets.take(chunk), X.take_weight(chunk).to(squares.dtype)
+            reconstructed = mean(module(module.corrupt(X.take(chunk))))
             squares += weight @ (reconstructed - x).square().nan_to_num()
             seen += weight @ (~x.isnan()).to(weight)
         module.residual.copy_((squares / seen.clamp_min(1e-12)).sqrt())

@@ -345,6 +345,10 @@ class Loss(NamedTuple):
     upper: float = float("inf")
     zero: float = 0.0
 
+    def ignoring(self, missing: Tensor, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs and targets of error zero where `missing` is true, else unchanged."""
+        return output.masked_fill(missing, self.zero), target.masked_fill(missing, 0.0)
+
 
 LOSSES: dict[str, Loss] = {
     "squared_error": Loss(squared_error, squared_error_gradient),

@@ -234,7 +234,10 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         target = X if y is None else y
         if self.binarize:
             # Comparisons with NaN are False; missing values must stay missing.
-            X = target = (torch.rand_like(X) < X).to(X.dtype).where(~X.isnan(), X)
+            uniform = torch.rand_like(X)
+            X = (uniform < X).to(X.dtype).where(~X.isnan(), X)
+            bits = (uniform[:, : target.shape[1]] < target).to(X.dtype)
+            target = bits.where(~target.isnan(), target)
         warm_up = module.progress / self.kl_warm_up if self.kl_warm_up else 1.0
         beta = self.beta * min(1.0, warm_up)
         mean, log_variance = module.posterior(X)
@@ -385,7 +388,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         n_decoded = min(MAX_DECODED, 4 * module.network.samples_at_once)
         at_once = max(1, n_decoded // (n_importance_samples or ELBO_DRAWS))
         bounds = by_chunks(
-            samples,
+            samples.targets or samples,
             lambda x: bound_of_samples(
                 module, x, n_importance_samples, uniform_of_samples, normal_quantile
             ),

@@ -38,6 +38,7 @@ def check_unchanged(estimator: Any, n_features: int) -> None:
             "loss": estimator.loss,
             "output_activation": estimator.output_activation,
         }
+    now |= {name: value for name, value in fitted.config.items() if name == "completes"}
     before = _parameters(fitted.config) | {
         "loss": estimator._fitted_loss,
         "output_activation": activation,

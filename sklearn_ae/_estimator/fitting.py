@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_ae._estimator.completing import N_HIDINGS, completed, hidden_again
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
 from sklearn_ae._estimator.identity import saved_run
-from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range
+from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range, has_missing
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._parameters.training import with_python_numbers
 from sklearn_ae._training.antithetic import MeanOverDraws, pairs_for
@@ -20,6 +21,7 @@ from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import deleting_checkpoints
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import Precision, resolve_device, resolve_precision
+from sklearn_ae._training.gaussian import fit_completion
 from sklearn_ae._training.held_out import held_out_mask
 from sklearn_ae._training.linear import mean_and_variance
 from sklearn_ae._training.random import (
@@ -32,6 +34,7 @@ from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
 from sklearn_ae._training.steps import check_terms
 from sklearn_ae.losses import Loss
+from sklearn_ae.networks._completion import Completion
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
 
 MAX_FLOAT64_SAMPLES = 64
@@ -135,8 +138,10 @@ def fit_module(
     if held_out is not None and held_out is not training:
         _check_near(held_out, "X" if validation is None else "X_val")
     names = _part_names(module)
-    trained = train(_training_run(fit, module, training, held_out, precision.products, callbacks))
+    run = _training_run(fit, module, training, held_out, precision.products, callbacks)
+    trained = train(run)
     _check_parts(module, names)
+    training = completed(training, module)
     density = fit_code_density(module, training, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
         attributes |= estimator._fitted_attributes(module, training)
@@ -150,8 +155,9 @@ def _open(fit: Fit, data: FitData) -> tuple[Samples, Samples | None]:
         if values is not None and not fit.loss.scaled:
             check_range(values, name, fit.loss, fit.estimator._loss_description())
     ragged = fit.estimator._network().takes_missing
+    has_gaps = has_missing(data.X) or (data.X_val is not None and has_missing(data.X_val))
     opened = functools.partial(
-        Samples, device=fit.device, dtype=fit.array_type.dtype, ragged=ragged
+        Samples, device=fit.device, dtype=fit.array_type.dtype, has_missing=ragged or has_gaps
     )
     weight = data.sample_weight
     samples = opened(data.X, weight)
@@ -165,6 +171,13 @@ def _open(fit: Fit, data: FitData) -> tuple[Samples, Samples | None]:
 def _copied_module(fit: Fit, samples: Samples) -> tuple[AutoencoderModule, Precision]:
     """Copy the fitted module, so that an error cannot change its weights."""
     check_unchanged(fit.estimator, samples.n_features)
+    if samples.has_missing and not fit.estimator.module_.takes_missing:
+        raise ValueError(
+            f"X contains NaN, but the first samples that {type(fit.estimator).__name__} was "
+            f"fitted on had no missing values, so the encoder cannot take them. Start again with "
+            f"samples some of which have missing values, or replace them, for example with "
+            f"AutoencoderImputer."
+        )
     module = duplicate(fit.estimator.module_).to(fit.device)
     precision = _precision(fit, module, samples)
     # The dtype of the weights is kept, because the state of the optimiser has the same.
@@ -177,6 +190,9 @@ def _new_module(fit: Fit, samples: Samples) -> tuple[AutoencoderModule, Precisio
     """Build a module with random weights, in the dtype and on the device of the training."""
     with drawing_from(make_generator(fit.seeds.weights)):
         module = fit.estimator._build_module(samples.n_features)
+    if samples.has_missing and not module.network.takes_missing:
+        with drawing_from(make_generator(fit.seeds.weights)):
+            module = type(module)(**module.config, completes=True)
     precision = _precision(fit, module, samples)
     converted(module, precision.weights, fit.device)
     return module, precision
@@ -301,15 +317,17 @@ def _start(
     module.center.copy_(center)
     module.scale.copy_(scale)
     inputs = training.standardized(center, scale, center.dtype)
+    starts_at = inputs
+    if estimator._starts_at_solution():
+        starts_at = samples.standardized(center, scale, center.dtype)
+    if isinstance(module.completion, Completion):
+        fit_completion(module.completion, starts_at, fit.seeds.subspace)
     if not fit.loss.scaled:  # else the data are centred, and zero biases output their mean
         module.network.start_at(
             module.decoder, fit.loss.link(mean_and_variance(inputs)[0].to(center))
         )
-    starts_at = inputs
-    if estimator._starts_at_solution():
-        starts_at = samples.standardized(center, scale, center.dtype)
-    estimator._start(module, starts_at, fit.seeds.subspace)
-    return estimator._pretrain(module, inputs, fit.seeds.subspace) or {}
+    estimator._start(module, completed(starts_at, module), fit.seeds.subspace)
+    return estimator._pretrain(module, completed(inputs, module), fit.seeds.subspace) or {}
 
 
 def _standardized(
@@ -343,15 +361,28 @@ def _training_run(
     products: torch.dtype,
     callbacks: list[Any],
 ) -> TrainingRun:
-    """Return the description of the training run."""
+    """Return the description of the training run.
+
+    Parameters
+    ----------
+    training, held_out : Samples
+        In network units, possibly with missing values.
+    """
     estimator = fit.estimator
+    objective = _objective(fit, module, training, held_out, products)
+    versions = hidden_again(training, module, fit.seeds.subspace, N_HIDINGS)
+    if held_out is training:
+        held_out = versions[0]
+    elif held_out is not None:
+        (held_out,) = hidden_again(held_out, module, fit.seeds.subspace)
     has_progress_bar = estimator.verbose and not fit.one_pass and estimator._joint_epochs()
     changed = ONE_PASS if fit.one_pass else {"max_iter": estimator._joint_epochs()}
     run = TrainingRun(
         module=module,
-        samples=training,
+        samples=versions[0],
+        versions=versions[1:],
         held_out=held_out,
-        objective=_objective(fit, module, training, held_out, products),
+        objective=objective,
         parameters=Hyperparameters.of(estimator, **changed),
         products=products,
         seeds=fit.seeds,
@@ -429,7 +460,7 @@ def _evaluate(
         else:
             values = losses(X, y, sample_weight)
     squares = (loss.mean(output) - y).square()
-    if module.network.takes_missing:
+    if module.takes_missing:
         squares = squares.nan_to_num()
     return values, squares.sum(1)
 

@@ -9,11 +9,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import check_same_namespace
+from sklearn_ae._estimator.completing import completed, completing
 from sklearn_ae._estimator.inputs import (
     ArrayType,
     check_codes,
     check_samples,
     check_weight,
+    has_missing,
     sample_shape,
 )
 from sklearn_ae._estimator.modules import build, converted_copy
@@ -51,7 +53,8 @@ def open_samples(
     Returns
     -------
     samples : Samples
-        The samples in network units, with weights and targets.
+        The inputs of the encoder in network units, with weights and targets. If `X` has missing
+        values, these are completed, and the targets are the samples with NaN.
     array_type : ArrayType
         Array library, device and dtype of the result.
     module : AutoencoderModule
@@ -74,16 +77,19 @@ def open_samples(
         module = _resized(estimator, module, shape)
     weight = check_weight(sample_weight, X.shape[0])
     ragged = module.network.takes_missing
+    has_gaps = not ragged and has_missing(X)
+    if has_gaps:
+        module = completing(module, estimator._get_fitted_loss().mean)
     y = estimator._check_targets(y, X.shape[0], module.config["sample_shape"])
     device = module.center.device
     targets = None if y is None else Samples(y, weight, device, array_type.dtype, ragged)
-    samples = Samples(X, weight, device, array_type.dtype, ragged, targets)
+    samples = Samples(X, weight, device, array_type.dtype, ragged or has_gaps, targets)
     samples = samples.standardized(module.center, module.scale, module.center.dtype)
     # Outliers whose squares would overflow are clipped; scores of such samples are -inf.
     samples = samples.map(within_reach, samples.n_features)
     if samples.targets is not None:
         samples.targets = samples.targets.map(within_reach, samples.n_features)
-    return samples, array_type, module
+    return completed(samples, module), array_type, module
 
 
 def _resized(
@@ -199,12 +205,14 @@ def negative_mean_squared_errors(
     estimator: Any, samples: Samples, module: AutoencoderModule
 ) -> Tensor:
     """Return the negative mean squared error of each sample, in squared units of the data."""
+    targets = samples.targets or samples
 
     def scores(x: Tensor) -> Tensor:
-        errors, counts = _squared_errors(estimator, module, x, x)
-        return lowest_if_far(-errors / counts * module.scale.square(), x)
+        errors, counts = _squared_errors(estimator, module, module.complete(x), x)
+        # Samples without any value have no error.
+        return lowest_if_far(-errors / counts.clamp_min(1) * module.scale.square(), x)
 
-    return by_chunks(samples, scores, module.network.samples_at_once)
+    return by_chunks(targets, scores, module.network.samples_at_once)
 
 
 @limit_resources
@@ -227,10 +235,9 @@ def _squared_errors(
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of the squared errors of each sample, and the number of its values.
 
-    Both have the shape (n_samples,); errors are in network units. NaN, which ends a sequence, is
-    not counted.
+    Both have the shape (n_samples,); errors are in network units. Missing values are not counted.
     """
     squares = (estimator._get_fitted_loss().mean(module(x)) - target).square()
-    if module.network.takes_missing:
+    if module.takes_missing:
         squares = squares.masked_fill(target.isnan(), 0.0)
     return squares.sum(1), (~target.isnan()).sum(1)

@@ -114,6 +114,7 @@ def check_samples(
     X = to_plain(X)
     network = _network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
+    allows_missing = ragged or (estimator._allows_missing() and not network.takes_missing)
     if ragged and is_sequences(X):
         sequences = [np.asarray(to_plain(sequence)) for sequence in X]
         X = pad(sequences, network.n_steps if reset else estimator.input_shape_[0])
@@ -130,13 +131,13 @@ def check_samples(
             )
         X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
-        X, array_type = _check_accelerator_tensor(estimator, X, reset, ragged, is_other)
+        X, array_type = _check_accelerator_tensor(estimator, X, reset, allows_missing, is_other)
     else:
         options = {
             "accept_sparse": "csr",
             "dtype": "numeric",
             "order": None,
-            "ensure_all_finite": "allow-nan" if ragged else True,
+            "ensure_all_finite": "allow-nan" if allows_missing else True,
         }
         if is_other:  # validate_data would require the number of features of the training
             X = check_array(X, estimator=estimator, input_name="X", **options)
@@ -151,6 +152,15 @@ def check_samples(
     if ragged:
         check_missing(X, network.step_size(estimator.input_shape_))
     return X, array_type
+
+
+def has_missing(X: Any) -> bool:
+    """Return whether validated samples have NaN."""
+    values = X.data if sp.issparse(X) else X
+    if (not isinstance(X, Tensor) and values.dtype.kind != "f") or not math.prod(values.shape):
+        return False
+    least = values.min()  # NaN if any value is, without a mask of the size of the data
+    return bool(least != least)
 
 
 def as_numbers(X: Any, **options: Any) -> Any:
@@ -214,10 +224,13 @@ def _network_of(estimator: Any, reset: bool) -> Any:
 
 
 def _check_accelerator_tensor(
-    estimator: Any, X: Tensor, reset: bool, ragged: bool, is_other: bool
+    estimator: Any, X: Tensor, reset: bool, allows_missing: bool, is_other: bool
 ) -> tuple[Tensor, ArrayType]:
     """Validate a tensor on an accelerator without copying it to the CPU."""
-    _check_finite_tensor(X.nan_to_num(posinf=torch.inf, neginf=-torch.inf) if ragged else X, "X")
+    if allows_missing:
+        _check_finite_tensor(X.nan_to_num(posinf=torch.inf, neginf=-torch.inf), "X")
+    else:
+        _check_finite_tensor(X, "X")
     if not is_other:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     return X, ArrayType(np, "cpu", X.dtype != torch.float32)

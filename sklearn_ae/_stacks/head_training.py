@@ -212,7 +212,8 @@ class HeadTraining:
         if samples.weight is not None:
             # Weights of mean one over all samples: the expectation of the term is their mean.
             weight = (samples.take_weight(index) * len(samples) / samples.total_weight).to(X.dtype)
-        own = self.autoencoder._loss(module.autoencoder, samples.take(index), None, weight)
+        target = None if samples.targets is None else samples.targets.take(index)
+        own = self.autoencoder._loss(module.autoencoder, samples.take(index), target, weight)
         total = torch.stack(list(weighted_means(own, weight).values())).sum()
         # A scalar: this batch has other samples than that of the supervised term.
         return terms | {"reconstruction": self.stack.reconstruction_weight * total}

@@ -100,6 +100,12 @@ def network_of(stack: Any) -> Network:
     return network
 
 
+def autoencoder_allows_missing(stack: Any) -> bool:
+    """Return whether the autoencoder of a stack takes samples with missing values."""
+    autoencoder = frozen_autoencoder(stack) or _new_autoencoder(stack, seed=0)
+    return autoencoder._allows_missing()
+
+
 def _check_frozen_input(stack: Any, frozen: BaseAutoencoder, X: Any) -> None:
     """Refuse samples that differ in features from those of the frozen autoencoder."""
     without_names = copy.copy(frozen)

@@ -18,8 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import CallbackSupportMixin, HasMethods, Interval, with_callbacks
+from sklearn_ae._estimator.completing import completed
 from sklearn_ae._estimator.density import fit_code_density
-from sklearn_ae._estimator.inputs import ArrayType, check_samples, check_weight
+from sklearn_ae._estimator.inputs import ArrayType, check_samples, check_weight, has_missing
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.state import set_history, unchanged_on_error, warn_if_cut_short
 from sklearn_ae._estimator.tasks import task, whole_fit
@@ -29,7 +30,12 @@ from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._stacks.greedy import StackParameters
 from sklearn_ae._stacks.head_training import HeadTraining, Labels
 from sklearn_ae._stacks.heads import can_continue, choose_head, fit_head, on_cpu
-from sklearn_ae._stacks.pretrained import frozen_autoencoder, network_of, pretrained_autoencoder
+from sklearn_ae._stacks.pretrained import (
+    autoencoder_allows_missing,
+    frozen_autoencoder,
+    network_of,
+    pretrained_autoencoder,
+)
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import deleting_checkpoints
 from sklearn_ae._training.description import Trained
@@ -295,8 +301,9 @@ class SupervisedStack(
         """Return the samples in the units of the autoencoder's network, on its device."""
         module = autoencoder.module_.to(resolve_device(self.device, X))
         device, dtype = module.center.device, module.center.dtype
-        samples = Samples(X, weight, device, array_type.dtype, module.network.takes_missing)
-        return samples.standardized(module.center, module.scale, dtype)
+        is_incomplete = module.takes_missing or has_missing(X)
+        samples = Samples(X, weight, device, array_type.dtype, is_incomplete)
+        return completed(samples.standardized(module.center, module.scale, dtype), module)
 
     def _train_layer(
         self,
@@ -380,6 +387,9 @@ class SupervisedStack(
         """Return the specification of the encoder's network, which validates `X`."""
         return network_of(self)
 
+    def _allows_missing(self) -> bool:
+        return autoencoder_allows_missing(self)
+
     # Inference
 
     @documented_like(BaseAutoencoder.transform)
@@ -411,6 +421,7 @@ class SupervisedStack(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._allows_missing()
         tags.input_tags.three_d_array = True
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

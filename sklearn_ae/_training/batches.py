@@ -7,7 +7,7 @@ converted or densified as a whole. Data that are small enough are converted once
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +41,8 @@ class Samples:
     device : torch.device
     dtype : torch.dtype
         Dtype of the tensors that :meth:`take` returns.
-    ragged : bool, default=False
-        Whether samples may end with NaN.
+    has_missing : bool, default=False
+        Whether values may be missing: NaN, for example after the end of a sequence.
     targets : Samples or None
         Targets of the decoder if they are not the samples themselves. They are scaled and
         selected together with the samples.
@@ -54,7 +54,7 @@ class Samples:
         weight: Tensor | None,
         device: torch.device,
         dtype: torch.dtype,
-        ragged: bool = False,
+        has_missing: bool = False,
         targets: Samples | None = None,
     ) -> None:
         self.X = X
@@ -62,7 +62,7 @@ class Samples:
         self.n_features: int = X.shape[1]
         self.device = device
         self.dtype = dtype
-        self.ragged = ragged
+        self.has_missing = has_missing
         self.targets = targets
         self.center: Tensor | None = None
         self.scale: Tensor | None = None
@@ -90,7 +90,7 @@ class Samples:
 
     def in_data_units(self) -> Samples:
         """Return the samples as they are in the data, in the widest dtype."""
-        samples = Samples(self.X, self.weight, self.device, self.precise, self.ragged)
+        samples = Samples(self.X, self.weight, self.device, self.precise, self.has_missing)
         samples._index = self._index
         return samples
 
@@ -277,6 +277,8 @@ class Batches:
         Standard deviation of Gaussian noise on the inputs of the encoder, drawn in each epoch.
     noise : torch.Generator or None
         Generator of the noise.
+    versions : sequence of Samples, default=()
+        Other versions of the samples: one version is drawn for each epoch.
     """
 
     def __init__(
@@ -286,8 +288,10 @@ class Batches:
         shuffle: torch.Generator | None = None,
         noise_level: float = 0.0,
         noise: torch.Generator | None = None,
+        versions: Sequence[Samples] = (),
     ) -> None:
         self.samples = samples
+        self._versions = [samples, *versions]
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.noise_level = noise_level
@@ -319,6 +323,9 @@ class Batches:
         return -(-len(self.samples) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        if len(self._versions) > 1:
+            drawn = torch.randint(len(self._versions), (), generator=self.shuffle)
+            self.samples = self._versions[int(drawn)]
         n_samples, size = len(self.samples), self.batch_size
         if n_samples <= size or self.shuffle is None:  # the order within one batch is irrelevant
             for start in range(0, n_samples, size):
@@ -335,6 +342,9 @@ class Batches:
             weight = (self.samples.take_weight(index) / self.mean_weight).to(samples.dtype)
         # Not in place: the samples may be a view of the cache, and are the target.
         inputs = samples + self._draw_noise(samples) if self.noise_level else samples
+        if samples.shape[1] > target.shape[1] and self.noise_level:
+            # No noise on what says which values were missing.
+            inputs = torch.cat([inputs[:, : target.shape[1]], samples[:, target.shape[1] :]], 1)
         return Batch(inputs, target, weight, self._duplicates)
 
     def _draw_noise(self, samples: Tensor) -> Tensor:

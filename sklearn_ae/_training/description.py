@@ -141,6 +141,8 @@ class TrainingRun:
         Text in front of the progress bar. None: no progress bar.
     saved : SavedRun or None
         Checkpoint of the run. None: the run cannot be resumed.
+    versions : list of Samples
+        Other versions of `samples`, with other values hidden: one is drawn for each epoch.
     other_samples : Samples or None
         Further samples that the objective uses; the name of a checkpoint depends on them, too.
     """
@@ -156,6 +158,7 @@ class TrainingRun:
     callbacks: list[Any] = field(default_factory=list)
     title: str | None = None
     saved: SavedRun | None = None
+    versions: list[Samples] = field(default_factory=list)
     other_samples: Samples | None = None
 
     @property

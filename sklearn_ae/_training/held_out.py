@@ -64,7 +64,7 @@ def hash_samples(
     projected = np.empty((N_PROJECTIONS + 1, len(samples)))
     for chunk in samples.chunks():
         values = samples.take(chunk).cpu().numpy()
-        if samples.ragged:
+        if samples.has_missing:
             values = np.where(np.isnan(values), mean, values)
         projected[:-1, chunk] = project(values, directions)
         values = values * weights

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.random import make_generator
 from sklearn_ae.losses import Loss
+from sklearn_ae.networks._completion import Completion
 from sklearn_ae.networks._denoising import DenoisingModule
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.dense import DenseStack
@@ -42,18 +44,18 @@ def mean_and_variance(samples: Samples) -> tuple[Tensor, Tensor]:
     present = torch.zeros_like(center)  # fraction of the weight with a value, per feature
     for chunk in samples.chunks():
         values, weight = samples.take(chunk).to(precise), samples.take_weight(chunk) / total
-        if samples.ragged:
+        if samples.has_missing:
             present += weight @ (~values.isnan()).to(precise)
             values = values.nan_to_num()
         center += weight @ values
-    if samples.ragged:
+    if samples.has_missing:
         center /= torch.where(present > 0, present, 1.0)
     # A second pass over the data: the mean square minus the squared mean loses all digits for
     # data far from the origin.
     variances = torch.zeros_like(center)
     for chunk in samples.chunks():
         distances = (samples.take(chunk).to(precise) - center).square()
-        if samples.ragged:
+        if samples.has_missing:
             distances = distances.nan_to_num()
         variances += samples.take_weight(chunk) @ distances / total
     rounding = 8 * torch.finfo(precise).eps * center.abs()
@@ -100,7 +102,6 @@ def principal_axes(samples: Samples, n_components: int, seed: int) -> tuple[Tens
     randomness. SIAM Review, 53(2), 217-288.
     """
     n_features, total = samples.n_features, samples.total_weight
-    kept = min(n_components, n_features)
 
     def covariance_times(block: Tensor | None) -> Tensor:
         """Return the product of the covariance matrix and `block`, or the matrix for None."""
@@ -123,11 +124,20 @@ def principal_axes(samples: Samples, n_components: int, seed: int) -> tuple[Tens
             basis = torch.linalg.qr(covariance_times(basis)).Q
         variances, rotation = torch.linalg.eigh(basis.t() @ covariance_times(basis))
         vectors = basis @ rotation
-    # eigh sorts by ascending eigenvalue; the sign of an eigenvector is arbitrary.
-    variances, vectors = variances.flip(0)[:kept], vectors.flip(1)[:, :kept]
+    # eigh sorts by ascending eigenvalue.
+    return _signed_axes(vectors.flip(1), variances.flip(0), n_components)
+
+
+def _signed_axes(vectors: Tensor, variances: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
+    """Return the first eigenvectors as rows, the largest entry of each positive, and variances.
+
+    Both are padded with zeros to ``n_components``.
+    """
+    kept = min(n_components, vectors.shape[1])
+    vectors, variances = vectors[:, :kept], variances[:kept]
     largest = vectors.abs().argmax(0)
     vectors = vectors * vectors[largest, torch.arange(kept, device=vectors.device)].sign()
-    axes = vectors.new_zeros(n_components, n_features)
+    axes = vectors.new_zeros(n_components, len(vectors))
     axes[:kept] = vectors.t()
     padded = variances.new_zeros(n_components)
     padded[:kept] = variances.clamp_min(0)  # rounding errors may be negative
@@ -153,20 +163,47 @@ def start_at_pca(module: AutoencoderModule, samples: Samples, loss: Loss, seed: 
     """
     assert isinstance(module.encoder, DenseStack)
     assert isinstance(module.decoder, DenseStack)
-    center, variances = mean_and_variance(samples)
+    completion = module.completion
+    if completion is None:
+        center, variances = mean_and_variance(samples)
+    else:
+        center, variances = completion.mean.to(samples.precise), completion.feature_variances()
     unit = variances.mean().sqrt() if variances.any() else torch.ones_like(center[0])
     # The samples are in network units, (X - module.center) / module.scale, and `center` is in
     # these units, too: not zero if the loss fixes the range of the data.
     data_center = module.center + module.scale * center
-    centered = samples.standardized(data_center, module.scale, samples.dtype)
-    axes, code_variances = principal_axes(centered.cache(), module.n_components, seed)
+    if completion is None:
+        centered = samples.standardized(data_center, module.scale, samples.dtype)
+        axes, code_variances = principal_axes(centered.cache(), module.n_components, seed)
+    else:
+        axes, code_variances = _axes_of(completion, module.n_components)
     # Components of (nearly) no variance would be divided by (nearly) zero.
     code_scale = code_variances.clamp_min(1e-6 * code_variances.max()).sqrt() / unit
     code_scale = torch.where(code_scale > 0, code_scale, 1.0)
-    module.encoder.start_linear(axes / unit, -axes @ center / unit, center, unit.expand_as(center))
+    # Inputs that say which values are missing have no influence at the start.
+    n_further = module.encoder.layers[0].in_features - len(center)
+    module.encoder.start_linear(
+        functional.pad(axes / unit, (0, n_further)),
+        -axes @ center / unit,
+        functional.pad(center, (0, n_further)),
+        functional.pad(unit.expand_as(center), (0, n_further), value=1.0),
+    )
     # Behind an exponential or a sigmoid no linear map gives the reconstructions of PCA.
     back = axes.t() * unit if loss.scaled else torch.zeros_like(axes.t())
     module.decoder.start_linear(back, loss.link(center), torch.zeros_like(code_scale), code_scale)
+
+
+def _axes_of(completion: Completion, n_components: int) -> tuple[Tensor, Tensor]:
+    """Return the axes and variances of :func:`principal_axes` for a Gaussian."""
+    loadings = completion.loadings.double()
+    n_features = len(loadings)
+    if n_features <= EXACT_FEATURES:
+        variances, vectors = torch.linalg.eigh(completion.covariance())
+        variances, vectors = variances.flip(0), vectors.flip(1)
+    else:  # of the factors alone: the noise hardly turns their axes
+        vectors, roots, _ = torch.linalg.svd(loadings, full_matrices=False)
+        variances = roots.square() + completion.variances.double().mean()
+    return _signed_axes(vectors, variances, n_components)
 
 
 @torch.no_grad()

@@ -67,7 +67,9 @@ def _batches(
     run: TrainingRun, shuffle: torch.Generator, noise: torch.Generator
 ) -> tuple[Batches, Batches | None]:
     """Return the batches to train on, and those to validate on."""
-    batches = Batches(run.samples, run.batch_size, shuffle, run.objective.noise_level, noise)
+    batches = Batches(
+        run.samples, run.batch_size, shuffle, run.objective.noise_level, noise, run.versions
+    )
     if run.held_out is None:
         return batches, None
     at_once = min(run.held_out.chunk_size, run.objective.samples_at_once)

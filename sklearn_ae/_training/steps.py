@@ -154,7 +154,13 @@ class PlainDenseStep:
         assert isinstance(module.encoder, DenseStack)
         assert isinstance(module.decoder, DenseStack)
         self.gradient = DenseGradient(
-            module.encoder, module.decoder, flat.values, flat.gradient, loss, products
+            module.encoder,
+            module.decoder,
+            flat.values,
+            flat.gradient,
+            loss,
+            products,
+            module.takes_missing,
         )
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,11 @@ class ContractiveModule(AutoencoderModule):
     n_components : int or None
     code_activation : str
         A key of ``ACTIVATIONS``.
+    **options
+        Further arguments of `AutoencoderModule`.
     """
+
+    shows_missing = False
 
     def __init__(
         self,
@@ -34,8 +39,9 @@ class ContractiveModule(AutoencoderModule):
         sample_shape: tuple[int, ...],
         n_components: int | None,
         code_activation: str,
+        **options: Any,
     ) -> None:
-        super().__init__(network, sample_shape, n_components)
+        super().__init__(network, sample_shape, n_components, **options)
         self.activation = ACTIVATIONS[code_activation]
 
     def encode(self, x: Tensor) -> Tensor:

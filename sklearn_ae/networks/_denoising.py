@@ -45,6 +45,8 @@ class DenoisingModule(AutoencoderModule):
         the clean sample. Zero if it was not measured.
     """
 
+    shows_missing = False
+
     least: Tensor
     most: Tensor
     level: Tensor

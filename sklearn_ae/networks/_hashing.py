@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,8 @@ class HashingModule(AutoencoderModule):
         Standard deviation of the noise on the logits of the code, in training.
     input_masking : float
         Fraction of the features that are masked at the input, in training.
+    **options
+        Further arguments of `AutoencoderModule`.
 
     Attributes
     ----------
@@ -30,6 +34,8 @@ class HashingModule(AutoencoderModule):
         cross-entropy use the data as they are, but tf-idf values are so small that the logits
         would hardly depend on them.
     """
+
+    shows_missing = False
 
     input_center: Tensor
     input_scale: Tensor
@@ -41,8 +47,9 @@ class HashingModule(AutoencoderModule):
         n_components: int | None,
         code_noise: float,
         input_masking: float,
+        **options: Any,
     ) -> None:
-        super().__init__(network, sample_shape, n_components)
+        super().__init__(network, sample_shape, n_components, **options)
         self.code_noise = code_noise
         self.input_masking = input_masking
         self.register_buffer("input_center", torch.zeros(self.center.shape))

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from sklearn_ae.networks._completion import Completion
+
 if TYPE_CHECKING:
     from sklearn_ae.networks._network import Network
 
@@ -59,11 +61,15 @@ class AutoencoderModule(TrainableModule):
     n_components : int or None
         Number of components of the code, without the values of ``network.extra_names``. None:
         the maps of the network are the code, without dense layers.
+    completes : bool, default=False
+        Whether missing values of samples are replaced before they are encoded.
     **options
         Further arguments of the network's factories.
 
     Attributes
     ----------
+    completion : Completion or None
+        Maps samples with missing values to inputs of the encoder.
     config : dict
         Arguments of the constructor by name, plain values only.
     center : Tensor of shape (n_features,)
@@ -79,12 +85,17 @@ class AutoencoderModule(TrainableModule):
     bits: ClassVar[frozenset[str]] = frozenset()
     """Names of the buffers that contain only zeros and ones."""
 
+    shows_missing: ClassVar[bool] = True
+    """Whether the encoder's input may say which values were missing, after the values. False for
+    modules that compute with inputs beside encoding them."""
+
     config: dict[str, Any]
     center: Tensor
     scale: Tensor
     code_mean: Tensor
     code_factor: Tensor
     code_spread: Tensor
+    completion: Completion | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> AutoencoderModule:
         """Store the arguments before ``__init__`` is called."""
@@ -100,6 +111,7 @@ class AutoencoderModule(TrainableModule):
         network: Network,
         sample_shape: tuple[int, ...],
         n_components: int | None,
+        completes: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -110,10 +122,15 @@ class AutoencoderModule(TrainableModule):
         self.n_components = n_components
         n_features = math.prod(sample_shape)
         n_code = n_components + network.n_extra(sample_shape)
-        self.encoder = network.encoder(sample_shape, self.n_encoded(n_components), **options)
+        input_shape, self.completion = sample_shape, None
+        if completes:
+            with_missing = network.shape_with_missing(sample_shape) if self.shows_missing else None
+            input_shape = with_missing or sample_shape
+            self.completion = Completion(n_features, shows_missing=with_missing is not None)
+        self.encoder = network.encoder(input_shape, self.n_encoded(n_components), **options)
         self.decoder = network.decoder(sample_shape, n_components, **options)
         if any(is_lazy(value) for value in [*self.parameters(), *self.buffers()]):
-            self._set_lazy_sizes(n_features, n_code)
+            self._set_lazy_sizes(math.prod(input_shape), n_code)
         network.connect(self.encoder, self.decoder)
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
@@ -122,10 +139,10 @@ class AutoencoderModule(TrainableModule):
         self.register_buffer("code_spread", torch.zeros(n_code))
 
     @torch.no_grad()
-    def _set_lazy_sizes(self, n_features: int, n_code: int) -> None:
+    def _set_lazy_sizes(self, n_inputs: int, n_code: int) -> None:
         """Initialise torch's lazy modules, which have no weights yet, with two samples."""
         self.eval()  # running statistics must not change
-        self.encoder(torch.zeros(2, n_features))
+        self.encoder(torch.zeros(2, n_inputs))
         self.decoder(torch.zeros(2, n_code))
         self.train()
 
@@ -134,6 +151,11 @@ class AutoencoderModule(TrainableModule):
         n_weights = sum(weight.numel() for weight in self.parameters())
         entries = max(FREE_FACTOR_ENTRIES, n_weights // WEIGHTS_PER_FACTOR_ENTRY)
         return max(1, min(n_code, MAX_CODE_RANK, entries // n_code))
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether targets may have missing values, whose errors do not count."""
+        return self.network.takes_missing or self.completion is not None
 
     def common_center(self, center: Tensor) -> Tensor:
         """Return what is subtracted from each sample, given the mean of each feature.
@@ -150,8 +172,15 @@ class AutoencoderModule(TrainableModule):
         """Return the number of values that the encoder returns for ``n_components``."""
         return n_components
 
+    def complete(self, x: Tensor) -> Tensor:
+        """Return the encoder's input for samples, in which missing values are NaN."""
+        return x if self.completion is None else self.completion(x)
+
     def encode(self, x: Tensor) -> Tensor:
-        """Map samples in network units, ``(batch, n_features)``, to codes."""
+        """Map samples in network units, ``(batch, n_features)``, to codes.
+
+        If the module has a ``completion``, the samples are those of :meth:`complete`.
+        """
         code: Tensor = self.encoder(x)
         return code.to(x.dtype)  # under autocast, layers return bfloat16
 

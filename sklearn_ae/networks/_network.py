@@ -242,6 +242,25 @@ class Network(BaseEstimator):
         """Return the length of :meth:`extra_names`."""
         return len(self.extra_names(sample_shape))
 
+    def shape_with_missing(self, sample_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the shape of the encoder's input if it says which values were missing.
+
+        The encoder then receives twice as many values: those of the sample, in which missing ones
+        are replaced, and then one for each value that was missing and zero for each other one. By
+        default the result is None: the encoder receives the values of the sample only.
+
+        Parameters
+        ----------
+        sample_shape : tuple of int
+            Shape of one sample.
+
+        Returns
+        -------
+        shape : tuple of int or None
+            Passed to :meth:`encoder` in place of `sample_shape`.
+        """
+        return None
+
     def step_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of values of one step of a sequence.
 

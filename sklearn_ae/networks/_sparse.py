@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class SparseModule(AutoencoderModule):
         Number of active units under ``"topk"``. None: it follows from `sparsity_target`.
     encoding_factor : float
         Number of active units in fitted codes, divided by that in training.
+    **options
+        Further arguments of `AutoencoderModule`.
 
     Attributes
     ----------
@@ -55,8 +58,9 @@ class SparseModule(AutoencoderModule):
         sparsity_target: float,
         n_active: int | None,
         encoding_factor: float,
+        **options: Any,
     ) -> None:
-        super().__init__(network, sample_shape, n_components)
+        super().__init__(network, sample_shape, n_components, **options)
         n_components = self.n_components
         self.sparsity = sparsity
         # The pre-activation at which a logistic unit has the desired activation.

@@ -23,6 +23,9 @@ class StackNetwork(DenseNetwork):
     Its code may have a non-linearity, like the output of every layer before.
     """
 
+    def shape_with_missing(self, sample_shape: tuple[int, ...]) -> None:
+        """Return None: the first layer is pre-trained to reconstruct its input."""
+
 
 class LayerPair(TrainableModule):
     """A layer of the encoder and the corresponding layer of the decoder.

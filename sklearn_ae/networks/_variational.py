@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +41,8 @@ class VariationalModule(AutoencoderModule):
         Variance of a Gaussian likelihood.
     binarize : bool, default=False
         Whether the data are probabilities of bits, and the likelihood is that of the bits.
+    **options
+        Further arguments of `AutoencoderModule`.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class VariationalModule(AutoencoderModule):
         likelihood: str,
         variance: str | float,
         binarize: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(network, sample_shape, n_components)
+        super().__init__(network, sample_shape, n_components, **options)
         self.likelihood = likelihood
         self.binarize = binarize
         start = torch.zeros(self.center.shape if variance == "per_feature" else ())
@@ -141,7 +145,7 @@ class VariationalModule(AutoencoderModule):
         # The decoder takes (n_draws * batch_size, n_components).
         output = torch.unflatten(self.decode(codes.flatten(0, 1)), 0, (len(codes), -1))
         observed = target
-        if self.network.takes_missing:
+        if self.takes_missing:
             observed = target.nan_to_num()  # NaN would reach the gradient even if masked later
         if self.likelihood == "gaussian":
             # In float64, and on the CPU, which every device can copy to and which has float64.
@@ -151,7 +155,7 @@ class VariationalModule(AutoencoderModule):
             errors = bernoulli_likelihood(output, observed)
         else:
             errors = continuous_bernoulli_likelihood(output, observed)
-        if self.network.takes_missing:
+        if self.takes_missing:
             errors = errors.where(~target.isnan(), 0.0)
         return errors.sum(2)
 
@@ -170,6 +174,7 @@ class VariationalModule(AutoencoderModule):
         Parameters
         ----------
         x : Tensor of shape (batch_size, n_features)
+            Samples, with NaN for missing values: the bound is that of the observed values.
         noise : Tensor of shape (n_draws, batch_size or 1, n_components)
             Standard normal draws.
 
@@ -177,11 +182,12 @@ class VariationalModule(AutoencoderModule):
         -------
         Tensor of shape (batch_size,)
         """
-        mean, log_variance = self.posterior(x)
+        mean, log_variance = self.posterior(self.complete(x))
         errors, _ = self.importance(mean, log_variance, noise, x, 1.0, in_units=True)
         return -errors.mean(0) - gaussian_divergence(mean, log_variance)
 
     def tight_bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """Return the importance-weighted bound of each sample, as :meth:`bound` does."""
-        _, weights = self.importance(*self.posterior(x), noise, x, 1.0, in_units=True)
+        mean, log_variance = self.posterior(self.complete(x))
+        _, weights = self.importance(mean, log_variance, noise, x, 1.0, in_units=True)
         return weights.logsumexp(0) - math.log(len(noise))

@@ -257,6 +257,10 @@ class DenseNetwork(DenseParameters, Network):
         """,
     )
 
+    def shape_with_missing(self, sample_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return twice the number of features, or None for tied weights."""
+        return None if self.tied else (2 * math.prod(sample_shape),)
+
     def encoder(
         self, sample_shape: tuple[int, ...], n_outputs: int, shortcut: bool = False
     ) -> DenseStack:

@@ -147,6 +147,8 @@ class DenseGradient:
         A loss with a hand-written gradient.
     dtype : torch.dtype
         Precision of the matrix products.
+    takes_missing : bool, default=False
+        Whether targets may have missing values, which are NaN and have no gradient.
 
     Raises
     ------
@@ -162,10 +164,12 @@ class DenseGradient:
         gradient: Tensor,
         loss: Loss,
         dtype: torch.dtype,
+        takes_missing: bool = False,
     ) -> None:
         if loss.gradient is None:
             raise ValueError("the loss has no hand-written gradient")
         self.value, self.derivative = loss.value, loss.gradient
+        self.ignoring = loss.ignoring if takes_missing else None
         self.dtype = dtype
         self.products = _Products(values, gradient, dtype)
         self.encoder = _StackGradient(encoder, self.products)
@@ -189,9 +193,14 @@ class DenseGradient:
         self.products.refresh()
         output = self.decoder.forward(self.encoder.forward(x.to(self.dtype)))
         output = output.to(target.dtype)  # the loss is computed in full precision
+        if self.ignoring is not None:
+            missing = target.isnan()
+            output, target = self.ignoring(missing, output, target)
         values = self.value(output, target)
         # In place, as below: the derivative is a new tensor that nothing else refers to.
         gradient = self.derivative(output, target).div_(len(x))
+        if self.ignoring is not None:
+            gradient.masked_fill_(missing, 0.0)
         if sample_weight is not None:
             values = values * sample_weight
             gradient.mul_(sample_weight[:, None])
