@@ -9,6 +9,7 @@ from sklearn_ae.contractive import ContractiveAutoencoder
 from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
 from sklearn_ae.hashing import SemanticHashing
+from sklearn_ae.imputer import AutoencoderImputer
 from sklearn_ae.lstm import LSTMAutoencoder
 from sklearn_ae.onnx import register_onnx_converters, to_onnx
 from sklearn_ae.outlier import AutoencoderOutlierDetector
@@ -23,6 +24,7 @@ from sklearn_ae.variational import VariationalAutoencoder
 
 __all__ = [
     "Autoencoder",
+    "AutoencoderImputer",
     "AutoencoderOutlierDetector",
     "ContractiveAutoencoder",
     "ConvolutionalAutoencoder",

@@ -13,8 +13,11 @@ from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.random import make_generator
 from sklearn_ae.networks._module import AutoencoderModule
 
-N_HIDINGS = 8
-"""Number of ways in which observed values are hidden; one is drawn for each epoch."""
+MAX_HIDINGS = 32
+"""Maximum number of ways in which observed values are hidden; one is drawn for each epoch."""
+
+HIDDEN_ENTRIES = 2**24
+"""Number of entries of samples that are stored with values hidden, if two ways do not take more."""
 
 N_RECONSTRUCTIONS = 20
 """Number of reconstructions by which a network replaces missing values if it has seen none."""
@@ -43,7 +46,7 @@ def completed(samples: Samples, module: AutoencoderModule) -> Samples:
 
 
 def hidden_again(
-    samples: Samples, module: AutoencoderModule, seed: int, n_hidings: int = 1
+    samples: Samples, module: AutoencoderModule, seed: int, n_hidings: int | None = 1
 ) -> list[Samples]:
     """Return the inputs of the encoder with some observed values hidden, which remain targets.
 
@@ -56,8 +59,8 @@ def hidden_again(
         In network units, with NaN for missing values.
     module : AutoencoderModule
     seed : int
-    n_hidings : int, default=1
-        Number of results, each with other values hidden.
+    n_hidings : int or None, default=1
+        Number of results, each with other values hidden. None: as many as can be stored.
 
     Returns
     -------
@@ -66,6 +69,9 @@ def hidden_again(
     """
     if module.completion is None:
         return [samples]
+    if n_hidings is None:
+        n_entries = len(samples) * module.completion.n_outputs
+        n_hidings = min(MAX_HIDINGS, max(2, HIDDEN_ENTRIES // n_entries))
     results = []
     for number in range(n_hidings):
         hiding = samples.map(_Hiding(seed + number), samples.n_features)
@@ -125,6 +131,15 @@ class ByReconstruction:
             for _ in range(N_RECONSTRUCTIONS):
                 result = torch.where(missing, self.mean(self.module(result)), x)
         return result
+
+    def forecast(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return complete samples, and a standard deviation of one for what was missing."""
+        return self(x), x.isnan().to(x.dtype)
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Return complete samples with standard normal noise on what was missing."""
+        mean, deviation = self.forecast(x)
+        return mean + deviation * torch.randn_like(mean)
 
 
 def completing(module: AutoencoderModule, mean: Callable[[Tensor], Tensor]) -> AutoencoderModule:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._estimator.completing import N_HIDINGS, completed, hidden_again
+from sklearn_ae._estimator.completing import completed, hidden_again
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
 from sklearn_ae._estimator.identity import saved_run
@@ -370,7 +370,7 @@ def _training_run(
     """
     estimator = fit.estimator
     objective = _objective(fit, module, training, held_out, products)
-    versions = hidden_again(training, module, fit.seeds.subspace, N_HIDINGS)
+    versions = hidden_again(training, module, fit.seeds.subspace, n_hidings=None)
     if held_out is training:
         held_out = versions[0]
     elif held_out is not None:

@@ -16,6 +16,7 @@ from sklearn_ae import networks
 from sklearn_ae._compat import loss_classes
 from sklearn_ae._detection.members import Member
 from sklearn_ae._estimator.inputs import TensorState
+from sklearn_ae._imputation.calibration import Calibration
 from sklearn_ae._training.keys import Grid
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.belief_network import DeepBeliefNetwork
@@ -24,6 +25,7 @@ from sklearn_ae.contractive import ContractiveAutoencoder
 from sklearn_ae.convolutional import ConvolutionalAutoencoder
 from sklearn_ae.denoising import DenoisingAutoencoder
 from sklearn_ae.hashing import SemanticHashing
+from sklearn_ae.imputer import AutoencoderImputer
 from sklearn_ae.lstm import LSTMAutoencoder
 from sklearn_ae.networks._boltzmann import BoltzmannModule, BoltzmannNetwork
 from sklearn_ae.networks._contractive import ContractiveModule
@@ -64,6 +66,7 @@ def _by_name(classes: list[Any]) -> dict[str, Any]:
 _OWN_ESTIMATORS: dict[str, type] = _by_name(
     [
         Autoencoder,
+        AutoencoderImputer,
         AutoencoderOutlierDetector,
         ContractiveAutoencoder,
         ConvolutionalAutoencoder,
@@ -111,7 +114,7 @@ MODULES: dict[str, type[AutoencoderModule]] = _by_name(
 )
 """Torch modules of fitted autoencoders, by name."""
 
-RECORDS: dict[str, Any] = _by_name([Grid, Member, TensorState])
+RECORDS: dict[str, Any] = _by_name([Calibration, Grid, Member, TensorState])
 """Named tuples in fitted attributes, by name."""
 
 

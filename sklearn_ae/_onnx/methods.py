@@ -18,6 +18,7 @@ from sklearn_ae._estimator.bounds import bound_of_samples, cells_of_network
 from sklearn_ae._estimator.inference import to_units
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
+from sklearn_ae._onnx.completion import IterativeCompletion
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import with_loops
 from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_samples
@@ -29,6 +30,7 @@ from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.belief_network import DRAWS, DeepBeliefNetwork
 from sklearn_ae.boltzmann import RestrictedBoltzmannMachine
 from sklearn_ae.networks._boltzmann import BoltzmannModule
+from sklearn_ae.networks._completion import Completion
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._variational import VariationalModule
 from sklearn_ae.variational import VariationalAutoencoder
@@ -124,9 +126,9 @@ def _apply(
         return _unflattened(estimator, to_units(estimator, module, module.decode(codes)))
     x = _within_reach((x - module.center) / module.scale)
     if method == "transform":
-        return module.encode(x)
+        return module.encode(module.complete(x))
     if method == "reconstruct":
-        return _unflattened(estimator, to_units(estimator, module, module(x)))
+        return _unflattened(estimator, to_units(estimator, module, module(module.complete(x))))
     return score_samples(estimator, module, x)
 
 
@@ -138,7 +140,10 @@ def _within_reach(x: Tensor) -> Tensor:
 
 def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
     """Copy the fitted module to the CPU in float32, without code that depends on values."""
-    return with_loops(duplicate(estimator.module_).cpu().float())
+    module = with_loops(duplicate(estimator.module_).cpu().float())
+    if isinstance(module.completion, Completion):
+        module.completion = IterativeCompletion(module.completion)  # type: ignore[assignment]
+    return module
 
 
 def _unflattened(estimator: BaseAutoencoder, x: Tensor) -> Tensor:
@@ -150,13 +155,14 @@ def _unflattened(estimator: BaseAutoencoder, x: Tensor) -> Tensor:
 @singledispatch
 def score_samples(estimator: BaseAutoencoder, module: AutoencoderModule, x: Tensor) -> Tensor:
     """Compute ``score_samples`` for samples in network units."""
-    reconstructed = estimator._get_fitted_loss().mean(module(x))
+    reconstructed = estimator._get_fitted_loss().mean(module(module.complete(x)))
     squares = (reconstructed - x).square()
-    if not module.network.takes_missing:
+    if not module.takes_missing:
         return lowest_if_far(squares.mean(1) * -module.scale.square(), x)
     missing = x.isnan()
     errors = squares.masked_fill(missing, 0.0).sum(1)
-    return lowest_if_far(errors / (~missing).sum(1) * -module.scale.square(), x)
+    counts = (~missing).sum(1).clamp(min=1)  # samples without any value have no error
+    return lowest_if_far(errors / counts * -module.scale.square(), x)
 
 
 @score_samples.register

@@ -95,15 +95,32 @@ class Completion(nn.Module):
         shown = missing & ~missing.all(1, keepdim=True)
         return torch.cat([complete, shown.to(x.dtype)], dim=1)
 
-    @torch.no_grad()
     def complete(self, x: Tensor) -> Tensor:
         """Replace missing values by their mean given the observed values of the sample."""
-        result = x.clone()
+        return self.forecast(x)[0]
+
+    @torch.no_grad()
+    def forecast(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of all values given the observed ones.
+
+        Returns
+        -------
+        mean : Tensor of shape (batch, n_features)
+            Equal to `x` where it is observed.
+        deviation : Tensor of shape (batch, n_features)
+            Zero where `x` is observed.
+        """
+        mean, deviation = x.clone(), torch.zeros_like(x)
         for rows in self._blocks(x):
-            mean, loadings, _ = self._parameters_for(x)
-            filled = mean + self.condition(x[rows]).scores @ loadings.t()
-            result[rows] = torch.where(x[rows].isnan(), filled.to(x.dtype), x[rows])
-        return result
+            center, loadings, variances = self._parameters_for(x)
+            given, missing = self.condition(x[rows]), x[rows].isnan()
+            filled = center + given.scores @ loadings.t()
+            mean[rows] = torch.where(missing, filled.to(x.dtype), x[rows])
+            # If A = R R^T is the precision of the factors, l^T A^-1 l = |R^-1 l|^2.
+            solved = torch.linalg.solve_triangular(given.roots, loadings.t(), upper=False)
+            spread = (solved.square().sum(1) + variances).sqrt()[given.places]
+            deviation[rows] = torch.where(missing, spread, 0.0).to(x.dtype)
+        return mean, deviation
 
     @torch.no_grad()
     def draw(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -175,6 +176,22 @@ class AutoencoderModule(TrainableModule):
     def complete(self, x: Tensor) -> Tensor:
         """Return the encoder's input for samples, in which missing values are NaN."""
         return x if self.completion is None else self.completion(x)
+
+    def forecast(self, x: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the mean of all values of samples given the observed ones.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+            With NaN for missing values.
+        mean : callable
+            Maps outputs of the decoder to reconstructions.
+
+        Returns
+        -------
+        Tensor of shape (batch, n_features)
+        """
+        return mean(self(self.complete(x)))
 
     def encode(self, x: Tensor) -> Tensor:
         """Map samples in network units, ``(batch, n_features)``, to codes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,6 +26,10 @@ The variance changes by more than a weight does in training, so that its steps m
 
 MIN_LOG_VARIANCE = math.log(1e-6)
 """Minimum of a learned variance in network units. That of a constant feature would vanish."""
+
+
+MISSING_DRAWS = 128
+"""Number of codes that are drawn for a sample with missing values."""
 
 
 class VariationalModule(AutoencoderModule):
@@ -167,6 +172,30 @@ class VariationalModule(AutoencoderModule):
         if self.likelihood == "bernoulli":
             return (uniform < output.sigmoid()).to(output.dtype)
         return continuous_bernoulli_quantile(output, uniform)
+
+    def forecast(self, x: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the mean of all values of samples given the observed ones.
+
+        It is the mean of reconstructions from `MISSING_DRAWS` codes of each sample, weighted by
+        their importance (Mattei and Frellsen, 2019).
+        """
+        outputs, weights = self._weighted_outputs(x)
+        return torch.einsum("kn,knj->nj", weights, mean(outputs))
+
+    def draw_missing(self, x: Tensor) -> Tensor:
+        """Draw all values of samples given the observed ones, by resampling weighted codes."""
+        outputs, weights = self._weighted_outputs(x)
+        chosen = torch.multinomial(weights.t(), 1)[:, 0]
+        return self.draw(outputs[chosen, torch.arange(len(x), device=x.device)])
+
+    def _weighted_outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs for drawn codes, (k, batch, n_features), and weights, (k, batch)."""
+        mean, log_variance = self.posterior(self.complete(x))
+        noise = torch.randn(MISSING_DRAWS, *mean.shape, dtype=mean.dtype, device=mean.device)
+        _, log_weights = self.importance(mean, log_variance, noise, x, 1.0)
+        codes = mean + (0.5 * log_variance).exp() * noise
+        outputs = self.decode(codes.flatten(0, 1)).unflatten(0, (MISSING_DRAWS, -1))
+        return outputs, log_weights.softmax(0)
 
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """Return the evidence lower bound of each sample, in the units of the data.
