@@ -17,7 +17,7 @@ MAX_HIDINGS = 32
 """Maximum number of ways in which observed values are hidden; one is drawn for each epoch."""
 
 HIDDEN_ENTRIES = 2**24
-"""Number of entries of samples that are stored with values hidden, if two ways do not take more."""
+"""Number of entries of samples that are stored with values hidden, unless two ways take more."""
 
 N_RECONSTRUCTIONS = 20
 """Number of reconstructions by which a network replaces missing values if it has seen none."""

@@ -115,7 +115,11 @@ def calibrate(X: np.ndarray, hidden: np.ndarray, predictions: Predictions) -> Ca
     """
     error = np.where(hidden, X - predictions.gaussian, 0.0)
     change = np.where(hidden, predictions.reconstruction - predictions.gaussian, 0.0)
-    products, squares = (error * change).sum(axis=0), np.square(change).sum(axis=0)
+    squares = np.square(change).sum(axis=0)
+    # Minus a standard error of the sum over all features: only evidence moves a prediction.
+    gains = error * change
+    doubt = np.sqrt(np.square(gains).sum()) / X.shape[1]
+    products = gains.sum(axis=0) - doubt
     total, n_features = squares.sum(), X.shape[1]
     common = float(np.clip(products.sum() / total, 0, 1)) if total > 0 else 0.0
     prior = PRIOR_FEATURES * total / n_features

@@ -16,7 +16,10 @@ MAX_ITERATIONS = 100
 """Maximum number of iterations."""
 
 TOLERANCE = 1e-3
-"""Change of the explained variance of any feature, as a fraction, that ends the iterations."""
+"""Change of the explained variance of any feature, as a fraction, that ends the iterations.
+
+Later iterations, and methods that converge faster, raise the likelihood a little, but the error
+of values that were hidden as well: on digits with half of their values hidden by 5 %."""
 
 MIN_VARIANCE = 1e-4
 """Minimum of the variance that the factors leave, as a fraction of the feature's variance."""
@@ -30,8 +33,8 @@ regular whatever is missing."""
 def fit_completion(completion: Completion, samples: Samples, seed: int) -> None:
     """Set the Gaussian of a completion to that of largest likelihood.
 
-    The loadings are shrunk towards zero, as if one more sample had been observed for each feature
-    that does not depend on the factors.
+    The loadings are shrunk towards zero, by a few percent where a feature hardly has noise: as if
+    in every iteration one more sample of each feature did not depend on the factors.
 
     Parameters
     ----------
@@ -89,6 +92,6 @@ def _maximize_likelihood(gaussian: Completion, x: Tensor, weight: Tensor, seed: 
         gaussian.loadings = loadings
         gaussian.variances = (rest / counts).clamp_min(MIN_VARIANCE)
         gaussian.mean = weight @ ((known - given.scores @ loadings.t()) * observed) / counts
-        earlier, explained = explained, loadings.square().sum(1)
+        earlier, explained = explained, gaussian.loadings.square().sum(1)
         if (explained - earlier).abs().max() < TOLERANCE:
             break
