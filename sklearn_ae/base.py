@@ -29,7 +29,9 @@ from sklearn_ae._compat import (
     CallbackSupportMixin,
     HasMethods,
     Interval,
+    RealNotInt,
     StrOptions,
+    is_whole,
     with_callbacks,
 )
 from sklearn_ae._estimator.density import draw_from_density, draw_from_gaussian
@@ -94,13 +96,31 @@ class BaseAutoencoder(
 ):
     """Base class of all autoencoders. Not to be used directly."""
 
-    n_components: int | None = parameter(
+    n_components: Any = parameter(  # int, float or None
         default=2,
-        doc="""int
-        Number of components of the code. It may exceed the number of features.
+        doc="""int, float or None
+        Number of components of the code. It may exceed the number of features. A float between 0
+        and 1: the smallest number that explains this fraction of the variance of the held-out
+        samples, at most as many as PCA needs for it; the code is then `ordered`. None:
+        ``min(n_samples, n_features)``, with which PCA loses nothing. In `partial_fit` a float or
+        None determines the number from the first chunk, by PCA.
         """,
-        constraint=[Interval(Integral, 1, None, closed="left"), None],
+        constraint=[
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
         kw_only=False,
+    )
+    ordered: bool = parameter(
+        default=False,
+        doc="""bool
+        Whether the components are ordered as those of PCA: training minimises the loss averaged
+        over codes of which only the first components are kept and the others are set to zero. The
+        first `k` columns of the code, followed by zeros, then decode about as well as a code of
+        `k` components. Always so if `n_components` is a float.
+        """,
+        constraint=["boolean"],
     )
     loss: str | Callable[[Tensor, Tensor], Tensor] = parameter(
         default="squared_error",
@@ -142,6 +162,12 @@ class BaseAutoencoder(
         "n_components_": """int
         Number of columns of the code: the components and, with some networks, further values that
         the decoder needs.
+        """,
+        "explained_variance_ratio_": """ndarray of shape (n_components,)
+        Increment of the explained variance ratio by each component, on the held-out samples or, if
+        there are none, on the training samples: the sum of the first `k` is that of samples
+        decoded from the first `k` components, relative to the mean of the training samples, and
+        comparable with PCA's. Defined only if the code is ordered.
         """,
         "n_features_in_": """int
         Number of features of a sample: the product of `input_shape_`.
@@ -371,10 +397,13 @@ class BaseAutoencoder(
         return loss.value(output, target)
 
     def _code_size(self) -> int:
-        """Return `n_components`, or the network's own number of components if it is None."""
-        if self.n_components is not None:
-            return self.n_components
-        return self._network().code_size(self.input_shape_)
+        """Return the number of components, that of the fitted module if `fit` determined it."""
+        if is_whole(self.n_components):
+            return int(self.n_components)
+        network = self._network()
+        if self.n_components is None and network.has_maps():
+            return network.code_size(self.input_shape_)
+        return self.module_.n_components
 
     def _compressing_network(self) -> Network:
         """Return the network, for variants that constrain the code.
@@ -516,6 +545,7 @@ class BaseAutoencoder(
         self._fitted_loss = self.loss
         self._fitted_output_activation = self.output_activation
         self._kind = array_type.empty()
+        self.__dict__.pop("explained_variance_ratio_", None)  # of an earlier fit
         for name, value in trained.description.items():
             setattr(self, name, array_type.wrap(value) if isinstance(value, Tensor) else value)
         self._training_state = trained.state if keep_state else None

@@ -132,10 +132,16 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
     (3, 64)
     """
 
-    n_components: int = parameter(
+    n_components: Any = parameter(  # int or None
         default=256,
+        doc="""int or None
+        Number of hidden units. None: ``min(n_samples, n_features)``.
+        """,
+        # No fraction: a hidden unit that is zero is not absent, so that codes cannot be truncated.
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
         kw_only=False,
     )
+    ordered: ClassVar[bool] = False  # type: ignore[misc]
     loss: ClassVar[property] = property(  # type: ignore[misc]
         lambda self: "squared_error" if self.visible == "gaussian" else "binary_crossentropy"
     )
@@ -193,6 +199,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         constraint=[Interval(Real, 0, None, closed="left")],
     )
 
+    _attribute_docs: ClassVar[dict[str, str | None]] = {"explained_variance_ratio_": None}
+
     def _network(self) -> BoltzmannNetwork:
         return BoltzmannNetwork(visible=self.visible)
 
@@ -223,7 +231,8 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         return replace(run, objective=objective, parameters=parameters)
 
     def _samples_at_once(self, network: Network) -> int:
-        return max(1, CELLS // (self.n_components * EVALUATED_UNITS[self.visible]))
+        size: int = self.n_components
+        return max(1, CELLS // (size * EVALUATED_UNITS[self.visible]))
 
     def _loss(
         self,

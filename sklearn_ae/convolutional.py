@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae.base import BaseAutoencoder
@@ -95,10 +97,12 @@ class ConvolutionalAutoencoder(ConvolutionalParameters, BaseAutoencoder):
     (15, 160, 8)
     """
 
-    n_components: int | None = parameter(
+    n_components: Any = parameter(  # int, float or None
         default=2,
-        doc="""int or None
-        Size of the code. It may exceed the number of features. With None there are no dense
+        doc="""int, float or None
+        Size of the code. It may exceed the number of features. A float between 0 and 1: the
+        smallest number that explains this fraction of the variance of the held-out samples, at
+        most as many as PCA needs for it; the code is then `ordered`. With None there are no dense
         layers, and the code consists of the last feature maps.
         """,
         kw_only=False,

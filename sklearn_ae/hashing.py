@@ -84,8 +84,15 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     True
     """
 
+    ordered: ClassVar[bool] = False  # type: ignore[misc]
     n_components: int | None = parameter(
         default=64,
+        doc="""int or None
+        Number of bits of the code. None: ``min(n_samples, n_features)``, or the maps of the
+        network if it has maps.
+        """,
+        # No fraction: no bit is neutral, so that codes cannot be truncated.
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
         kw_only=False,
     )
     code_noise: float = parameter(
@@ -114,6 +121,7 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "explained_variance_ratio_": None,
         "packed_codes_": """ndarray of shape (n_samples, n_bytes), dtype uint8
         Packed codes of the training samples, including those of weight zero; after `partial_fit`,
         of the last chunk.

@@ -72,6 +72,12 @@ class SparseAutoencoder(NetworkChoice, BaseAutoencoder):
 
     n_components: int | None = parameter(
         default=64,
+        doc="""int or None
+        Number of components (units) of the code. It may exceed the number of features. None:
+        ``min(n_samples, n_features)``, or the maps of the network if it has maps.
+        """,
+        # No fraction: PCA would bound the number, and sparse codes are wider than PCA's.
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
         kw_only=False,
     )
     sparsity: str = parameter(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
+from sklearn_ae._compat import Interval
 from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
 from sklearn_ae._estimator.inputs import (
     _check_finite_tensor,
@@ -89,9 +91,14 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
         Number of components of the code besides the feature maps. It may exceed the number of
         features. With None there are no dense layers, and the code consists of the maps.
         """,
+        # No fraction: the maps explain almost everything.
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
         kw_only=False,
     )
+    ordered: ClassVar[bool] = False  # type: ignore[misc]
     code_alpha: float = same_as(CodePenalty, "code_alpha")
+
+    _attribute_docs: ClassVar[dict[str, str | None]] = {"explained_variance_ratio_": None}
 
     # Functions that several estimators share, assigned as methods.
     _loss = penalized_loss

@@ -240,7 +240,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             target = bits.where(~target.isnan(), target)
         warm_up = module.progress / self.kl_warm_up if self.kl_warm_up else 1.0
         beta = self.beta * min(1.0, warm_up)
-        mean, log_variance = module.posterior(X)
+        # The posterior of a component that is truncated becomes the prior.
+        mean, log_variance = map(module.truncate, module.posterior(X))
         # (n_importance_samples, batch_size, n_components)
         noise = torch.randn(
             self.n_importance_samples, *mean.shape, dtype=mean.dtype, device=mean.device

@@ -232,15 +232,21 @@ def names_a_culprit(message, params):
     return bool(words & set(re.findall(r"\w+", message)))
 
 
+def has_density(estimator):
+    """Whether its units define a density under its loss; otherwise two methods raise an error."""
+    is_belief = isinstance(estimator, DeepBeliefNetwork) and not estimator.fine_tune
+    return not (is_belief and estimator.loss in ("poisson", "continuous_bernoulli"))
+
+
 def results(estimator, X):
     """All that a fitted estimator makes of rows, by name."""
     made = {}
     for name in ("transform", "reconstruct", "score_samples", "predict", "predict_proba"):
-        if hasattr(estimator, name):
+        if hasattr(estimator, name) and (name != "score_samples" or has_density(estimator)):
             made[name] = getattr(estimator, name)(X)
     if hasattr(estimator, "inverse_transform") and "transform" in made:
         made["inverse_transform"] = estimator.inverse_transform(made["transform"])
-    if hasattr(estimator, "sample"):
+    if hasattr(estimator, "sample") and has_density(estimator):
         steps = {"n_steps": 2} if "n_steps" in estimator.sample.__code__.co_varnames else {}
         made["sample"] = estimator.sample(3, random_state=0, **steps)
     return made

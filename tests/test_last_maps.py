@@ -16,15 +16,11 @@ from torch.nn import functional
 import sklearn_ae
 from sklearn_ae import (
     Autoencoder,
-    AutoencoderOutlierDetector,
     ContractiveAutoencoder,
     ConvolutionalAutoencoder,
     DenoisingAutoencoder,
-    LSTMAutoencoder,
-    RestrictedBoltzmannMachine,
     SemanticHashing,
     SparseAutoencoder,
-    StackedAutoencoder,
     UNetAutoencoder,
     VariationalAutoencoder,
 )
@@ -174,27 +170,6 @@ def test_every_objective_takes_maps_as_its_code(estimator, digits):
     assert np.isfinite(estimator.sample(2, random_state=0)).all()
     again = pickle.loads(pickle.dumps(estimator))
     np.testing.assert_array_equal(again.transform(digits[:20]), codes)
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        Autoencoder(None),
-        DenoisingAutoencoder(None),
-        SparseAutoencoder(None, sparsity="topk", n_active=3),
-        ContractiveAutoencoder(None),
-        VariationalAutoencoder(None),
-        LSTMAutoencoder(None),
-        StackedAutoencoder(None),
-        SemanticHashing(None),
-        RestrictedBoltzmannMachine(None),
-        AutoencoderOutlierDetector(Autoencoder(None)),
-    ],
-    ids=str,
-)
-def test_networks_without_maps_want_a_number(estimator):
-    with pytest.raises(ValueError, match=r"n_components=None is not possible with \w+Network"):
-        estimator.fit(np.random.default_rng(0).normal(size=(20, 4)))
 
 
 def test_a_penalty_wants_components(digits):

@@ -40,6 +40,7 @@ from sklearn_ae.plotting import (
     LossCurveDisplay,
     ReconstructionDisplay,
     ScoreFieldDisplay,
+    ScreeDisplay,
     __all__,
 )
 
@@ -50,6 +51,7 @@ DISPLAYS = [
     LossCurveDisplay,
     ReconstructionDisplay,
     ScoreFieldDisplay,
+    ScreeDisplay,
 ]
 
 
@@ -813,3 +815,50 @@ def test_nothing_warns(wide, narrow, denoiser, reader, digits, waves):
         warnings.simplefilter("error")
         _, axes = plt.subplots(2, 3, layout="constrained", figsize=(18, 10))
         _draw_all(axes.ravel(), wide, narrow, denoiser, reader, digits, waves)
+
+
+# Explained variance
+
+
+def test_scree_beside_pca(digits):
+    X, _ = digits
+    ordered = Autoencoder(4, ordered=True, **SMALL)
+    pipeline = make_pipeline(StandardScaler(), ordered).fit(X)
+    display = ScreeDisplay.from_estimator(pipeline, X)
+    assert list(display.lines_) == ["Autoencoder", "PCA"]
+    scaled = pipeline[0].transform(X)
+    expected = PCA(4).fit(scaled).explained_variance_ratio_.cumsum()
+    np.testing.assert_allclose(display.lines_["PCA"].get_ydata(), expected)
+    codes = ordered.transform(scaled)
+    for number, value in zip(range(1, 5), display.lines_["Autoencoder"].get_ydata(), strict=True):
+        decoded = ordered.inverse_transform(codes * (np.arange(4) < number))
+        error = np.square(scaled - decoded).sum() / np.square(scaled - scaled.mean(0)).sum()
+        assert value == pytest.approx(1 - error)
+    _assert_legible(display.figure_)
+
+
+def test_scree_of_several_estimators(digits):
+    X, _ = digits
+    ordered = Autoencoder(4, ordered=True, **SMALL).fit(X)
+    pca = PCA(6).fit(X)
+    display = ScreeDisplay.from_estimators([ordered, pca, ordered])
+    assert list(display.lines_) == ["Autoencoder 1", "PCA", "Autoencoder 2"]
+    np.testing.assert_allclose(
+        display.lines_["Autoencoder 1"].get_ydata(), ordered.explained_variance_ratio_.cumsum()
+    )
+    _assert_legible(display.figure_)
+    single = ScreeDisplay.from_estimator(ordered, cumulative=False)
+    np.testing.assert_array_equal(
+        single.lines_["Autoencoder"].get_ydata(), ordered.explained_variance_ratio_
+    )
+    named = ScreeDisplay.from_estimators([ordered, pca], names=["ours", "linear"])
+    assert list(named.lines_) == ["ours", "linear"]
+    with pytest.raises(ValueError, match="names must be one different name for each of the 2"):
+        ScreeDisplay.from_estimators([ordered, pca], names=["same", "same"])
+
+
+def test_scree_needs_ordered_codes(wide):
+    with pytest.raises(ValueError, match="Autoencoder has no explained_variance_ratio_"):
+        ScreeDisplay.from_estimator(wide)
+    with pytest.raises(ValueError, match="ratios must have one value for each component"):
+        ScreeDisplay(ratios={"PCA": [[0.5, 0.2]]}).plot()

@@ -125,7 +125,8 @@ def _models(draw, cls):
         intervals = [each for each in constraints if isinstance(each, Interval)]
         whole = [n for n in WHOLE if any(n in each for each in intervals)]
         if name == "n_components":
-            params[name] = draw(st.one_of(st.none(), st.integers(1, 6)))
+            fractions = [st.floats(0.05, 0.95)] if any(0.5 in each for each in intervals) else []
+            params[name] = draw(st.one_of(st.none(), st.integers(1, 6), *fractions))
         elif whole and name not in SIZES and draw(st.booleans()):
             params[name] = draw(st.sampled_from(whole))
         else:

@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import (
     HasMethods,
     MissingValues,
     Options,
+    RealNotInt,
     StrOptions,
 )
 from sklearn.utils._param_validation import (
@@ -140,6 +141,7 @@ __all__ = [
     "Interval",
     "MissingValues",
     "Options",
+    "RealNotInt",
     "StrOptions",
     "check_partial_fit_first_call",
     "check_same_namespace",

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from sklearn_ae._estimator.modules import is_built_in
+from sklearn_ae._estimator.size import with_fitted_size
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks._empty import without_values
 
@@ -29,6 +30,7 @@ def check_unchanged(estimator: Any, n_features: int) -> None:
     """
     activation = vars(estimator).get("_fitted_output_activation", "identity")
     fitted = estimator.module_
+    estimator = with_fitted_size(estimator)
     config = fitted.config | {"network": estimator._network()}
     built_in = is_built_in(type(fitted), fitted.config) and is_built_in(type(fitted), config)
     # The constructor of a custom network may read values or draw random numbers; those of this

@@ -15,6 +15,8 @@ from sklearn_ae._estimator.density import check_density, fit_code_density
 from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range, has_missing
 from sklearn_ae._estimator.modules import duplicate
+from sklearn_ae._estimator.ordered import select_components
+from sklearn_ae._estimator.size import sized
 from sklearn_ae._parameters.training import with_python_numbers
 from sklearn_ae._training.antithetic import MeanOverDraws, pairs_for
 from sklearn_ae._training.batches import Samples
@@ -33,6 +35,7 @@ from sklearn_ae._training.random import (
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
 from sklearn_ae._training.steps import check_terms
+from sklearn_ae._training.truncation import Truncations, ordered, unexplained_by_pca
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._completion import Completion
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
@@ -131,6 +134,9 @@ def fit_module(
     fit = Fit(estimator, estimator._get_loss(), data.array_type, device, seeds, resume, one_pass)
 
     samples, validation = _open(fit, data)
+    given = estimator.n_components
+    estimator = sized(estimator, samples, seeds.subspace, resume)
+    fit = fit._replace(estimator=estimator)
     module, precision = _copied_module(fit, samples) if resume else _new_module(fit, samples)
     training, held_out, scaling = _split(fit, module, samples, validation, precision.weights)
     attributes = {} if resume else _start(fit, module, samples, training, scaling)
@@ -142,6 +148,12 @@ def fit_module(
     trained = train(run)
     _check_parts(module, names)
     training = completed(training, module)
+    held_out = held_out and completed(held_out, module)
+    if estimator.ordered:
+        fraction = given if isinstance(given, float) and not (resume or one_pass) else None
+        parts = training, held_out
+        module, explained = select_components(estimator, fraction, module, trained, *parts)
+        attributes["explained_variance_ratio_"] = explained
     density = fit_code_density(module, training, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
         attributes |= estimator._fitted_attributes(module, training)
@@ -377,6 +389,9 @@ def _training_run(
         (held_out,) = hidden_again(held_out, module, fit.seeds.subspace)
     has_progress_bar = estimator.verbose and not fit.one_pass and estimator._joint_epochs()
     changed = ONE_PASS if fit.one_pass else {"max_iter": estimator._joint_epochs()}
+    if estimator.ordered and module.n_components > 1:  # one component has no order
+        unexplained = unexplained_by_pca(training, module.n_components, fit.seeds.subspace)
+        objective = ordered(objective, module, Truncations(unexplained), products)
     run = TrainingRun(
         module=module,
         samples=versions[0],

@@ -23,6 +23,9 @@ from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks._empty import without_values
 from sklearn_ae.networks._module import AutoencoderModule, converted, distinct
 
+DENSITY = frozenset({"code_mean", "code_factor", "code_spread"})
+"""Names of the buffers that describe the density of the codes."""
+
 
 def module_to_state(module: AutoencoderModule) -> dict[str, Any]:
     """Convert a module to plain values and NumPy arrays.
@@ -191,6 +194,54 @@ def duplicate(module: AutoencoderModule) -> AutoencoderModule:
         return module_from_state(module_to_state(module)).to(module.center.device)
     tensors = {name: value.detach().clone() for name, value in distinct(module).items()}
     return _with_tensors(build(type(module), module.config), tensors)
+
+
+@torch.no_grad()
+def narrowed(module: AutoencoderModule, n_components: int) -> AutoencoderModule:
+    """Copy a module with the first components of its code only.
+
+    Wherever the size of an array depends on the number of components, the part that belongs to
+    the first ones is copied. The density of the codes is not: it has to be fitted again.
+
+    Parameters
+    ----------
+    module : AutoencoderModule
+    n_components : int
+        At most as many as the module has.
+
+    Returns
+    -------
+    AutoencoderModule
+    """
+    small = build(type(module), module.config | {"n_components": n_components})
+    sizes = module.n_components, n_components
+    tensors = {}
+    for name, target in distinct(small).items():
+        value = distinct(module)[name].detach()
+        if name in DENSITY:
+            tensors[name] = value.new_zeros(target.shape)
+            continue
+        for axis, (old, new) in enumerate(zip(value.shape, target.shape, strict=True)):
+            if old != new:
+                value = value.index_select(axis, _first_components(old, *sizes).to(value.device))
+        tensors[name] = value.clone()
+    return _with_tensors(small.to(module.center.device) if _is_real(small) else small, tensors)
+
+
+def _first_components(size: int, n_components: int, n_kept: int) -> Tensor:
+    """Return the places of the first components on an axis.
+
+    There are as many values as components, or several for each, such as the means followed by the
+    variances of a posterior; or further values follow, which are all kept.
+    """
+    places = torch.arange(size)
+    if size % n_components == 0:
+        return places[places % n_components < n_kept]
+    return places[(places < n_kept) | (places >= n_components)]
+
+
+def _is_real(module: AutoencoderModule) -> bool:
+    return module.center.device.type != "meta"
 
 
 def converted_copy(module: AutoencoderModule, dtype: torch.dtype) -> AutoencoderModule:

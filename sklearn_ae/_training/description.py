@@ -192,8 +192,9 @@ class Trained:
         Held-out loss of the kept weights, or lowest training loss if no samples were held out.
     best_epoch : int
         Number of the epoch whose weights were kept; zero for the initial weights.
-    state : dict
-        State of the optimiser and the generators, as NumPy arrays.
+    state : dict or None
+        State of the optimiser and the generators, as NumPy arrays. None: a later call starts
+        with a new one.
     description : dict
         Fitted attributes of the estimator's own.
     cut_short : bool
@@ -203,6 +204,6 @@ class Trained:
     history: list[dict[str, float]]
     best_loss: float
     best_epoch: int
-    state: dict[str, Any]
+    state: dict[str, Any] | None
     description: dict[str, Any] = field(default_factory=dict)
     cut_short: bool = False

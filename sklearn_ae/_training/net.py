@@ -41,8 +41,8 @@ class Validation(NamedTuple):
 
     Attributes
     ----------
-    losses : Tensor of shape (n_held_out,)
-        Loss of each sample.
+    losses : Tensor of shape (n_held_out,) or (n_held_out, n_losses)
+        Loss of each sample, or several of them, whose mean is minimised.
     weight : Tensor of shape (n_held_out,)
         Weight of each sample.
     groups : Tensor of shape (n_held_out,)
@@ -62,13 +62,15 @@ class Validation(NamedTuple):
     @property
     def loss(self) -> float:
         """Weighted mean of the losses."""
-        return float((self.losses * self.weight).sum() / self.weight.sum())
+        losses = self.losses if self.losses.ndim == 1 else self.losses.mean(1)
+        return float((losses * self.weight).sum() / self.weight.sum())
 
     def is_better_than(self, other: Validation, n_tests: int = 1) -> bool:
         """Whether the losses are lower, by a one-sided paired t-test at the 5 % level.
 
         If this is the best of `n_tests` validations, the level is divided by their number
-        (Bonferroni's correction).
+        (Bonferroni's correction). If there are several losses, all of them must be lower: each is
+        tested at the full level, because a single failure decides (an intersection-union test).
 
         A group of equal samples is one observation, with their total weight, and the number of
         observations of unequal weight is Kish's effective sample size, ``(sum W)^2 / sum W^2``. A
@@ -78,7 +80,16 @@ class Validation(NamedTuple):
         References
         ----------
         Kish, L. (1965). Survey sampling. Wiley.
+
+        Berger, R. L. (1982). Multiparameter hypothesis testing and acceptance sampling.
+        Technometrics, 24(4), 295-300.
         """
+        if self.losses.ndim > 1:
+            pairs = zip(self.losses.unbind(1), other.losses.unbind(1), strict=True)
+            return all(
+                self._replace(losses=own).is_better_than(other._replace(losses=others), n_tests)
+                for own, others in pairs
+            )
         decrease, weight = _group_means(other.losses - self.losses, self.weight, self.groups)
         total = weight.sum()
         count = float(total.square() / weight.square().sum())

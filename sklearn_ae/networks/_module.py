@@ -90,6 +90,9 @@ class AutoencoderModule(TrainableModule):
     """Whether the encoder's input may say which values were missing, after the values. False for
     modules that compute with inputs beside encoding them."""
 
+    n_decoded: int | None = None
+    """Number of components that :meth:`decode` uses; None: all. The others are set to zero."""
+
     config: dict[str, Any]
     center: Tensor
     scale: Tensor
@@ -205,9 +208,17 @@ class AutoencoderModule(TrainableModule):
         """Return the codes that the density of the codes is fitted to: those of :meth:`encode`."""
         return self.encode(x)
 
+    def truncate(self, z: Tensor) -> Tensor:
+        """Set all but the first ``n_decoded`` components of codes to zero; None keeps all."""
+        if self.n_decoded is None:
+            return z
+        kept = torch.ones(z.shape[-1], dtype=z.dtype, device=z.device)
+        kept[self.n_decoded : self.n_components] = 0  # not the columns after the components
+        return z * kept
+
     def decode(self, z: Tensor) -> Tensor:
         """Map codes, ``(batch, n_code)``, to decoder outputs, to which the link is applied."""
-        output: Tensor = self.decoder(z)
+        output: Tensor = self.decoder(self.truncate(z))
         return output.to(z.dtype)
 
     def forward(self, x: Tensor) -> Tensor:

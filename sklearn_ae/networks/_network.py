@@ -138,11 +138,12 @@ class Network(BaseEstimator):
         raise NotImplementedError(f"{type(self).__name__} must define the method decoder.")
 
     def code_size(self, sample_shape: tuple[int, ...]) -> int:
-        """Return the number of components under ``n_components=None``.
+        """Return the number of components under ``n_components=None``, if maps are then the code.
 
-        Override it if the output of the hidden layers can be the code, without a dense layer.
-        Under ``n_components=None`` the factories are called with the argument ``dense=False``,
-        which both must accept then.
+        Estimators call it only for networks that override it; for others None stands for
+        ``min(n_samples, n_features)``. Override it if the output of the hidden layers can be the
+        code, without a dense layer. Under ``n_components=None`` the factories are then called
+        with the argument ``dense=False``, which both must accept.
 
         Parameters
         ----------
@@ -163,6 +164,11 @@ class Network(BaseEstimator):
             f"components, or use a network whose maps can be the code, such as "
             f"ConvolutionalNetwork."
         )
+
+    @classmethod
+    def has_maps(cls) -> bool:
+        """Return whether the maps of the network are the code under ``n_components=None``."""
+        return cls.code_size is not Network.code_size
 
     def layout(self, sample_shape: tuple[int, ...]) -> Layout | None:
         """Return how the values of a sample are arranged.

@@ -176,7 +176,13 @@ class DenseGradient:
         self.decoder = _StackGradient(decoder, self.products)
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, target: Tensor, sample_weight: Tensor | None) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        target: Tensor,
+        sample_weight: Tensor | None,
+        masks: Tensor | None = None,
+    ) -> Tensor:
         """Write the gradient of the batch's mean loss and return that loss.
 
         Parameters
@@ -185,25 +191,35 @@ class DenseGradient:
             Input of the encoder, and desired reconstruction.
         sample_weight : Tensor of shape (batch_size,) or None
             Weight of each sample, with a mean of one over the training samples.
+        masks : Tensor of shape (n_masks, n_components) or None, default=None
+            Factors of the code, zeros and ones. The loss is averaged over them.
 
         Returns
         -------
         Tensor of shape ()
         """
         self.products.refresh()
-        output = self.decoder.forward(self.encoder.forward(x.to(self.dtype)))
+        code = self.encoder.forward(x.to(self.dtype))
+        if masks is not None:  # the whole batch once for each mask
+            masks = masks.to(self.dtype)[:, None]  # (n_masks, 1, n_components)
+            code, target = (code * masks).flatten(0, 1), target.repeat(len(masks), 1)
+            sample_weight = None if sample_weight is None else sample_weight.repeat(len(masks))
+        output = self.decoder.forward(code)
         output = output.to(target.dtype)  # the loss is computed in full precision
         if self.ignoring is not None:
             missing = target.isnan()
             output, target = self.ignoring(missing, output, target)
         values = self.value(output, target)
         # In place, as below: the derivative is a new tensor that nothing else refers to.
-        gradient = self.derivative(output, target).div_(len(x))
+        gradient = self.derivative(output, target).div_(len(target))
         if self.ignoring is not None:
             gradient.masked_fill_(missing, 0.0)
         if sample_weight is not None:
             values = values * sample_weight
             gradient.mul_(sample_weight[:, None])
-        self.encoder.backward(self.decoder.backward_to_input(gradient.to(self.dtype)))
+        at_code = self.decoder.backward_to_input(gradient.to(self.dtype))
+        if masks is not None:
+            at_code = (at_code.unflatten(0, (len(masks), -1)) * masks).sum(0)
+        self.encoder.backward(at_code)
         self.products.copy_back()
         return values.mean()

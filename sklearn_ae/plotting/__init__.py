@@ -8,6 +8,7 @@ from sklearn_ae.plotting.latent_traversal import LatentTraversalDisplay
 from sklearn_ae.plotting.loss_curve import LossCurveDisplay
 from sklearn_ae.plotting.reconstruction import ReconstructionDisplay
 from sklearn_ae.plotting.score_field import ScoreFieldDisplay
+from sklearn_ae.plotting.scree import ScreeDisplay
 
 __all__ = [
     "LatentSpaceDisplay",
@@ -15,4 +16,5 @@ __all__ = [
     "LossCurveDisplay",
     "ReconstructionDisplay",
     "ScoreFieldDisplay",
+    "ScreeDisplay",
 ]
