@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import sklearn_ae
 from sklearn_ae import (
     Autoencoder,
+    AutoencoderImputer,
     AutoencoderOutlierDetector,
     ContractiveAutoencoder,
     ConvolutionalAutoencoder,
@@ -70,6 +71,7 @@ MODELS = {
     "detector": AutoencoderOutlierDetector(
         make_pipeline(StandardScaler(), VariationalAutoencoder(1, **SMALL)), n_estimators=2
     ),
+    "imputer": AutoencoderImputer(Autoencoder(**SMALL), random_state=0),
     "pipeline": make_pipeline("passthrough", Autoencoder(**SMALL)),
 }
 """A small one of each class, and of each way to be in a file."""
