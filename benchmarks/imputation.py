@@ -49,7 +49,7 @@ class GaussianImputer:
             mean, last = complete.mean(axis=0), covariance
             centered = complete - mean
             fitted = (centered.T @ centered + hidden) / n_samples
-            diagonal = np.diag(np.diag(fitted))
+            diagonal = np.diag(np.diag(fitted) + 1e-9)  # features may be constant where seen
             covariance = (n_samples * fitted + diagonal) / (n_samples + 1)
             if np.abs(covariance - last).max() < 1e-3:
                 break

@@ -177,6 +177,8 @@ def tables(draw):
         X = X.reshape(n_rows, n_features)
     if X.size and draw(st.integers(0, 19)) == 19:
         X[draw(st.integers(0, n_rows - 1)), draw(st.integers(0, n_features - 1))] = draw(EVIL)
+    if draw(st.integers(0, 4)) == 4:
+        X[random.random(X.shape) < 0.3] = np.nan
     with np.errstate(over="ignore", invalid="ignore"):
         return draw(st.sampled_from(FORMS))(X)
 
