@@ -47,6 +47,7 @@ ESTIMATORS = [
     SparseAutoencoder(4, sparsity="topk", **SMALL),
     DenoisingAutoencoder(2, **SMALL),
     DenoisingAutoencoder(2, noise="masking", **SMALL),
+    DenoisingAutoencoder(2, noise="swap", **SMALL),
     ContractiveAutoencoder(2, **SMALL),
     VariationalAutoencoder(2, **SMALL),
     VariationalAutoencoder(2, n_importance_samples=3, variance="per_feature", **SMALL),
