@@ -25,6 +25,7 @@ from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.linear import mean_and_variance, shrink_start
+from sklearn_ae._training.marginals import draw_values
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae.base import BaseAutoencoder
@@ -84,14 +85,15 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
     noise: str | Callable[[Tensor], Tensor] = parameter(
         default="gaussian",
-        doc="""{"gaussian", "masking", "salt_and_pepper"} or callable
+        doc="""{"gaussian", "masking", "salt_and_pepper", "swap"} or callable
         Corruption of the training samples. ``"gaussian"`` adds Gaussian noise, ``"masking"`` sets
         values to zero, and ``"salt_and_pepper"`` sets values to the minimum or the maximum of
-        their feature, with equal probability. A callable takes a tensor of shape
-        (batch_size, n_features) in the units of `X` and returns the corrupted samples;
-        `random_state` seeds torch's random numbers in it.
+        their feature, with equal probability. ``"swap"`` replaces values by observed values of
+        the same feature in training samples, drawn for each value independently. A callable takes
+        a tensor of shape (batch_size, n_features) in the units of `X` and returns the corrupted
+        samples; `random_state` seeds torch's random numbers in it.
         """,
-        constraint=[StrOptions({"gaussian", "masking", "salt_and_pepper"}), callable],
+        constraint=[StrOptions({"gaussian", "masking", "salt_and_pepper", "swap"}), callable],
     )
     noise_level: float | None = parameter(
         default=None,
@@ -112,7 +114,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     energy = energy
 
     def _build_module(self, n_features: int) -> DenoisingModule:
-        is_fraction = self.noise in ("masking", "salt_and_pepper")
+        is_fraction = self.noise in ("masking", "salt_and_pepper", "swap")
         if is_fraction and (self.noise_level or 0) > 1:
             raise ValueError(
                 f"noise_level={self.noise_level} is a fraction of values under "
@@ -129,13 +131,17 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
     @torch.no_grad()
     def _pretrain(self, module: DenoisingModule, X: Samples, seed: int) -> None:
-        """Store the range of the features and the noise level; shrink a start at linear maps."""
+        """Store what the noise depends on; shrink a start at linear maps."""
         module.least.fill_(torch.inf)
         module.most.fill_(-torch.inf)
         samples = X.targets or X  # with missing values, if there are any
         for x in map(samples.take, samples.chunks()):
             torch.minimum(module.least, x.nan_to_num(torch.inf).amin(0), out=module.least)
             torch.maximum(module.most, x.nan_to_num(-torch.inf).amax(0), out=module.most)
+        for bound in (module.least, module.most):  # of features without a value
+            bound.nan_to_num_(posinf=0.0, neginf=0.0)
+        if self.noise == "swap":
+            module.values.copy_(draw_values(samples, len(module.values), seed))
         level = self.noise_level
         if level is None and self.noise == "gaussian":
             level = (

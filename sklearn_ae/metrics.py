@@ -23,7 +23,7 @@ from sklearn_ae.base import BaseAutoencoder
 
 __all__ = ["denoising_scorer", "elbo_scorer", "labeled_scorer", "reconstruction_scorer"]
 
-NOISES = ("gaussian", "masking", "salt_and_pepper")
+NOISES = ("gaussian", "masking", "salt_and_pepper", "swap")
 
 
 def reconstruction_scorer(estimator: Any, X: Any, y: Any = None) -> float:
@@ -117,9 +117,10 @@ def denoising_scorer(
 
     Parameters
     ----------
-    noise : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
+    noise : {"gaussian", "masking", "salt_and_pepper", "swap"}, default="gaussian"
         Type of the corruption, as in :class:`DenoisingAutoencoder`. Salt and pepper are the
-        minimum and the maximum of each feature in `X`.
+        minimum and the maximum of each feature in `X`; swapped values are those of the same
+        feature in random samples of `X`.
     noise_level : float, default=0.1
         Standard deviation of Gaussian noise in the units of `X`, or the fraction of values that
         other types of noise replace.
@@ -233,6 +234,10 @@ class _DenoisingScorer:
             if self.noise == "salt_and_pepper":
                 salt = random_state.random_sample(clean.shape) < 0.5
                 other = np.where(salt, np.nanmin(clean, axis=0), np.nanmax(clean, axis=0))
+            elif self.noise == "swap":
+                n_observed = np.sum(~np.isnan(clean), axis=0)
+                places = (random_state.random_sample(clean.shape) * n_observed).astype(np.intp)
+                other = np.take_along_axis(np.sort(clean, axis=0), places, axis=0)  # NaN is last
             noisy = np.where(is_replaced, other, clean)
         noisy = noisy.astype(clean.dtype, copy=False)
         if hasattr(X, "iloc"):  # the estimator compares the names of the columns

@@ -42,6 +42,7 @@ INSTANCES = [
     DenoisingAutoencoder(**SMALL),
     DenoisingAutoencoder(noise="masking", init="random", **SMALL),
     DenoisingAutoencoder(noise="salt_and_pepper", **SMALL),
+    DenoisingAutoencoder(noise="swap", **SMALL),
     ContractiveAutoencoder(**SMALL),
     ContractiveAutoencoder(n_projections=1, **SMALL),
     VariationalAutoencoder(**SMALL),

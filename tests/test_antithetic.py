@@ -168,6 +168,7 @@ DRAWING = [
     DenoisingAutoencoder(2),
     DenoisingAutoencoder(2, noise="masking"),
     DenoisingAutoencoder(2, noise="salt_and_pepper"),
+    DenoisingAutoencoder(2, noise="swap"),
     VariationalAutoencoder(2),
     VariationalAutoencoder(2, n_importance_samples=3),
     ContractiveAutoencoder(2, n_projections=1),

@@ -270,7 +270,7 @@ def test_one_gaussian_has_its_linear_closed_form():
     np.testing.assert_allclose(origin, mean, atol=1e-2)
 
 
-@pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper"])
+@pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper", "swap"])
 def test_corrupted_samples_are_reconstructed(noise):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1200, 2)) @ rng.normal(size=(2, 10)) + 5
@@ -283,6 +283,8 @@ def test_corrupted_samples_are_reconstructed(noise):
         spoilt += 0.2 * rng.normal(size=test.shape)
     elif noise == "masking":
         spoilt[hit] = 0
+    elif noise == "swap":
+        spoilt[hit] = rng.permuted(X[:200], axis=0)[hit]
     else:
         ends = np.where(rng.random(test.shape) < 0.5, X[:1000].min(axis=0), X[:1000].max(axis=0))
         spoilt[hit] = ends[hit]

@@ -129,7 +129,8 @@ def test_an_error_of_reconstruction_is_no_likelihood(digits, wrap):
 
 
 @pytest.mark.parametrize(
-    ("noise", "level"), [("gaussian", 2.0), ("masking", 0.3), ("salt_and_pepper", 0.3)]
+    ("noise", "level"),
+    [("gaussian", 2.0), ("masking", 0.3), ("salt_and_pepper", 0.3), ("swap", 0.3)],
 )
 def test_noise_is_that_of_the_denoising_autoencoder(digits, noise, level):
     X = digits[0][:, 18:22]
@@ -151,6 +152,7 @@ def test_noise_is_that_of_the_denoising_autoencoder(digits, noise, level):
         "gaussian": level**2,
         "masking": level * np.square(X).mean(),
         "salt_and_pepper": level * (np.square(X - low) + np.square(X - high)).mean() / 2,
+        "swap": level * 2 * X.var(axis=0).mean(),  # two independent values of one feature
     }
     # Squared changes are below 16^2; 1,600 of them, so the standard error is below 16^2 / 40.
     assert change == pytest.approx(replaced[noise], abs=4 * np.square(seen[0] - X).std() / 40)
@@ -172,7 +174,7 @@ def test_data_of_any_kind_are_corrupted(digits, kind):
 def test_the_ends_of_sequences_stay_what_they_are():
     X = np.ones((6, 4)) * np.arange(1, 7)[:, None]
     X[:3, 2:] = np.nan
-    for noise in ("gaussian", "masking", "salt_and_pepper"):
+    for noise in ("gaussian", "masking", "salt_and_pepper", "swap"):
         noisy = denoising_scorer(noise, 0.9)._corrupt(X)
         np.testing.assert_array_equal(np.isnan(noisy), np.isnan(X))
         assert not np.array_equal(noisy, X, equal_nan=True)

@@ -47,6 +47,7 @@ ESTIMATORS = [
     SparseAutoencoder(4, sparsity="topk", **SMALL),
     DenoisingAutoencoder(2, **SMALL),
     DenoisingAutoencoder(2, noise="masking", **SMALL),
+    DenoisingAutoencoder(2, noise="swap", **SMALL),
     ContractiveAutoencoder(2, **SMALL),
     VariationalAutoencoder(2, **SMALL),
     VariationalAutoencoder(2, n_importance_samples=3, variance="per_feature", **SMALL),
@@ -306,6 +307,15 @@ def test_others_refuse_them(estimator):
     gaps[:, -1] = 0.5  # not at the end of a sequence
     with pytest.raises(ValueError, match="NaN|missing"):
         clone(estimator).fit(gaps)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper", "swap"])
+def test_noise_on_a_feature_without_values(noise):
+    gaps = with_gaps()[1]
+    gaps[:, 2] = np.nan
+    model = DenoisingAutoencoder(2, noise=noise, **SMALL).fit(gaps)
+    assert not model.reconstruct(gaps)[:, 2].any()
+    assert np.isfinite(model.sample(3, random_state=0, n_steps=2)).all()
 
 
 def test_start_is_pca_of_the_gaussian():

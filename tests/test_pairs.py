@@ -143,11 +143,11 @@ def _ragged(n_rows=60, n_steps=9):
 
 
 @pytest.mark.parametrize("network", ["lstm", "recursive"])
-@pytest.mark.parametrize("objective", [*OBJECTIVES, "masking", "salt_and_pepper", "bits"])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "masking", "salt_and_pepper", "swap", "bits"])
 def test_ragged_samples_under_every_objective(objective, network):
     rows = _ragged()
     params = {}
-    if objective in ("masking", "salt_and_pepper"):
+    if objective in ("masking", "salt_and_pepper", "swap"):
         objective, params = "denoising", {"noise": objective, "noise_level": 0.3}
     if objective == "bits":
         rows = 1 / (1 + np.exp(-rows))
@@ -161,7 +161,7 @@ def test_ragged_samples_under_every_objective(objective, network):
     np.testing.assert_allclose(pair.transform(rows[:1, :]), codes[:1], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper"])
+@pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper", "swap"])
 def test_noise_does_not_change_the_length_of_a_sequence(noise):
     rows = _ragged()
     pair = _make("denoising", "lstm").set_params(noise=noise, noise_level=0.3).fit(rows)

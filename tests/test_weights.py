@@ -36,6 +36,7 @@ HOOKS = [
     SparseAutoencoder(6, sparsity="topk", n_active=2, **TABLE),
     DenoisingAutoencoder(2, **TABLE),
     DenoisingAutoencoder(2, noise="salt_and_pepper", **TABLE),
+    DenoisingAutoencoder(2, noise="swap", **TABLE),
     ContractiveAutoencoder(2, **TABLE),
     ContractiveAutoencoder(2, n_projections=2, **TABLE),
     VariationalAutoencoder(2, n_importance_samples=3, **TABLE),

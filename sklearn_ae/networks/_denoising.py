@@ -15,6 +15,9 @@ from sklearn_ae.networks._posterior import MAX_STEPS, draw_clean
 LANGEVIN_STEP = 0.2
 """Fraction of the way to the reconstruction that one step of Langevin dynamics moves a sample."""
 
+N_VALUES = 256
+"""Number of values of each feature that swap noise draws from: a power of two."""
+
 
 class DenoisingModule(AutoencoderModule):
     """Autoencoder with a corruption of its samples.
@@ -43,6 +46,9 @@ class DenoisingModule(AutoencoderModule):
     strays : Tensor of shape ()
         Fraction of the training samples that lie far from all data after corruption and a draw of
         the clean sample. Zero if it was not measured.
+    values : Tensor of shape (N_VALUES, n_features)
+        Observed values of each feature of the training samples, in network units. Only under swap
+        noise.
     """
 
     shows_missing = False
@@ -52,6 +58,7 @@ class DenoisingModule(AutoencoderModule):
     level: Tensor
     residual: Tensor
     strays: Tensor
+    values: Tensor
 
     def __init__(
         self,
@@ -68,6 +75,8 @@ class DenoisingModule(AutoencoderModule):
             self.register_buffer(name, torch.zeros(self.center.shape))
         for name in ("level", "strays"):
             self.register_buffer(name, torch.zeros(()))
+        if noise == "swap":
+            self.register_buffer("values", torch.zeros(N_VALUES, len(self.center)))
 
     def corrupt(self, x: Tensor) -> Tensor:
         """Corrupt samples in network units, ``(batch, n_features)``.
@@ -92,6 +101,12 @@ class DenoisingModule(AutoencoderModule):
         replaced = (torch.rand_like(x) < self.level) & ~x.isnan()
         if self.noise == "masking":
             return torch.where(replaced, -self.center / self.scale, x)  # zero in the data
+        if self.noise == "swap":
+            # Values of training samples instead of others of the batch: samples and Markov chains
+            # do not depend on each other, and missing values, even completed ones, are not drawn.
+            # Multiplying by a power of two does not round, so that the product is below it.
+            places = (N_VALUES * torch.rand_like(x)).long()
+            return torch.where(replaced, self.values.gather(0, places), x)
         ends = torch.where(torch.rand_like(x) < 0.5, self.least, self.most)
         return torch.where(replaced, ends, x)
 
