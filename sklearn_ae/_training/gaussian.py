@@ -24,6 +24,10 @@ of values that were hidden as well: on digits with half of their values hidden b
 MIN_VARIANCE = 1e-4
 """Minimum of the variance that the factors leave, as a fraction of the feature's variance."""
 
+MIN_DEVIATION = 1e-12
+"""Minimum of the standard deviation of a feature in network units; the square of a much smaller
+one underflows in float32."""
+
 PRIOR_SAMPLES = 1.0
 """Weight of the prior in samples. They shrink the loadings towards zero, so that the covariance is
 regular whatever is missing."""
@@ -60,7 +64,8 @@ def fit_completion(completion: Completion, samples: Samples, seed: int) -> None:
     mean = weight @ x.nan_to_num() / counts
     deviation = (weight @ (x - mean).square().nan_to_num() / counts).sqrt()
     # Features without variance, or without a value, do not depend on the factors.
-    deviation = torch.where(deviation > 1e-7 * mean.abs(), deviation, 1.0)
+    varies = (deviation > 1e-7 * mean.abs()) & (deviation > MIN_DEVIATION)
+    deviation = torch.where(varies, deviation, 1.0)
     gaussian = Completion(samples.n_features, shows_missing=False).to(x)
     _maximize_likelihood(gaussian, (x - mean) / deviation, weight, seed)
     completion.mean.copy_(mean + deviation * gaussian.mean)
