@@ -321,7 +321,14 @@ def test_scores_are_float64_and_samples_recognised_in_either_precision(dtype):
     detector = AutoencoderOutlierDetector(random_state=0).fit(X)
     scores = detector.score_samples(X.astype(dtype))
     assert scores.dtype == np.float64
-    np.testing.assert_allclose(scores, detector.held_out_scores_, rtol=1e-3)
+    # Rounding takes one sample in a thousand to another cell, at most, and to other members.
+    keys, rounded = detector._keys(X), detector._keys(X.astype(dtype))
+    alike = folds(keys) == folds(rounded)
+    for member in detector._members:
+        alike &= member.is_new(keys) == member.is_new(rounded)
+    most = len(X) / 1000 if dtype == np.float32 else 0
+    assert (~alike).sum() <= most + 4 * np.sqrt(most)
+    np.testing.assert_allclose(scores[alike], detector.held_out_scores_[alike], rtol=1e-3)
 
 
 def test_same_seed_same_scores_and_another_seed_others():
