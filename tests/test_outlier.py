@@ -159,15 +159,25 @@ def test_trimming_keeps_outliers_from_later_members(trained_on):
     assert np.mean(share[2:]) < 0.2
 
 
-def test_explain_points_at_the_feature_that_is_off(detector):
-    X = rows_on_a_curve(50, 7)
-    for feature, shift in enumerate([2.0, 20.0, -0.3, 10.0]):
-        moved = X.copy()
-        moved[:, feature] += shift
-        shares = detector.explain(moved)
-        np.testing.assert_allclose(shares.sum(axis=1), 1)
-        assert (shares >= 0).all()
-        assert (shares.argmax(axis=1) == feature).mean() > 0.8
+def test_explain_points_at_the_feature_that_is_off():
+    """In four of five cases, by the mean over detectors.
+
+    Far out of their range features are not equally easy to tell apart for all networks: over 21
+    detectors the fraction has a mean of .93 or more, and a standard deviation of .09 or less. The
+    mean over eight detectors has a standard error of .03, four of which are above the bound.
+    """
+    named = np.zeros((8, 4))
+    for seed in range(8):
+        X = rows_on_a_curve(50, 100 + seed)
+        detector = AutoencoderOutlierDetector(random_state=seed).fit(rows_on_a_curve(600, seed))
+        for feature, shift in enumerate([2.0, 20.0, -0.3, 10.0]):
+            moved = X.copy()
+            moved[:, feature] += shift
+            shares = detector.explain(moved)
+            np.testing.assert_allclose(shares.sum(axis=1), 1)
+            assert (shares >= 0).all()
+            named[seed, feature] = (shares.argmax(axis=1) == feature).mean()
+    assert (named.mean(axis=0) > 0.8).all()
 
 
 def errors_of(member, X, conditional):
