@@ -1,6 +1,7 @@
 """What goes by the content of a sample: it follows neither type, unit, place nor storage."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -72,15 +73,36 @@ def test_type_and_units_hardly_change_what_is_held_out(name):
             assert changed <= most + 4 * np.sqrt(most)
 
 
+def most_at_one_position(X, grid):
+    """Return how many samples have equal keys at most, counted along the first direction.
+
+    A cell has four slices and a slice 2^16 positions. A position is thus an interval in each of
+    the slices, of length 2^-18 of the cell, and the end of the cell, which belongs to the first.
+    """
+    values, edges = np.sort(hashing.project(X, grid.directions)[0]), np.sort(grid.edges[0])
+    assert hashing.N_SLICES * 2**hashing.POSITION_BITS == 2**18
+    most = 0
+    for least, largest in pairwise(edges[np.isfinite(edges)]):
+        inside = values[(least <= values) & (values <= largest)]
+        length = (largest - least) * 2**-18 * (1 + 1e-9)  # and rounding errors of the positions
+        after = np.searchsorted(inside, inside + length, side="right")
+        most = max(most, (after - np.arange(len(inside))).max(initial=0))
+    return (hashing.N_SLICES + 1) * most
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_tenth_is_held_out_of_any_data(name):
     X = TABLES[name]
     _, which, counts = np.unique(X, axis=0, return_inverse=True, return_counts=True)
     for seed in range(3):
         mask = mask_of(X, seed=seed)
-        # Copies are on one side, and those of one sample are all that there may be too much.
+        keys, grid = hash_samples(rows_of(X), seed=seed)
+        # Samples of equal keys are on one side, and those of one key are all that there may be
+        # too much. They are copies, or so close that they have one position in a cell.
+        largest = np.unique(keys, return_counts=True)[1].max()
         assert (np.bincount(which.ravel(), mask) % counts == 0).all()
-        assert 0.1 * len(X) <= mask.sum() < 0.1 * len(X) + counts.max()
+        assert 0.1 * len(X) <= mask.sum() < 0.1 * len(X) + largest
+        assert counts.max() <= largest <= most_at_one_position(X, grid)
         assert (mask != mask_of(X, seed=seed + 10)).any()
 
 

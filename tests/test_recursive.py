@@ -167,7 +167,9 @@ def test_any_codes_can_be_decoded():
 
 def _of_trees(n_samples, seed, depth=4, n_latent=3):
     """Leaves of balanced trees: a few numbers at the root, one rule at every node."""
-    fixed, rng = np.random.default_rng(42), np.random.default_rng(seed)
+    # The rule is what the test is about, not a draw: under some rules the sequences are nearly
+    # linear in their roots, so that PCA reconstructs them as well. A shift of seeds leaves it.
+    fixed, rng = np.random.Generator(np.random.PCG64(42)), np.random.default_rng(seed)
     rule, leaf = 1.5 * fixed.normal(size=(2, n_latent, n_latent)), fixed.normal(size=n_latent)
     nodes = rng.normal(size=(n_samples, 1, n_latent))
     for _ in range(depth):

@@ -476,7 +476,12 @@ def test_any_autoencoder(few, autoencoder, fine_tune):
         autoencoder=autoencoder, fine_tune=fine_tune, unlabeled=-1, max_iter=40, random_state=0
     ).fit(images, y)
     assert classifier.transform(images).shape[0] == len(X)
-    assert classifier.score(images, y) > 0.5
+    # Six numbers of a hardly trained network tell digits apart far better than guessing does. By
+    # guesses, the accuracy on the samples that are not trained on is binomial.
+    unseen, truth = y == -1, load_digits().target[: len(y)]
+    guessed = np.bincount(truth[unseen]).max() / unseen.sum()
+    error = np.sqrt(guessed * (1 - guessed) / unseen.sum())
+    assert (classifier.predict(images) == truth)[unseen].mean() > guessed + 10 * error
     assert not hasattr(autoencoder, "module_")
 
 

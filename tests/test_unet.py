@@ -52,8 +52,10 @@ def test_restores_digits_better_than_any_linear_map(digits):
 
 def test_the_held_out_score_goes_by_the_targets(digits):
     clean, noisy, _, _ = digits
-    unet = _small(max_iter=10).fit(noisy, clean)
-    flipped = _small(max_iter=10).fit(noisy, clean[:, ::-1])
+    # After 20 epochs the scores of 21 seeds are .56 or more, flipped .36 or less; after 10 some
+    # networks have not come to .5.
+    unet = _small(max_iter=20).fit(noisy, clean)
+    flipped = _small(max_iter=20).fit(noisy, clean[:, ::-1])
     assert max(unet.validation_scores_) > 0.5
     assert max(flipped.validation_scores_) < max(unet.validation_scores_)
 
