@@ -47,6 +47,7 @@ from sklearn_ae._estimator.inference import (
 )
 from sklearn_ae._estimator.inputs import (
     ArrayType,
+    allows_gaps,
     array_type_of,
     check_callbacks,
     check_count,
@@ -748,7 +749,7 @@ class BaseAutoencoder(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = self._allows_missing()
+        tags.input_tags.allow_nan = allows_gaps(self)
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.array_api_support = True

@@ -39,8 +39,10 @@ X = np.random.default_rng(0).normal(size=(60, 8))
 y = np.arange(60) % 2
 for name in sklearn_ae.__all__:
     if hasattr(getattr(sklearn_ae, name), "fit"):
-        parameters = {"max_iter": 2} if name != "AutoencoderOutlierDetector" else {}
-        model = getattr(sklearn_ae, name)(random_state=0, **parameters).fit(X, y)
+        model = getattr(sklearn_ae, name)(random_state=0)
+        if hasattr(model, "max_iter"):
+            model.set_params(max_iter=2)
+        model.fit(X, y)
         (model.transform if hasattr(model, "transform") else model.predict)(X)
 """
 

@@ -154,6 +154,14 @@ def check_samples(
     return X, array_type
 
 
+def allows_gaps(estimator: Any) -> bool:
+    """Return whether any value may be missing: within a sequence none may."""
+    try:
+        return bool(estimator._allows_missing() and not estimator._network().takes_missing)
+    except (AttributeError, TypeError, ValueError):  # invalid parameters, which `fit` refuses
+        return False
+
+
 def has_missing(X: Any) -> bool:
     """Return whether validated samples have NaN."""
     values = X.data if sp.issparse(X) else X

@@ -20,7 +20,13 @@ from torch import Tensor
 from sklearn_ae._compat import CallbackSupportMixin, HasMethods, Interval, with_callbacks
 from sklearn_ae._estimator.completing import completed
 from sklearn_ae._estimator.density import fit_code_density
-from sklearn_ae._estimator.inputs import ArrayType, check_samples, check_weight, has_missing
+from sklearn_ae._estimator.inputs import (
+    ArrayType,
+    allows_gaps,
+    check_samples,
+    check_weight,
+    has_missing,
+)
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.state import set_history, unchanged_on_error, warn_if_cut_short
 from sklearn_ae._estimator.tasks import task, whole_fit
@@ -421,7 +427,7 @@ class SupervisedStack(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = self._allows_missing()
+        tags.input_tags.allow_nan = allows_gaps(self)
         tags.input_tags.three_d_array = True
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
