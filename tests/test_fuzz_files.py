@@ -327,7 +327,8 @@ def test_every_file_is_a_model_or_an_error(name, watch, tmp_path):
                 outcomes["refused"] += 1
             finally:
                 watch.on = False
-        assert time.process_time() - start < LONGEST, number
+        allowed = max(LONGEST, limits(path.stat().st_size)[0])  # some are made 64 MB long
+        assert time.process_time() - start < allowed, number
         assert not watch.seen, number
         assert torch.is_grad_enabled(), number
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
