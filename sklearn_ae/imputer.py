@@ -21,6 +21,7 @@ from torch import Tensor
 from sklearn_ae._compat import HasMethods
 from sklearn_ae._estimator.completing import completing
 from sklearn_ae._estimator.inference import open_samples
+from sklearn_ae._estimator.inputs import completes
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._imputation.calibration import Predictions, calibrate, hide
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
@@ -217,7 +218,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                     f"VariationalAutoencoder(), got {self.estimator!r}."
                 )
             estimator = clone(self.estimator)
-        if not estimator._allows_missing() or estimator._network().takes_missing:
+        if not completes(estimator, estimator._network()):
             raise ValueError(
                 f"{type(estimator).__name__} does not take tables with missing values; use "
                 f"another estimator, for example Autoencoder()."
@@ -282,7 +283,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         mean = estimator._get_fitted_loss().mean
 
         def predicted(module: Any, x: Tensor) -> Tensor:
-            gaussian, deviation = module.completion.forecast(x)
+            gaussian = module.completion.complete(x)
+            deviation = module.completion.deviations(x)
             return torch.stack([gaussian, gaussian + deviation, module.forecast(x, mean)])
 
         gaussian, upper, reconstruction = self._map(estimator, Z, predicted)

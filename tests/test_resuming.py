@@ -28,6 +28,7 @@ from sklearn_ae import (
 )
 from sklearn_ae._estimator.identity import Descriptions, identity_of
 from sklearn_ae._training import atomic as files
+from sklearn_ae._training import batches
 from sklearn_ae._training.checkpoint import read_checkpoint
 from sklearn_ae._training.net import AutoencoderNet
 
@@ -130,6 +131,24 @@ def test_patience_and_best_weights_go_on(digits, tmp_path, epochs):
     assert whole.best_epoch_ + 2 < epochs.done < 200
     stopped = clone(whole).set_params(callbacks=[FitCheckpoint(tmp_path, every=1)])
     epochs.forget(stop_at=whole.best_epoch_ + 2)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(X)
+    epochs.forget()
+    same_fit(stopped.fit(X), whole, X)
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_fits_with_missing_values_go_on(is_cached, tmp_path, epochs, monkeypatch):
+    """The same values are hidden again, whether they are stored or computed in each batch."""
+    if not is_cached:
+        monkeypatch.setattr(batches, "cache_limit", lambda device: 0)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 6))
+    X[rng.random(X.shape) < 0.3] = np.nan
+    model = Autoencoder(2, max_iter=8, batch_size=32, random_state=0)
+    whole = clone(model).fit(X)
+    stopped = clone(model).set_params(callbacks=[FitCheckpoint(tmp_path, every=1)])
+    epochs.forget(stop_at=4)
     with pytest.raises(KeyboardInterrupt):
         stopped.fit(X)
     epochs.forget()

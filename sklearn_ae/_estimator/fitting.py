@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._estimator.completing import completed, hidden_again
+from sklearn_ae._estimator.completing import completed, hidden_again, patterns_of
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
 from sklearn_ae._estimator.identity import saved_run
@@ -365,6 +365,19 @@ def _check_near(held_out: Samples, called: str) -> None:
         )
 
 
+def _inputs(
+    fit: Fit, module: AutoencoderModule, training: Samples, held_out: Samples | None
+) -> tuple[list[Samples], Samples | None]:
+    """Return the versions of the training samples and the held-out ones, with values hidden."""
+    if module.completion is None:
+        return [training], held_out
+    patterns = patterns_of(training, module, fit.seeds.subspace)
+    versions = hidden_again(training, module, patterns, n_hidings=None)
+    if held_out is training:
+        return versions, versions[0]
+    return versions, held_out and hidden_again(held_out, module, patterns)[0]
+
+
 def _training_run(
     fit: Fit,
     module: AutoencoderModule,
@@ -382,11 +395,7 @@ def _training_run(
     """
     estimator = fit.estimator
     objective = _objective(fit, module, training, held_out, products)
-    versions = hidden_again(training, module, fit.seeds.subspace, n_hidings=None)
-    if held_out is training:
-        held_out = versions[0]
-    elif held_out is not None:
-        (held_out,) = hidden_again(held_out, module, fit.seeds.subspace)
+    versions, held_out = _inputs(fit, module, training, held_out)
     has_progress_bar = estimator.verbose and not fit.one_pass and estimator._joint_epochs()
     changed = ONE_PASS if fit.one_pass else {"max_iter": estimator._joint_epochs()}
     if estimator.ordered and module.n_components > 1:  # one component has no order

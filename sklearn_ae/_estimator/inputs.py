@@ -114,7 +114,7 @@ def check_samples(
     X = to_plain(X)
     network = _network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
-    allows_missing = ragged or (estimator._allows_missing() and not network.takes_missing)
+    allows_missing = ragged or completes(estimator, network)
     if ragged and is_sequences(X):
         sequences = [np.asarray(to_plain(sequence)) for sequence in X]
         X = pad(sequences, network.n_steps if reset else estimator.input_shape_[0])
@@ -154,10 +154,15 @@ def check_samples(
     return X, array_type
 
 
-def allows_gaps(estimator: Any) -> bool:
+def completes(estimator: Any, network: Any) -> bool:
     """Return whether any value may be missing: within a sequence none may."""
+    return bool(estimator._allows_missing() and not network.takes_missing)
+
+
+def allows_gaps(estimator: Any) -> bool:
+    """Return whether any value may be missing, for estimators with invalid parameters too."""
     try:
-        return bool(estimator._allows_missing() and not estimator._network().takes_missing)
+        return completes(estimator, estimator._network())
     except (AttributeError, TypeError, ValueError):  # invalid parameters, which `fit` refuses
         return False
 

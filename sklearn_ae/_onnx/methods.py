@@ -142,7 +142,7 @@ def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
     """Copy the fitted module to the CPU in float32, without code that depends on values."""
     module = with_loops(duplicate(estimator.module_).cpu().float())
     if isinstance(module.completion, Completion):
-        module.completion = IterativeCompletion(module.completion)  # type: ignore[assignment]
+        module.completion = IterativeCompletion(module.completion)
     return module
 
 

@@ -59,7 +59,9 @@ def fit_completion(completion: Completion, samples: Samples, seed: int) -> None:
     samples = samples.sample(MAX_SAMPLES, seed)
     x = torch.cat([samples.take(chunk).to(samples.precise) for chunk in samples.chunks()])
     weight = samples.take_weight(slice(0, len(samples)))
-    weight = weight * (len(samples) / weight.sum())
+    # Relative to the prior, two copies have the influence of a weight of two.
+    distinct = torch.unique(torch.cat([x.nan_to_num(), x.isnan()], dim=1), dim=0)
+    weight = weight * (len(distinct) / weight.sum())
     counts = (weight @ (~x.isnan()).to(weight)).clamp_min(torch.finfo(weight.dtype).tiny)
     mean = weight @ x.nan_to_num() / counts
     deviation = (weight @ (x - mean).square().nan_to_num() / counts).sqrt()

@@ -195,14 +195,14 @@ def start_at_pca(module: AutoencoderModule, samples: Samples, loss: Loss, seed: 
 
 def _axes_of(completion: Completion, n_components: int) -> tuple[Tensor, Tensor]:
     """Return the axes and variances of :func:`principal_axes` for a Gaussian."""
-    loadings = completion.loadings.double()
+    _, loadings, noise = completion.precise_parameters(completion.mean.device)
     n_features = len(loadings)
     if n_features <= EXACT_FEATURES:
         variances, vectors = torch.linalg.eigh(completion.covariance())
         variances, vectors = variances.flip(0), vectors.flip(1)
     else:  # of the factors alone: the noise hardly turns their axes
         vectors, roots, _ = torch.linalg.svd(loadings, full_matrices=False)
-        variances = roots.square() + completion.variances.double().mean()
+        variances = roots.square() + noise.mean()
     return _signed_axes(vectors, variances, n_components)
 
 

@@ -92,42 +92,39 @@ class Completion(nn.Module):
         complete, missing = self.complete(x), x.isnan()
         if not self.shows_missing:
             return complete
-        shown = missing & ~missing.all(1, keepdim=True)
-        return torch.cat([complete, shown.to(x.dtype)], dim=1)
-
-    def complete(self, x: Tensor) -> Tensor:
-        """Replace missing values by their mean given the observed values of the sample."""
-        return self.forecast(x)[0]
+        n_missing = missing.to(x.dtype).sum(1, keepdim=True)
+        shown = torch.where(n_missing < len(self.mean), missing.to(x.dtype), 0.0)
+        return torch.cat([complete, shown], dim=1)
 
     @torch.no_grad()
-    def forecast(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of all values given the observed ones.
-
-        Returns
-        -------
-        mean : Tensor of shape (batch, n_features)
-            Equal to `x` where it is observed.
-        deviation : Tensor of shape (batch, n_features)
-            Zero where `x` is observed.
-        """
-        mean, deviation = x.clone(), torch.zeros_like(x)
+    def complete(self, x: Tensor) -> Tensor:
+        """Replace missing values by their mean given the observed values of the sample."""
+        mean, loadings, _ = self.precise_parameters(x.device)
+        result = x.clone()
         for rows in self._blocks(x):
-            center, loadings, variances = self._parameters_for(x)
-            given, missing = self.condition(x[rows]), x[rows].isnan()
-            filled = center + given.scores @ loadings.t()
-            mean[rows] = torch.where(missing, filled.to(x.dtype), x[rows])
+            filled = mean + self.condition(x[rows]).scores @ loadings.t()
+            result[rows] = torch.where(x[rows].isnan(), filled.to(x.dtype), x[rows])
+        return result
+
+    @torch.no_grad()
+    def deviations(self, x: Tensor) -> Tensor:
+        """Return the standard deviation of missing values given the observed ones, else zero."""
+        _, loadings, variances = self.precise_parameters(x.device)
+        result = torch.zeros_like(x)
+        for rows in self._blocks(x):
+            given = self.condition(x[rows])
             # If A = R R^T is the precision of the factors, l^T A^-1 l = |R^-1 l|^2.
             solved = torch.linalg.solve_triangular(given.roots, loadings.t(), upper=False)
             spread = (solved.square().sum(1) + variances).sqrt()[given.places]
-            deviation[rows] = torch.where(missing, spread, 0.0).to(x.dtype)
-        return mean, deviation
+            result[rows] = torch.where(x[rows].isnan(), spread, 0.0).to(x.dtype)
+        return result
 
     @torch.no_grad()
     def draw(self, x: Tensor) -> Tensor:
         """Replace missing values by draws from their distribution given the observed values."""
         result = x.clone()
         for rows in self._blocks(x):
-            mean, loadings, variances = self._parameters_for(x)
+            mean, loadings, variances = self.precise_parameters(x.device)
             given = self.condition(x[rows])
             # If A = R R^T is the precision, R^-T e has the covariance A^-1.
             change = torch.linalg.solve_triangular(
@@ -140,7 +137,7 @@ class Completion(nn.Module):
 
     def condition(self, x: Tensor) -> Conditional:
         """Return the distribution of the factors given the values of `x` that are not NaN."""
-        mean, loadings, variances = self._parameters_for(x)
+        mean, loadings, variances = self.precise_parameters(x.device)
         observed = ~x.isnan()
         patterns, places = torch.unique(observed, dim=0, return_inverse=True)
         outer = (loadings[:, :, None] * loadings[:, None, :]).flatten(1)
@@ -154,20 +151,20 @@ class Completion(nn.Module):
 
     def covariance(self) -> Tensor:
         """Return the covariance matrix of complete samples, of shape (n_features, n_features)."""
-        _, loadings, variances = self._parameters_for(self.mean)
+        _, loadings, variances = self.precise_parameters(self.mean.device)
         return loadings @ loadings.t() + torch.diag(variances)
 
     def feature_variances(self) -> Tensor:
         """Return the variance of each feature of complete samples, of shape (n_features,)."""
-        _, loadings, variances = self._parameters_for(self.mean)
+        _, loadings, variances = self.precise_parameters(self.mean.device)
         return loadings.square().sum(1) + variances
 
-    def _parameters_for(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean, loadings and variances in the widest dtype of the device of `x`.
+    def precise_parameters(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean, loadings and variances in the widest dtype of a device.
 
         The observed values may determine a missing one to more digits than float32 has.
         """
-        precise = torch.float32 if x.device.type == "mps" else torch.float64
+        precise = torch.float32 if device.type == "mps" else torch.float64
         return self.mean.to(precise), self.loadings.to(precise), self.variances.to(precise)
 
     def _blocks(self, x: Tensor) -> Iterator[Tensor]:
