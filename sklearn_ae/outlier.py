@@ -200,7 +200,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         self._validate_params()
         flat, samples, far = self._check_samples(X, reset=True)
         check_size(flat, far)
-        templates = templates_of(self.estimator, int(self.n_estimators), flat.shape[1])
+        templates = templates_of(self.estimator, int(self.n_estimators), *flat.shape)
         given = check_weight(sample_weight, flat.shape[0])
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
         random_state = check_random_state(self.random_state)

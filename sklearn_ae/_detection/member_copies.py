@@ -16,6 +16,15 @@ from sklearn_ae.base import BaseAutoencoder
 NOISE_LEVELS = (1.0, 0.3, 0.1)
 """Input noise of successive pairs of default members, in standard deviations."""
 
+EPOCHS = 25
+"""Number of epochs of default members."""
+
+MAX_EPOCHS = 50
+"""Number of epochs of joint members for few samples. More of them overfit."""
+
+ENOUGH_SAMPLES = 1200
+"""Number of samples from which on `EPOCHS` suffice for members to learn fine relations."""
+
 HIDDEN = 32
 """Width of the hidden layers of default members."""
 
@@ -34,7 +43,9 @@ class Template(NamedTuple):
     joint: bool
 
 
-def templates_of(estimator: Any, n_members: int, n_features: int) -> list[Template]:
+def templates_of(
+    estimator: Any, n_members: int, n_samples: int, n_features: int
+) -> list[Template]:
     """Return the specification of each member.
 
     Parameters
@@ -43,6 +54,8 @@ def templates_of(estimator: Any, n_members: int, n_features: int) -> list[Templa
         Parameter of the detector. None: small denoising autoencoders.
     n_members : int
         Rounded up to whole pairs.
+    n_samples : int
+        Number of samples that the detector is fitted to.
     n_features : int
     """
     n_members += n_members % 2
@@ -52,11 +65,18 @@ def templates_of(estimator: Any, n_members: int, n_features: int) -> list[Templa
     pairs = [number // 2 % len(NOISE_LEVELS) for number in range(n_members)]
     # Strong noise finds samples far from all others, which single errors show. Weak noise finds
     # broken relations between features, which decorrelated errors show.
-    return [Template(_small_autoencoder(n_features, pair), joint=pair > 0) for pair in pairs]
+    epochs = min(MAX_EPOCHS, max(EPOCHS, EPOCHS * ENOUGH_SAMPLES // n_samples))
+    return [
+        Template(
+            _small_autoencoder(n_features, NOISE_LEVELS[pair], epochs if pair else EPOCHS),
+            joint=pair > 0,
+        )
+        for pair in pairs
+    ]
 
 
-def _small_autoencoder(n_features: int, pair: int) -> Pipeline:
-    """Return the default template of a pair.
+def _small_autoencoder(n_features: int, noise_level: float, epochs: int) -> Pipeline:
+    """Return a default template.
 
     A network that is trained to remove noise moves a sample to where samples are dense. Its error
     is therefore large for samples off the data in any direction, also along the code.
@@ -65,9 +85,9 @@ def _small_autoencoder(n_features: int, pair: int) -> Pipeline:
         min(HIDDEN, -(-n_features // 2)),  # half of the features, rounded up
         init="random",
         hidden_layer_sizes=(HIDDEN, HIDDEN, HIDDEN),
-        input_noise=NOISE_LEVELS[pair],
+        input_noise=noise_level,
         learning_rate_init=0.01,
-        max_iter=25,
+        max_iter=epochs,
         early_stopping=False,
     )
     # The autoencoder centres the data; a scaler that does not keeps sparse data sparse.
