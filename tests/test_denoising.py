@@ -496,12 +496,11 @@ def _denoiser(n_features, level, seed, **params):
     return DenoisingAutoencoder(n_features, noise_level=level, **settings)
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("n_features", [1, 2, 5])
-def test_clusters_are_drawn_as_wide_as_they_are(n_features, seed):
-    X = _clusters(n_features, 3.0, seed)
-    trained = _denoiser(n_features, 0.5, seed).fit(X)
-    drawn = trained.sample(2000, seed, n_steps=100)
+def test_clusters_are_drawn_as_wide_as_they_are(n_features):
+    X = _clusters(n_features, 3.0, 0)
+    trained = _denoiser(n_features, 0.5, 0).fit(X)
+    drawn = trained.sample(2000, 0, n_steps=100)
     right = drawn[:, 0] > 0
     for part in (drawn[right], drawn[~right]):
         np.testing.assert_allclose(part.std(0), 0.5, rtol=0.1)

@@ -4,6 +4,7 @@ The normal run tries 2,000 cases; ``make fuzz`` sets ``SKLEARN_AE_FUZZ`` to the 
 run. A case that fails is shown in its smallest form, and tried again first the next time.
 """
 
+import functools
 import os
 import re
 import warnings
@@ -284,7 +285,16 @@ def attempt(cls, params, X, y, weight):
         np.testing.assert_array_equal(value, made[name], err_msg=f"{name} does not repeat")
 
 
+@pytest.fixture
+def few_temperatures(monkeypatch):
+    """Annealing takes a hundred times as long as everything else, and is tested elsewhere."""
+    exact = RestrictedBoltzmannMachine.log_partition
+    short = functools.partialmethod(exact, n_temperatures=20)
+    monkeypatch.setattr(RestrictedBoltzmannMachine, "log_partition", short)
+
+
 @pytest.mark.parametrize("cls", SEARCHED)
+@pytest.mark.usefixtures("few_temperatures")
 def test_any_parameters_and_any_data(cls):
     @settings(
         max_examples=EXAMPLES,

@@ -39,7 +39,7 @@ from sklearn_ae import (
     save,
 )
 
-MUTATIONS = int(os.environ.get("MUTATIONS", "4000"))
+MUTATIONS = int(os.environ.get("MUTATIONS", "2500"))
 LONGEST = 2.0  # seconds of processor time that one file may take
 MOST = 200 * 2**20  # bytes of memory that all of them together may take
 
@@ -345,7 +345,7 @@ def test_no_file_takes_more_than_its_size_accounts_for(tmp_path):
     ordinary, path = tmp_path / "ordinary", tmp_path / "heavy"
     X = np.random.default_rng(0).normal(size=(12, 3))
     save(make_pipeline(MinMaxScaler(), TINY).fit(X), ordinary)
-    size = min(150 * MUTATIONS, 10**7)
+    size = min(100 * MUTATIONS, 10**7)
     files = heavy_files(ordinary, size)
     rng = np.random.default_rng(0)
     files |= {f"mixed {n}": mixed_file(ordinary, size, rng) for n in range(20)}

@@ -124,7 +124,7 @@ def test_p_values_follow_the_scores_and_reach_the_ends(detector):
     assert (np.diff(p[np.argsort(scores)]) >= 0).all()
 
 
-@pytest.mark.parametrize("share, least", [(0.05, 0.75), (0.1, 0.5)])
+@pytest.mark.parametrize(("share", "least"), [(0.05, 0.75), (0.1, 0.5)])
 def test_outliers_among_the_training_samples_are_found(share, least):
     """In 21 draws .90 to 1 and .63 to 1 of them, the areas at least .999 and .948."""
     n_odd = int(600 * share)

@@ -181,7 +181,7 @@ autoencoder.fit(X)
 
 def test_a_killed_process_loses_nothing_but_time(tmp_path, capsys):
     """SIGKILL cannot be caught: what is left is what the files hold."""
-    epochs = "300"
+    epochs = "150"
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, tmp_path, epochs], stdout=subprocess.PIPE, text=True
     )
@@ -595,7 +595,7 @@ warnings.simplefilter("error")
 from sklearn.datasets import load_iris
 from sklearn_ae import Autoencoder, FitCheckpoint
 X = load_iris().data
-for _ in range(15):
+for _ in range(8):
     checkpoint = FitCheckpoint(sys.argv[1], every=1)
     model = Autoencoder(2, max_iter=4, random_state=0, callbacks=[checkpoint]).fit(X)
     print(model.score(X))
