@@ -19,7 +19,7 @@ from sklearn_ae.networks._contractive import SIGNS, estimated_norm
 
 X = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
 
-N_SEEDS = 250
+N_SEEDS = 150
 
 
 def _mean(losses, n_pairs, samples_at_once=1000, duplicates=None, X=X, weight=None):

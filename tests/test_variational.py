@@ -302,11 +302,11 @@ def test_bound_of_binarized_data_is_a_mean_over_bits():
         3, likelihood="bernoulli", binarize=True, hidden_layer_sizes=(32,), max_iter=20
     )
     vae.set_params(random_state=0).fit(grey[:1000])
-    rng = np.random.default_rng(0)
+    rng, test = np.random.default_rng(0), grey[1000:1300]
     for draws in (None, 5):
-        bits = [rng.random(grey[1000:].shape) < grey[1000:] for _ in range(30)]
+        bits = [rng.random(test.shape) < test for _ in range(30)]
         of_bits = np.mean([vae.score_samples(b.astype(float), draws) for b in bits], axis=0)
-        errors = vae.score_samples(grey[1000:], draws) - of_bits
+        errors = vae.score_samples(test, draws) - of_bits
         assert abs(errors.mean()) < 3.5 * errors.std() / np.sqrt(len(errors))
     # What training maximises, on training samples.
     assert vae.score_samples(grey[:1000]).mean() == pytest.approx(-vae.loss_, rel=0.05)
