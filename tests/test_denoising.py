@@ -438,7 +438,11 @@ def test_chains_have_the_variance_of_the_noisy_density():
     # Four standard errors of a variance of so many draws; independent noise gives a ninth more.
     tolerance = 4 * (2 / 40_000) ** 0.5
     assert float(ends[:, 1].var()) / 4 == pytest.approx(1, abs=tolerance)
-    assert float(ends[:, 0].var()) / 29 == pytest.approx(1, abs=0.06)
+    # Along the line, of slope a, the score is -(1 - a) x / 4, that of a variance of 4 / (1 - a).
+    steps = np.array([[0.0, 0.0], [0.6, 0.8]])
+    slope = np.diff(denoiser.reconstruct(steps), axis=0)[0] @ [0.6, 0.8]
+    assert float(ends[:, 0].var()) * (1 - slope) / 4 == pytest.approx(1, abs=tolerance)
+    assert slope == pytest.approx(25 / 29, rel=0.02)
 
 
 def _gaussian_draws(level, hidden, **params):

@@ -34,7 +34,8 @@ def test_a_fraction_of_the_weight_lies_below_the_threshold(share):
     scores = rng.normal(size=100)
     threshold = lower_threshold(scores, np.ones(100), share)
     assert (scores < threshold).sum() == int(100 * share + 1e-9)
-    assert abs(threshold - np.quantile(scores, share, method="inverted_cdf")) < 0.2
+    distance = abs(threshold - np.quantile(scores, share, method="inverted_cdf"))
+    assert distance <= np.diff(np.sort(scores)).max()
 
 
 def test_threshold_is_the_same_for_copies_and_for_weights():
@@ -99,7 +100,8 @@ def test_errors_are_multiplied_by_the_inverse_of_their_covariance(n):
 def test_decorrelated_errors_are_residuals_of_regressions(monkeypatch):
     monkeypatch.setattr(_error_statistics, "RIDGE", 1e-4)
     rng = np.random.default_rng(0)
-    error = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 4))
+    # Far from singular, as else even a small ridge changes the regressions.
+    error = rng.normal(size=(200, 4)) @ (np.eye(4) + 0.3 * rng.normal(size=(4, 4)))
     decorrelated = decorrelate(error, *error_covariance(error, np.ones(200), trim=0.0))
     for feature in range(4):
         others = np.delete(error, feature, axis=1)
