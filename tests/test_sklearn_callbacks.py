@@ -225,7 +225,7 @@ def test_members_of_a_detector_are_tasks(blobs):
     expected = detector.fit(X).held_out_scores_
     detector.set_callbacks(tree).fit(X)
     np.testing.assert_array_equal(detector.held_out_scores_, expected)
-    assert tree.epochs_of("fit", "fit") == 2 * 25 + 2 * 50  # few samples: more for joint members
+    assert tree.epochs_of("fit", "fit") == 4 * 25
     members = [path[-1] for path in tree.ended if len(path) == 2]
     assert [number for _, number in members] == [0, 1, 2, 3]
     tree = Tree()

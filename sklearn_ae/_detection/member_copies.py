@@ -20,7 +20,10 @@ EPOCHS = 25
 """Number of epochs of default members."""
 
 MAX_EPOCHS = 50
-"""Number of epochs of joint members for few samples. More of them overfit."""
+"""Largest number of epochs of joint members, for the fewest samples that profit from it."""
+
+FEW_SAMPLES = 300
+"""Number of samples below which more epochs find no more broken relations, but overfit."""
 
 ENOUGH_SAMPLES = 1200
 """Number of samples from which on `EPOCHS` suffice for members to learn fine relations."""
@@ -65,7 +68,9 @@ def templates_of(
     pairs = [number // 2 % len(NOISE_LEVELS) for number in range(n_members)]
     # Strong noise finds samples far from all others, which single errors show. Weak noise finds
     # broken relations between features, which decorrelated errors show.
-    epochs = min(MAX_EPOCHS, max(EPOCHS, EPOCHS * ENOUGH_SAMPLES // n_samples))
+    epochs = EPOCHS
+    if FEW_SAMPLES <= n_samples < ENOUGH_SAMPLES:
+        epochs = min(MAX_EPOCHS, EPOCHS * ENOUGH_SAMPLES // n_samples)
     return [
         Template(
             _small_autoencoder(n_features, NOISE_LEVELS[pair], epochs if pair else EPOCHS),
