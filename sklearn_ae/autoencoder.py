@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any, ClassVar
 
 from sklearn_ae._compat import Interval
 from sklearn_ae._estimator.code_penalty import CodePenalty, is_unpenalized, penalized_loss
 from sklearn_ae._estimator.energy import energy
 from sklearn_ae._estimator.network_choice import LinearStart
+from sklearn_ae._estimator.tables import TABLE_ATTRIBUTES, TableColumns
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._module import AutoencoderModule
@@ -74,6 +76,10 @@ class Autoencoder(LinearStart, BaseAutoencoder):
         constraint=[Interval(Real, 0, None, closed="left")],
     )
     code_alpha: float = same_as(CodePenalty, "code_alpha")
+    categorical_features: Any = same_as(TableColumns, "categorical_features")
+    max_categories: int = same_as(TableColumns, "max_categories")
+
+    _attribute_docs: ClassVar[dict[str, str | None]] = TABLE_ATTRIBUTES
 
     # Functions that several estimators share, assigned as methods.
     _loss = penalized_loss

@@ -63,9 +63,11 @@ from sklearn_ae._estimator.state import (
     unchanged_on_error,
     warn_if_cut_short,
 )
+from sklearn_ae._estimator.tables import in_data_form
 from sklearn_ae._estimator.tasks import Task, whole_fit
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
+from sklearn_ae._tables.loss import table_loss
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Trained, TrainingRun
 from sklearn_ae._training.isolation import isolated
@@ -382,11 +384,15 @@ class BaseAutoencoder(
     # For use in hooks
 
     def _get_loss(self) -> Loss:
-        """Return the reconstruction loss that the parameters select."""
+        """Return the reconstruction loss that the parameters select, or the columns of a table."""
+        if (table := vars(self).get("_table")) is not None:
+            return table_loss(table.layout)
         return get_loss(self.loss, self.output_activation)
 
     def _get_fitted_loss(self) -> Loss:
         """Return the reconstruction loss of the fit; the parameters may have changed since."""
+        if vars(self).get("_table") is not None:
+            return self._get_loss()
         # Estimators without the parameter lack the attribute when they are loaded from files.
         return get_loss(self._fitted_loss, vars(self).get("_fitted_output_activation", "identity"))
 
@@ -598,7 +604,7 @@ class BaseAutoencoder(
             `X`. Images and sequences have the shape (n_samples, ...) of the training data.
         """
         codes, array_type = open_codes(self, X)
-        return array_type.wrap(decode(self, codes, array_type))
+        return in_data_form(self, array_type, decode(self, codes, array_type))
 
     @isolated
     def reconstruct(self, X):
@@ -618,7 +624,8 @@ class BaseAutoencoder(
         result = by_chunks(
             samples, lambda x: to_units(self, module, module(x)), module.network.samples_at_once
         )
-        return array_type.wrap(result.reshape(-1, *module.config["sample_shape"]))
+        result = result.reshape(-1, *module.config["sample_shape"])
+        return in_data_form(self, array_type, result, like=X)
 
     @isolated
     def score_samples(self, X):
@@ -686,9 +693,10 @@ class BaseAutoencoder(
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
         limit_if_forked()
-        codes = self._draw_codes(n_samples, check_random_state(random_state))
+        random_state = check_random_state(random_state)
+        codes = self._draw_codes(n_samples, random_state)
         array_type = array_type_of(self._kind)
-        return array_type.wrap(decode(self, codes, array_type))
+        return in_data_form(self, array_type, decode(self, codes, array_type), random_state)
 
     def _draw_codes(self, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
         """Return codes for `sample`, of shape (n_samples, n_code): a hook of variants, too."""
@@ -719,7 +727,7 @@ class BaseAutoencoder(
         """
         check_count(n_steps, "n_steps", at_least=2)
         first, last = (open_samples(self, samples, "interpolate") for samples in (X, X_end))
-        return first[1].wrap(interpolate(self, first, last, n_steps))
+        return in_data_form(self, first[1], interpolate(self, first, last, n_steps))
 
     # Interface of scikit-learn
 

@@ -334,6 +334,11 @@ class Loss(NamedTuple):
         Range of the data for which the loss is defined.
     zero : float
         Output whose reconstruction is zero, or practically zero.
+    n_linear : int
+        Number of outputs, the first ones, that are reconstructions although ``scaled`` is False.
+    deviances : callable or None
+        Maps ``(output, target)`` to the term of each column of a table, of shape (..., n_columns).
+        None: the data are no table.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -344,6 +349,8 @@ class Loss(NamedTuple):
     lower: float = float("-inf")
     upper: float = float("inf")
     zero: float = 0.0
+    n_linear: int = 0
+    deviances: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def ignoring(self, missing: Tensor, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs and targets of error zero where `missing` is true, else unchanged."""

@@ -28,6 +28,7 @@ from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.held_out import hash_samples, keys_in_grid
 from sklearn_ae.autoencoder import Autoencoder
+from sklearn_ae.base import BaseAutoencoder
 
 
 class CheckedSamples(NamedTuple):
@@ -176,12 +177,14 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         Score of each training sample by the members that were not trained on it, in the
         floating-point type of the data; NaN for samples of weight zero.
         """,
-        **attribute_docs_of(Autoencoder, "n_features_in_", "feature_names_in_", "input_shape_"),
+        **attribute_docs_of(
+            BaseAutoencoder, "n_features_in_", "feature_names_in_", "input_shape_"
+        ),
     }
 
     @unchanged_on_error
     @with_callbacks
-    @documented_like(Autoencoder.fit)
+    @documented_like(BaseAutoencoder.fit)
     def fit(self, X, y=None, sample_weight=None):
         """Train the members and determine the threshold.
 
@@ -225,7 +228,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             self._weight = None if given is None else weight
         return self
 
-    @documented_like(Autoencoder.score_samples)
+    @documented_like(BaseAutoencoder.score_samples)
     def score_samples(self, X):
         """Score each sample: the higher, the more similar to the training samples.
 
@@ -253,7 +256,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """Return the hashes of samples, which assign them to members and folds."""
         return keys_in_grid(Samples(flat, None, torch.device("cpu"), torch.float64), self._grid)
 
-    @documented_like(Autoencoder.score_samples)
+    @documented_like(BaseAutoencoder.score_samples)
     def decision_function(self, X):
         """Score each sample relative to the threshold.
 
@@ -264,7 +267,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """
         return self.score_samples(X) - self.offset_
 
-    @documented_like(Autoencoder.score_samples)
+    @documented_like(BaseAutoencoder.score_samples)
     def predict(self, X):
         """Predict whether samples are outliers.
 
@@ -275,7 +278,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    @documented_like(Autoencoder.score_samples)
+    @documented_like(BaseAutoencoder.score_samples)
     def p_values(self, X):
         """Return the probability that a normal sample scores no higher than each sample.
 
@@ -292,7 +295,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.held_out_scores_, self._weight)
 
-    @documented_like(Autoencoder.score_samples)
+    @documented_like(BaseAutoencoder.score_samples)
     def explain(self, X):
         r"""Return the fraction of each feature in the anomaly of a sample.
 

@@ -19,7 +19,8 @@ from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_o
 from sklearn_ae._estimator.inference import decode, open_samples
 from sklearn_ae._estimator.inputs import ArrayType, array_type_of, check_count
 from sklearn_ae._estimator.network_choice import NetworkChoice
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._estimator.tables import TABLE_ATTRIBUTES, TableColumns, in_data_form, layout_of
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Trained
@@ -181,6 +182,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         constraint=["boolean"],
     )
 
+    categorical_features: Any = same_as(TableColumns, "categorical_features")
+    max_categories: int = same_as(TableColumns, "max_categories")
+
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "kl_": """float
         Mean divergence of the posteriors of the training samples from the prior, in nats.
@@ -194,7 +198,9 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         """,
         "noise_variance_": """float or ndarray of shape (n_features,)
         Variance of the Gaussian likelihood in squared units of `X`; NaN under other likelihoods.
+        Of a table that of its standardised numbers.
         """,
+        **TABLE_ATTRIBUTES,
     }
 
     def _build_module(self, n_features: int) -> VariationalModule:
@@ -209,6 +215,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             likelihood=self.likelihood,
             variance=self.variance,
             binarize=self.binarize,
+            layout=layout_of(self),
         )
 
     def _annealed_from(self) -> float:
@@ -303,7 +310,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
     @isolated
     @torch.no_grad()
-    def sample(self, n_samples=1, random_state=None, noise=False):
+    def sample(self, n_samples=1, random_state=None, noise=None):
         """Draw new samples.
 
         Codes are drawn from the distribution that `density` selects, and decoded.
@@ -314,10 +321,11 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             Number of samples.
         random_state : int, RandomState instance or None, default=None
             Controls the randomness of the samples.
-        noise : bool, default=False
+        noise : bool, default=None
             Whether to draw the samples from :math:`p(x | z)`; under ``likelihood="bernoulli"``
             they are then bits. If False, the means of :math:`p(x | z)` are returned, which are
-            smoother and vary less than the data.
+            smoother and vary less than the data; categories of a table are drawn anyway. None:
+            True for tables, else False.
 
         Returns
         -------
@@ -331,8 +339,10 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         array_type = array_type_of(self._kind)
         codes = self._draw_codes(n_samples, random_state)
         generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
+        draws = self.module_.layout is not None if noise is None else noise
         with drawing_from(generator):
-            return array_type.wrap(decode(self, codes, array_type, draws=noise))
+            samples = decode(self, codes, array_type, draws=draws)
+        return in_data_form(self, array_type, samples, random_state)
 
     @isolated
     @documented_like(BaseAutoencoder.transform)

@@ -102,6 +102,7 @@ def test_imports_follow_the_layers(path):
             "sklearn_ae.losses",
             "sklearn_ae._compat",
             "sklearn_ae._parameters.declaration",
+            "sklearn_ae._tables.loss",
         )
         ours = {name for name in imported if name.startswith("sklearn_ae.")}
         assert all(name.startswith(allowed) for name in ours)

@@ -13,6 +13,7 @@ from sklearn_ae._estimator.completing import completed, hidden_again, patterns_o
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
 from sklearn_ae._estimator.identity import saved_run
+from sklearn_ae._estimator.inference import column_scores
 from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range, has_missing
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.ordered import select_components
@@ -154,6 +155,9 @@ def fit_module(
         parts = training, held_out
         module, explained = select_components(estimator, fraction, module, trained, *parts)
         attributes["explained_variance_ratio_"] = explained
+    if fit.loss.deviances is not None:
+        evaluated = training if held_out is None else held_out
+        attributes["column_scores_"] = column_scores(estimator, evaluated, module)
     density = fit_code_density(module, training, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
         attributes |= estimator._fitted_attributes(module, training)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -204,8 +205,23 @@ def interpolate(estimator: Any, first: Opened, last: Opened, n_steps: int) -> Te
 def negative_mean_squared_errors(
     estimator: Any, samples: Samples, module: AutoencoderModule
 ) -> Tensor:
-    """Return the negative mean squared error of each sample, in squared units of the data."""
+    """Return the negative mean squared error of each sample, in squared units of the data.
+
+    Of a table it is the negative mean of the terms of its columns.
+    """
     targets = samples.targets or samples
+    loss = estimator._get_fitted_loss()
+
+    def scores_of_columns(x: Tensor) -> Tensor:
+        counts: Tensor = estimator._table.layout.observed(x).sum(1)
+        output, target = module(module.complete(x)), x
+        if module.takes_missing:
+            output, target = loss.ignoring(x.isnan(), output, x)
+        total: Tensor = loss.deviances(output, target).sum(1)
+        return lowest_if_far(-total / counts.clamp_min(1), x)
+
+    if loss.deviances is not None:
+        return by_chunks(targets, scores_of_columns, module.network.samples_at_once)
 
     def scores(x: Tensor) -> Tensor:
         errors, counts = _squared_errors(estimator, module, module.complete(x), x)
@@ -218,7 +234,14 @@ def negative_mean_squared_errors(
 @limit_resources
 @torch.no_grad()
 def explained_variance_ratio(estimator: Any, samples: Samples, module: AutoencoderModule) -> float:
-    """Return the fraction of the variance of samples, or targets, that is reconstructed."""
+    """Return the fraction of the variance of samples, or targets, that is reconstructed.
+
+    Of a table it is the fraction of the deviance that is explained.
+    """
+    if estimator._get_fitted_loss().deviances is not None:
+        return ratio_from_error(
+            *(float(each.sum()) for each in deviances(estimator, samples, module))
+        )
     targets: Samples = samples.targets or samples
     total = torch.zeros((), dtype=samples.precise, device=samples.device)
     for chunk in samples.chunks(module.network.samples_at_once):
@@ -228,6 +251,40 @@ def explained_variance_ratio(estimator: Any, samples: Samples, module: Autoencod
     return ratio_from_error(
         float(total) / samples.total_weight, float(mean_and_variance(targets)[1].sum())
     )
+
+
+@limit_resources
+@torch.no_grad()
+def deviances(
+    estimator: Any, samples: Samples, module: AutoencoderModule
+) -> tuple[Tensor, Tensor]:
+    """Return the deviances of the columns of a table, each of shape (n_columns,).
+
+    Returns
+    -------
+    reconstructed : Tensor
+        Of the reconstructions.
+    constant : Tensor
+        Of the means of numbers, and of the frequencies of categories.
+    """
+    loss = estimator._get_fitted_loss()
+    targets: Samples = samples.targets or samples
+    constant = loss.link(mean_and_variance(targets)[0])
+    sums: list[Tensor] = []
+    for chunk in samples.chunks(module.network.samples_at_once):
+        target, weight = targets.take(chunk), samples.take_weight(chunk)
+        for output in (module(samples.take(chunk)), constant.to(target).expand_as(target)):
+            missing = target.isnan()
+            terms = loss.deviances(*loss.ignoring(missing, output, target))
+            sums.append(weight @ terms.to(weight.dtype))
+    return torch.stack(sums[::2]).sum(0), torch.stack(sums[1::2]).sum(0)
+
+
+def column_scores(estimator: Any, samples: Samples, module: AutoencoderModule) -> np.ndarray:
+    """Return the fraction of the deviance of each column of a table that is explained."""
+    both = zip(*(each.tolist() for each in deviances(estimator, samples, module)), strict=True)
+    scores = np.array([ratio_from_error(*each) for each in both])
+    return scores[np.argsort(estimator._table.places())]
 
 
 def _squared_errors(

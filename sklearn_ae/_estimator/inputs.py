@@ -20,6 +20,7 @@ from sklearn_ae._compat import (
     is_whole,
 )
 from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad
+from sklearn_ae._estimator.tables import check_table
 from sklearn_ae._training.checkpoint import checkpoints_among, without_name
 from sklearn_ae._training.device import present_device
 from sklearn_ae._training.resources import limit_if_forked
@@ -112,6 +113,10 @@ def check_samples(
     """
     limit_if_forked()
     X = to_plain(X)
+    if (matrix := check_table(estimator, X, reset=reset)) is not None:
+        if reset:
+            estimator.input_shape_ = (matrix.shape[1],)
+        return matrix, array_type_of(matrix)
     network = _network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
     allows_missing = ragged or completes(estimator, network)

@@ -17,6 +17,8 @@ from sklearn_ae._compat import loss_classes
 from sklearn_ae._detection.members import Member
 from sklearn_ae._estimator.inputs import TensorState
 from sklearn_ae._imputation.calibration import Calibration
+from sklearn_ae._tables.columns import Category, Number
+from sklearn_ae._tables.table import Table
 from sklearn_ae._training.keys import Grid
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.belief_network import DeepBeliefNetwork
@@ -114,7 +116,9 @@ MODULES: dict[str, type[AutoencoderModule]] = _by_name(
 )
 """Torch modules of fitted autoencoders, by name."""
 
-RECORDS: dict[str, Any] = _by_name([Calibration, Grid, Member, TensorState])
+RECORDS: dict[str, Any] = _by_name(
+    [Calibration, Category, Grid, Member, Number, Table, TensorState]
+)
 """Named tuples in fitted attributes, by name."""
 
 

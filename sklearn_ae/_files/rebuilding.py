@@ -256,8 +256,12 @@ def check_consistency(estimator: Any) -> None:
     module = vars(estimator).get("module_")
     if module is None:
         return
+    n_features = len(module.center)
+    if (table := vars(estimator).get("_table")) is not None:
+        table.check(n_features)
+        n_features = len(table.columns)
     sizes = {
-        "n_features_in_": (estimator.n_features_in_, len(module.center)),
+        "n_features_in_": (estimator.n_features_in_, n_features),
         "n_components_": (estimator.n_components_, len(module.code_mean)),
         "_n_features_out": (estimator._n_features_out, len(module.code_mean)),
         "input_shape_": (estimator.input_shape_, module.config["sample_shape"]),

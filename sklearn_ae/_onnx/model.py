@@ -52,6 +52,11 @@ def sample_shape(estimator: Any) -> tuple[int, ...]:
     if isinstance(estimator, Pipeline):
         steps = (step for _, step in estimator.steps if step not in (None, "passthrough"))
         return sample_shape(next(steps))
+    if vars(estimator).get("_table") is not None:
+        raise ValueError(
+            f"{type(estimator).__name__} was fitted to a table of numbers and categories, and "
+            f"a table cannot be exported to ONNX. Encode it by a ColumnTransformer before."
+        )
     return tuple(getattr(estimator, "input_shape_", (estimator.n_features_in_,)))
 
 

@@ -189,7 +189,9 @@ def start_at_pca(module: AutoencoderModule, samples: Samples, loss: Loss, seed: 
         functional.pad(unit.expand_as(center), (0, n_further), value=1.0),
     )
     # Behind an exponential or a sigmoid no linear map gives the reconstructions of PCA.
-    back = axes.t() * unit if loss.scaled else torch.zeros_like(axes.t())
+    back = axes.t() * unit
+    if not loss.scaled:
+        back[loss.n_linear :] = 0
     module.decoder.start_linear(back, loss.link(center), torch.zeros_like(code_scale), code_scale)
 
 

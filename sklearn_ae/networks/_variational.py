@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklearn_ae._tables.loss import Layout
 from sklearn_ae.losses import (
     bernoulli_likelihood,
     continuous_bernoulli_likelihood,
@@ -46,6 +47,8 @@ class VariationalModule(AutoencoderModule):
         Variance of a Gaussian likelihood.
     binarize : bool, default=False
         Whether the data are probabilities of bits, and the likelihood is that of the bits.
+    layout : tuple or None, default=None
+        Fields of the `Layout` of an encoded table, whose categories have a categorical likelihood.
     **options
         Further arguments of `AutoencoderModule`.
     """
@@ -58,12 +61,17 @@ class VariationalModule(AutoencoderModule):
         likelihood: str,
         variance: str | float,
         binarize: bool = False,
+        layout: tuple[int, tuple[int, ...]] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, sample_shape, n_components, **options)
         self.likelihood = likelihood
         self.binarize = binarize
-        start = torch.zeros(self.center.shape if variance == "per_feature" else ())
+        self.layout = None if layout is None else Layout(*layout)
+        if self.layout is not None and self.layout.n_features != len(self.center):
+            raise ValueError(f"layout {layout} does not have {len(self.center)} features.")
+        numbers = self.center if self.layout is None else self.center[: self.layout.n_numbers]
+        start = torch.zeros(numbers.shape if variance == "per_feature" else ())
         self.is_learned = likelihood == "gaussian" and isinstance(variance, str)
         if self.is_learned:
             self.slow_log_variance = torch.nn.Parameter(start)
@@ -152,7 +160,9 @@ class VariationalModule(AutoencoderModule):
         observed = target
         if self.takes_missing:
             observed = target.nan_to_num()  # NaN would reach the gradient even if masked later
-        if self.likelihood == "gaussian":
+        if self.layout is not None:
+            errors = self._errors_of_columns(self.layout, output, observed)
+        elif self.likelihood == "gaussian":
             # In float64, and on the CPU, which every device can copy to and which has float64.
             unit = 2 * self.scale.cpu().double().log() if in_units else 0.0
             errors = gaussian_likelihood(output, observed, self.log_variance, unit)
@@ -164,8 +174,19 @@ class VariationalModule(AutoencoderModule):
             errors = errors.where(~target.isnan(), 0.0)
         return errors.sum(2)
 
+    def _errors_of_columns(self, layout: Layout, output: Tensor, target: Tensor) -> Tensor:
+        """Return the negative log-likelihood of numbers and of indicators, as `output`."""
+        numbers, logits = layout.split(output)
+        values, indicators = layout.split(target)
+        of_numbers = gaussian_likelihood(numbers, values, self.log_variance)
+        return torch.cat([of_numbers, -indicators * layout.log_probabilities(logits)], -1)
+
     def draw(self, output: Tensor) -> Tensor:
         """Draw samples in network units from ``p(x | z)``, given the decoder's output."""
+        if self.layout is not None:
+            numbers, logits = self.layout.split(output)
+            drawn = numbers + (0.5 * self.log_variance).exp() * torch.randn_like(numbers)
+            return torch.cat([drawn, self.layout.draw(logits)], -1)
         if self.likelihood == "gaussian":
             return output + (0.5 * self.log_variance).exp() * torch.randn_like(output)
         uniform = torch.rand_like(output)

@@ -1,0 +1,150 @@
+"""Tables in estimators: parameters, validation, and the way back."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array
+from torch import Tensor
+
+from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._tables.frames import container_of
+from sklearn_ae._tables.table import Table, fit_table, is_table
+
+
+@declares_parameters
+class TableColumns:
+    """Parameters of estimators that accept tables of numbers and categories."""
+
+    categorical_features: Any = parameter(
+        default="from_dtype",
+        doc=""""from_dtype" or array-like of bool, int or str
+        Which columns of `X` hold categories. ``"from_dtype"``: if a column of a data frame holds
+        strings, a categorical dtype or dates, the frame is a table. Its columns of strings, of
+        booleans, of a categorical dtype and of at most ten distinct integers are then categories;
+        dates and all other columns are numbers. Otherwise a mask, indices or names of the columns
+        of categories. None: all columns are numbers.
+        """,
+        constraint=[StrOptions({"from_dtype"}), "array-like", None],
+    )
+    max_categories: int = parameter(
+        default=50,
+        doc="""int
+        Maximum number of indicators of a column of categories. If it has more categories, the
+        rarest ones share an indicator.
+        """,
+        constraint=[Interval(Integral, 2, None, closed="left")],
+    )
+
+
+TABLE_ATTRIBUTES: dict[str, str | None] = {
+    "is_categorical_": """ndarray of shape (n_features_in_,)
+    Mask of the columns of categories. Defined only if `X` is a table.
+    """,
+    "column_scores_": """ndarray of shape (n_features_in_,)
+    Fraction of the deviance of each column that is explained, on the held-out samples or, if
+    there are none, on the training samples. Defined only if `X` is a table.
+    """,
+}
+
+
+def check_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray | None:
+    """Validate a table and return its matrix, or None if the data are no table.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+        If ``reset`` is True its ``_table``, ``is_categorical_``, ``n_features_in_`` and
+        ``feature_names_in_`` are set.
+    X : object
+        Data that are not validated.
+    reset : bool
+
+    Raises
+    ------
+    ValueError
+        If the table is invalid, or has other columns than in `fit`.
+    """
+    if reset:
+        categorical = vars(estimator).get("categorical_features")
+        for name in ("_table", "is_categorical_", "column_scores_"):
+            vars(estimator).pop(name, None)
+        if not is_table(X, categorical):
+            return None
+    elif vars(estimator).get("_table") is None:
+        return None
+    if container_of(X) == "array":
+        X = _array_of_objects(X)
+    _check_feature_names(estimator, X, reset=reset)
+    _check_n_features(estimator, X, reset=reset)
+    if reset:
+        _check_loss(estimator)
+        estimator._table = fit_table(X, categorical, estimator.max_categories)
+        estimator.is_categorical_ = estimator._table.is_categorical()
+    table: Table = estimator._table
+    matrix: np.ndarray = check_array(
+        table.encode(X), ensure_all_finite="allow-nan", estimator=estimator, input_name="X"
+    )
+    return matrix
+
+
+def layout_of(estimator: Any) -> tuple[int, tuple[int, ...]] | None:
+    """Return the fields of the layout of a table, None if the data are no table."""
+    table: Table | None = vars(estimator).get("_table")
+    return None if table is None else (table.layout.n_numbers, table.layout.widths)
+
+
+def in_data_form(
+    estimator: Any,
+    array_type: Any,
+    samples: Tensor,
+    random_state: np.random.RandomState | None = None,
+    like: Any = None,
+) -> Any:
+    """Return samples in the form of the training data: an array, or a table.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+    array_type : ArrayType
+    samples : Tensor of shape (n_samples, ...)
+        In the units of the training data; of a table its matrix.
+    random_state : RandomState or None, default=None
+        Draws the categories of a table. None: the most probable ones.
+    like : object, default=None
+        Data frame of pandas whose index the result gets.
+    """
+    table: Table | None = vars(estimator).get("_table")
+    if table is None:
+        return array_type.wrap(samples)
+    matrix = samples.detach().cpu().numpy().reshape(-1, table.layout.n_features)
+    index = like.index if container_of(like) == table.container == "pandas" else None
+    return table.decode(matrix, random_state, index)
+
+
+def _array_of_objects(X: Any) -> np.ndarray:
+    """Return a table that is no data frame as a matrix of objects."""
+    if sp.issparse(X) or isinstance(X, Tensor):
+        raise ValueError(
+            f"categorical_features needs a data frame or an array, not a {type(X).__name__}."
+        )
+    array = np.asarray(X, dtype=object)
+    if array.ndim != 2:
+        raise ValueError(
+            f"categorical_features needs data of shape (n_samples, n_features), but X has the "
+            f"shape {array.shape}."
+        )
+    return array
+
+
+def _check_loss(estimator: Any) -> None:
+    """Raise an error if parameters select a loss that columns of categories do not have."""
+    if estimator.loss != "squared_error" or estimator.output_activation != "identity":
+        raise ValueError(
+            f"{estimator._loss_description()} is a loss of numbers, but X has columns of "
+            f"categories, or of dates. Leave the default, or encode X before."
+        )

@@ -1,0 +1,1 @@
+"""Tables whose columns are numbers and categories, as matrices of numbers and back."""

@@ -1,0 +1,237 @@
+"""Columns of data frames of pandas and polars and of arrays, as values of Python and back.
+
+Neither library is imported unless the data come from it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sklearn_ae._tables.columns import CATEGORY_TYPES, Category, Number
+
+
+class RawColumn(NamedTuple):
+    """A column as it was read.
+
+    Attributes
+    ----------
+    dtype : str
+        Dtype as its library writes it.
+    numbers : ndarray of shape (n_samples,) or None
+        Values as floats, NaN if missing; None if the column does not hold numbers or dates.
+    kind : {"float", "integer", "date", "category"}
+    values : list or None
+        Values of Python, None if missing; None if the column holds dates or fractions.
+    declared : list or None
+        Categories of a categorical dtype.
+    ordered : bool
+        Whether the categorical dtype is ordered.
+    """
+
+    dtype: str
+    numbers: np.ndarray | None
+    kind: str
+    values: list[Any] | None
+    declared: list[Any] | None = None
+    ordered: bool = False
+
+
+def container_of(X: Any) -> str:
+    """Return "pandas", "polars" or "array"."""
+    for name in ("pandas", "polars"):
+        library = sys.modules.get(name)
+        if library is not None and isinstance(X, library.DataFrame):
+            return name
+    return "array"
+
+
+def column_of(X: Any, place: int, name: Any) -> RawColumn:
+    """Return a column of a data frame or of an array of shape (n_samples, n_features).
+
+    Raises
+    ------
+    ValueError
+        If the dtype of the column is not supported.
+    """
+    container = container_of(X)
+    if container == "pandas":
+        return _pandas_column(X.iloc[:, place], name)
+    if container == "polars":
+        return _polars_column(X.to_series(place), name)
+    return _column_of_values(X[:, place].tolist(), str(X.dtype), name)
+
+
+def _pandas_column(series: Any, name: Any) -> RawColumn:
+    import pandas as pd
+
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        declared = _python_values(dtype.categories.tolist(), name)
+        values = [declared[code] if code >= 0 else None for code in series.cat.codes]
+        return RawColumn("category", None, "category", values, declared, bool(dtype.ordered))
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        if getattr(dtype, "tz", None) is not None:
+            series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+        return RawColumn(str(dtype), _microseconds(series.to_numpy()), "date", None)
+    if pd.api.types.is_bool_dtype(dtype) or not pd.api.types.is_numeric_dtype(dtype):
+        values = [
+            None if missing else value
+            for value, missing in zip(series.tolist(), series.isna().tolist(), strict=True)
+        ]
+        return _column_of_values(values, str(dtype), name)
+    numbers = series.to_numpy(dtype=float, na_value=np.nan)
+    return _column_of_numbers(str(dtype), numbers, pd.api.types.is_integer_dtype(dtype))
+
+
+def _polars_column(series: Any, name: Any) -> RawColumn:
+    import polars as pl
+
+    dtype = series.dtype
+    if dtype.is_numeric():
+        numbers = series.cast(pl.Float64).to_numpy().copy()
+        return _column_of_numbers(str(dtype), numbers, dtype.is_integer())
+    if dtype in (pl.Date, pl.Datetime):
+        zone = getattr(dtype, "time_zone", None)
+        written = "Date" if dtype == pl.Date else f"Datetime {zone or ''}".strip()
+        numbers = series.cast(pl.Datetime("us", zone)).dt.timestamp("us").cast(pl.Float64)
+        return RawColumn(written, numbers.to_numpy().copy(), "date", None)
+    if dtype == pl.Enum:
+        declared = dtype.categories.to_list()
+        return RawColumn("Enum", None, "category", series.to_list(), declared)
+    if dtype in (pl.Categorical, pl.String, pl.Boolean):
+        written = "Categorical" if dtype == pl.Categorical else str(dtype)
+        return RawColumn(written, None, "category", series.to_list())
+    return _column_of_values(series.to_list(), str(dtype), name)
+
+
+def _column_of_numbers(dtype: str, numbers: np.ndarray, is_integer: bool) -> RawColumn:
+    """Return a column of numbers; integers may be categories as well."""
+    if not is_integer:
+        return RawColumn(dtype, numbers, "float", None)
+    values = [None if number != number else int(number) for number in numbers.tolist()]
+    return RawColumn(dtype, numbers, "integer", values)
+
+
+def _column_of_values(values: list[Any], dtype: str, name: Any) -> RawColumn:
+    """Return a column of values of Python: numbers if all of them are, else categories."""
+    values = _python_values(values, name)
+    known = [value for value in values if value is not None]
+    if known and all(type(value) in (int, float) for value in known):
+        numbers = np.array([np.nan if value is None else value for value in values], dtype=float)
+        is_integer = all(type(value) is int for value in known)
+        kind = "integer" if is_integer else "float"
+        return RawColumn(dtype, numbers, kind, values)
+    return RawColumn(dtype, None, "category", values)
+
+
+def _python_values(values: list[Any], name: Any) -> list[Any]:
+    """Return values as those of Python, None for missing ones."""
+    result: list[Any] = []
+    for value in values:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or value != value:
+            result.append(None)
+        elif isinstance(value, CATEGORY_TYPES):
+            result.append(value)
+        else:
+            raise ValueError(
+                f"Column {name!r} has values of type {type(value).__name__}; convert them to "
+                f"numbers, strings, booleans, categories or dates."
+            )
+    return result
+
+
+def _microseconds(dates: np.ndarray) -> np.ndarray:
+    """Return dates as microseconds since 1970, NaN if missing."""
+    numbers = dates.astype("datetime64[us]").astype(np.int64).astype(float)
+    numbers[np.isnat(dates)] = np.nan
+    return numbers
+
+
+def frame_of(
+    columns: list[tuple[Number | Category, np.ndarray]], container: str, index: Any = None
+) -> Any:
+    """Return a data frame or an array.
+
+    Parameters
+    ----------
+    columns : list of tuple
+        Each description with its values: floats, or places in the categories.
+    container : {"pandas", "polars", "array"}
+    index : Index or None, default=None
+        Index of a data frame of pandas.
+    """
+    if container == "pandas":
+        import pandas as pd
+
+        made = {c.name: _pandas_series(c, values) for c, values in columns}
+        return pd.DataFrame(made) if index is None else pd.DataFrame(made).set_index(index)
+    if container == "polars":
+        import polars as pl
+
+        return pl.DataFrame([_polars_series(c, values) for c, values in columns])
+    every = [_values(c, values) for c, values in columns]
+    if all(isinstance(values, np.ndarray) and values.dtype == float for values in every):
+        return np.column_stack(every)
+    result = np.empty((len(every[0]), len(every)), dtype=object)
+    for place, values in enumerate(every):
+        result[:, place] = values
+    return result
+
+
+def _values(column: Number | Category, values: np.ndarray) -> Any:
+    """Return the values of a column of an array."""
+    if isinstance(column, Number):
+        return values
+    chosen = [column.categories[place] for place in values]
+    if all(type(value) in (int, float) for value in column.categories):
+        return np.array(chosen, dtype=float)
+    return chosen
+
+
+def _pandas_series(column: Number | Category, values: np.ndarray) -> Any:
+    import pandas as pd
+
+    if isinstance(column, Category):
+        chosen = [column.categories[place] for place in values]
+        if column.declared is not None:
+            return pd.Categorical(chosen, categories=column.declared, ordered=column.ordered)
+        return pd.Series(chosen, dtype=column.dtype)
+    if column.kind in ("date", "day"):
+        dates = pd.Series(values.astype(np.int64).astype("datetime64[us]"))
+        zone = getattr(pd.api.types.pandas_dtype(column.dtype), "tz", None)
+        if zone is not None:
+            dates = dates.dt.tz_localize("UTC").dt.tz_convert(zone)
+        return dates.astype(column.dtype)
+    return pd.Series(values).astype(column.dtype)
+
+
+def _polars_series(column: Number | Category, values: np.ndarray) -> Any:
+    import polars as pl
+
+    if isinstance(column, Category):
+        chosen = [column.categories[place] for place in values]
+        is_enum = column.dtype == "Enum"
+        dtype = pl.Enum(column.declared or []) if is_enum else _polars_type(column.dtype)
+        return pl.Series(column.name, chosen, dtype=dtype)
+    if column.kind in ("date", "day"):
+        dates = pl.Series(column.name, values.astype(np.int64)).cast(pl.Datetime("us"))
+        if column.dtype == "Date":
+            return dates.cast(pl.Date)
+        zone = column.dtype.partition(" ")[2]
+        return dates.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else dates
+    return pl.Series(column.name, values).cast(_polars_type(column.dtype))
+
+
+def _polars_type(name: str) -> Any:
+    """Return a dtype of polars by its name."""
+    import polars as pl
+
+    found = getattr(pl, name, None)
+    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
+        raise ValueError(f"polars has no dtype {name!r}.")
+    return found

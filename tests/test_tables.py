@@ -1,0 +1,412 @@
+"""Tables of numbers and categories: in as they come, out as they were."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from scipy import stats
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from torch.nn import functional
+
+from sklearn_ae import Autoencoder, VariationalAutoencoder, load, save, to_onnx
+from sklearn_ae._tables.columns import fit_number, from_normal, to_normal
+from sklearn_ae._tables.loss import Layout, table_loss
+
+LAYOUT = Layout(2, (3, 2))
+SMALL = {"max_iter": 5, "hidden_layer_sizes": (8,), "random_state": 0}
+ESTIMATORS = [Autoencoder(2, **SMALL), VariationalAutoencoder(2, **SMALL)]
+
+
+def name_of(estimator):
+    return type(estimator).__name__
+
+
+def frame(n_samples=200, seed=0):
+    """Columns of every kind that depend on two numbers."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n_samples, 2))
+    weather = np.select([z[:, 0] > 0.5, z[:, 0] < -0.5], ["hot", "cold"], "mild")
+    made = pd.DataFrame(
+        {
+            "price": 3 * z[:, 0] + 0.1 * rng.normal(size=n_samples) + 100,
+            "weather": weather,
+            "open": z[:, 1] > 0,
+            "count": np.rint(20 * z[:, 1]).astype(int),
+            "day": pd.Timestamp("2024-02-29") + pd.to_timedelta((50 * z[:, 0]).round(), "D"),
+            "size": pd.Categorical(np.where(z[:, 1] > 1, "L", "S"), ["S", "M", "L"], ordered=True),
+            "rooms": np.clip(np.rint(z[:, 0] + 3), 1, 5).astype(np.int8),
+        }
+    )
+    return made.set_index(np.arange(n_samples) + 7)
+
+
+def polars_frame(n_samples=200):
+    table = frame(n_samples)
+    return pl.DataFrame(
+        {
+            "price": table["price"].to_numpy(),
+            "weather": table["weather"].tolist(),
+            "open": table["open"].to_numpy(),
+            "day": [day.date() for day in table["day"]],
+            "hour": pl.Series(table["day"].to_numpy()).dt.replace_time_zone("Europe/Berlin"),
+            "size": pl.Series(table["size"].tolist(), dtype=pl.Enum(["S", "M", "L"])),
+            "kind": pl.Series(table["weather"].tolist(), dtype=pl.Categorical),
+            "count": pl.Series(table["count"].to_numpy(), dtype=pl.Int16),
+        }
+    )
+
+
+# Loss
+
+
+def outputs_and_targets(seed=0, n=6):
+    rng = np.random.default_rng(seed)
+    target = np.concatenate(
+        [
+            rng.normal(size=(n, 2)),
+            np.eye(3)[rng.integers(3, size=n)],
+            np.eye(2)[rng.integers(2, size=n)],
+        ],
+        axis=1,
+    )
+    return torch.from_numpy(5 * rng.normal(size=(n, 7))), torch.from_numpy(target)
+
+
+def test_loss_is_the_mean_of_squared_errors_and_cross_entropies():
+    output, target = outputs_and_targets()
+    expected = (output - target)[:, :2].square().sum(1)
+    for start, stop in ((2, 5), (5, 7)):
+        expected += functional.cross_entropy(
+            output[:, start:stop], target[:, start:stop], reduction="none"
+        )
+    loss = table_loss(LAYOUT)
+    torch.testing.assert_close(loss.value(output, target), expected / 4)
+    torch.testing.assert_close(loss.deviances(output, target).sum(1), expected)
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, Layout(7, ()), Layout(0, (4, 3))])
+@pytest.mark.parametrize("has_gaps", [False, True])
+def test_gradient_is_that_of_automatic_differentiation(layout, has_gaps):
+    output, target = outputs_and_targets()
+    loss = table_loss(layout)
+    if has_gaps:
+        missing = torch.zeros(6, 7, dtype=torch.bool)
+        missing[0, 0] = missing[1, 2:5] = missing[2] = True
+        if layout is LAYOUT:
+            output, target = loss.ignoring(missing, output, target)
+    output.requires_grad_()
+    loss.value(output, target).sum().backward()
+    torch.testing.assert_close(loss.gradient(output.detach(), target), output.grad)
+
+
+def test_large_logits_neither_overflow_nor_leak_into_other_columns():
+    output = torch.tensor([[0.0, 0.0, 1e4, -1e4, 0.0, 1.0, 0.0]])
+    mean = table_loss(LAYOUT).mean(output)
+    torch.testing.assert_close(mean[0, 2:5], torch.tensor([1.0, 0.0, 0.0]))
+    torch.testing.assert_close(mean[0, 5:], torch.tensor([1.0, 0.0]).softmax(0))
+
+
+def test_link_inverts_the_mean():
+    mean = torch.tensor([[0.5, -2.0, 0.7, 0.2, 0.1, 0.5, 0.5]])
+    loss = table_loss(LAYOUT)
+    torch.testing.assert_close(loss.mean(loss.link(mean)), mean)
+
+
+def test_missing_columns_have_no_loss_and_no_gradient():
+    output, target = outputs_and_targets()
+    loss = table_loss(LAYOUT)
+    missing = torch.zeros(6, 7, dtype=torch.bool)
+    missing[:, 0] = missing[:, 2:5] = True
+    found = loss.deviances(*loss.ignoring(missing, output, target))
+    expected = loss.deviances(output, target)
+    assert not found[:, [0, 2]].any()
+    torch.testing.assert_close(found[:, [1, 3]], expected[:, [1, 3]])
+    gradient = loss.gradient(*loss.ignoring(missing, output, target))
+    assert not gradient[missing].any()
+    np.testing.assert_array_equal(
+        LAYOUT.observed(target.masked_fill(missing, torch.nan))[0], [False, True, False, True]
+    )
+
+
+def test_drawn_categories_have_their_probabilities():
+    torch.manual_seed(0)
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0, 0.0]).repeat(20_000, 1)
+    drawn = LAYOUT.draw(logits)
+    assert (drawn[:, :3].sum(1) == 1).all()
+    assert (drawn[:, 3:].sum(1) == 1).all()
+    for part in (slice(0, 3), slice(3, 5)):
+        expected = 20_000 * logits[0, part].softmax(0).numpy()
+        assert stats.chisquare(drawn[:, part].sum(0).numpy(), expected).pvalue > 1e-4
+
+
+# Columns
+
+
+def test_heavy_tails_become_normal_and_come_back():
+    values = np.exp(3 * np.random.default_rng(0).normal(size=2000))
+    column = fit_number("x", "float64", "float", values)
+    assert column.quantiles is not None
+    encoded = column.encode(values)
+    assert stats.kurtosis(encoded[:, 0], fisher=False) == pytest.approx(3, abs=0.5)
+    # Up to the quantiles between which values are interpolated.
+    decoded = column.decode(encoded)
+    assert stats.spearmanr(values, decoded).statistic > 0.999
+    inner = (values > np.quantile(values, 0.01)) & (values < np.quantile(values, 0.99))
+    np.testing.assert_allclose(decoded[inner], values[inner], rtol=0.05)
+    light = fit_number("x", "float64", "float", np.log(values))
+    assert light.quantiles is None
+
+
+def test_many_equal_values_are_mapped_to_the_middle_of_their_ranks():
+    values = np.array([0.0] * 80 + list(range(1, 21)))
+    quantiles = np.quantile(values, np.linspace(0, 1, 100))
+    normal = to_normal(values, quantiles)
+    assert normal[0] == pytest.approx(stats.norm.ppf(0.4), abs=0.02)
+    np.testing.assert_allclose(from_normal(normal, quantiles), values, atol=0.3)
+
+
+def test_constant_and_empty_columns():
+    table = frame()
+    table["same"], table["none"] = 5.0, np.nan
+    table["one"] = "a"
+    reconstructed = clone(ESTIMATORS[0]).fit(table).reconstruct(table)
+    np.testing.assert_allclose(reconstructed["same"], 5, atol=0.01)
+    assert (reconstructed["one"] == "a").all()
+    np.testing.assert_allclose(reconstructed["none"], 0, atol=0.01)
+
+
+def test_integers_are_rounded_and_stay_in_their_range():
+    table = frame()
+    reconstructed = clone(ESTIMATORS[0]).fit(table).reconstruct(table)
+    assert reconstructed["count"].dtype == table["count"].dtype
+    assert reconstructed["count"].between(table["count"].min(), table["count"].max()).all()
+
+
+# Estimators
+
+
+@pytest.mark.parametrize("table", [frame(), polars_frame()], ids=["pandas", "polars"])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name_of)
+def test_frames_come_back(estimator, table):
+    model = clone(estimator).fit(table)
+    codes = model.transform(table)
+    assert isinstance(codes, np.ndarray)
+    assert codes.shape == (200, 2)
+    assert model.n_features_in_ == table.shape[1]
+    np.testing.assert_array_equal(model.feature_names_in_, list(table.columns))
+    made = {
+        "reconstruct": model.reconstruct(table),
+        "inverse_transform": model.inverse_transform(codes),
+        "sample": model.sample(50, random_state=0),
+        "interpolate": model.interpolate(table[:4], table[4:8], n_steps=3),
+    }
+    assert len(made["interpolate"]) == 12
+    for name, result in made.items():
+        assert type(result) is type(table), name
+        if isinstance(table, pd.DataFrame):
+            pd.testing.assert_series_equal(result.dtypes, table.dtypes)
+        else:
+            assert result.schema == table.schema, name
+    if isinstance(table, pd.DataFrame):
+        assert made["reconstruct"].index.equals(table.index)
+    assert np.isfinite(model.score_samples(table)).all()
+    assert model.score(table) <= 1
+
+
+def test_columns_that_determine_each_other_are_reconstructed():
+    train, test = frame(1000), frame(300, seed=1)
+    model = Autoencoder(2, max_iter=150, random_state=0).fit(train)
+    reconstructed = model.reconstruct(test)
+    for name in ("weather", "open", "size"):
+        assert (reconstructed[name] == test[name]).mean() > 0.9, name
+    assert np.corrcoef(reconstructed["price"], test["price"])[0, 1] > 0.95
+    assert model.score(test) > 0.8
+    assert model.column_scores_.shape == (7,)
+    assert model.column_scores_[:6].min() > 0.7
+
+
+def test_score_is_the_explained_deviance():
+    """Of numbers the squared error, of categories the cross-entropy, in an own computation."""
+    table = frame()[["price", "weather"]]
+    model = Autoencoder(1, max_iter=20, early_stopping=False, random_state=0).fit(table)
+    price = (table["price"] - table["price"].mean()) / table["price"].std(ddof=0)
+    kinds = [column.categories for column in model._table.columns if hasattr(column, "categories")]
+    matrix = np.column_stack([price, *(table["weather"] == kind for kind in kinds[0])])
+    with torch.no_grad():
+        output = model.module_(torch.from_numpy(matrix)).numpy()
+    squares = np.square(output[:, 0] - price).to_numpy()
+    logits = output[:, 1:] - np.log(np.exp(output[:, 1:]).sum(axis=1, keepdims=True))
+    entropies = -(matrix[:, 1:] * logits).sum(axis=1)
+    shares = matrix[:, 1:].mean(axis=0)
+    constant = np.array([1.0, -(shares * np.log(shares)).sum()])
+    expected = 1 - (squares + entropies).mean() / constant.sum()
+    assert model.score(table) == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(
+        model.column_scores_,
+        1 - np.array([squares.mean(), entropies.mean()]) / constant,
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(model.score_samples(table), -(squares + entropies) / 2, rtol=1e-5)
+
+
+def test_a_likelihood_of_columns_integrates_to_one():
+    """The bound of a decoder that ignores its code is the log-density itself."""
+    table = frame()[["price", "weather", "open"]]
+    model = VariationalAutoencoder(1, max_iter=2, random_state=0).fit(table)
+    module = model.module_
+    output = torch.zeros(1, 1, 6, dtype=torch.float64)
+    output[..., 0], output[..., 1:] = 0.3, torch.tensor([0.5, -1.0, 0.0, 1.0, 2.0])
+    module.decode = lambda z: output[0].expand(len(z), -1)
+    grid = torch.linspace(-60, 60, 24_001, dtype=torch.float64)
+    total = 0.0
+    for weather in range(3):
+        for is_open in range(2):
+            x = torch.zeros(len(grid), 6, dtype=torch.float64)
+            x[:, 0], x[:, 1 + weather], x[:, 4 + is_open] = grid, 1, 1
+            errors = module._errors(torch.zeros(1, len(grid), 1, dtype=torch.float64), x, False)
+            total += float(torch.trapezoid((-errors[0].detach()).exp(), grid))
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+def test_drawn_tables_are_like_the_data():
+    table = frame(2000)
+    model = VariationalAutoencoder(4, variance="per_feature", max_iter=150, random_state=0)
+    drawn = model.fit(table).sample(4000, random_state=0)
+    for name in ("weather", "open", "size", "rooms"):
+        shares = table[name].value_counts(normalize=True)
+        found = drawn[name].value_counts(normalize=True).reindex(shares.index, fill_value=0)
+        assert np.abs(found - shares).max() < 0.08, name
+    assert drawn["price"].std() == pytest.approx(table["price"].std(), rel=0.15)
+    by_weather = drawn.groupby("weather")["price"].mean()
+    assert by_weather["cold"] < by_weather["mild"] - 1 < by_weather["hot"] - 2
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name_of)
+def test_missing_values_in_tables(estimator):
+    table = frame(300)
+    gaps = table.astype({"open": object, "size": object})
+    random = np.random.default_rng(0)
+    for name in gaps.columns:
+        gaps.loc[random.random(300) < 0.15, name] = None
+    gaps["size"] = gaps["size"].astype(table["size"].dtype)
+    gaps.iloc[0] = None
+    model = clone(estimator).fit(gaps)
+    assert np.isfinite(model.transform(gaps)).all()
+    assert not model.reconstruct(gaps).isna().any().any()
+    assert np.isfinite(model.score_samples(gaps)).all()
+    assert np.isfinite(model.score(gaps))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name_of)
+def test_unknown_and_rare_categories(estimator):
+    table = frame()
+    model = clone(estimator).fit(table)
+    other, missing = table[:20].copy(), table[:20].copy()
+    other["weather"], missing["weather"] = "snow", None
+    np.testing.assert_array_equal(model.transform(other), model.transform(missing))
+    table["weather"] = [f"city {n}" for n in range(200)]  # one for each sample
+    model.set_params(max_categories=10).fit(table)
+    assert model.module_.center.shape[0] < 30
+    assert set(model.reconstruct(table)["weather"]) <= set(table["weather"])
+    drawn = model.sample(300, random_state=0)["weather"]
+    assert drawn.nunique() > 50  # the rare ones by their frequencies
+
+
+def test_very_many_categories():
+    table = pd.DataFrame({"x": np.arange(1e5), "id": [f"{n}" for n in range(100_000)]})
+    model = Autoencoder(1, max_iter=1, hidden_layer_sizes=(4,), random_state=0).fit(table)
+    assert model.input_shape_ == (51,)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name_of)
+def test_copies_files_and_continued_training(estimator, tmp_path):
+    table = frame()
+    model = clone(estimator).set_params(warm_start=True).fit(table)
+    save(model, tmp_path / "model")
+    for again in (load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        pd.testing.assert_frame_equal(again.reconstruct(table), model.reconstruct(table))
+        pd.testing.assert_frame_equal(again.sample(5, 0), model.sample(5, 0))
+        again.partial_fit(table).fit(table[:50])
+    X = np.random.default_rng(0).normal(size=(30, 4))  # numbers again
+    model.set_params(warm_start=False).fit(X)
+    assert isinstance(model.reconstruct(X), np.ndarray)
+    assert not hasattr(model, "is_categorical_")
+
+
+def test_columns_may_be_chosen():
+    table = frame()[["price", "rooms", "weather", "count"]]
+    by_name = Autoencoder(1, categorical_features=["weather", "count"], **SMALL).fit(table)
+    np.testing.assert_array_equal(by_name.is_categorical_, [False, False, True, True])
+    for chosen in ([2, 3], [-1, -2], [False, False, True, True], np.array([2, 3])):
+        other = clone(by_name).set_params(categorical_features=chosen).fit(table)
+        np.testing.assert_array_equal(other.transform(table), by_name.transform(table))
+    array = table.to_numpy()
+    other = clone(by_name).set_params(categorical_features=[2, 3]).fit(array)
+    np.testing.assert_allclose(other.transform(array), by_name.transform(table), atol=1e-6)
+    assert other.reconstruct(array).dtype == object
+    numbers = clone(other).fit(array[:, [0, 1, 3, 3]].astype(float))
+    assert numbers.reconstruct(array[:5, [0, 1, 3, 3]].astype(float)).dtype == float
+
+
+def test_frames_of_numbers_are_as_before():
+    table = frame()[["price", "count", "rooms", "open"]]
+    model = Autoencoder(2, **SMALL).fit(table)
+    assert isinstance(model.reconstruct(table), np.ndarray)
+    none = Autoencoder(2, categorical_features=None, **SMALL)
+    np.testing.assert_array_equal(none.fit(table).transform(table), model.transform(table))
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        none.fit(frame())
+
+
+def test_a_pipeline_and_a_search():
+    table = frame(300)
+    y = table.pop("open")
+    pipeline = make_pipeline(Autoencoder(max_iter=30, random_state=0), LogisticRegression())
+    search = GridSearchCV(pipeline, {"autoencoder__n_components": [1, 3]}, cv=2).fit(table, y)
+    assert search.best_score_ > 0.8
+    assert search.score(table, y) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("params", "change", "message"),
+    [
+        ({"categorical_features": ["no"]}, {}, "'no', which X does not have"),
+        ({"categorical_features": [9]}, {}, "9, which X does not have"),
+        ({"categorical_features": [True]}, {}, "mask of 1 columns, but X has 7"),
+        ({"categorical_features": ["rooms"]}, {}, "'weather' holds no numbers, but is not among"),
+        (
+            {"categorical_features": ["weather", "open", "size", "day"]},
+            {},
+            "'day' holds dates, which cannot be categories",
+        ),
+        ({"loss": "huber"}, {}, "loss='huber' is a loss of numbers, but X has columns"),
+        ({}, {"price": np.inf}, "Column 'price' of X contains infinity"),
+        ({}, {"weather": [(1, 2)] * 200}, "Column 'weather' has values of type tuple"),
+    ],
+)
+def test_clear_errors_in_fit(params, change, message):
+    model = Autoencoder(2, **SMALL).set_params(**params)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=message):
+        model.fit(frame().assign(**change))
+    assert vars(model) == before
+
+
+def test_clear_errors_later():
+    table = frame()
+    model = Autoencoder(2, **SMALL).fit(table)
+    with pytest.raises(ValueError, match="'price' held numbers in fit, but now it has 'high'"):
+        model.transform(table.assign(price="high"))
+    with pytest.raises(ValueError, match="Column 'day' had the dtype datetime64"):
+        model.transform(table.assign(day=1.0))
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform(table[table.columns[::-1]])
+    with pytest.raises(ValueError, match="a table cannot be exported"):
+        to_onnx(model)
+    assert np.isfinite(model.transform(table.assign(weather=None))).all()
