@@ -63,7 +63,7 @@ from sklearn_ae._estimator.state import (
     unchanged_on_error,
     warn_if_cut_short,
 )
-from sklearn_ae._estimator.tables import in_data_form
+from sklearn_ae._estimator.tables import in_data_form, table_of
 from sklearn_ae._estimator.tasks import Task, whole_fit
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
@@ -385,13 +385,13 @@ class BaseAutoencoder(
 
     def _get_loss(self) -> Loss:
         """Return the reconstruction loss that the parameters select, or the columns of a table."""
-        if (table := vars(self).get("_table")) is not None:
+        if (table := table_of(self)) is not None:
             return table_loss(table.layout)
         return get_loss(self.loss, self.output_activation)
 
     def _get_fitted_loss(self) -> Loss:
         """Return the reconstruction loss of the fit; the parameters may have changed since."""
-        if vars(self).get("_table") is not None:
+        if table_of(self) is not None:
             return self._get_loss()
         # Estimators without the parameter lack the attribute when they are loaded from files.
         return get_loss(self._fitted_loss, vars(self).get("_fitted_output_activation", "identity"))

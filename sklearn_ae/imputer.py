@@ -23,8 +23,15 @@ from sklearn_ae._estimator.completing import completing
 from sklearn_ae._estimator.inference import open_samples
 from sklearn_ae._estimator.inputs import completes
 from sklearn_ae._estimator.state import unchanged_on_error
+from sklearn_ae._estimator.tables import (
+    TABLE_ATTRIBUTES,
+    TableColumns,
+    check_table,
+    table_of,
+)
 from sklearn_ae._imputation.calibration import Predictions, calibrate, hide
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
+from sklearn_ae._tables.frames import filled
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import drawing_from, make_generator
@@ -132,13 +139,18 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         constraint=["random_state"],
     )
 
+    categorical_features: Any = same_as(TableColumns, "categorical_features")
+    max_categories: int = same_as(TableColumns, "max_categories")
+
     _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "is_categorical_": TABLE_ATTRIBUTES["is_categorical_"],
         "estimator_": """BaseAutoencoder
         The fitted autoencoder, of standardised features.
         """,
         "reconstruction_weights_": """ndarray of shape (n_features,)
         For each feature the weight of the reconstruction in an imputed value; the rest is that of
-        the Gaussian mean. NaN for features without observed values.
+        the Gaussian mean. NaN for features without observed values. Of a table: of the columns of
+        its matrix, numbers first, then the indicators of the categories.
         """,
         "indicator_": """MissingIndicator or None
         Indicator of the missing values. None if `add_indicator` is False.
@@ -175,14 +187,16 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             If a parameter or the data are invalid, or if no feature has an observed value.
         """
         self._validate_params()
-        X = self._check(X, reset=True)
+        given, X = X, self._check(X, reset=True)
         missing = np.isnan(X)
         self._observed_features: np.ndarray = ~missing.all(axis=0)
         if not self._observed_features.any():
             raise ValueError("X has no observed value in any feature, so nothing can be learned.")
         self.indicator_ = None
         if self.add_indicator:
-            self.indicator_ = MissingIndicator(error_on_new=False).fit(X)
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(self._gaps(given, X))
+        if table_of(self) is not None:
+            self._kept_columns: np.ndarray = ~np.isnan(self._gaps(given, X)).all(axis=0)
         X = X[:, self._observed_features]
         self._mean = np.nanmean(X, axis=0)
         deviation = np.nanstd(X, axis=0)
@@ -241,27 +255,55 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         -------
         X_imputed : ndarray of shape (n_samples, n_features_out)
             Samples without missing values, in the floating-point dtype of `X`, and the columns of
-            the indicator if `add_indicator` is True.
+            the indicator if `add_indicator` is True. Of a table a table: only missing values
+            differ.
         """
         check_is_fitted(self)
-        X = self._check(X, reset=False)
+        given, X = X, self._check(X, reset=False)
         result = X.copy()
         Z = (X[:, self._observed_features] - self._mean) / self._scale
         missing = np.isnan(Z)
+        random_state = check_random_state(self.random_state)
         if missing.any():
-            random_state = check_random_state(self.random_state)
             imputed = self._impute(Z, random_state) * self._scale + self._mean
             # Of the data themselves, not of standardised and restored ones, which are rounded.
             result[:, self._observed_features] = np.where(
                 missing, imputed, X[:, self._observed_features]
             )
         result[:, ~self._observed_features] = 0.0
+        if table_of(self) is not None:
+            return self._filled_table(given, result, random_state)
         if not self.keep_empty_features:
             result = result[:, self._observed_features]
         if self.indicator_ is None:
             return result
         shown = self.indicator_.transform(X)
         return np.concatenate([result, shown.astype(result.dtype)], axis=1)
+
+    def _filled_table(
+        self, X: Any, matrix: np.ndarray, random_state: np.random.RandomState
+    ) -> Any:
+        """Return a table whose missing values are those of an imputed matrix."""
+        table = table_of(self)
+        assert table is not None
+        if table.container == "array":
+            X = np.asarray(X, dtype=object)
+        decoded = table.decode(matrix, random_state if self.sample_posterior else None)
+        missing = table.missing(X)
+        kept = np.ones(missing.shape[1], bool) if self.keep_empty_features else self._kept_columns
+        shown, names = None, []
+        if self.indicator_ is not None:
+            shown = self.indicator_.transform(np.where(missing, np.nan, 0.0))
+            names = self.get_feature_names_out()[kept.sum() :]
+        return filled(X, decoded, missing, kept, shown, names)
+
+    def _gaps(self, given: Any, X: np.ndarray) -> np.ndarray:
+        """Return a matrix with NaN for the missing values of each feature or column."""
+        table = table_of(self)
+        if table is None:
+            return X
+        given = np.asarray(given, object) if table.container == "array" else given
+        return np.where(table.missing(given), np.nan, 0.0)
 
     def _impute(self, Z: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         """Return predictions or draws of the values of standardised samples with NaN."""
@@ -276,6 +318,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         deviation = predictions.deviation
         normal = (drawn - predictions.gaussian) / np.where(deviation > 0, deviation, 1.0)
         imputed: np.ndarray = blended + deviation * self._calibration.errors(normal)
+        if (table := table_of(self)) is not None:  # categories are drawn by their probabilities
+            first = int(self._observed_features[: table.layout.n_numbers].sum())
+            imputed[:, first:] = blended[:, first:]
         return imputed
 
     def _predict(self, estimator: BaseAutoencoder, Z: np.ndarray) -> Predictions:
@@ -315,6 +360,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     def _check(self, X: Any, reset: bool) -> np.ndarray:
         """Return validated samples as a new array of floats with NaN for missing values."""
         marks_nan = self.missing_values is None or np.isnan(self.missing_values)
+        matrix = check_table(self, X, reset=reset)
+        if matrix is not None:
+            if not marks_nan:
+                raise ValueError(
+                    f"missing_values={self.missing_values!r} applies to arrays of numbers; mark "
+                    f"the missing values of a table by None or NaN."
+                )
+            return matrix
         X = validate_data(
             self,
             X,
@@ -343,7 +396,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)
-        kept = names if self.keep_empty_features else names[self._observed_features]
+        observed = self._observed_features if table_of(self) is None else self._kept_columns
+        kept = names if self.keep_empty_features else names[observed]
         if self.indicator_ is None:
             return kept
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])

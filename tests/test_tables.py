@@ -14,7 +14,16 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from torch.nn import functional
 
-from sklearn_ae import Autoencoder, VariationalAutoencoder, load, save, to_onnx
+from sklearn_ae import (
+    Autoencoder,
+    AutoencoderImputer,
+    StackedAutoencoderClassifier,
+    StackedAutoencoderRegressor,
+    VariationalAutoencoder,
+    load,
+    save,
+    to_onnx,
+)
 from sklearn_ae._tables.columns import fit_number, from_normal, to_normal
 from sklearn_ae._tables.loss import Layout, table_loss
 
@@ -410,3 +419,93 @@ def test_clear_errors_later():
     with pytest.raises(ValueError, match="a table cannot be exported"):
         to_onnx(model)
     assert np.isfinite(model.transform(table.assign(weather=None))).all()
+
+
+# Stacks and the imputer
+
+
+@pytest.mark.parametrize("table", [frame(300), polars_frame(300)], ids=["pandas", "polars"])
+def test_supervised_stacks_take_tables(table, tmp_path):
+    y = np.where(frame(300)["price"] > 100, "dear", "cheap")
+    features = (
+        table.drop(columns="price") if isinstance(table, pd.DataFrame) else table.drop("price")
+    )
+    options = {"hidden_layer_sizes": (16,), "pretraining_max_iter": 5, "max_iter": 40}
+    classifier = StackedAutoencoderClassifier(**options, random_state=0).fit(features, y)
+    assert classifier.score(features, y) > 0.9
+    np.testing.assert_array_equal(classifier.feature_names_in_, list(features.columns))
+    save(classifier, tmp_path / "model")
+    np.testing.assert_array_equal(
+        load(tmp_path / "model").predict(features), classifier.predict(features)
+    )
+    numbers = np.asarray(frame(300)["price"])
+    regressor = StackedAutoencoderRegressor(
+        autoencoder=Autoencoder(3, max_iter=5), max_iter=60, random_state=0
+    )
+    assert regressor.fit(features, numbers).score(features, numbers) > 0.8
+
+
+def with_gaps(table, rate=0.2):
+    random = np.random.default_rng(0)
+    if isinstance(table, pl.DataFrame):
+        gone = [pl.Series(random.random(len(table)) < rate) for _ in table.columns]
+        return table.with_columns(
+            pl.when(mask).then(None).otherwise(table[name]).alias(name)
+            for mask, name in zip(gone, table.columns, strict=True)
+        )
+    gaps = table.astype({"open": object})
+    for name in gaps.columns:
+        gaps[name] = gaps[name].mask(random.random(len(gaps)) < rate)
+    return gaps
+
+
+@pytest.mark.parametrize("draws", [False, True])
+@pytest.mark.parametrize("table", [frame(400), polars_frame(400)], ids=["pandas", "polars"])
+def test_tables_are_imputed(table, draws):
+    gaps = with_gaps(table)
+    imputer = AutoencoderImputer(
+        Autoencoder(3, max_iter=60, random_state=0), sample_posterior=draws, random_state=0
+    )
+    filled = imputer.fit_transform(gaps)
+    assert type(filled) is type(gaps)
+    assert list(filled.columns) == list(gaps.columns)
+    np.testing.assert_array_equal(imputer.get_feature_names_out(), gaps.columns)
+    for name in gaps.columns:
+        missing = np.array([each is None or each != each for each in gaps[name].to_list()])
+        found, complete = np.array(filled[name].to_list()), np.array(table[name].to_list())
+        np.testing.assert_array_equal(found[~missing], complete[~missing])
+        if name in ("weather", "open", "size"):
+            guess = max(np.mean(complete[~missing] == kind) for kind in set(complete[~missing]))
+            right = (found[missing] == complete[missing]).mean()
+            assert right > guess - (0.15 if draws else 0), name
+
+
+def test_indicators_empty_columns_and_unknown_categories():
+    gaps = with_gaps(frame(300))
+    gaps["none"] = None
+    imputer = AutoencoderImputer(
+        Autoencoder(2, max_iter=3), add_indicator=True, random_state=0
+    ).fit(gaps)
+    filled = imputer.transform(gaps)
+    assert list(filled.columns) == list(imputer.get_feature_names_out())
+    assert "none" not in filled
+    np.testing.assert_array_equal(filled["missingindicator_weather"], gaps["weather"].isna())
+    kept = imputer.set_params(keep_empty_features=True, add_indicator=False).fit_transform(gaps)
+    assert list(kept.columns) == list(gaps.columns)
+    other = gaps[:5].assign(weather="snow")
+    assert (imputer.transform(other)["weather"] == "snow").all()
+    with pytest.raises(ValueError, match="missing_values=-1 applies to arrays of numbers"):
+        imputer.set_params(missing_values=-1).fit(gaps)
+
+
+def test_imputers_of_tables_are_saved(tmp_path):
+    gaps = with_gaps(frame(200))
+    imputer = AutoencoderImputer(Autoencoder(2, max_iter=3), random_state=0).fit(gaps)
+    save(imputer, tmp_path / "model")
+    expected = imputer.transform(gaps)
+    for again in (load(tmp_path / "model"), pickle.loads(pickle.dumps(imputer))):
+        pd.testing.assert_frame_equal(again.transform(gaps), expected)
+    array = gaps.drop(columns="day").to_numpy()
+    by_index = imputer.set_params(categorical_features=[1, 2, 4]).fit(array).transform(array)
+    assert by_index.shape == array.shape
+    assert not pd.isna(by_index).any()

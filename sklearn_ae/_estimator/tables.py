@@ -75,7 +75,7 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray | None:
             vars(estimator).pop(name, None)
         if not is_table(X, categorical):
             return None
-    elif vars(estimator).get("_table") is None:
+    elif table_of(estimator) is None:
         return None
     if container_of(X) == "array":
         X = _array_of_objects(X)
@@ -92,9 +92,15 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray | None:
     return matrix
 
 
+def table_of(estimator: Any) -> Table | None:
+    """Return the table that an estimator was fitted to, None if the data are no table."""
+    table: Table | None = vars(estimator).get("_table")
+    return table
+
+
 def layout_of(estimator: Any) -> tuple[int, tuple[int, ...]] | None:
     """Return the fields of the layout of a table, None if the data are no table."""
-    table: Table | None = vars(estimator).get("_table")
+    table = table_of(estimator)
     return None if table is None else (table.layout.n_numbers, table.layout.widths)
 
 
@@ -118,7 +124,7 @@ def in_data_form(
     like : object, default=None
         Data frame of pandas whose index the result gets.
     """
-    table: Table | None = vars(estimator).get("_table")
+    table = table_of(estimator)
     if table is None:
         return array_type.wrap(samples)
     matrix = samples.detach().cpu().numpy().reshape(-1, table.layout.n_features)
@@ -143,6 +149,8 @@ def _array_of_objects(X: Any) -> np.ndarray:
 
 def _check_loss(estimator: Any) -> None:
     """Raise an error if parameters select a loss that columns of categories do not have."""
+    if not hasattr(estimator, "output_activation"):  # no autoencoder, but a stack or an imputer
+        return
     if estimator.loss != "squared_error" or estimator.output_activation != "identity":
         raise ValueError(
             f"{estimator._loss_description()} is a loss of numbers, but X has columns of "

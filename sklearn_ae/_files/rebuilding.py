@@ -18,6 +18,7 @@ from sklearn_ae._files.arrays import check_characters, random_state
 from sklearn_ae._files.catalogue import DTYPES, ESTIMATORS, MODULES, RECORDS
 from sklearn_ae._files.skops_reading import SkopsReader
 from sklearn_ae._files.values import check_values, short
+from sklearn_ae._tables.table import Table
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
 
 T = TypeVar("T")
@@ -243,6 +244,21 @@ _BUILDERS: dict[str, Any] = {
 }
 
 
+def _check_table(estimator: Any) -> int | None:
+    """Check the table that an estimator was fitted to; return its number of columns, if any."""
+    table = vars(estimator).get("_table")
+    if table is None:
+        return None
+    if not isinstance(table, Table):
+        raise ValueError(f"{type(estimator).__name__}._table is {short(table)}")
+    observed = vars(estimator).get("_observed_features")  # of an imputer
+    if observed is None:
+        fitted = vars(estimator).get("autoencoder_", estimator)  # in a supervised stack
+        observed = fitted.module_.center
+    table.check(len(observed))
+    return len(table.columns)
+
+
 def check_consistency(estimator: Any) -> None:
     """Refuse invalid parameters, and fitted attributes that contradict the network.
 
@@ -253,13 +269,12 @@ def check_consistency(estimator: Any) -> None:
     name = type(estimator).__name__
     if hasattr(type(estimator), "_parameter_constraints"):
         estimator._validate_params()
+    n_features = _check_table(estimator)
     module = vars(estimator).get("module_")
     if module is None:
         return
-    n_features = len(module.center)
-    if (table := vars(estimator).get("_table")) is not None:
-        table.check(n_features)
-        n_features = len(table.columns)
+    if n_features is None:
+        n_features = len(module.center)
     sizes = {
         "n_features_in_": (estimator.n_features_in_, n_features),
         "n_components_": (estimator.n_components_, len(module.code_mean)),

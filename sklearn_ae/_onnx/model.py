@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from sklearn_ae._detection.member_copies import last_step
+from sklearn_ae._estimator.tables import table_of
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register methods
 from sklearn_ae._onnx.batches import drop_added_sample, with_a_sample
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph
@@ -52,7 +53,7 @@ def sample_shape(estimator: Any) -> tuple[int, ...]:
     if isinstance(estimator, Pipeline):
         steps = (step for _, step in estimator.steps if step not in (None, "passthrough"))
         return sample_shape(next(steps))
-    if vars(estimator).get("_table") is not None:
+    if table_of(estimator) is not None:
         raise ValueError(
             f"{type(estimator).__name__} was fitted to a table of numbers and categories, and "
             f"a table cannot be exported to ONNX. Encode it by a ColumnTransformer before."

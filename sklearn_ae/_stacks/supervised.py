@@ -29,8 +29,14 @@ from sklearn_ae._estimator.inputs import (
 )
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.state import set_history, unchanged_on_error, warn_if_cut_short
+from sklearn_ae._estimator.tables import TABLE_ATTRIBUTES, TableColumns
 from sklearn_ae._estimator.tasks import task, whole_fit
-from sklearn_ae._parameters.declaration import attribute_docs_of, declares_parameters, parameter
+from sklearn_ae._parameters.declaration import (
+    attribute_docs_of,
+    declares_parameters,
+    parameter,
+    same_as,
+)
 from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._stacks.greedy import StackParameters
@@ -148,6 +154,9 @@ class SupervisedStack(
         constraint=[Interval(Real, 0, None, closed="left")],
     )
 
+    categorical_features: Any = same_as(TableColumns, "categorical_features")
+    max_categories: int = same_as(TableColumns, "max_categories")
+
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "autoencoder_": """estimator
         The fitted autoencoder, with the fine-tuned encoder; `transform` returns its codes.
@@ -170,6 +179,7 @@ class SupervisedStack(
             "input_shape_",
             "device_",
         ),
+        "is_categorical_": TABLE_ATTRIBUTES["is_categorical_"],
         "n_iter_": """int
         Number of epochs of the last call: of fine-tuning or of the linear layer. If a `head` is
         given and ``fine_tune=False``, those of the autoencoder.

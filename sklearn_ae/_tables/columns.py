@@ -194,7 +194,7 @@ def _is_vector(values: Any) -> bool:
 
 def _draw(probabilities: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
     """Draw the index of a column for each row of probabilities."""
-    limits = probabilities.cumsum(axis=1)
+    limits = probabilities.clip(min=0).cumsum(axis=1)
     uniform = random_state.uniform(size=(len(limits), 1)) * limits[:, -1:]
     drawn: np.ndarray = (uniform >= limits[:, :-1]).sum(axis=1)
     return drawn

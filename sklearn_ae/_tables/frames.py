@@ -6,6 +6,7 @@ Neither library is imported unless the data come from it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,12 +184,67 @@ def frame_of(
     return result
 
 
+def filled(
+    X: Any,
+    decoded: Any,
+    missing: np.ndarray,
+    kept: np.ndarray,
+    shown: np.ndarray | None,
+    names: Sequence[str],
+) -> Any:
+    """Return a table in which missing values are replaced.
+
+    Parameters
+    ----------
+    X, decoded : data frame or ndarray of shape (n_samples, n_columns)
+        The table, and one of the same form without missing values.
+    missing : ndarray of shape (n_samples, n_columns), dtype bool
+    kept : ndarray of shape (n_columns,), dtype bool
+        Mask of the columns of the result.
+    shown : ndarray of shape (n_samples, n_shown) or None
+        Further columns.
+    names : sequence of str
+        Their names.
+    """
+    container = container_of(X)
+    if container == "array":
+        result = np.where(missing, decoded, X)[:, kept]
+        return result if shown is None else np.concatenate([result, shown], axis=1)
+    if container == "pandas":
+        parts = {
+            name: X.iloc[:, place].where(~missing[:, place], decoded.iloc[:, place].to_numpy())
+            for place, name in enumerate(X.columns)
+            if kept[place]
+        }
+        if shown is not None:
+            parts |= dict(zip(names, shown.T, strict=True))
+        return type(X)(parts, index=X.index)
+    import polars as pl
+
+    gone = pl.DataFrame(missing, schema=X.columns)
+    columns = [
+        pl.select(pl.when(gone[name]).then(decoded[name]).otherwise(X[name]).alias(name))
+        for name, is_kept in zip(X.columns, kept, strict=True)
+        if is_kept
+    ]
+    if shown is not None:
+        columns.append(pl.DataFrame(shown, schema=list(names)))
+    return pl.concat(columns, how="horizontal")
+
+
+def _categories(column: Category, places: np.ndarray) -> list[Any]:
+    """Return categories by their places; None if the column has none."""
+    if not column.categories:
+        return [None] * len(places)
+    return [column.categories[place] for place in places]
+
+
 def _values(column: Number | Category, values: np.ndarray) -> Any:
     """Return the values of a column of an array."""
     if isinstance(column, Number):
         return values
-    chosen = [column.categories[place] for place in values]
-    if all(type(value) in (int, float) for value in column.categories):
+    chosen = _categories(column, values)
+    if column.categories and all(type(value) in (int, float) for value in column.categories):
         return np.array(chosen, dtype=float)
     return chosen
 
@@ -197,7 +253,7 @@ def _pandas_series(column: Number | Category, values: np.ndarray) -> Any:
     import pandas as pd
 
     if isinstance(column, Category):
-        chosen = [column.categories[place] for place in values]
+        chosen = _categories(column, values)
         if column.declared is not None:
             return pd.Categorical(chosen, categories=column.declared, ordered=column.ordered)
         return pd.Series(chosen, dtype=column.dtype)
@@ -214,7 +270,7 @@ def _polars_series(column: Number | Category, values: np.ndarray) -> Any:
     import polars as pl
 
     if isinstance(column, Category):
-        chosen = [column.categories[place] for place in values]
+        chosen = _categories(column, values)
         is_enum = column.dtype == "Enum"
         dtype = pl.Enum(column.declared or []) if is_enum else _polars_type(column.dtype)
         return pl.Series(column.name, chosen, dtype=dtype)

@@ -95,6 +95,17 @@ class Table(NamedTuple):
                 parts.append(column.encode(_codes(raw, column)))
         return np.concatenate(parts, axis=1)
 
+    def missing(self, X: Any) -> np.ndarray:
+        """Return the mask of the missing values of a table, of shape (n_samples, n_columns)."""
+        masks = []
+        for place, column in enumerate(self.columns):
+            raw = column_of(X, place, column.name)
+            if raw.numbers is not None:
+                masks.append(np.isnan(raw.numbers))
+            else:
+                masks.append(np.array([value is None for value in raw.values or ()]))
+        return np.column_stack(masks)
+
     def decode(
         self,
         matrix: np.ndarray,
