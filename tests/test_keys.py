@@ -23,6 +23,8 @@ from sklearn_ae._training.held_out import hash_samples, held_out_mask, keys_in_g
 N = 20_000
 PROMISED = 1e-3
 """Fraction of the samples that may be parted otherwise."""
+PROMISED_OFFSET = 1000
+"""Mean of a feature, in standard deviations, up to which this is promised."""
 
 
 def rows_of(X, weight=None):
@@ -60,6 +62,8 @@ TABLES = dict(tables())
 @pytest.mark.parametrize("name", TABLES)
 def test_type_and_units_hardly_change_what_is_held_out(name):
     X = TABLES[name]
+    varies = X.std(axis=0) > 1e-9 * np.abs(X).max()
+    offset = (np.abs(X.mean(axis=0))[varies] / X.std(axis=0)[varies]).max()
     for seed in range(3):
         mask = mask_of(X, seed=seed)
         single = X.astype(np.float32)
@@ -68,8 +72,9 @@ def test_type_and_units_hardly_change_what_is_held_out(name):
         np.testing.assert_array_equal(mask_of(exact, seed=seed), mask)
         for same in (single, X * (1000 / 3), single * np.float32(1000 / 3), X * units):
             changed = (mask_of(same, seed=seed) != mask).sum()
-            # One in a thousand is expected to change, at most.
-            most = PROMISED * len(X)
+            # One in a thousand is expected to change, at most, up to the offset that the docs
+            # name; rounding errors grow with larger ones.
+            most = PROMISED * len(X) * max(1, offset / PROMISED_OFFSET)
             assert changed <= most + 4 * np.sqrt(most)
 
 
