@@ -19,8 +19,15 @@ from sklearn_ae._estimator.inference import module_as, open_samples
 from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._estimator.network_choice import LinearStart
 from sklearn_ae._estimator.strays import STRAYS, fraction_of_strays
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._estimator.tables import (
+    TABLE_ATTRIBUTES,
+    TableColumns,
+    in_data_form,
+    layout_of,
+)
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae._parameters.documentation import documented_like
+from sklearn_ae._tables.loss import Layout
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.isolation import isolated
@@ -105,7 +112,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         constraint=[Interval(Real, 0, None, closed="neither"), None],
     )
 
+    categorical_features: Any = same_as(TableColumns, "categorical_features")
+    max_categories: int = same_as(TableColumns, "max_categories")
+
     _attribute_docs: ClassVar[dict[str, str | None]] = {
+        **TABLE_ATTRIBUTES,
         "noise_level_": """float or None
         The noise level that was used. None if `noise` is a callable.
         """,
@@ -126,6 +137,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
             self.n_components,
             noise=self.noise,
             noise_level=self.noise_level,
+            layout=layout_of(self),
             **self._network_options(),
         )
 
@@ -141,7 +153,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         for bound in (module.least, module.most):  # of features without a value
             bound.nan_to_num_(posinf=0.0, neginf=0.0)
         if self.noise == "swap":
-            module.values.copy_(draw_values(samples, len(module.values), seed))
+            layout = module.layout
+            if layout is not None:
+                samples = samples.map(layout.to_columns, layout.n_columns)
+            values = draw_values(samples, len(module.values), seed)
+            module.values.copy_(values if layout is None else layout.from_columns(values))
         level = self.noise_level
         if level is None and self.noise == "gaussian":
             level = (
@@ -154,7 +170,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
 
     def _trains_score(self, module: DenoisingModule) -> bool:
         """Whether the optimal reconstruction is the conditional mean of Tweedie's formula."""
-        return module.noise == "gaussian" and self.loss == "squared_error"
+        is_linear = self._get_loss().scaled
+        return module.noise == "gaussian" and self.loss == "squared_error" and is_linear
 
     def _adjust(self, run: TrainingRun) -> TrainingRun:
         # The clean sample given a corrupted one is random, and its variance is most of the loss:
@@ -285,7 +302,8 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
                 for part in torch.split(codes, module.network.samples_at_once)
             ]
         x = torch.cat(samples) * module.scale + module.center
-        return array_type.wrap(x.reshape(-1, *self.input_shape_))
+        x = x.reshape(-1, *self.input_shape_)
+        return in_data_form(self, array_type, x, random_state)
 
     def _mean(self, module: DenoisingModule, codes: Tensor) -> Tensor:
         return self._get_fitted_loss().mean(module.decode(codes))
@@ -307,7 +325,10 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         loss = self._get_fitted_loss()
 
         def draw() -> Tensor:
-            mean = loss.mean(module(corrupted))
+            output = module(corrupted)
+            if module.layout is not None:
+                return _draw_table(module, module.layout, output)
+            mean = loss.mean(output)
             return (mean + module.residual * torch.randn_like(mean)).clamp(loss.lower, loss.upper)
 
         for _ in range(n_steps):
@@ -318,3 +339,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         is_linear = self._get_fitted_loss().scaled
         is_squared = self._fitted_loss == "squared_error"
         return self.module_.noise == "gaussian" and is_squared and is_linear
+
+
+def _draw_table(module: DenoisingModule, layout: Layout, output: Tensor) -> Tensor:
+    """Draw the numbers and the categories of a table, given the output of the network."""
+    numbers, logits = layout.split(output)
+    deviations = layout.split(module.residual)[0]
+    drawn = numbers + deviations * torch.randn_like(numbers)
+    return torch.cat([drawn, layout.draw(logits)], -1)

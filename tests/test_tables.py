@@ -17,6 +17,7 @@ from torch.nn import functional
 from sklearn_ae import (
     Autoencoder,
     AutoencoderImputer,
+    DenoisingAutoencoder,
     StackedAutoencoderClassifier,
     StackedAutoencoderRegressor,
     VariationalAutoencoder,
@@ -26,10 +27,16 @@ from sklearn_ae import (
 )
 from sklearn_ae._tables.columns import fit_number, from_normal, to_normal
 from sklearn_ae._tables.loss import Layout, table_loss
+from sklearn_ae._training.random import drawing_from, make_generator
 
 LAYOUT = Layout(2, (3, 2))
 SMALL = {"max_iter": 5, "hidden_layer_sizes": (8,), "random_state": 0}
-ESTIMATORS = [Autoencoder(2, **SMALL), VariationalAutoencoder(2, **SMALL)]
+ESTIMATORS = [
+    Autoencoder(2, **SMALL),
+    DenoisingAutoencoder(2, **SMALL),
+    DenoisingAutoencoder(2, noise="swap", **SMALL),
+    VariationalAutoencoder(2, **SMALL),
+]
 
 
 def name_of(estimator):
@@ -152,6 +159,31 @@ def test_drawn_categories_have_their_probabilities():
     for part in (slice(0, 3), slice(3, 5)):
         expected = 20_000 * logits[0, part].softmax(0).numpy()
         assert stats.chisquare(drawn[:, part].sum(0).numpy(), expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("noise", ["masking", "swap"])
+def test_noise_replaces_whole_columns(noise):
+    table = frame(500)
+    model = DenoisingAutoencoder(2, noise=noise, noise_level=0.4, **SMALL).fit(table)
+    module, layout = model.module_, model.module_.layout
+    X = torch.from_numpy(model._table.encode(table)).repeat(20, 1)
+    with drawing_from(make_generator(0)):
+        corrupted = module.corrupt(X)
+    changed = corrupted != X
+    sizes = layout.split(corrupted)[1].split(layout.widths, -1)
+    for before, after, column in zip(
+        layout.split(X)[1].split(layout.widths, -1), sizes, range(9), strict=False
+    ):
+        replaced = (before != after).any(1)
+        if noise == "masking":
+            assert not after[replaced].any()
+            share = 0.4
+        else:  # a category replaces another one as often as two draws differ
+            assert (after.sum(1) == 1).all()
+            share = 0.4 * (1 - before.mean(0).square().sum())
+        assert replaced.double().mean() == pytest.approx(float(share), abs=0.03), column
+    assert changed[:, 0].double().mean() == pytest.approx(0.4, abs=0.03)
+    torch.testing.assert_close(layout.from_columns(layout.to_columns(X)), X)
 
 
 # Columns

@@ -42,6 +42,27 @@ class Layout(NamedTuple):
         """Return the numbers and the indicators of an encoded table, or of its outputs."""
         return x[..., : self.n_numbers], x[..., self.n_numbers :]
 
+    def columns(self, device: torch.device) -> Tensor:
+        """Return the index of the column of each feature."""
+        numbers = torch.arange(self.n_numbers, device=device)
+        return torch.cat([numbers, self.n_numbers + self.blocks(device)])
+
+    def to_columns(self, x: Tensor) -> Tensor:
+        """Return encoded samples with the place of its category in one column per block."""
+        numbers, indicators = self.split(x)
+        places = [part.argmax(-1, keepdim=True) for part in indicators.split(self.widths, -1)]
+        columns = torch.cat([numbers, *(each.to(x.dtype) for each in places)], -1)
+        return columns.where(self.observed(x), torch.nan)
+
+    def from_columns(self, columns: Tensor) -> Tensor:
+        """Invert :meth:`to_columns` for samples without missing values."""
+        numbers, places = self.split(columns)
+        indicators = [
+            functional.one_hot(place.long(), width).to(columns.dtype)
+            for place, width in zip(places.unbind(-1), self.widths, strict=True)
+        ]
+        return torch.cat([numbers, *indicators], -1)
+
     def observed(self, x: Tensor) -> Tensor:
         """Return which columns of encoded samples have a value, of shape (..., n_columns)."""
         numbers, indicators = self.split(x)

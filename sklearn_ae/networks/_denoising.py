@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklearn_ae._tables.loss import Layout
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks._posterior import MAX_STEPS, draw_clean
@@ -31,6 +32,8 @@ class DenoisingModule(AutoencoderModule):
         Type of the corruption.
     noise_level : float or None
         Parameter of the estimator. The level that is used is stored in ``level``.
+    layout : tuple or None, default=None
+        Fields of the `Layout` of an encoded table, whose columns are corrupted as a whole.
     **options
         Further arguments of the network's factories.
 
@@ -67,10 +70,12 @@ class DenoisingModule(AutoencoderModule):
         n_components: int | None,
         noise: str | Callable[[Tensor], Tensor],
         noise_level: float | None,
+        layout: tuple[int, tuple[int, ...]] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, sample_shape, n_components, **options)
         self.noise = noise
+        self.layout = None if layout is None else Layout(*layout)
         for name in ("least", "most", "residual"):
             self.register_buffer(name, torch.zeros(self.center.shape))
         for name in ("level", "strays"):
@@ -98,17 +103,24 @@ class DenoisingModule(AutoencoderModule):
         if self.noise == "gaussian":
             return x + self.level / self.scale * torch.randn_like(x)
         # NaN marks the end of a sequence, which corruption must not change.
-        replaced = (torch.rand_like(x) < self.level) & ~x.isnan()
+        replaced = (self._uniform(x) < self.level) & ~x.isnan()
         if self.noise == "masking":
             return torch.where(replaced, -self.center / self.scale, x)  # zero in the data
         if self.noise == "swap":
             # Values of training samples instead of others of the batch: samples and Markov chains
             # do not depend on each other, and missing values, even completed ones, are not drawn.
             # Multiplying by a power of two does not round, so that the product is below it.
-            places = (N_VALUES * torch.rand_like(x)).long()
+            places = (N_VALUES * self._uniform(x)).long()
             return torch.where(replaced, self.values.gather(0, places), x)
         ends = torch.where(torch.rand_like(x) < 0.5, self.least, self.most)
         return torch.where(replaced, ends, x)
+
+    def _uniform(self, x: Tensor) -> Tensor:
+        """Draw a uniform number for each value, the same for all indicators of a category."""
+        if self.layout is None:
+            return torch.rand_like(x)
+        columns = self.layout.columns(x.device)
+        return torch.rand_like(x[:, : self.layout.n_columns])[:, columns]
 
     @torch.no_grad()
     def langevin(self, x: Tensor, n_steps: int) -> Tensor:
