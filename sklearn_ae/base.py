@@ -601,7 +601,8 @@ class BaseAutoencoder(
         -------
         X_original : ndarray of shape (n_samples, n_features)
             Decoded samples in the units of the training data, in the floating-point dtype of
-            `X`. Images and sequences have the shape (n_samples, ...) of the training data.
+            `X`. Images and sequences have the shape (n_samples, ...) of the training data. A
+            table if the training data were one.
         """
         codes, array_type = open_codes(self, X)
         return in_data_form(self, array_type, decode(self, codes, array_type))
@@ -618,7 +619,8 @@ class BaseAutoencoder(
         Returns
         -------
         X_reconstructed : ndarray of the shape of `X`
-            Reconstructed samples, equal to ``inverse_transform(transform(X))``.
+            Reconstructed samples, equal to ``inverse_transform(transform(X))``. A table if the
+            training data were one.
         """
         samples, array_type, module = open_samples(self, X, "reconstruct", any_size=True)
         result = by_chunks(
@@ -641,6 +643,8 @@ class BaseAutoencoder(
         scores : ndarray of shape (n_samples,)
             Negative mean squared error of the reconstruction of each sample, in squared units
             of `X`; ``-inf`` for samples so far from the training samples that it would overflow.
+            Of a table: minus the mean over the observed columns of the squared error of a
+            standardised number or the cross-entropy of a category.
         """
         samples, array_type, module = open_samples(self, X, "score_samples", any_size=True)
         return array_type.wrap(negative_mean_squared_errors(self, samples, module))
@@ -650,7 +654,9 @@ class BaseAutoencoder(
         """Return the explained variance ratio of the reconstruction.
 
         It is ``1 - ||X - X'||^2 / ||X - mean(X)||^2`` with the reconstruction ``X'``, whatever
-        the loss, and comparable with ``PCA.explained_variance_ratio_.sum()``.
+        the loss, and comparable with ``PCA.explained_variance_ratio_.sum()``. Of a table it is the
+        explained fraction of the deviance: squared errors of standardised numbers and
+        cross-entropies of categories, relative to those of their means and frequencies.
 
         Parameters
         ----------
@@ -688,7 +694,8 @@ class BaseAutoencoder(
         -------
         X : ndarray of shape (n_samples, n_features)
             Samples in the units of the training data. Images and sequences have the shape
-            (n_samples, ...) of the training data.
+            (n_samples, ...) of the training data. A table if the training data were one, with
+            categories drawn by their probabilities.
         """
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
@@ -723,7 +730,8 @@ class BaseAutoencoder(
         X_between : ndarray of shape (n_samples, n_steps, n_features)
             Samples in the units of the training data. The first and the last one of each line
             are the reconstructions of its ends. Images and sequences have the shape
-            (n_samples, n_steps, ...).
+            (n_samples, n_steps, ...). A table of n_samples times n_steps rows, line after line,
+            if the training data were one.
         """
         check_count(n_steps, "n_steps", at_least=2)
         first, last = (open_samples(self, samples, "interpolate") for samples in (X, X_end))

@@ -255,7 +255,8 @@ def test_draws_have_the_conditional_moments(estimator, n_samples):
         ]
     )
     expected = incomplete[missing, 1:] @ gain
-    assert np.abs(draws.mean(axis=0) - expected).mean() < 0.25 * np.sqrt(variance)
+    # The mean of thirty draws alone differs by .15 standard deviations.
+    assert np.abs(draws.mean(axis=0) - expected).mean() < 0.3 * np.sqrt(variance)
     # The scale of the errors is that of the hidden values, 6 % of the samples: four standard
     # errors of a variance.
     bound = 4 * np.sqrt(2 / (0.06 * n_samples))

@@ -190,6 +190,9 @@ def test_features_without_values_or_variance_do_not_disturb():
     assert np.isfinite(complete).all()
     assert complete[0, 3] == pytest.approx(7.0)
     assert not complete[:, 2].any()
+    assert completion.feature_variances()[2:4].max() < 1e-9
+    model = Autoencoder(2, **SMALL).fit(gaps)
+    np.testing.assert_allclose(model.reconstruct(gaps)[:, 2], 0, atol=1e-9)
 
 
 def test_features_of_any_scale_are_completed():

@@ -28,6 +28,22 @@ class Layout(NamedTuple):
     n_numbers: int
     widths: tuple[int, ...]
 
+    @classmethod
+    def of(cls, fields: tuple[int, tuple[int, ...]] | None, n_features: int) -> Layout | None:
+        """Return a layout from its fields, None for None.
+
+        Raises
+        ------
+        ValueError
+            If it has another number of features.
+        """
+        if fields is None:
+            return None
+        layout = cls(*fields)
+        if layout.n_features != n_features:
+            raise ValueError(f"layout {fields} does not have {n_features} features.")
+        return layout
+
     @property
     def n_columns(self) -> int:
         """Number of columns of the table."""

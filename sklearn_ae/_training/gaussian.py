@@ -26,7 +26,7 @@ MIN_VARIANCE = 1e-4
 
 MIN_DEVIATION = 1e-12
 """Minimum of the standard deviation of a feature in network units; the square of a much smaller
-one underflows in float32."""
+one underflows in float32. It is also the variance of features that do not vary."""
 
 PRIOR_SAMPLES = 1.0
 """Weight of the prior in samples. They shrink the loadings towards zero, so that the covariance is
@@ -72,7 +72,9 @@ def fit_completion(completion: Completion, samples: Samples, seed: int) -> None:
     _maximize_likelihood(gaussian, (x - mean) / deviation, weight, seed)
     completion.mean.copy_(mean + deviation * gaussian.mean)
     completion.loadings.copy_(deviation[:, None] * gaussian.loadings)
-    completion.variances.copy_(deviation.square() * gaussian.variances)
+    # A feature that does not vary must not attract a principal axis.
+    variances = deviation.square() * gaussian.variances
+    completion.variances.copy_(torch.where(varies, variances, MIN_DEVIATION))
 
 
 def _maximize_likelihood(gaussian: Completion, x: Tensor, weight: Tensor, seed: int) -> None:

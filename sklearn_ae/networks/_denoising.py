@@ -75,7 +75,7 @@ class DenoisingModule(AutoencoderModule):
     ) -> None:
         super().__init__(network, sample_shape, n_components, **options)
         self.noise = noise
-        self.layout = None if layout is None else Layout(*layout)
+        self.layout = Layout.of(layout, len(self.center))
         for name in ("least", "most", "residual"):
             self.register_buffer(name, torch.zeros(self.center.shape))
         for name in ("level", "strays"):

@@ -67,9 +67,7 @@ class VariationalModule(AutoencoderModule):
         super().__init__(network, sample_shape, n_components, **options)
         self.likelihood = likelihood
         self.binarize = binarize
-        self.layout = None if layout is None else Layout(*layout)
-        if self.layout is not None and self.layout.n_features != len(self.center):
-            raise ValueError(f"layout {layout} does not have {len(self.center)} features.")
+        self.layout = Layout.of(layout, len(self.center))
         numbers = self.center if self.layout is None else self.center[: self.layout.n_numbers]
         start = torch.zeros(numbers.shape if variance == "per_feature" else ())
         self.is_learned = likelihood == "gaussian" and isinstance(variance, str)
