@@ -28,10 +28,11 @@ from sklearn_ae._estimator.tables import (
     TableColumns,
     check_table,
     table_of,
+    without_table,
 )
 from sklearn_ae._imputation.calibration import Predictions, calibrate, hide
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
-from sklearn_ae._tables.frames import filled
+from sklearn_ae._tables.frames import container_of, filled
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import drawing_from, make_generator
@@ -231,7 +232,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                     f"estimator must be an autoencoder of this package, such as Autoencoder() or "
                     f"VariationalAutoencoder(), got {self.estimator!r}."
                 )
-            estimator = clone(self.estimator)
+            estimator = without_table(clone(self.estimator), self)
         if not completes(estimator, estimator._network()):
             raise ValueError(
                 f"{type(estimator).__name__} does not take tables with missing values; use "
@@ -286,6 +287,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """Return a table whose missing values are those of an imputed matrix."""
         table = table_of(self)
         assert table is not None
+        dtype = getattr(X, "dtype", np.dtype(float))
         if table.container == "array":
             X = np.asarray(X, dtype=object)
         decoded = table.decode(matrix, random_state if self.sample_posterior else None)
@@ -295,7 +297,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if self.indicator_ is not None:
             shown = self.indicator_.transform(np.where(missing, np.nan, 0.0))
             names = self.get_feature_names_out()[kept.sum() :]
-        return filled(X, decoded, missing, kept, shown, names)
+        result = filled(X, decoded, missing, kept, shown, names)
+        is_numeric = table.container == "array" and dtype.kind in "fiu"
+        return result.astype(dtype if dtype.kind == "f" else float) if is_numeric else result
 
     def _gaps(self, given: Any, X: np.ndarray) -> np.ndarray:
         """Return a matrix with NaN for the missing values of each feature or column."""
@@ -362,6 +366,12 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         marks_nan = self.missing_values is None or np.isnan(self.missing_values)
         matrix = check_table(self, X, reset=reset)
         if matrix is not None:
+            table = table_of(self)
+            if table is not None and container_of(X) != table.container:
+                raise ValueError(
+                    f"X was a table of {table.container} in fit, but now it is one of "
+                    f"{container_of(X)}."
+                )
             if not marks_nan:
                 raise ValueError(
                     f"missing_values={self.missing_values!r} applies to arrays of numbers; mark "

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._compat import safe_indexing
+from sklearn_ae._estimator.tables import refuse_table
 from sklearn_ae._stacks.labels import check_labels, is_labelled
 from sklearn_ae.base import BaseAutoencoder
 
@@ -282,6 +283,7 @@ class _LabeledScorer:
 
 def _dense(X: Any) -> np.ndarray:
     """Return samples as a dense array of floating-point numbers."""
+    refuse_table(X, "denoising_scorer")
     dense: np.ndarray = X.toarray() if sp.issparse(X) else np.asarray(X)
     return dense if dense.dtype.kind == "f" else dense.astype(np.float64)
 

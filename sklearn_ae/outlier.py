@@ -22,6 +22,7 @@ from sklearn_ae._detection.member_copies import templates_of
 from sklearn_ae._detection.members import TrainingSamples
 from sklearn_ae._estimator.inputs import as_numbers, check_weight, without_tensors
 from sklearn_ae._estimator.state import unchanged_on_error
+from sklearn_ae._estimator.tables import refuse_table
 from sklearn_ae._estimator.tasks import Tasks, whole_fit
 from sklearn_ae._parameters.declaration import attribute_docs_of, declares_parameters, parameter
 from sklearn_ae._parameters.documentation import documented_like
@@ -335,6 +336,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         Without ``reset``, values beyond the limit are clipped.
         """
         X = without_tensors(X)
+        if self.estimator is None:  # a pipeline may encode columns
+            refuse_table(X, type(self).__name__)
         shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         if shape is not None and not reset and shape != self.input_shape_:
             raise ValueError(

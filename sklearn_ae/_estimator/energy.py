@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sklearn_ae._estimator.inference import open_samples
+from sklearn_ae._estimator.tables import table_of
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae.networks._layers import TiedLinear
@@ -54,6 +55,8 @@ def energy(self: Any, X: Any) -> Any:
     Transactions on Pattern Analysis and Machine Intelligence, 37(6), 1261-1273.
     """
     samples, array_type, module = open_samples(self, X, "energy")
+    if table_of(self) is not None:
+        raise ValueError("energy is defined for numbers, but the training data were a table.")
     if not self._get_fitted_loss().scaled:
         raise ValueError(
             "energy needs a linear output; use loss='squared_error' and "

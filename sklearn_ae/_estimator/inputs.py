@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -83,7 +84,13 @@ def sample_shape(X: Any) -> tuple[int, ...] | None:
 
 
 def check_samples(
-    estimator: Any, X: Any, *, reset: bool, any_size: bool = False
+    estimator: Any,
+    X: Any,
+    *,
+    reset: bool,
+    any_size: bool = False,
+    sample_weight: Any = None,
+    training: bool = False,
 ) -> tuple[Any, ArrayType]:
     """Validate samples, and flatten images and sequences.
 
@@ -99,6 +106,10 @@ def check_samples(
     reset : bool
     any_size : bool, default=False
         Whether images and sequences may have another shape than in training.
+    sample_weight : array-like or None, default=None
+        Weights in `fit`, on which the encoding of a table depends.
+    training : bool, default=False
+        As in :func:`check_table`.
 
     Returns
     -------
@@ -113,7 +124,9 @@ def check_samples(
     """
     limit_if_forked()
     X = to_plain(X)
-    if (matrix := check_table(estimator, X, reset=reset)) is not None:
+    weights = functools.partial(check_weight, sample_weight)
+    matrix = check_table(estimator, X, reset=reset, weights=weights, training=training)
+    if matrix is not None:
         if reset:
             estimator.input_shape_ = (matrix.shape[1],)
         return matrix, array_type_of(matrix)
@@ -217,7 +230,9 @@ def check_fit_data(
     estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any = None, *, reset: bool
 ) -> FitData:
     """Validate the arguments of ``fit``; `reset` as in :func:`check_samples`."""
-    samples, array_type = check_samples(estimator, X, reset=reset)
+    samples, array_type = check_samples(
+        estimator, X, reset=reset, sample_weight=sample_weight, training=True
+    )
     targets = estimator._check_targets(y, samples.shape[0], estimator.input_shape_)
     weight = check_weight(sample_weight, samples.shape[0])
     if X_val is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -52,7 +53,14 @@ TABLE_ATTRIBUTES: dict[str, str | None] = {
 }
 
 
-def check_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray | None:
+def check_table(
+    estimator: Any,
+    X: Any,
+    *,
+    reset: bool,
+    weights: Callable[[int], Tensor | None] | None = None,
+    training: bool = False,
+) -> np.ndarray | None:
     """Validate a table and return its matrix, or None if the data are no table.
 
     Parameters
@@ -63,6 +71,11 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray | None:
     X : object
         Data that are not validated.
     reset : bool
+    weights : callable or None, default=None
+        Maps the number of samples to their validated weights in `fit`.
+    training : bool, default=False
+        Whether the network is trained on the samples. In later calls unknown categories then have
+        no indicator, and so no loss.
 
     Raises
     ------
@@ -74,6 +87,8 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray | None:
         for name in ("_table", "is_categorical_", "column_scores_"):
             vars(estimator).pop(name, None)
         if not is_table(X, categorical):
+            if not hasattr(estimator, "categorical_features"):
+                refuse_table(X, type(estimator).__name__)
             return None
     elif table_of(estimator) is None:
         return None
@@ -81,13 +96,25 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray | None:
         X = _array_of_objects(X)
     _check_feature_names(estimator, X, reset=reset)
     _check_n_features(estimator, X, reset=reset)
+    weight = weights(len(X)) if weights is not None and training else None
     if reset:
         _check_loss(estimator)
-        estimator._table = fit_table(X, categorical, estimator.max_categories)
+        estimator._table = fit_table(
+            X, categorical, estimator.max_categories, None if weight is None else weight.numpy()
+        )
         estimator.is_categorical_ = estimator._table.is_categorical()
     table: Table = estimator._table
+    if container_of(X) == "array" != table.container:
+        X = _array_of_objects(X)
+    encoded = table.encode(X)
+    if weight is not None:
+        encoded[weight.numpy() == 0] = 0.0  # they are ignored, also if something is missing
+    if training and not reset:
+        # A network that was trained without missing values takes none.
+        unknown = np.isnan(encoded) & ~table.expand(table.missing(X))
+        encoded[unknown] = 0.0
     matrix: np.ndarray = check_array(
-        table.encode(X), ensure_all_finite="allow-nan", estimator=estimator, input_name="X"
+        encoded, ensure_all_finite="allow-nan", estimator=estimator, input_name="X"
     )
     return matrix
 
@@ -102,6 +129,32 @@ def layout_of(estimator: Any) -> tuple[int, tuple[int, ...]] | None:
     """Return the fields of the layout of a table, None if the data are no table."""
     table = table_of(estimator)
     return None if table is None else (table.layout.n_numbers, table.layout.widths)
+
+
+def refuse_table(X: Any, name: str) -> None:
+    """Raise an error if data are a table of numbers and categories."""
+    if is_table(X, "from_dtype"):
+        raise ValueError(
+            f"X has columns of strings, categories or dates, but {name} takes numbers only: "
+            f"encode them, for example by ColumnTransformer."
+        )
+
+
+def without_table(estimator: Any, owner: Any) -> Any:
+    """Return an inner autoencoder, whose samples are encoded by its owner.
+
+    Raises
+    ------
+    ValueError
+        If it is to encode columns itself.
+    """
+    chosen = vars(estimator).get("categorical_features", "from_dtype")
+    if chosen is not None and not isinstance(chosen, str):
+        raise ValueError(
+            f"categorical_features={chosen!r} belongs to {type(owner).__name__}, not to the "
+            f"{type(estimator).__name__} in it."
+        )
+    return estimator
 
 
 def in_data_form(

@@ -256,6 +256,14 @@ def _check_table(estimator: Any) -> int | None:
         fitted = vars(estimator).get("autoencoder_", estimator)  # in a supervised stack
         observed = fitted.module_.center
     table.check(len(observed))
+    lengths = {
+        name: len(vars(estimator)[name])
+        for name in ("is_categorical_", "column_scores_", "_kept_columns")
+        if name in vars(estimator)
+    }
+    layout = getattr(vars(estimator).get("module_"), "layout", table.layout)
+    if set(lengths.values()) - {len(table.columns)} or layout != table.layout:
+        raise ValueError(f"{type(estimator).__name__}._table does not fit to its network")
     return len(table.columns)
 
 

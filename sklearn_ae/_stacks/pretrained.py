@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.inputs import check_samples
+from sklearn_ae._estimator.tables import table_of, without_table
 from sklearn_ae._estimator.tasks import task
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._stacks.greedy import StackParameters
@@ -108,6 +109,12 @@ def autoencoder_allows_missing(stack: Any) -> bool:
 
 def _check_frozen_input(stack: Any, frozen: BaseAutoencoder, X: Any) -> None:
     """Refuse samples that differ in features from those of the frozen autoencoder."""
+    if table_of(frozen) is not None:
+        raise ValueError(
+            f"autoencoder is a FrozenEstimator that was fitted to a table, but "
+            f"{type(stack).__name__} encodes tables itself: encode the table before both, for "
+            f"example by ColumnTransformer."
+        )
     without_names = copy.copy(frozen)
     without_names.__dict__.pop("feature_names_in_", None)
     check_samples(without_names, X, reset=False)
@@ -142,6 +149,7 @@ def _new_autoencoder(stack: Any, seed: int) -> BaseAutoencoder:
     autoencoder: BaseAutoencoder = clone(
         getattr(stack.autoencoder, "estimator", stack.autoencoder)  # of a FrozenEstimator
     )
+    autoencoder = without_table(autoencoder, stack)
     if autoencoder.random_state is None:
         autoencoder.set_params(random_state=seed)
     for name in ("device", "precision"):

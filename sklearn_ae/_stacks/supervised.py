@@ -273,7 +273,9 @@ class SupervisedStack(
         self._validate_params()
         resume = (one_pass or self.warm_start) and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
-        X, array_type = check_samples(self, X, reset=not resume)
+        X, array_type = check_samples(
+            self, X, reset=not resume, sample_weight=sample_weight, training=True
+        )
         if y is None:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")

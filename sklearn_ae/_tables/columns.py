@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,9 @@ from scipy.special import ndtr, ndtri
 
 CATEGORY_TYPES = (str, bool, int, float)
 """Types of categories and of names, which a file can hold."""
+
+DTYPE = re.compile(r"[A-Za-z]{1,12}[0-9]{0,2}( [A-Za-z0-9_/+-]+)*|datetime64\[\w+(, [\w/+:-]+)?\]")
+"""Names of dtypes of columns."""
 
 N_QUANTILES = 512
 """Maximum number of quantiles that describe the distribution of a heavy-tailed column."""
@@ -67,6 +71,7 @@ class Number(NamedTuple):
             and all(type(v) is float for v in (self.mean, self.scale, self.lower, self.upper))
             and bool(np.isfinite([self.mean, self.scale, self.lower, self.upper]).all())
             and self.scale > 0
+            and self.lower <= self.upper
             and (q is None or (_is_vector(q) and len(q) > 0 and bool((np.diff(q) >= 0).all())))
         )
 
@@ -123,9 +128,7 @@ class Category(NamedTuple):
         known = self.categories
         return (
             _is_named(self)
-            and type(known) is list
-            and all(type(value) in CATEGORY_TYPES for value in known)
-            and len(set(known)) == len(known)
+            and _are_distinct(known)
             and _is_vector(self.frequencies)
             and len(self.frequencies) == len(known)
             and bool((self.frequencies >= 0).all())
@@ -133,7 +136,7 @@ class Category(NamedTuple):
             and 1 <= self.width <= max(1, len(known))
             and (
                 self.declared is None
-                or (type(self.declared) is list and set(known) <= set(self.declared))
+                or (_are_distinct(self.declared) and set(known) <= set(self.declared))
             )
             and type(self.ordered) is bool
         )
@@ -179,7 +182,20 @@ Column = Number | Category
 
 def _is_named(column: Column) -> bool:
     """Return whether name and dtype of a column are what they should be."""
-    return isinstance(column.name, CATEGORY_TYPES) and isinstance(column.dtype, str)
+    return (
+        type(column.name) in CATEGORY_TYPES
+        and isinstance(column.dtype, str)
+        and DTYPE.fullmatch(column.dtype) is not None
+    )
+
+
+def _are_distinct(categories: Any) -> bool:
+    """Return whether categories are a list of distinct values."""
+    return (
+        type(categories) is list
+        and all(type(value) in CATEGORY_TYPES and value == value for value in categories)
+        and len(set(categories)) == len(categories)
+    )
 
 
 def _is_vector(values: Any) -> bool:
@@ -200,20 +216,47 @@ def _draw(probabilities: np.ndarray, random_state: np.random.RandomState) -> np.
     return drawn
 
 
-def fit_number(name: Any, dtype: str, kind: str, values: np.ndarray) -> Number:
+def fit_number(
+    name: Any, dtype: str, kind: str, values: np.ndarray, weight: np.ndarray | None = None
+) -> Number:
     """Return the description of a column of floats, NaN if missing."""
-    known = values[np.isfinite(values)]
+    weight = np.ones(len(values)) if weight is None else weight
+    seen = np.isfinite(values)
+    known, weight = values[seen], weight[seen]
     if not len(known):
         return Number(name, dtype, kind, 0.0, 1.0, None, 0.0, 0.0)
     lower, upper = float(known.min()), float(known.max())
+    if kind != "float" and max(abs(lower), abs(upper)) >= 2**53:
+        # As floats integers are rounded, possibly to one that their dtype does not have.
+        upper = float(np.nextafter(upper, -np.inf))
+        lower = min(upper, float(np.nextafter(lower, np.inf)))
     quantiles = None
-    if _is_heavy_tailed(known):
-        levels = np.linspace(0, 1, min(N_QUANTILES, len(known)))
-        quantiles = np.quantile(known, levels)
+    if lower < upper and _is_heavy_tailed(known, weight):
+        levels = np.linspace(0, 1, min(N_QUANTILES, len(np.unique(known))))
+        quantiles = _quantiles(known, weight, levels)
         known = to_normal(known, quantiles)
-    mean, scale = float(known.mean()), float(known.std())
-    is_constant = scale <= 1e-12 * abs(mean)
-    return Number(name, dtype, kind, mean, 1.0 if is_constant else scale, quantiles, lower, upper)
+    mean, scale = _mean_and_deviation(known, weight)
+    return Number(name, dtype, kind, mean, scale or 1.0, quantiles, lower, upper)
+
+
+def _mean_and_deviation(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation, zero if the values differ by rounding errors only."""
+    size = float(np.abs(values).max()) or 1.0  # squares must neither overflow nor underflow
+    start = values[0] / size
+    mean = start + np.average(values / size - start, weights=weight)
+    deviation = float(np.sqrt(np.average(np.square(values / size - mean), weights=weight)))
+    if deviation <= 8 * np.finfo(float).eps * abs(mean):
+        deviation = 0.0
+    return float(mean * size), deviation * size
+
+
+def _quantiles(values: np.ndarray, weight: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return weighted quantiles; a weight of two is equivalent to two values."""
+    order = np.argsort(values)
+    mass = weight[order].cumsum()
+    places = np.searchsorted(mass, levels * mass[-1]).clip(max=len(values) - 1)
+    quantiles: np.ndarray = values[order][places]
+    return quantiles
 
 
 def fit_category(
@@ -223,29 +266,33 @@ def fit_category(
     max_categories: int,
     declared: list[Any] | None = None,
     ordered: bool = False,
+    weight: np.ndarray | None = None,
 ) -> Category:
-    """Return the description of a column of values without the missing ones."""
-    counts: dict[Any, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
+    """Return the description of a column of values, None if missing."""
+    counts: dict[Any, float] = {}
+    weights = [1.0] * len(values) if weight is None else weight.tolist()
+    for value, each in zip(values, weights, strict=True):
+        if value is not None:
+            counts[value] = counts.get(value, 0.0) + each
     # Sorted by frequency, and categories of equal frequency by their text.
     categories = sorted(counts, key=lambda value: (-counts[value], str(value)))
     if not categories and declared:
         categories = list(declared)
-    frequencies = np.array([counts.get(value, 0) for value in categories], dtype=float)
-    frequencies /= max(1.0, frequencies.sum())
+    frequencies = np.array([counts.get(value, 0.0) for value in categories])
+    frequencies /= frequencies.sum() or 1.0
     width = max(1, min(len(categories), max_categories))
     return Category(name, dtype, categories, frequencies, width, declared, ordered)
 
 
-def _is_heavy_tailed(values: np.ndarray) -> bool:
+def _is_heavy_tailed(values: np.ndarray, weight: np.ndarray) -> bool:
     """Return whether the fourth moment is dominated by few values."""
-    centered = values - np.median(values)
-    largest = np.abs(centered).max()
-    if not largest > 0:
+    mean, deviation = _mean_and_deviation(values, weight)
+    if not deviation:
         return False
-    squares = np.square(centered / largest)
-    return bool(np.square(squares).mean() > MAX_KURTOSIS * squares.mean() ** 2)
+    # Relative to the largest: the fourth power must not overflow.
+    squares = np.square((values - mean) / np.abs(values - mean).max())
+    moments = [np.average(squares**power, weights=weight) for power in (1, 2)]
+    return bool(moments[1] > MAX_KURTOSIS * moments[0] ** 2)
 
 
 def to_normal(values: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

@@ -39,6 +39,14 @@ class RawColumn(NamedTuple):
     declared: list[Any] | None = None
     ordered: bool = False
 
+    def where(self, mask: np.ndarray) -> RawColumn:
+        """Return the column at the samples where `mask` is true."""
+        values = self.values
+        return self._replace(
+            numbers=None if self.numbers is None else self.numbers[mask],
+            values=None if values is None else [values[i] for i in np.flatnonzero(mask)],
+        )
+
 
 def container_of(X: Any) -> str:
     """Return "pandas", "polars" or "array"."""
@@ -58,11 +66,23 @@ def column_of(X: Any, place: int, name: Any) -> RawColumn:
         If the dtype of the column is not supported.
     """
     container = container_of(X)
-    if container == "pandas":
-        return _pandas_column(X.iloc[:, place], name)
-    if container == "polars":
-        return _polars_column(X.to_series(place), name)
-    return _column_of_values(X[:, place].tolist(), str(X.dtype), name)
+    try:
+        if container == "pandas":
+            return _pandas_column(X.iloc[:, place], name)
+        if container == "polars":
+            return _polars_column(X.to_series(place), name)
+        return _column_of_values(X[:, place].tolist(), str(X.dtype), name)
+    except (TypeError, NotImplementedError) as error:
+        dtype = X.dtype if container == "array" else list(X.dtypes)[place]
+        raise unsupported(name, dtype) from error
+
+
+def unsupported(name: Any, dtype: Any) -> ValueError:
+    """Return the error about a column of a dtype that cannot be read, or not be restored."""
+    return ValueError(
+        f"Column {name!r} has the unsupported dtype {dtype}; convert it to a dtype of NumPy or to "
+        f"strings, booleans, categories or dates."
+    )
 
 
 def _pandas_column(series: Any, name: Any) -> RawColumn:
@@ -73,30 +93,35 @@ def _pandas_column(series: Any, name: Any) -> RawColumn:
         declared = _python_values(dtype.categories.tolist(), name)
         values = [declared[code] if code >= 0 else None for code in series.cat.codes]
         return RawColumn("category", None, "category", values, declared, bool(dtype.ordered))
+    if isinstance(dtype, pd.ArrowDtype) or pd.api.types.is_complex_dtype(dtype):
+        raise unsupported(name, dtype)
     if pd.api.types.is_datetime64_any_dtype(dtype):
         if getattr(dtype, "tz", None) is not None:
             series = series.dt.tz_convert("UTC").dt.tz_localize(None)
         return RawColumn(str(dtype), _microseconds(series.to_numpy()), "date", None)
-    if pd.api.types.is_bool_dtype(dtype) or not pd.api.types.is_numeric_dtype(dtype):
+    is_integer = pd.api.types.is_integer_dtype(dtype)
+    if is_integer or pd.api.types.is_bool_dtype(dtype) or not pd.api.types.is_numeric_dtype(dtype):
         values = [
             None if missing else value
             for value, missing in zip(series.tolist(), series.isna().tolist(), strict=True)
         ]
-        return _column_of_values(values, str(dtype), name)
+        return _column_of_values(values, str(dtype), name, is_integer)
     numbers = series.to_numpy(dtype=float, na_value=np.nan)
-    return _column_of_numbers(str(dtype), numbers, pd.api.types.is_integer_dtype(dtype))
+    return RawColumn(str(dtype), numbers, "float", None)
 
 
 def _polars_column(series: Any, name: Any) -> RawColumn:
     import polars as pl
 
     dtype = series.dtype
-    if dtype.is_numeric():
-        numbers = series.cast(pl.Float64).to_numpy().copy()
-        return _column_of_numbers(str(dtype), numbers, dtype.is_integer())
+    if dtype.is_decimal():
+        raise unsupported(name, dtype)
+    if dtype.is_float():
+        return RawColumn(str(dtype), series.cast(pl.Float64).to_numpy().copy(), "float", None)
     if dtype in (pl.Date, pl.Datetime):
         zone = getattr(dtype, "time_zone", None)
-        written = "Date" if dtype == pl.Date else f"Datetime {zone or ''}".strip()
+        unit = getattr(dtype, "time_unit", "")
+        written = "Date" if dtype == pl.Date else f"Datetime {unit} {zone or ''}".strip()
         numbers = series.cast(pl.Datetime("us", zone)).dt.timestamp("us").cast(pl.Float64)
         return RawColumn(written, numbers.to_numpy().copy(), "date", None)
     if dtype == pl.Enum:
@@ -105,22 +130,19 @@ def _polars_column(series: Any, name: Any) -> RawColumn:
     if dtype in (pl.Categorical, pl.String, pl.Boolean):
         written = "Categorical" if dtype == pl.Categorical else str(dtype)
         return RawColumn(written, None, "category", series.to_list())
-    return _column_of_values(series.to_list(), str(dtype), name)
+    return _column_of_values(series.to_list(), str(dtype), name, dtype.is_integer())
 
 
-def _column_of_numbers(dtype: str, numbers: np.ndarray, is_integer: bool) -> RawColumn:
-    """Return a column of numbers; integers may be categories as well."""
-    if not is_integer:
-        return RawColumn(dtype, numbers, "float", None)
-    values = [None if number != number else int(number) for number in numbers.tolist()]
-    return RawColumn(dtype, numbers, "integer", values)
+def _column_of_values(
+    values: list[Any], dtype: str, name: Any, is_integer: bool = False
+) -> RawColumn:
+    """Return a column of values of Python: numbers if all of them are, else categories.
 
-
-def _column_of_values(values: list[Any], dtype: str, name: Any) -> RawColumn:
-    """Return a column of values of Python: numbers if all of them are, else categories."""
+    ``is_integer`` is whether the dtype is one of integers, also if no value is known.
+    """
     values = _python_values(values, name)
     known = [value for value in values if value is not None]
-    if known and all(type(value) in (int, float) for value in known):
+    if is_integer or (known and all(type(value) in (int, float) for value in known)):
         numbers = np.array([np.nan if value is None else value for value in values], dtype=float)
         is_integer = all(type(value) is int for value in known)
         kind = "integer" if is_integer else "float"
@@ -134,10 +156,13 @@ def _python_values(values: list[Any], name: Any) -> list[Any]:
     for value in values:
         if isinstance(value, np.generic):
             value = value.item()
-        if value is None or value != value:
+        exact = next((kind for kind in CATEGORY_TYPES if isinstance(value, kind)), None)
+        if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
             result.append(None)
-        elif isinstance(value, CATEGORY_TYPES):
+        elif type(value) is exact:
             result.append(value)
+        elif exact is not None:  # of a subclass, such as an enumeration
+            result.append(exact.__str__(value) if exact is str else exact(value))
         else:
             raise ValueError(
                 f"Column {name!r} has values of type {type(value).__name__}; convert them to "
@@ -212,7 +237,7 @@ def filled(
         return result if shown is None else np.concatenate([result, shown], axis=1)
     if container == "pandas":
         parts = {
-            name: X.iloc[:, place].where(~missing[:, place], decoded.iloc[:, place].to_numpy())
+            name: _filled_series(X.iloc[:, place], decoded.iloc[:, place], missing[:, place])
             for place, name in enumerate(X.columns)
             if kept[place]
         }
@@ -222,14 +247,31 @@ def filled(
     import polars as pl
 
     gone = pl.DataFrame(missing, schema=X.columns)
-    columns = [
-        pl.select(pl.when(gone[name]).then(decoded[name]).otherwise(X[name]).alias(name))
-        for name, is_kept in zip(X.columns, kept, strict=True)
-        if is_kept
-    ]
+    columns = []
+    for name, is_kept in zip(X.columns, kept, strict=True):
+        if is_kept:
+            given, made = X[name], decoded[name]
+            if given.dtype != made.dtype:
+                # Categories that `fit` did not know make both columns strings.
+                other = pl.String if given.dtype in (pl.Enum, pl.Categorical) else given.dtype
+                given, made = given.cast(other), made.cast(other)
+            columns.append(pl.select(pl.when(gone[name]).then(made).otherwise(given).alias(name)))
     if shown is not None:
         columns.append(pl.DataFrame(shown, schema=list(names)))
     return pl.concat(columns, how="horizontal")
+
+
+def _filled_series(given: Any, decoded: Any, missing: np.ndarray) -> Any:
+    """Return a column of pandas in which missing values are replaced."""
+    import pandas as pd
+
+    if isinstance(given.dtype, pd.CategoricalDtype):
+        known = given.cat.categories
+        given = given.cat.add_categories([v for v in decoded[missing].unique() if v not in known])
+    try:
+        return given.where(~missing, decoded.to_numpy())
+    except TypeError:  # the dtype is narrower than that in fit
+        return given.astype(object).where(~missing, decoded.to_numpy(dtype=object)).infer_objects()
 
 
 def _categories(column: Category, places: np.ndarray) -> list[Any]:
@@ -244,8 +286,8 @@ def _values(column: Number | Category, values: np.ndarray) -> Any:
     if isinstance(column, Number):
         return values
     chosen = _categories(column, values)
-    if column.categories and all(type(value) in (int, float) for value in column.categories):
-        return np.array(chosen, dtype=float)
+    if all(type(value) in (int, float) for value in column.categories):
+        return np.array(chosen, dtype=float)  # NaN for None
     return chosen
 
 
@@ -278,8 +320,12 @@ def _polars_series(column: Number | Category, values: np.ndarray) -> Any:
         dates = pl.Series(column.name, values.astype(np.int64)).cast(pl.Datetime("us"))
         if column.dtype == "Date":
             return dates.cast(pl.Date)
-        zone = column.dtype.partition(" ")[2]
-        return dates.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else dates
+        written: list[Any] = column.dtype.split(" ")
+        _, unit, *zone = written
+        dates = dates.cast(pl.Datetime(unit))
+        if zone:
+            dates = dates.dt.replace_time_zone("UTC").dt.convert_time_zone(zone[0])
+        return dates
     return pl.Series(column.name, values).cast(_polars_type(column.dtype))
 
 

@@ -7,8 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_ae._tables.columns import DAY, Category, Column, Number, fit_category, fit_number
-from sklearn_ae._tables.frames import RawColumn, column_of, container_of, frame_of
+from sklearn_ae._tables.columns import (
+    CATEGORY_TYPES,
+    DAY,
+    Category,
+    Column,
+    Number,
+    fit_category,
+    fit_number,
+)
+from sklearn_ae._tables.frames import RawColumn, column_of, container_of, frame_of, unsupported
 from sklearn_ae._tables.loss import Layout
 
 FEW_VALUES = 10
@@ -57,10 +65,18 @@ class Table(NamedTuple):
         for column in self.columns:
             if not column.is_valid():
                 raise ValueError(f"column {column.name!r} of its table is invalid.")
+        if len({column.name for column in self.columns}) < len(self.columns):
+            raise ValueError("two columns of its table have the same name.")
         if self.layout.n_features != n_features:
             raise ValueError(
                 f"its table has {self.layout.n_features} features, its network {n_features}."
             )
+
+    def expand(self, mask: np.ndarray) -> np.ndarray:
+        """Return a mask of the matrix from one of the table, of shape (n_samples, n_columns)."""
+        widths = [self.columns[place].width for place in self.places()]
+        expanded: np.ndarray = np.repeat(mask[:, self.places()], widths, axis=1)
+        return expanded
 
     def places(self) -> list[int]:
         """Return the columns of the table in the order of the matrix."""
@@ -142,7 +158,7 @@ def is_table(X: Any, categorical_features: Any) -> bool:
     if categorical_features is None:
         return False
     if not isinstance(categorical_features, str):
-        return True
+        return len(categorical_features) > 0
     container = container_of(X)
     if container == "pandas":
         import pandas as pd
@@ -151,8 +167,11 @@ def is_table(X: Any, categorical_features: Any) -> bool:
         return any(
             isinstance(dtype, pd.CategoricalDtype)
             or kinds.is_datetime64_any_dtype(dtype)
-            or (dtype.kind != "O" and kinds.is_string_dtype(dtype))
-            or (dtype.kind == "O" and _holds_strings(X.iloc[:, place]))
+            or (
+                _holds_strings(X.iloc[:, place])
+                if isinstance(dtype, np.dtype) and dtype.kind == "O"
+                else kinds.is_string_dtype(dtype)
+            )
             for place, dtype in enumerate(X.dtypes)
         )
     if container == "polars":
@@ -168,7 +187,9 @@ def _holds_strings(series: Any) -> bool:
     return any(isinstance(value, str) for value in series)
 
 
-def fit_table(X: Any, categorical_features: Any, max_categories: int) -> Table:
+def fit_table(
+    X: Any, categorical_features: Any, max_categories: int, weight: np.ndarray | None = None
+) -> Table:
     """Return the description of a table.
 
     Parameters
@@ -176,27 +197,43 @@ def fit_table(X: Any, categorical_features: Any, max_categories: int) -> Table:
     X : data frame or ndarray of shape (n_samples, n_columns)
     categorical_features : "from_dtype" or array-like of bool, int or str
     max_categories : int
+    weight : ndarray of shape (n_samples,) or None, default=None
+        Sample weights. Samples of weight zero are ignored.
 
     Raises
     ------
     ValueError
-        If `categorical_features` names a column that `X` lacks, or if a column that holds no
-        numbers is not among them.
+        If `categorical_features` names a column that `X` lacks, if a column that holds no numbers
+        is not among them, or if a column could not be restored.
     """
     container = container_of(X)
     names = list(range(X.shape[1])) if container == "array" else list(X.columns)
     chosen = _chosen(categorical_features, names, container)
     columns = []
     for place, name in enumerate(names):
+        if type(name) not in CATEGORY_TYPES:
+            raise ValueError(f"Names of columns must be strings or numbers, got {name!r}.")
         raw = column_of(X, place, name)
+        if weight is not None:
+            raw = raw.where(weight > 0)
         is_category = raw.numbers is None if chosen is None else place in chosen
         if chosen is None and raw.kind == "integer":
-            is_category = len(set(raw.values or ())) <= FEW_VALUES
-        columns.append(_fitted(name, raw, is_category, max_categories))
+            is_category = len({*(raw.values or ())} - {None}) <= FEW_VALUES
+        if chosen is None and raw.numbers is not None and np.isnan(raw.numbers).all():
+            is_category = False
+        positive = None if weight is None else weight[weight > 0]
+        column = _fitted(name, raw, is_category, max_categories, positive)
+        try:
+            frame_of([(column, column.decode(np.zeros((1, column.width))))], container)
+        except Exception as error:  # of pandas or polars, whatever its type
+            raise unsupported(name, raw.dtype) from error
+        columns.append(column)
     return Table(tuple(columns), container)
 
 
-def _fitted(name: Any, raw: RawColumn, is_category: bool, max_categories: int) -> Column:
+def _fitted(
+    name: Any, raw: RawColumn, is_category: bool, max_categories: int, weight: np.ndarray | None
+) -> Column:
     """Return the description of a column."""
     if not is_category:
         if raw.numbers is None:
@@ -207,24 +244,29 @@ def _fitted(name: Any, raw: RawColumn, is_category: bool, max_categories: int) -
             raise ValueError(f"Column {name!r} of X contains infinity.")
         known = raw.numbers[~np.isnan(raw.numbers)]
         is_day = raw.kind == "date" and not (known % DAY).any()
-        return fit_number(name, raw.dtype, "day" if is_day else raw.kind, raw.numbers)
+        return fit_number(name, raw.dtype, "day" if is_day else raw.kind, raw.numbers, weight)
     values = raw.values
     if values is None:  # fractions or dates
         assert raw.numbers is not None
         if raw.kind == "date":
             raise ValueError(f"Column {name!r} holds dates, which cannot be categories.")
         values = [None if number != number else number for number in raw.numbers.tolist()]
-    known = [value for value in values if value is not None]
-    return fit_category(name, raw.dtype, known, max_categories, raw.declared, raw.ordered)
+    return fit_category(name, raw.dtype, values, max_categories, raw.declared, raw.ordered, weight)
 
 
 def _chosen(categorical_features: Any, names: list[Any], container: str) -> set[int] | None:
     """Return the places of the columns of categories, None if their dtypes tell."""
     if isinstance(categorical_features, str):
         return None
-    chosen = list(categorical_features)
+    chosen = np.asarray(categorical_features, dtype=object).ravel().tolist()
+    chosen = [each.item() if isinstance(each, np.generic) else each for each in chosen]
     kinds = {type(each) for each in chosen}
-    if kinds <= {bool, np.bool_}:
+    if kinds not in ({bool}, {int}, {str}):
+        raise ValueError(
+            f"categorical_features must be 'from_dtype', None, or all of it a mask, indices or "
+            f"names, got {categorical_features!r}."
+        )
+    if kinds == {bool}:
         if len(chosen) != len(names):
             raise ValueError(
                 f"categorical_features is a mask of {len(chosen)} columns, but X has {len(names)}."
@@ -270,4 +312,9 @@ def _codes(raw: RawColumn, column: Category) -> np.ndarray:
     if values is None:
         assert raw.numbers is not None
         values = raw.numbers.tolist()
+    found = {isinstance(value, str) for value in values if value is not None and value == value}
+    known = {isinstance(value, str) for value in column.categories}
+    if found and known and found.isdisjoint(known):
+        was, now = ("numbers", "strings") if True in found else ("strings", "numbers")
+        raise ValueError(f"Column {column.name!r} held {was} in fit, but now it holds {now}.")
     return np.array([places.get(value, -1) for value in values], dtype=np.int64)

@@ -177,6 +177,8 @@ def start_at_pca(module: AutoencoderModule, samples: Samples, loss: Loss, seed: 
         axes, code_variances = principal_axes(centered.cache(), module.n_components, seed)
     else:
         axes, code_variances = _axes_of(completion, module.n_components)
+    if not variances.any():  # what is left are rounding errors
+        code_variances = torch.zeros_like(code_variances)
     # Components of (nearly) no variance would be divided by (nearly) zero.
     code_scale = code_variances.clamp_min(1e-6 * code_variances.max()).sqrt() / unit
     code_scale = torch.where(code_scale > 0, code_scale, 1.0)

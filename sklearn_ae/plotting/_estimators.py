@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._estimator.inputs import array_type_of, check_samples
+from sklearn_ae._estimator.tables import table_of
 
 
 class SplitPipeline(NamedTuple):
@@ -54,11 +55,20 @@ class SplitPipeline(NamedTuple):
 
     def flat_samples(self, X: Any) -> np.ndarray:
         """Return samples before any step as an array of shape (n_samples, n_features)."""
+        self._check_numbers()
         if self.steps is None:
             # This pads lists of sequences to arrays.
             X = check_samples(self.autoencoder, X, reset=False)[0]
         samples: np.ndarray = X.toarray() if sp.issparse(X) else as_array(X)
         return samples.reshape(len(samples), -1)
+
+    def _check_numbers(self) -> None:
+        """Raise an error if samples are tables, which are not drawn."""
+        if table_of(self.autoencoder) is not None:
+            raise ValueError(
+                f"This plot shows samples as numbers, but {type(self.autoencoder).__name__} was "
+                f"fitted to a table. Plot its codes, or loss curves."
+            )
 
     def encode(self, X: Any) -> np.ndarray:
         """Return the codes of samples."""
@@ -66,6 +76,7 @@ class SplitPipeline(NamedTuple):
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Decode codes to samples in the input units of the first step, flattened."""
+        self._check_numbers()
         return self._to_input_units(self.autoencoder.inverse_transform(self.as_fitted_type(Z)))
 
     def as_fitted_type(self, Z: np.ndarray) -> Any:
