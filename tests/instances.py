@@ -95,7 +95,7 @@ INSTANCES = [
 
 # scikit-learn's checks ask for accuracy: few epochs, of large steps.
 FEW_EPOCHS = {
-    "hidden_layer_sizes": (8, 4),
+    "hidden_layer_sizes": (16, 8),
     "pretraining_max_iter": 3,
     "learning_rate_init": 0.03,
     "max_iter": 10,

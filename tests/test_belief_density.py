@@ -47,10 +47,13 @@ def by_hand(loss, code_activation, hidden_layer_sizes, seed=0):
     for layer, down in zip(machines(network), network.module_.decoder.layers[::-1], strict=True):
         # Linear units on both sides have a density only if the weights are small, and chains of
         # strongly coupled ones take long to forget where they started.
-        size = {0: 1.5, 1: 0.7, 2: 0.3}[(layer.visible, layer.hidden).count("gaussian")]
+        n_linear = (layer.visible, layer.hidden).count("gaussian")
+        size = {0: 1.2, 1: 0.7, 2: 0.3}[n_linear]
         with torch.no_grad():
             for values in layer.parameters():
                 drawn = random.normal(scale=size if values.ndim > 1 else 0.7, size=values.shape)
+                if n_linear == 2 and values.ndim > 1:  # singular values must be below one
+                    drawn /= max(1.0, np.linalg.norm(drawn, 2) / 0.8)
                 values.copy_(torch.from_numpy(drawn))
             down.weight.copy_(layer.weight.t())
     return network, X
@@ -147,7 +150,9 @@ def assert_moments(drawn, mean, covariance):
     products = (drawn - mean)[:, :, None] * (drawn - mean)[:, None]
     for values, expected in ((drawn, mean), (products, covariance)):
         error = values.std(axis=0) / np.sqrt(len(drawn))
-        assert (np.abs(values.mean(axis=0) - expected) < N_ERRORS * error + 1e-12).all()
+        # A state that is rare may be missing among the draws, and its error with it: ten draws.
+        rare = 10 * np.abs(values).max() / len(drawn)
+        assert (np.abs(values.mean(axis=0) - expected) < N_ERRORS * error + rare).all()
 
 
 @every_kind

@@ -46,7 +46,7 @@ def test_density_finds_the_clusters_that_one_gaussian_misses(blobs, density):
     plain = Autoencoder(2, max_iter=30, random_state=0).fit(train)
     model = clone(plain).set_params(density=density).fit(train)
     distance = energy_distance(model.sample(300, random_state=0), held_out)
-    assert distance < 0.1 * energy_distance(plain.sample(300, random_state=0), held_out)
+    assert distance < 0.2 * energy_distance(plain.sample(300, random_state=0), held_out)
     assert not hasattr(density, "n_features_in_")
 
 

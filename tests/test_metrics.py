@@ -223,7 +223,8 @@ def test_samples_without_a_label_are_left_out(few, digits):
     predicted = classifier.predict(X)
     accuracy = labeled_scorer()(classifier, X, y)
     assert accuracy == accuracy_score(y[known], predicted[known]) == classifier.score(X, y)
-    assert accuracy > get_scorer("accuracy")(classifier, X, y) + 0.2
+    # Samples without a label count as errors there, four of five.
+    assert accuracy > 2 * get_scorer("accuracy")(classifier, X, y)
     macro = labeled_scorer("f1_macro")(classifier, sp.csr_array(X), pd.Series(y))
     assert macro == f1_score(y[known], predicted[known], average="macro")
     by_callable = labeled_scorer(make_scorer(accuracy_score))
