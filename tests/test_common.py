@@ -97,7 +97,8 @@ def test_documented_attributes_are_those_of_a_fit(estimator):
 
 @pytest.mark.parametrize("estimator", SUPERVISED, ids=name_of)
 def test_documented_attributes_of_supervised_estimators_are_those_of_a_fit(estimator):
-    documented = set(_documented(type(estimator), "Attributes")) - {"feature_names_in_"}
+    absent = {"feature_names_in_", "is_categorical_"}  # of frames, and of tables
+    documented = set(_documented(type(estimator), "Attributes")) - absent
     X = np.random.default_rng(0).normal(size=(30, 4))
     fitted = clone(estimator).fit(X, np.arange(30) % 2)
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
