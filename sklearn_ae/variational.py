@@ -16,6 +16,11 @@ from torch import Tensor
 
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
+from sklearn_ae._estimator.conditions import (
+    N_PROPOSALS,
+    check_conditions,
+    draw_codes_given,
+)
 from sklearn_ae._estimator.inference import decode, open_samples
 from sklearn_ae._estimator.inputs import ArrayType, array_type_of, check_count
 from sklearn_ae._estimator.network_choice import NetworkChoice
@@ -310,10 +315,12 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
 
     @isolated
     @torch.no_grad()
-    def sample(self, n_samples=1, random_state=None, noise=None):
-        """Draw new samples.
+    def sample(self, n_samples=1, random_state=None, noise=None, conditions=None):
+        """Draw new samples, also given some of their values.
 
-        Codes are drawn from the distribution that `density` selects, and decoded.
+        Codes are drawn from the distribution that `density` selects, and decoded. Given
+        `conditions`, codes and unknown values are drawn from their joint distribution given the
+        known values, by Markov chains of 20 steps.
 
         Parameters
         ----------
@@ -326,23 +333,40 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
             they are then bits. If False, the means of :math:`p(x | z)` are returned, which are
             smoother and vary less than the data; categories of a table are drawn anyway. None:
             True for tables, else False.
+        conditions : dict, data frame or array-like of shape (n_rows, n_features), default=None
+            Known values. A dict maps names of columns, or their indices, to a value or to a list
+            of values. A data frame may lack columns, and unknown values are missing or NaN.
+            `n_samples` samples are drawn for each row, in the order of the rows. They have
+            exactly the known values.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Samples in the units of the training data.
+            Samples in the units of the training data; given `conditions`, n_rows times n_samples.
+            A table if the training data were one.
+
+        Raises
+        ------
+        ValueError
+            If `conditions` has a column or a category that the training data did not have.
         """
         check_is_fitted(self)
         check_count(n_samples, "n_samples")
         limit_if_forked()
         random_state = check_random_state(random_state)
         array_type = array_type_of(self._kind)
-        codes = self._draw_codes(n_samples, random_state)
-        generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
         draws = self.module_.layout is not None if noise is None else noise
+        known = None if conditions is None else check_conditions(self, conditions)
+        codes: Any = self._draw_codes(n_samples if known is None else N_PROPOSALS, random_state)
+        generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
         with drawing_from(generator):
+            if known is not None:
+                codes = draw_codes_given(self, codes, known.matrix, n_samples)
             samples = decode(self, codes, array_type, draws=draws)
-        return in_data_form(self, array_type, samples, random_state)
+        if known is None:
+            return in_data_form(self, array_type, samples, random_state)
+        samples = known.filled_in(samples)
+        return in_data_form(self, array_type, samples, random_state, known=known.table)
 
     @isolated
     @documented_like(BaseAutoencoder.transform)

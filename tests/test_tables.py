@@ -309,14 +309,13 @@ def test_a_likelihood_of_columns_integrates_to_one():
     module = model.module_
     output = torch.zeros(1, 1, 6, dtype=torch.float64)
     output[..., 0], output[..., 1:] = 0.3, torch.tensor([0.5, -1.0, 0.0, 1.0, 2.0])
-    module.decode = lambda z: output[0].expand(len(z), -1)
     grid = torch.linspace(-60, 60, 24_001, dtype=torch.float64)
     total = 0.0
     for weather in range(3):
         for is_open in range(2):
             x = torch.zeros(len(grid), 6, dtype=torch.float64)
             x[:, 0], x[:, 1 + weather], x[:, 4 + is_open] = grid, 1, 1
-            errors = module._errors(torch.zeros(1, len(grid), 1, dtype=torch.float64), x, False)
+            errors = module.errors_of_outputs(output.expand(1, len(grid), -1), x)
             total += float(torch.trapezoid((-errors[0].detach()).exp(), grid))
     assert total == pytest.approx(1, abs=1e-9)
 

@@ -171,13 +171,19 @@ def draw_from_gaussian(
     module: AutoencoderModule, n_samples: int, random_state: np.random.RandomState
 ) -> np.ndarray:
     """Draw codes, of shape (n_samples, n_code), from the Gaussian stored in the module."""
-    buffers = module.code_mean, module.code_factor, module.code_spread
-    mean, factor, deviation = map(_as_float64, buffers)
+    mean, factor, deviation = _gaussian_of(module)
     codes = mean + random_state.standard_normal((n_samples, factor.shape[1])) @ factor.T
     drawn: np.ndarray = codes + random_state.standard_normal(codes.shape) * deviation
     return drawn
 
 
-def _as_float64(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.detach().cpu().double().numpy()
-    return array
+def moments_of_gaussian(module: AutoencoderModule) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of the Gaussian stored in the module."""
+    mean, factor, deviation = _gaussian_of(module)
+    return mean, factor @ factor.T + np.diag(deviation**2)
+
+
+def _gaussian_of(module: AutoencoderModule) -> list[np.ndarray]:
+    """Return mean, factor and deviations of the Gaussian stored in the module, in float64."""
+    buffers = module.code_mean, module.code_factor, module.code_spread
+    return [buffer.detach().cpu().double().numpy() for buffer in buffers]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
-from sklearn_ae._tables.frames import container_of
+from sklearn_ae._tables.frames import container_of, filled, with_columns
 from sklearn_ae._tables.table import Table, fit_table, is_table
 
 
@@ -119,6 +119,44 @@ def check_table(
     return matrix
 
 
+def encode_partly(estimator: Any, conditions: Any) -> tuple[np.ndarray, Any]:
+    """Encode a table that may lack columns.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+        Fitted to a table.
+    conditions : dict, data frame or array-like of shape (n_samples, n_columns)
+
+    Returns
+    -------
+    matrix : ndarray of shape (n_samples, n_features)
+        NaN where a value is missing.
+    table : data frame or ndarray of shape (n_samples, n_columns)
+        `conditions` with all columns.
+
+    Raises
+    ------
+    ValueError
+        If a column or a category is unknown, or a value is invalid.
+    """
+    table = estimator._table
+    names = [column.name for column in table.columns]
+    given = with_columns(conditions, names, table.container)
+    if not len(given):
+        raise ValueError("conditions has no samples.")
+    matrix = table.encode(given)
+    unknown = (np.isnan(matrix) & ~table.expand(table.missing(given))).any(0)
+    if unknown.any():
+        place = table.places()[np.repeat(range(len(names)), table.widths())[unknown.argmax()]]
+        column = table.columns[place]
+        raise ValueError(
+            f"conditions has a category in column {column.name!r} that X did not have; it must "
+            f"be one of {sorted(column.categories, key=str)}."
+        )
+    return matrix, given
+
+
 def table_of(estimator: Any) -> Table | None:
     """Return the table that an estimator was fitted to, None if the data are no table."""
     table: Table | None = vars(estimator).get("_table")
@@ -163,6 +201,7 @@ def in_data_form(
     samples: Tensor,
     random_state: np.random.RandomState | None = None,
     like: Any = None,
+    known: Any = None,
 ) -> Any:
     """Return samples in the form of the training data: an array, or a table.
 
@@ -176,13 +215,23 @@ def in_data_form(
         Draws the categories of a table. None: the most probable ones.
     like : object, default=None
         Data frame of pandas whose index the result gets.
+    known : data frame or ndarray of shape (n_rows, n_columns) or None, default=None
+        Table whose values the result gets where they are not missing, one row after another for
+        equally many samples.
     """
     table = table_of(estimator)
     if table is None:
         return array_type.wrap(samples)
     matrix = samples.detach().cpu().numpy().reshape(-1, table.layout.n_features)
     index = like.index if container_of(like) == table.container == "pandas" else None
-    return table.decode(matrix, random_state, index)
+    decoded = table.decode(matrix, random_state, index)
+    if known is None:
+        return decoded
+    missing = table.missing(known)
+    rows = np.repeat(range(len(missing)), len(matrix) // len(missing))
+    known = known[rows] if table.container != "pandas" else known.iloc[rows].reset_index(drop=True)
+    every = np.ones(len(table.columns), bool)
+    return filled(decoded, known, ~missing[rows], every, None, [])
 
 
 def _array_of_objects(X: Any) -> np.ndarray:

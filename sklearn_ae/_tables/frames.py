@@ -6,7 +6,7 @@ Neither library is imported unless the data come from it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -209,6 +209,71 @@ def frame_of(
     return result
 
 
+def with_columns(X: Any, names: list[Any], container: str) -> Any:
+    """Return a table with these columns; those that it lacks are missing.
+
+    Parameters
+    ----------
+    X : dict, data frame or array-like of shape (n_samples, n_columns)
+        A dict has a value, or a list of them, for each column.
+    names : list
+        Names of the columns.
+    container : {"pandas", "polars", "array"}
+        Library of the result.
+
+    Raises
+    ------
+    ValueError
+        If `X` has other columns, or is a data frame of another library.
+    """
+    if isinstance(X, Mapping):
+        X, n_samples = columns_of(X)
+    elif container_of(X) != container:
+        raise ValueError(f"X was a table of {container} in fit, but conditions is {type(X)}.")
+    elif container == "array":
+        array = np.asarray(X, dtype=object)
+        if array.ndim != 2 or array.shape[1] != len(names):
+            raise ValueError(
+                f"conditions must have {len(names)} columns, got the shape {array.shape}."
+            )
+        return array
+    else:
+        n_samples = len(X)
+    given = list(X if isinstance(X, dict) else X.columns)
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"conditions has the column {unknown[0]!r}, which X did not have.")
+    if container == "pandas":
+        import pandas as pd
+
+        index = range(n_samples) if isinstance(X, dict) else X.index
+        return pd.DataFrame(X, index=index).reindex(columns=names)
+    gone = [None] * n_samples
+    if container == "polars":
+        import polars as pl
+
+        return pl.DataFrame({name: X[name] if name in given else gone for name in names})
+    result = np.empty((n_samples, len(names)), dtype=object)
+    for place, name in enumerate(names):
+        result[:, place] = X.get(name, gone)
+    return result
+
+
+def columns_of(X: Mapping[Any, Any]) -> tuple[dict[Any, list[Any]], int]:
+    """Return a dict of columns with a list for each, and the number of samples.
+
+    Raises
+    ------
+    ValueError
+        If the lists differ in length.
+    """
+    lists = (list, tuple, np.ndarray)
+    columns = {name: list(v) if isinstance(v, lists) else [v] for name, v in X.items()}
+    n_samples = {len(values) for values in columns.values()} or {1}
+    if len(n_samples) > 1:
+        raise ValueError("conditions must have equally many values in each column.")
+    return columns, n_samples.pop()
+
+
 def filled(
     X: Any,
     decoded: Any,
@@ -251,10 +316,10 @@ def filled(
     for name, is_kept in zip(X.columns, kept, strict=True):
         if is_kept:
             given, made = X[name], decoded[name]
-            if given.dtype != made.dtype:
-                # Categories that `fit` did not know make both columns strings.
-                other = pl.String if given.dtype in (pl.Enum, pl.Categorical) else given.dtype
-                given, made = given.cast(other), made.cast(other)
+            try:
+                made = made.cast(given.dtype)
+            except pl.exceptions.InvalidOperationError:  # an Enum lacks categories of the other
+                given, made = given.cast(pl.String), made.cast(pl.String)
             columns.append(pl.select(pl.when(gone[name]).then(made).otherwise(given).alias(name)))
     if shown is not None:
         columns.append(pl.DataFrame(shown, schema=list(names)))

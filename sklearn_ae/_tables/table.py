@@ -74,9 +74,12 @@ class Table(NamedTuple):
 
     def expand(self, mask: np.ndarray) -> np.ndarray:
         """Return a mask of the matrix from one of the table, of shape (n_samples, n_columns)."""
-        widths = [self.columns[place].width for place in self.places()]
-        expanded: np.ndarray = np.repeat(mask[:, self.places()], widths, axis=1)
+        expanded: np.ndarray = np.repeat(mask[:, self.places()], self.widths(), axis=1)
         return expanded
+
+    def widths(self) -> list[int]:
+        """Return the number of columns of the matrix of each column, in its order."""
+        return [self.columns[place].width for place in self.places()]
 
     def places(self) -> list[int]:
         """Return the columns of the table in the order of the matrix."""
@@ -295,6 +298,8 @@ def _numbers(raw: RawColumn, column: Number) -> np.ndarray:
                 f"Column {column.name!r} held numbers in fit, but now it has {known[0]!r}."
             )
         return np.full(len(raw.values or ()), np.nan)
+    if np.isnan(raw.numbers).all():  # without values, a column has any dtype
+        return raw.numbers
     if (raw.kind == "date") != (column.kind in ("date", "day")):
         raise ValueError(
             f"Column {column.name!r} had the dtype {column.dtype} in fit, but now it has "

@@ -146,15 +146,27 @@ class VariationalModule(AutoencoderModule):
             ``log p(x | z) + beta (log p(z) - log q(z | x))``.
         """
         codes = mean + (0.5 * log_variance).exp() * noise
-        errors = self._errors(codes, target, in_units)
+        # The decoder takes (n_draws * batch_size, n_components).
+        output = torch.unflatten(self.decode(codes.flatten(0, 1)), 0, (len(codes), -1))
+        errors = self.errors_of_outputs(output, target, in_units)
         # log p(z) - log q(z | x): the constants of the two Gaussian densities cancel.
         ratio = 0.5 * (noise.square() + log_variance - codes.square()).sum(2)
         return errors, beta * ratio - errors
 
-    def _errors(self, codes: Tensor, target: Tensor, in_units: bool) -> Tensor:
-        """Return ``-log p(x | z)``, ``(n_draws, batch_size)``."""
-        # The decoder takes (n_draws * batch_size, n_components).
-        output = torch.unflatten(self.decode(codes.flatten(0, 1)), 0, (len(codes), -1))
+    def errors_of_outputs(self, output: Tensor, target: Tensor, in_units: bool = False) -> Tensor:
+        """Return ``-log p(x | z)`` for outputs of the decoder.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n_draws, batch_size or 1, n_features)
+        target : Tensor of shape (batch_size, n_features)
+        in_units : bool, default=False
+            Whether the density is per unit of the data instead of per network unit.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, batch_size)
+        """
         observed = target
         if self.takes_missing:
             observed = target.nan_to_num()  # NaN would reach the gradient even if masked later
