@@ -28,13 +28,13 @@ from sklearn_ae import (
 )
 from sklearn_ae.networks import DenseNetwork
 
-SMALL = {"hidden_layer_sizes": (8,), "max_iter": 5}
+SMALL = {"hidden_layer_sizes": (8,), "max_iter": 2}
 
 INSTANCES = [
-    Autoencoder(max_iter=5),
+    Autoencoder(max_iter=2),
     Autoencoder(init="random", activation="silu", **SMALL),
-    Autoencoder(max_iter=5, loss="huber", early_stopping=False, learning_rate="constant"),
-    Autoencoder(3, ordered=True, max_iter=5),
+    Autoencoder(max_iter=2, loss="huber", early_stopping=False, learning_rate="constant"),
+    Autoencoder(3, ordered=True, max_iter=2),
     SparseAutoencoder(6, **SMALL),
     SparseAutoencoder(6, sparsity="l1", n_active=1, **SMALL),
     SparseAutoencoder(6, sparsity="topk", sparsity_target=0.3, **SMALL),
@@ -48,17 +48,17 @@ INSTANCES = [
     VariationalAutoencoder(**SMALL),
     VariationalAutoencoder(variance="per_feature", n_importance_samples=3, **SMALL),
     VariationalAutoencoder(0.7, ordered=True, **SMALL),
-    ConvolutionalAutoencoder(channels=(3,), max_iter=3),
-    ConvolutionalAutoencoder(channels=(2, 3), unpooling="switches", max_iter=3),
-    ConvolutionalAutoencoder(None, channels=(2, 3), max_iter=3),
-    UNetAutoencoder(channels=(2, 3), max_iter=3),
-    UNetAutoencoder(None, channels=(2, 3), max_iter=3),
-    LSTMAutoencoder(max_iter=3, hidden_size=4),
-    LSTMAutoencoder(max_iter=3, hidden_size=4, n_layers=2, cell="gru", reverse=False),
-    RecursiveAutoencoder(max_iter=3, hidden_size=4),
-    RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="left"),
-    RecursiveAutoencoder(max_iter=3, hidden_size=4, tree="greedy"),
-    StackedAutoencoder(pretraining_max_iter=3, **SMALL),
+    ConvolutionalAutoencoder(channels=(3,), max_iter=2),
+    ConvolutionalAutoencoder(channels=(2, 3), unpooling="switches", max_iter=2),
+    ConvolutionalAutoencoder(None, channels=(2, 3), max_iter=2),
+    UNetAutoencoder(channels=(2, 3), max_iter=2),
+    UNetAutoencoder(None, channels=(2, 3), max_iter=2),
+    LSTMAutoencoder(max_iter=2, hidden_size=4),
+    LSTMAutoencoder(max_iter=2, hidden_size=4, n_layers=2, cell="gru", reverse=False),
+    RecursiveAutoencoder(max_iter=2, hidden_size=4),
+    RecursiveAutoencoder(max_iter=2, hidden_size=4, tree="left"),
+    RecursiveAutoencoder(max_iter=2, hidden_size=4, tree="greedy"),
+    StackedAutoencoder(pretraining_max_iter=2, **SMALL),
     StackedAutoencoder(
         hidden_layer_sizes=(8, 4),
         activation="logistic",
@@ -67,29 +67,29 @@ INSTANCES = [
         pretraining_max_iter=(3, 2, 1),
         fine_tune=False,
     ),
-    StackedAutoencoder(pretraining="sparse", pretraining_max_iter=3, **SMALL),
+    StackedAutoencoder(pretraining="sparse", pretraining_max_iter=2, **SMALL),
     StackedAutoencoder(pretraining=None, **SMALL),
-    DeepBeliefNetwork(pretraining_max_iter=3, **SMALL),
+    DeepBeliefNetwork(pretraining_max_iter=2, **SMALL),
     DeepBeliefNetwork(
-        code_activation="logistic", pretraining_max_iter=3, fine_tune=False, n_steps=2
+        code_activation="logistic", pretraining_max_iter=2, fine_tune=False, n_steps=2
     ),
     SemanticHashing(**SMALL),
     SemanticHashing(70, input_masking=0.0, n_neighbors=1, **SMALL),
-    RestrictedBoltzmannMachine(max_iter=5),
-    RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=5),
-    RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=5),
+    RestrictedBoltzmannMachine(max_iter=2),
+    RestrictedBoltzmannMachine(6, persistent=True, n_steps=2, n_chains=7, max_iter=2),
+    RestrictedBoltzmannMachine(6, sparsity_target=0.2, early_stopping=True, max_iter=2),
     Autoencoder(
         network=DenseNetwork(hidden_layer_sizes=(8,), tied=True, code_activation="tanh"),
-        max_iter=5,
+        max_iter=2,
     ),
     Autoencoder(
         network=DenseNetwork(hidden_layer_sizes=(8,), normalization="batch", dropout=0.1),
-        max_iter=5,
+        max_iter=2,
     ),
     DenoisingAutoencoder(
-        network=DenseNetwork(hidden_layer_sizes=(8, 4), normalization="layer"), max_iter=5
+        network=DenseNetwork(hidden_layer_sizes=(8, 4), normalization="layer"), max_iter=2
     ),
-    ConvolutionalAutoencoder(channels=(2, 3), normalization="batch", max_iter=3),
+    ConvolutionalAutoencoder(channels=(2, 3), normalization="batch", max_iter=2),
     Autoencoder(solver="sgd", momentum=0.5, learning_rate_init=0.02, alpha=1e-4, **SMALL),
 ]
 
