@@ -19,12 +19,23 @@ from sklearn_ae._detection.ensemble import average_over_pairs, train_members
 from sklearn_ae._detection.error_statistics import conformal_p_values, lower_threshold
 from sklearn_ae._detection.limits import check_size, far_samples, frame_like, within_limit
 from sklearn_ae._detection.member_copies import templates_of
-from sklearn_ae._detection.members import TrainingSamples
+from sklearn_ae._detection.members import TrainingSamples, means_of_observed, replaced
 from sklearn_ae._estimator.inputs import as_numbers, check_weight, without_tensors
 from sklearn_ae._estimator.state import unchanged_on_error
-from sklearn_ae._estimator.tables import refuse_table
+from sklearn_ae._estimator.tables import (
+    TABLE_ATTRIBUTES,
+    TableColumns,
+    check_table,
+    refuse_table,
+    table_of,
+)
 from sklearn_ae._estimator.tasks import Tasks, whole_fit
-from sklearn_ae._parameters.declaration import attribute_docs_of, declares_parameters, parameter
+from sklearn_ae._parameters.declaration import (
+    attribute_docs_of,
+    declares_parameters,
+    parameter,
+    same_as,
+)
 from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.held_out import hash_samples, keys_in_grid
@@ -38,7 +49,7 @@ class CheckedSamples(NamedTuple):
     Attributes
     ----------
     flat : ndarray or CSR matrix of shape (n_samples, n_features)
-        The samples as numbers, for hashing.
+        The samples as numbers, for hashing; a table is encoded. NaN for missing values.
     for_members : ndarray, CSR matrix or DataFrame of shape (n_samples, ...)
         The samples as the members take them.
     far : ndarray of shape (n_samples,), dtype bool
@@ -81,6 +92,12 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     samples is labelled as outliers, and exactly this fraction of the training samples. The hash
     depends neither on the units nor on the floating-point type of the data, except for one sample
     in a thousand.
+
+    Without an `estimator`, `X` may have missing values: they are replaced by the mean of the
+    feature, and carry no anomaly. It may also be a table, whose categories become indicators. The
+    term of a category is minus the logarithm of its reconstructed indicator, which estimates its
+    probability, with a minimum of 0.01; that of a category that the training samples did not have
+    is the largest.
 
     See Also
     --------
@@ -164,7 +181,11 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         constraint=["random_state"],
     )
 
+    categorical_features: Any = same_as(TableColumns, "categorical_features")
+    max_categories: int = same_as(TableColumns, "max_categories")
+
     _attribute_docs: ClassVar[dict[str, str | None]] = {
+        "is_categorical_": TABLE_ATTRIBUTES["is_categorical_"],
         "estimators_": """list of object
         The fitted members.
         """,
@@ -192,8 +213,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         Parameters
         ----------
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
-            Training samples, with or without outliers. Images of shape (n_samples, ...) require an
-            `estimator` that takes them; without an `estimator` they are flattened.
+            Training samples, with or without outliers; also a table. Images of shape
+            (n_samples, ...) require an `estimator` that takes them; without an `estimator` they
+            are flattened.
 
         Raises
         ------
@@ -211,10 +233,17 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         counted = np.flatnonzero(weight)  # samples of weight zero do not take part
         part = None if given is None else given[counted]
         # Hashed in float64 for data of any type, so that float32 data have the same hashes.
-        hashed = Samples(safe_indexing(flat, counted), part, torch.device("cpu"), torch.float64)
+        self._fill = means_of_observed(flat, weight)
+        hashed = self._hashed(safe_indexing(flat, counted), part)
         keys, self._grid = hash_samples(hashed, random_state.randint(2**31 - 1))
+        table = table_of(self)
         training = TrainingSamples(
-            safe_indexing(samples, counted), weight[counted], given is not None, keys, self.trim
+            safe_indexing(samples, counted),
+            weight[counted],
+            given is not None,
+            keys,
+            self.trim,
+            np.array(() if table is None else table.layout.widths, dtype=int),
         )
         with whole_fit(self, len(templates), X, y) as context:
             tasks = Tasks(context, "member", self)
@@ -255,7 +284,12 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
 
     def _keys(self, flat: Any) -> np.ndarray:
         """Return the hashes of samples, which assign them to members and folds."""
-        return keys_in_grid(Samples(flat, None, torch.device("cpu"), torch.float64), self._grid)
+        return keys_in_grid(self._hashed(flat), self._grid)
+
+    def _hashed(self, flat: Any, weight: torch.Tensor | None = None) -> Samples:
+        """Return samples for hashing."""
+        flat = replaced(flat, self._fill)
+        return Samples(flat, weight, torch.device("cpu"), torch.float64)
 
     @documented_like(BaseAutoencoder.score_samples)
     def decision_function(self, X):
@@ -307,8 +341,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             of :math:`\log(1 + (e'_{mj} / s'_{mj})^2)`, with :math:`e'_{mj}` the error of feature
             :math:`j` minus its prediction from the errors of the other features. For the first of
             three pairs, and for a given `estimator`, this is averaged with the term of the score.
-            The features are those that the autoencoder receives. Images keep their shape. If `X`
-            is a DataFrame, so is the result, with the names of the features.
+            The features are those that the autoencoder receives, or the columns of a table; a
+            missing value has none. Images keep their shape. If `X` is a DataFrame, so is the
+            result, with the names of the features.
         """
         check_is_fitted(self)
         _, samples, _ = self._check_samples(X, reset=False)
@@ -321,12 +356,15 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
 
     def _in_shape_of(self, fractions: np.ndarray, X: Any) -> Any:
         """Return fractions as a DataFrame with feature names, or in the shape of the samples."""
+        table = table_of(self)
+        if table is not None:
+            fractions = fractions[:, np.argsort(table.places())]
         if hasattr(X, "columns"):
             names = getattr(self, "feature_names_in_", list(X.columns))
             if isinstance(self.estimators_[0], Pipeline) and not self._flat:
                 names = self.estimators_[0][:-1].get_feature_names_out(names)
             return frame_like(X, fractions, names)
-        if fractions.shape[1] == math.prod(self.input_shape_):
+        if table is None and fractions.shape[1] == math.prod(self.input_shape_):
             return fractions.reshape(-1, *self.input_shape_)
         return fractions
 
@@ -336,22 +374,32 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         Without ``reset``, values beyond the limit are clipped.
         """
         X = without_tensors(X)
-        if self.estimator is None:  # a pipeline may encode columns
-            refuse_table(X, type(self).__name__)
+        flat_members = self.estimator is None if reset else self._flat
+        if flat_members:
+            matrix = check_table(self, X, reset=reset, training=True)
+            if matrix is not None:
+                return self._check_matrix(matrix, reset)
+        elif not isinstance(self.estimator, Pipeline):  # a pipeline may encode columns
+            refuse_table(X, f"{type(self).__name__} with an estimator")
         shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         if shape is not None and not reset and shape != self.input_shape_:
             raise ValueError(
                 f"X has samples of shape {shape}, but {type(self).__name__} was fitted on samples "
                 f"of shape {self.input_shape_}."
             )
-        options = {"accept_sparse": "csr", "dtype": "numeric"}
+        allows_nan = flat_members and not sp.issparse(X)
+        options = {
+            "accept_sparse": "csr",
+            "dtype": "numeric",
+            "ensure_all_finite": "allow-nan" if allows_nan else True,
+        }
         flat = X if shape is None else X.reshape(X.shape[0], math.prod(shape))
         flat = as_numbers(validate_data(self, flat, reset=reset, **options), **options)
         far = far_samples(flat)
         if reset:
             self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)
             # Stored, since the parameter may be changed after the fit.
-            self._flat = self.estimator is None
+            self._flat: bool = flat_members
         else:
             flat, X = within_limit(flat, X, far)
         samples = flat
@@ -361,9 +409,20 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             samples = flat.reshape(-1, *self.input_shape_)
         return CheckedSamples(flat, samples, far)
 
+    def _check_matrix(self, matrix: np.ndarray, reset: bool) -> CheckedSamples:
+        """Return the samples of an encoded table."""
+        far = far_samples(matrix)
+        if reset:
+            self.input_shape_ = (matrix.shape[1],)
+            self._flat = True
+        else:
+            matrix, _ = within_limit(matrix, matrix, far)
+        return CheckedSamples(matrix, matrix, far)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         given = self.estimator if isinstance(self.estimator, BaseEstimator) else Autoencoder()
+        tags.input_tags.allow_nan = self.estimator is None
         tags.input_tags.sparse = get_tags(given).input_tags.sparse
         tags.input_tags.three_d_array = get_tags(given).input_tags.three_d_array
         return tags

@@ -129,7 +129,12 @@ MISSING = {
 def codes_with_a_gap(estimator, booleans):
     gaps = np.array(truths if booleans else integers / 50, float)
     gaps[3, 2] = np.nan
-    return clone(estimator).set_params(random_state=0).fit(gaps, labels).transform(gaps)
+    return result_with_a_gap(estimator, gaps)
+
+
+def result_with_a_gap(estimator, gaps):
+    fitted = clone(estimator).set_params(random_state=0).fit(gaps, labels)
+    return (fitted.transform if hasattr(fitted, "transform") else fitted.score_samples)(gaps)
 
 
 @pytest.mark.parametrize("container", MISSING)
@@ -139,7 +144,7 @@ def test_missing_values_are_accepted_or_refused(estimator, X, container):
     broken = MISSING[container](X)
     if get_tags(estimator).input_tags.allow_nan:
         expected = codes_with_a_gap(estimator, X is truths)
-        found = clone(estimator).set_params(random_state=0).fit(broken, labels).transform(broken)
+        found = result_with_a_gap(estimator, broken)
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
         return
     with pytest.raises(ValueError, match="contains NaN"):
@@ -147,7 +152,7 @@ def test_missing_values_are_accepted_or_refused(estimator, X, container):
 
 
 @pytest.mark.parametrize("container", MISSING)
-@every([RestrictedBoltzmannMachine(max_iter=2), SEQUENCES[0], OUTLIER_DETECTORS[0]])
+@every([RestrictedBoltzmannMachine(max_iter=2), SEQUENCES[0], OUTLIER_DETECTORS[2]])
 def test_missing_values_are_refused_by_fitted_estimators(estimator, container):
     broken = MISSING[container](integers / 50)
     whole = pd.DataFrame(integers / 50, columns=NAMES)

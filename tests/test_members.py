@@ -163,7 +163,7 @@ def test_normal_errors_do_not_depend_on_the_order_of_samples():
 def member_trained_on(X, inside, keys=None):
     """A member that was trained on some of the samples."""
     keys = keys_of(X) if keys is None else keys
-    training = TrainingSamples(X, np.ones(len(X)), False, keys, 0.0)
+    training = TrainingSamples(X, np.ones(len(X)), False, keys, 0.0, np.zeros(0, int))
     linear = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
     split = np.array([1, 0])
     return train_member(linear, training, inside, seed=0, split=split, second=False)[0]

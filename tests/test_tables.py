@@ -10,8 +10,10 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.base import clone
+from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from torch.nn import functional
@@ -29,6 +31,7 @@ from sklearn_ae import (
     save,
     to_onnx,
 )
+from sklearn_ae._detection.error_statistics import mean_of_squares, weighted_median
 from sklearn_ae._tables.columns import fit_number, from_normal, to_normal
 from sklearn_ae._tables.loss import Layout, table_loss
 from sklearn_ae._training.random import drawing_from, make_generator
@@ -669,7 +672,8 @@ def test_unsupported_columns_are_named(place):
 
 def test_what_takes_no_tables_says_so(tmp_path):
     table = frame(60)
-    for estimator in (SparseAutoencoder(2, max_iter=1), AutoencoderOutlierDetector()):
+    takes_numbers = SparseAutoencoder(2, max_iter=1)
+    for estimator in (takes_numbers, AutoencoderOutlierDetector(takes_numbers)):
         with pytest.raises(ValueError, match="takes numbers only: encode them"):
             estimator.fit(table)
     model = Autoencoder(2, **SMALL).fit(table)
@@ -707,3 +711,108 @@ def test_forged_tables_are_refused(changed, tmp_path):
     model._table = model._table._replace(columns=tuple(columns))
     with pytest.raises(ValueError, match=r"of its table|its table has"):
         save(model, tmp_path / "model")
+
+
+# Outliers
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return AutoencoderOutlierDetector(contamination=0.05, random_state=0).fit(frame(600))
+
+
+def with_permuted(table, name):
+    """Replace the values of a column by those of other rows; return the rows that changed."""
+    changed = table.copy()
+    changed[name] = np.random.default_rng(1).permutation(table[name].to_numpy())
+    return changed[changed[name].to_numpy() != table[name].to_numpy()]
+
+
+@pytest.mark.parametrize("name", ["price", "weather", "rooms", "size"])
+def test_values_of_other_rows_are_anomalous(detector, name):
+    """More so than to Isolation Forest, which sees the categories as indicators."""
+    table, queries = frame(600), frame(300, seed=5)
+    changed = with_permuted(queries, name)
+    parts = [table, queries, changed]
+    together = pd.concat(parts, ignore_index=True)
+    encoded = pd.get_dummies(together.assign(day=together["day"].astype(int)), dtype=float)
+    forest = IsolationForest(random_state=0).fit(encoded[:600])
+    is_changed = np.arange(600, len(together)) >= 900
+    of_forest = roc_auc_score(is_changed, -forest.score_samples(encoded[600:]))
+    found = roc_auc_score(is_changed, -detector.score_samples(together[600:]))
+    assert found > max(0.75, of_forest)
+
+
+def test_explanations_name_columns(detector):
+    queries = frame(300, seed=5)
+    for name in ("price", "day", "rooms"):
+        fractions = detector.explain(with_permuted(queries, name))
+        assert list(fractions.columns) == list(queries.columns)
+        np.testing.assert_allclose(fractions.sum(axis=1), 1)
+        assert fractions.mean().idxmax() == name
+
+
+def test_unknown_categories_are_anomalous(detector):
+    queries = frame(300, seed=5)
+    scores = detector.score_samples(queries)
+    assert (detector.score_samples(queries.assign(weather="hail")) < scores).mean() > 0.95
+    np.testing.assert_array_equal(detector.is_categorical_, [0, 1, 1, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("kind", ["table", "array", "float32"])
+def test_missing_values_are_not_anomalous(kind):
+    """As many samples with gaps are flagged as without, and gaps have no part in the anomaly."""
+    rng = np.random.default_rng(0)
+
+    def draw(n_samples, seed):
+        table = frame(n_samples, seed)
+        if kind == "table":
+            return table.mask(rng.random(table.shape) < 0.2)
+        z = np.random.default_rng(seed).normal(size=(n_samples, 3))
+        X = np.column_stack([z, z[:, 0] + z[:, 1], 2 * z[:, 2]])
+        X[rng.random(X.shape) < 0.2] = np.nan
+        return X.astype(np.float32 if kind == "float32" else float)
+
+    detector = AutoencoderOutlierDetector(contamination=0.1, random_state=0).fit(draw(600, 0))
+    fresh = draw(600, 1)
+    n_flagged = (detector.predict(fresh) == -1).sum()
+    # Both the threshold and the count are those of 600 samples.
+    assert stats.norm.sf(abs(n_flagged - 60) / np.sqrt(2 * 600 * 0.1 * 0.9)) > 1e-4
+    gaps = pd.isna(fresh)
+    assert not np.asarray(detector.explain(fresh))[np.asarray(gaps)].any()
+    nothing = (
+        fresh[:1].mask(gaps[:1] | True) if kind == "table" else np.full_like(fresh[:1], np.nan)
+    )
+    assert detector.score_samples(nothing)[0] == 0
+    # Missing values may also come up only later.
+    whole = frame(200) if kind == "table" else np.nan_to_num(draw(200, 2))
+    of_whole = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(whole)
+    assert np.isfinite(of_whole.score_samples(fresh)).all()
+
+
+@pytest.mark.parametrize("table", [frame(100), polars_frame(100)], ids=["pandas", "polars"])
+def test_detectors_of_tables_are_copied(table, tmp_path):
+    detector = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(table)
+    scores = detector.score_samples(table)
+    save(detector, tmp_path / "detector")
+    for other in (load(tmp_path / "detector"), pickle.loads(pickle.dumps(detector))):
+        np.testing.assert_array_equal(other.score_samples(table), scores)
+    np.testing.assert_allclose(
+        detector.score_samples(table[20:40]), scores[20:40], rtol=0, atol=1e-5
+    )
+    assert type(detector.explain(table)) is type(table)
+    np.testing.assert_allclose(scores, detector.held_out_scores_, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="a table cannot be exported"):
+        to_onnx(detector)
+
+
+def test_medians_ignore_missing_values():
+    rng = np.random.default_rng(0)
+    values, weight = rng.normal(size=(50, 4)), rng.integers(1, 4, 50).astype(float)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    values[:, 3] = np.nan
+    repeated = np.repeat(values, weight.astype(int), axis=0)
+    expected = [*np.nanmedian(repeated[:, :3], axis=0), 0.0]
+    np.testing.assert_allclose(weighted_median(values, weight), expected)
+    squares = [*np.nanmean(repeated[:, :3] ** 2, axis=0), 0.0]
+    np.testing.assert_allclose(mean_of_squares(values, weight), squares)

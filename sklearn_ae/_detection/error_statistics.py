@@ -23,14 +23,30 @@ def normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     error : ndarray of shape (n_samples, n_features)
+        NaN where a value is missing, which is ignored.
     weight : ndarray of shape (n_samples,)
     """
     error = np.abs(error)
-    mean_square = weight @ np.square(error) / weight.sum()
+    mean_square = mean_of_squares(error, weight)
     of_feature = MIN_SCALE * np.sqrt(mean_square)
     of_all = MIN_SCALE * np.sqrt(mean_square.mean()) + 1e-12
     scale: np.ndarray = np.maximum(weighted_median(error, weight), np.maximum(of_feature, of_all))
     return scale
+
+
+def mean_of_squares(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the mean square of each column without NaN; zero if nothing else is there."""
+    seen = ~np.isnan(error)
+    total = np.maximum(weight @ seen, np.finfo(float).tiny)
+    mean: np.ndarray = weight @ np.square(np.where(seen, error, 0.0)) / total
+    return mean
+
+
+def mean_of_terms(terms: np.ndarray) -> np.ndarray:
+    """Return the mean of each row without NaN; zero if nothing else is there."""
+    seen = ~np.isnan(terms)
+    mean: np.ndarray = np.where(seen, terms, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    return mean
 
 
 def squared_ratio(error: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -52,6 +68,7 @@ def error_covariance(
     Parameters
     ----------
     error : ndarray of shape (n_samples, n_features)
+        NaN where a value is missing.
     weight : ndarray of shape (n_samples,)
     trim : float
 
@@ -62,12 +79,14 @@ def error_covariance(
     common : ndarray of shape (min(n_samples, n_features), n_features), dtype float32
         The matrix :math:`B`.
     """
-    score = -np.log1p(squared_ratio(np.abs(error), normal_error(error, weight))).mean(axis=1)
+    ratio = squared_ratio(np.abs(error), normal_error(error, weight))
+    score = -mean_of_terms(np.log1p(ratio))
     kept = score >= lower_threshold(score, weight, trim)
     error, weight = error[kept], weight[kept] / weight[kept].sum()
-    spread = np.sqrt(weight @ np.square(error))
+    spread = np.sqrt(mean_of_squares(error, weight))
     spread = np.maximum(spread, MIN_SCALE * np.sqrt(np.square(spread).mean()) + 1e-12)
-    A = np.sqrt(weight)[:, None] * (error / spread)
+    # A missing error is none: this shrinks correlations towards zero.
+    A = np.sqrt(weight)[:, None] * (np.nan_to_num(error) / spread)
     # C = A^T A. A A^T has the same non-zero eigenvalues; the smaller matrix is decomposed.
     if len(A) < A.shape[1]:
         values, vectors = np.linalg.eigh(A @ A.T)
@@ -88,22 +107,31 @@ def decorrelate(error: np.ndarray, spread: np.ndarray, common: np.ndarray) -> np
     Parameters
     ----------
     error : ndarray of shape (n_samples, n_features)
+        NaN where a value is missing, which predicts nothing.
     spread, common : ndarray
         From :func:`error_covariance`.
 
     Returns
     -------
     ndarray of shape (n_samples, n_features)
+        NaN where `error` is.
     """
     with np.errstate(over="ignore"):
         error = np.clip(error / spread, -FAR, FAR)
-    residual: np.ndarray = error - (error @ common.T) @ common  # no n_features^2 matrix
+    # No matrix of shape (n_features, n_features).
+    residual: np.ndarray = error - (np.nan_to_num(error) @ common.T) @ common
     return residual
 
 
 def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the median of each column, where a sample of weight two counts as two samples."""
-    order, half = np.argsort(values, axis=0), weight.sum() / 2
+    """Return the median of each column, where a sample of weight two counts as two samples.
+
+    NaN is ignored. The median of a column of NaN is zero.
+    """
+    seen = ~np.isnan(values)
+    values = np.where(seen.any(axis=0), values, 0.0)
+    order = np.argsort(values, axis=0)  # NaN comes last
+    half = weight @ np.where(seen.any(axis=0), seen, True) / 2
     # They differ where exactly half of the weight is on either side, as for an even number.
     lower, upper = (_at_weight(values, order, weight, half, upper=u) for u in (False, True))
     median: np.ndarray = (lower + upper) / 2
@@ -111,11 +139,11 @@ def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _at_weight(
-    values: np.ndarray, order: np.ndarray, weight: np.ndarray, target: float, *, upper: bool
+    values: np.ndarray, order: np.ndarray, weight: np.ndarray, target: np.ndarray, *, upper: bool
 ) -> np.ndarray:
-    """Return the first sorted value of each column at which the cumulated weight is ``target``.
+    """Return the first sorted value of each column at which the cumulated weight is its target.
 
-    With ``upper`` it is the first one at which the cumulated weight exceeds ``target``.
+    With ``upper`` it is the first one at which the cumulated weight exceeds its target.
     """
     total = np.cumsum(weight[order], axis=0)  # (n_samples, n_columns)
     rounding = 1e-12 * total[-1]

@@ -14,6 +14,7 @@ from sklearn_ae._detection.error_statistics import (
     FAR,
     decorrelate,
     error_covariance,
+    mean_of_terms,
     normal_error,
     squared_ratio,
     weighted_median,
@@ -24,6 +25,9 @@ from sklearn_ae.variational import VariationalAutoencoder
 
 CHUNK_VALUES = 2**22
 """Maximum number of values that are reconstructed at a time."""
+
+MIN_PROBABILITY = 0.01
+"""Least probability of a category: a network tells smaller ones no better apart."""
 
 SCALE_SAMPLES = 2_000
 """Maximum number of samples from which the scales of errors are estimated."""
@@ -55,6 +59,10 @@ class Member(NamedTuple):
     level : ndarray of shape (n_folds,)
         Median log-likelihood of held-out samples of the other folds; zero if the autoencoder has
         no likelihood.
+    fill : ndarray of shape (n_features,)
+        Mean of each feature on training samples, which replaces missing values.
+    widths : ndarray of shape (n_categorical,), dtype int64
+        Number of indicators of each column of categories. They are the last features.
     """
 
     estimator: Any
@@ -67,6 +75,8 @@ class Member(NamedTuple):
     scale: np.ndarray
     conditional_scale: np.ndarray
     level: np.ndarray
+    fill: np.ndarray
+    widths: np.ndarray
 
     @property
     def knows_likelihood(self) -> bool:
@@ -79,11 +89,12 @@ class Member(NamedTuple):
         return new
 
     def explain(self, X: Any) -> np.ndarray:
-        """Return the anomaly term of each feature, shape (n_samples, n_features).
+        """Return the anomaly term of each column, shape (n_samples, n_columns).
 
-        It is that of the decorrelated error and, unless `joint`, averaged with that of the error
-        itself. Features related to a wrong one then count less than the wrong one; features that
-        deviate from all samples count even if relations do not determine which one is wrong.
+        It is that of the decorrelated error and, unless `joint`, averaged with that of the
+        error itself. Features related to a wrong one then count less than the wrong one;
+        features that deviate from all samples count even if relations do not determine which one
+        is wrong. Missing values have none.
         """
         return np.concatenate([self._feature_terms(chunk) for _, chunk in chunks(X)])
 
@@ -93,6 +104,7 @@ class Member(NamedTuple):
         Parameters
         ----------
         X : ndarray, CSR matrix or DataFrame of shape (n_samples, ...)
+            Missing values of arrays are NaN.
         keys : ndarray of shape (n_samples,), dtype uint64
             Hashes of the samples, which determine their folds.
 
@@ -108,29 +120,65 @@ class Member(NamedTuple):
         return np.concatenate([-self._anomaly(chunk, fold[part]) for part, chunk in chunks(X)])
 
     def _errors(self, X: Any) -> np.ndarray:
-        return _with_baseline_errors(*_errors_of_chunk(self.estimator, X), self.constant)
+        found = _errors_of_chunk(self.estimator, X, self.fill)
+        return _with_baseline_errors(*found, self.constant)
+
+    def _with_categories(self, ratio: np.ndarray, X: Any, error: np.ndarray) -> np.ndarray:
+        """Return squared ratios, in which columns of categories replace their indicators.
+
+        Parameters
+        ----------
+        ratio : ndarray of shape (n_samples, n_features)
+        X : ndarray of shape (n_samples, n_features)
+        error : ndarray of shape (n_samples, n_features)
+            Errors of the features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_columns)
+            Of a category with the probability p the ratio is ``1 / p - 1``, such that its term
+            ``log(1 + ratio)`` is ``-log p``.
+        """
+        if not len(self.widths):
+            return ratio
+        first = self._n_numbers(ratio)
+        scale = self.estimator[0].scale_[first:]
+        indicators = X[:, first:]
+        # The reconstructed indicator of a category is an estimate of its probability.
+        of_category = indicators * (indicators + error[:, first:] * scale)
+        starts = np.cumsum([0, *self.widths[:-1]])
+        probability = np.add.reduceat(of_category, starts, axis=1).clip(MIN_PROBABILITY, 1.0)
+        return np.concatenate([ratio[:, :first], 1 / probability - 1], axis=1)
+
+    def _n_numbers(self, ratio: np.ndarray) -> int:
+        """Return the number of features that are not indicators of categories."""
+        return int(ratio.shape[1] - self.widths.sum())
 
     def _feature_terms(self, X: Any) -> np.ndarray:
-        """Return the anomaly terms of the features of one chunk; see :meth:`explain`."""
+        """Return the anomaly terms of the columns of one chunk; see :meth:`explain`."""
         error = self._errors(X)
         decorrelated = np.abs(decorrelate(error, self.spread, self.common))
-        terms: np.ndarray = np.log1p(squared_ratio(decorrelated, self.conditional_scale))
+        ratio = squared_ratio(decorrelated, self.conditional_scale)
+        if len(self.widths):  # of a column of categories the largest of its indicators
+            starts = np.cumsum([0, *[1] * self._n_numbers(ratio), *self.widths[:-1]])
+            ratio = np.fmax.reduceat(ratio, starts, axis=1)
+        terms: np.ndarray = np.log1p(ratio)
         if not self.joint:
-            own = np.log1p(squared_ratio(np.abs(error), self.scale.mean(axis=0)))
+            ratio = squared_ratio(np.abs(error), self.scale.mean(axis=0))
+            own = np.log1p(self._with_categories(ratio, X, error))
             terms = (terms + own) / 2
-        return terms
+        return np.where(np.isnan(terms), 0.0, terms)
 
     def _anomaly(self, X: Any, fold: np.ndarray) -> np.ndarray:
         """Return the anomaly of each sample of one chunk, shape (n_samples,)."""
         error = self._errors(X)
-        if self.joint:
-            error = decorrelate(error, self.spread, self.common)
-        square = squared_ratio(np.abs(error), self.scale[fold])
-        anomaly: np.ndarray = (
-            # The mean within the logarithm: one broken relation is enough for a large value.
-            np.log1p(square.mean(axis=1)) if self.joint else np.log1p(square).mean(axis=1)
-        )
-        return anomaly
+        scaled = decorrelate(error, self.spread, self.common) if self.joint else error
+        square = squared_ratio(np.abs(scaled), self.scale[fold])
+        square = self._with_categories(square, X, error)
+        if self.joint:  # the mean within the logarithm: one broken relation is enough
+            joint: np.ndarray = np.log1p(mean_of_terms(square))
+            return joint
+        return mean_of_terms(np.log1p(square))
 
 
 class TrainingSamples(NamedTuple):
@@ -139,6 +187,7 @@ class TrainingSamples(NamedTuple):
     Attributes
     ----------
     X : ndarray, CSR matrix or DataFrame of shape (n_samples, ...)
+        Missing values of arrays are NaN.
     weight : ndarray of shape (n_samples,)
     weighted : bool
         Whether the user passed weights.
@@ -146,6 +195,8 @@ class TrainingSamples(NamedTuple):
         Hashes of the samples.
     trim : float
         Fraction of the samples that the covariance of the errors leaves out.
+    widths : ndarray
+        Attribute of the members.
     """
 
     X: Any
@@ -153,6 +204,7 @@ class TrainingSamples(NamedTuple):
     weighted: bool
     keys: np.ndarray
     trim: float
+    widths: np.ndarray
 
 
 def train_member(
@@ -189,10 +241,12 @@ def train_member(
     """
     estimator = seeded_copy(template, seed)
     weight = training.weight[inside] if training.weighted else None
+    X = safe_indexing(training.X, np.flatnonzero(inside))
+    fill = means_of_observed(X, training.weight[inside])
     with fitting(last_step(estimator)):
-        fit_steps(estimator, safe_indexing(training.X, np.flatnonzero(inside)), weight)
+        fit_steps(estimator, replaced(X, fill), weight)
     random_state = np.random.RandomState(seed)
-    member = _measured(estimator, training, inside, random_state, joint, split, second)
+    member = _measured(estimator, training, inside, random_state, joint, split, second, fill)
     rest = np.flatnonzero(~inside)
     return member, member.score(safe_indexing(training.X, rest), training.keys[rest])
 
@@ -205,18 +259,19 @@ def _measured(
     joint: bool,
     split: np.ndarray,
     second: bool,
+    fill: np.ndarray,
 ) -> Member:
     """Return the member of a fitted estimator, with the statistics of its errors."""
     own, own_weight = _subsample(training, inside, random_state)
     held_out, weight = _subsample(training, ~inside, random_state)
     X = safe_indexing(training.X, held_out)
-    error, samples = _errors(estimator, X)
+    error, samples = _errors(estimator, X, fill)
     # A feature that is constant on the held-out samples has no usual error to compare with.
     constant = np.where((samples == samples[0]).all(axis=0), samples[0], np.nan)
     error = _with_baseline_errors(error, samples, constant)
     # The covariance is that of training samples: held-out samples that had shaped it would score
     # higher than new ones.
-    own_error, _ = _errors(estimator, safe_indexing(training.X, own))
+    own_error, _ = _errors(estimator, safe_indexing(training.X, own), fill)
     own_error = np.where(np.isnan(constant), own_error, 0.0)
     spread, common = error_covariance(own_error, own_weight, training.trim)
     decorrelated = decorrelate(error, spread, common)
@@ -232,6 +287,8 @@ def _measured(
         scale=_of_other_folds(normal_error, decorrelated if joint else error, weight, fold),
         conditional_scale=normal_error(decorrelated, weight),
         level=np.zeros(2**FOLD_BITS),
+        fill=fill,
+        widths=training.widths,
     )
     if member.knows_likelihood:
         bounds = log_likelihood(estimator, X)[:, None]
@@ -272,34 +329,59 @@ def log_likelihood(estimator: Any, X: Any) -> np.ndarray:
     return np.asarray(last_step(estimator).score_samples(prepare(estimator, X)), np.float64)
 
 
-def _errors(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+def means_of_observed(X: Any, weight: np.ndarray) -> np.ndarray:
+    """Return the mean of each feature of an array without NaN, zero if nothing else is there.
+
+    Of sparse matrices, data frames and images, which have no NaN, it is empty.
+    """
+    if not isinstance(X, np.ndarray) or X.ndim > 2 or X.dtype.kind != "f":
+        return np.zeros(0)
+    seen = ~np.isnan(X)
+    total = np.maximum(weight @ seen, np.finfo(float).tiny)
+    mean: np.ndarray = weight @ np.where(seen, X, 0.0) / total
+    return mean
+
+
+def replaced(X: Any, fill: np.ndarray) -> Any:
+    """Return an array without NaN; see :func:`means_of_observed`."""
+    if not len(fill) or X.dtype.kind != "f":
+        return X
+    missing = np.isnan(X)
+    return np.where(missing, fill.astype(X.dtype), X) if missing.any() else X
+
+
+def _errors(estimator: Any, X: Any, fill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the reconstruction errors, and the samples as the autoencoder receives them.
 
     Returns
     -------
     errors : ndarray of shape (n_samples, n_features), float64
+        NaN for missing values.
     samples : ndarray of shape (n_samples, n_features), float64
     """
-    found = [_errors_of_chunk(estimator, chunk) for _, chunk in chunks(X)]
+    found = [_errors_of_chunk(estimator, chunk, fill) for _, chunk in chunks(X)]
     error, samples = map(np.concatenate, zip(*found, strict=True))
     return error, samples
 
 
-def _errors_of_chunk(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+def _errors_of_chunk(estimator: Any, X: Any, fill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what :func:`_errors` returns, for samples that are reconstructed at once."""
-    X = prepare(estimator, X)
+    given, X = X, prepare(estimator, replaced(X, fill))
     reconstructed = np.asarray(last_step(estimator).reconstruct(X), np.float64)
     # DataFrames may contain objects, booleans or nullable numbers.
     X = X.toarray() if sp.issparse(X) else np.asarray(X, np.float64)
     flat = (len(reconstructed), -1)
-    return (reconstructed - X).reshape(flat), X.reshape(flat)
+    error = (reconstructed - X).reshape(flat)
+    if len(fill) and error.shape == given.shape:
+        error = np.where(np.isnan(given), np.nan, error)
+    return error, X.reshape(flat)
 
 
 def _with_baseline_errors(
     error: np.ndarray, samples: np.ndarray, constant: np.ndarray
 ) -> np.ndarray:
     """Replace the errors of constant features by deviations from the constant, the baseline."""
-    return np.where(np.isnan(constant), error, samples - constant)
+    return np.where(np.isnan(constant) | np.isnan(error), error, samples - constant)
 
 
 def chunks(X: Any) -> Iterator[tuple[slice, Any]]:

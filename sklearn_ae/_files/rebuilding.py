@@ -251,7 +251,13 @@ def _check_table(estimator: Any) -> int | None:
         return None
     if not isinstance(table, Table):
         raise ValueError(f"{type(estimator).__name__}._table is {short(table)}")
-    observed = vars(estimator).get("_observed_features")  # of an imputer
+    if "_members" in vars(estimator):  # of an outlier detector
+        widths = {member.widths.tobytes() for member in estimator._members}
+        if widths != {np.array(table.layout.widths, dtype=int).tobytes()}:
+            raise ValueError(f"{type(estimator).__name__}._table does not fit to its members")
+        observed = estimator._fill
+    else:
+        observed = vars(estimator).get("_observed_features")  # of an imputer
     if observed is None:
         fitted = vars(estimator).get("autoencoder_", estimator)  # in a supervised stack
         observed = fitted.module_.center
