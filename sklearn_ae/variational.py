@@ -123,6 +123,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         lambda self: LOSS_OF.get(self.likelihood, self.likelihood)
     )
     output_activation: ClassVar[str] = "identity"  # type: ignore[misc]
+    _numbers_as_normal: ClassVar[bool] = True  # the likelihood of numbers of tables is Gaussian
     density: Any = parameter(
         default="prior",
         doc="""{"prior", "gaussian"} or density estimator

@@ -100,7 +100,11 @@ def check_table(
     if reset:
         _check_loss(estimator)
         estimator._table = fit_table(
-            X, categorical, estimator.max_categories, None if weight is None else weight.numpy()
+            X,
+            categorical,
+            estimator.max_categories,
+            None if weight is None else weight.numpy(),
+            as_normal=getattr(estimator, "_numbers_as_normal", False),
         )
         estimator.is_categorical_ = estimator._table.is_categorical()
     table: Table = estimator._table

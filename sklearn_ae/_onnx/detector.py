@@ -12,6 +12,7 @@ from sklearn_ae._detection.halves import FOLD_BITS
 from sklearn_ae._detection.limits import limit_of
 from sklearn_ae._detection.member_copies import last_step
 from sklearn_ae._detection.members import Member
+from sklearn_ae._estimator.tables import table_of
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.hashing import highest_bits, keys_in_grid, look_up
 from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
@@ -23,6 +24,8 @@ from sklearn_ae.outlier import AutoencoderOutlierDetector
 
 @methods_of.register
 def _(estimator: AutoencoderOutlierDetector) -> tuple[str, ...]:
+    if table_of(estimator) is not None:
+        return ()
     return "predict", "decision_function", "score_samples"
 
 

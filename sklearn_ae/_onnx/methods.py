@@ -17,12 +17,15 @@ from torch import Tensor
 from sklearn_ae._estimator.bounds import bound_of_samples, cells_of_network
 from sklearn_ae._estimator.inference import to_units
 from sklearn_ae._estimator.modules import duplicate
+from sklearn_ae._estimator.tables import table_of
 from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
 from sklearn_ae._onnx.completion import IterativeCompletion
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import with_loops
 from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_samples
+from sklearn_ae._onnx.tables import ByBlock
 from sklearn_ae._onnx.tracing import N_EXAMPLES, Traced, traced
+from sklearn_ae._tables.loss import table_loss
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import latin_grid, shifted
 from sklearn_ae._training.reach import FARTHEST, codes_within_reach, lowest_if_far
@@ -91,12 +94,16 @@ def write_all(estimator: Any, graph: Graph, samples: str, methods: Sequence[str]
     """
     is_code = "inverse_transform" in methods
     width = estimator.n_components_ if is_code else estimator.n_features_in_
+    if (table := table_of(estimator)) is not None:
+        width = table.layout.n_features
     x = traced(graph, samples, torch.zeros(N_EXAMPLES, width))
     return [write(estimator, graph, x, method) for method in methods]
 
 
 @methods_of.register
 def _(estimator: BaseAutoencoder) -> tuple[str, ...]:
+    if table_of(estimator) is not None:  # a result is no table
+        return "transform", "score_samples"
     return "transform", "inverse_transform", "reconstruct", "score_samples"
 
 
@@ -140,10 +147,13 @@ def _within_reach(x: Tensor) -> Tensor:
 
 def exportable(estimator: BaseAutoencoder) -> AutoencoderModule:
     """Copy the fitted module to the CPU in float32, without code that depends on values."""
-    module = with_loops(duplicate(estimator.module_).cpu().float())
+    module: Any = with_loops(duplicate(estimator.module_).cpu().float())
+    if getattr(module, "layout", None) is not None:
+        module.layout = ByBlock(*module.layout)
     if isinstance(module.completion, Completion):
         module.completion = IterativeCompletion(module.completion)
-    return module
+    exported: AutoencoderModule = module
+    return exported
 
 
 def _unflattened(estimator: BaseAutoencoder, x: Tensor) -> Tensor:
@@ -155,6 +165,8 @@ def _unflattened(estimator: BaseAutoencoder, x: Tensor) -> Tensor:
 @singledispatch
 def score_samples(estimator: BaseAutoencoder, module: AutoencoderModule, x: Tensor) -> Tensor:
     """Compute ``score_samples`` for samples in network units."""
+    if (table := table_of(estimator)) is not None:
+        return _scores_of_table(ByBlock(*table.layout), module, x)
     reconstructed = estimator._get_fitted_loss().mean(module(module.complete(x)))
     squares = (reconstructed - x).square()
     if not module.takes_missing:
@@ -163,6 +175,16 @@ def score_samples(estimator: BaseAutoencoder, module: AutoencoderModule, x: Tens
     errors = squares.masked_fill(missing, 0.0).sum(1)
     counts = (~missing).sum(1).clamp(min=1)  # samples without any value have no error
     return lowest_if_far(errors / counts * -module.scale.square(), x)
+
+
+def _scores_of_table(layout: ByBlock, module: AutoencoderModule, x: Tensor) -> Tensor:
+    """Return minus the mean of the terms of the observed columns."""
+    loss = table_loss(layout)
+    assert loss.deviances is not None
+    output, seen = module(module.complete(x)), layout.observed(x)
+    target = torch.where(x.isnan(), 0.0, x)
+    terms = torch.where(seen, loss.deviances(output, target), 0.0)
+    return lowest_if_far(-terms.sum(1) / seen.long().sum(1).clamp(min=1), x)
 
 
 @score_samples.register

@@ -16,6 +16,7 @@ from sklearn_ae._onnx.batches import drop_added_sample, with_a_sample
 from sklearn_ae._onnx.graph import FIRST_OPSET, Graph
 from sklearn_ae._onnx.methods import methods_of, write_all
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
+from sklearn_ae._onnx.tables import Input, encoded
 
 
 def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> Any:
@@ -32,11 +33,18 @@ def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> A
     Returns
     -------
     ModelProto
-        Its input is ``"X"``, also for codes; its outputs have the methods' names.
+        Its input is ``"X"``, also for codes; of a table each column is an input. Its outputs have
+        the methods' names.
     """
     graph, last, is_code = Graph(), last_step(estimator), "inverse_transform" in methods
-    shape = (last.n_components_,) if is_code else sample_shape(estimator)
-    samples, n_samples = with_a_sample(graph, "X", 1 + len(shape))
+    table = table_of(estimator)
+    if table is None:
+        shape = (last.n_components_,) if is_code else sample_shape(estimator)
+        name, inputs = "X", [Input("X", np.dtype(np.float32), (None, *shape))]
+    else:
+        shape = (table.layout.n_features,)
+        name, inputs = encoded(graph, table)
+    samples, n_samples = with_a_sample(graph, name, 1 + len(shape))
     if (steps := steps_before(estimator)) is not None:
         (samples,) = graph.inline(scikit_learn_model(steps, shape), samples)
     elif len(shape) > 1:
@@ -45,7 +53,7 @@ def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> A
     for method, output in zip(methods, write_all(last, graph, samples, methods), strict=True):
         result = drop_added_sample(graph, output.name, n_samples)
         outputs.append(output._replace(name=graph.named(result, method)))
-    return graph.model([("X", np.float32, (None, *shape))], outputs, opset)
+    return graph.model(inputs, outputs, opset)
 
 
 def sample_shape(estimator: Any) -> tuple[int, ...]:
@@ -55,8 +63,9 @@ def sample_shape(estimator: Any) -> tuple[int, ...]:
         return sample_shape(next(steps))
     if table_of(estimator) is not None:
         raise ValueError(
-            f"{type(estimator).__name__} was fitted to a table of numbers and categories, and "
-            f"a table cannot be exported to ONNX. Encode it by a ColumnTransformer before."
+            f"{type(estimator).__name__} was fitted to a table of numbers and categories. Of such "
+            f"estimators only autoencoders and supervised stacks can be exported to ONNX, not "
+            f"within a pipeline: encode the table by a ColumnTransformer."
         )
     return tuple(getattr(estimator, "input_shape_", (estimator.n_features_in_,)))
 

@@ -124,6 +124,11 @@ def _gelu(g: Graph, result: Tensor, x: Traced) -> str:
     return g.add("Mul", g.add("Mul", x, half), g.add("Add", erf, torch.ones((), dtype=x.dtype)))
 
 
+@translates("log_softmax")
+def _log_softmax(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
+    return g.add("LogSoftmax", x, axis=dim)
+
+
 @translates("square")
 def _square(g: Graph, result: Tensor, x: Traced) -> str:
     return g.add("Mul", x, x)

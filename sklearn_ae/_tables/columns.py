@@ -15,7 +15,7 @@ DTYPE = re.compile(r"[A-Za-z]{1,12}[0-9]{0,2}( [A-Za-z0-9_/+-]+)*|datetime64\[\w
 """Names of dtypes of columns."""
 
 N_QUANTILES = 512
-"""Maximum number of quantiles that describe the distribution of a heavy-tailed column."""
+"""Maximum number of quantiles that describe the distribution of a column."""
 
 MAX_KURTOSIS = 12.0
 """Kurtosis from which on a column is heavy-tailed. That of a normal distribution is 3, that of an
@@ -25,7 +25,7 @@ DAY = 86_400_000_000
 """Microseconds of a day."""
 
 REACH = 5.0
-"""Size of the largest normal quantile that a value of a heavy-tailed column is mapped to."""
+"""Size of the largest normal quantile that a value is mapped to."""
 
 
 class Number(NamedTuple):
@@ -41,9 +41,9 @@ class Number(NamedTuple):
         What values are on the way back: integers are rounded, dates and dates without a time of
         day are dates again.
     mean, scale : float
-        Of the values or, in a heavy-tailed column, of their normal quantiles.
+        Of the values or of their normal quantiles.
     quantiles : ndarray of shape (n_quantiles,) or None
-        Evenly spaced quantiles of a heavy-tailed column, else None.
+        Evenly spaced quantiles of a column that is mapped to normal quantiles, else None.
     lower, upper : float
         Smallest and largest value. Integers and dates stay between them.
     """
@@ -217,9 +217,17 @@ def _draw(probabilities: np.ndarray, random_state: np.random.RandomState) -> np.
 
 
 def fit_number(
-    name: Any, dtype: str, kind: str, values: np.ndarray, weight: np.ndarray | None = None
+    name: Any,
+    dtype: str,
+    kind: str,
+    values: np.ndarray,
+    weight: np.ndarray | None = None,
+    as_normal: bool = False,
 ) -> Number:
-    """Return the description of a column of floats, NaN if missing."""
+    """Return the description of a column of floats, NaN if missing.
+
+    With `as_normal` its values are mapped to normal quantiles even without heavy tails.
+    """
     weight = np.ones(len(values)) if weight is None else weight
     seen = np.isfinite(values)
     known, weight = values[seen], weight[seen]
@@ -231,7 +239,7 @@ def fit_number(
         upper = float(np.nextafter(upper, -np.inf))
         lower = min(upper, float(np.nextafter(lower, np.inf)))
     quantiles = None
-    if lower < upper and _is_heavy_tailed(known, weight):
+    if lower < upper and (as_normal or _is_heavy_tailed(known, weight)):
         levels = np.linspace(0, 1, min(N_QUANTILES, len(np.unique(known))))
         quantiles = _quantiles(known, weight, levels)
         known = to_normal(known, quantiles)

@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from sklearn_ae.losses import Loss
 
+FEW_BLOCKS = 16
+"""Number of blocks up to which one call for each is faster than calls for all of them."""
+
 LEAST_FREQUENCY = 1e-4
 """Frequencies of categories are raised to this value before their logarithm is an output."""
 
@@ -83,12 +86,23 @@ class Layout(NamedTuple):
         """Return which columns of encoded samples have a value, of shape (..., n_columns)."""
         numbers, indicators = self.split(x)
         ends = torch.tensor(self.widths, device=x.device).cumsum(0)
-        return ~torch.cat([numbers, indicators[..., ends - 1]], -1).isnan()
+        return ~torch.cat([numbers, indicators.index_select(-1, ends - 1)], -1).isnan()
 
     def blocks(self, device: torch.device) -> Tensor:
         """Return the index of the block of each indicator."""
         widths = torch.tensor(self.widths, dtype=torch.int64, device=device)
         return torch.repeat_interleave(widths)
+
+    def by_block(self) -> bool:
+        """Return whether blocks are treated one by one."""
+        return len(self.widths) <= FEW_BLOCKS
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Return the sum of each block, of shape (..., n_blocks)."""
+        if self.by_block():
+            return torch.stack([part.sum(-1) for part in x.split(self.widths, -1)], -1)
+        zeros = x.new_zeros((*x.shape[:-1], len(self.widths)))
+        return zeros.index_add(-1, self.blocks(x.device), x)
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """Return the logarithm of the softmax function of each block.
@@ -101,6 +115,8 @@ class Layout(NamedTuple):
         -------
         Tensor of the shape of `logits`
         """
+        if self.by_block():
+            return torch.cat([part.log_softmax(-1) for part in logits.split(self.widths, -1)], -1)
         blocks = self.blocks(logits.device)
         shape = (*logits.shape[:-1], len(self.widths))
         # Any shift cancels. That by the maximum prevents overflow.
@@ -108,8 +124,7 @@ class Layout(NamedTuple):
             -1, blocks.expand_as(logits), logits.detach(), "amax"
         )
         shifted = logits - largest[..., blocks]
-        sums = logits.new_zeros(shape).index_add(-1, blocks, shifted.exp())
-        return shifted - sums.log()[..., blocks]
+        return shifted - self.sums(shifted.exp()).log()[..., blocks]
 
     def draw(self, logits: Tensor) -> Tensor:
         """Draw a category of each block; return indicators of the shape of `logits`."""
@@ -132,9 +147,7 @@ def _deviances(layout: Layout, output: Tensor, target: Tensor) -> Tensor:
     if not layout.widths:
         return squares
     entropies = -indicators * layout.log_probabilities(logits)
-    of_blocks = entropies.new_zeros((*entropies.shape[:-1], len(layout.widths)))
-    of_blocks = of_blocks.index_add(-1, layout.blocks(output.device), entropies)
-    return torch.cat([squares, of_blocks], -1)
+    return torch.cat([squares, layout.sums(entropies)], -1)
 
 
 def _value(layout: Layout, output: Tensor, target: Tensor) -> Tensor:
@@ -149,10 +162,8 @@ def _gradient(layout: Layout, output: Tensor, target: Tensor) -> Tensor:
     errors = 2 * (numbers - values)
     if layout.widths:
         # The indicators of a missing value are all zero in the target: its gradient is zero.
-        blocks = layout.blocks(output.device)
-        known = indicators.new_zeros((*indicators.shape[:-1], len(layout.widths)))
-        known = known.index_add(-1, blocks, indicators)
-        difference = layout.log_probabilities(logits).exp() * known[..., blocks] - indicators
+        known = layout.sums(indicators)[..., layout.blocks(output.device)]
+        difference = layout.log_probabilities(logits).exp() * known - indicators
         errors = torch.cat([errors, difference], -1)
     return errors.div_(layout.n_columns)
 

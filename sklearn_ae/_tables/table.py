@@ -191,7 +191,11 @@ def _holds_strings(series: Any) -> bool:
 
 
 def fit_table(
-    X: Any, categorical_features: Any, max_categories: int, weight: np.ndarray | None = None
+    X: Any,
+    categorical_features: Any,
+    max_categories: int,
+    weight: np.ndarray | None = None,
+    as_normal: bool = False,
 ) -> Table:
     """Return the description of a table.
 
@@ -202,6 +206,8 @@ def fit_table(
     max_categories : int
     weight : ndarray of shape (n_samples,) or None, default=None
         Sample weights. Samples of weight zero are ignored.
+    as_normal : bool, default=False
+        Whether all numbers are mapped to normal quantiles, not only those with heavy tails.
 
     Raises
     ------
@@ -225,7 +231,7 @@ def fit_table(
         if chosen is None and raw.numbers is not None and np.isnan(raw.numbers).all():
             is_category = False
         positive = None if weight is None else weight[weight > 0]
-        column = _fitted(name, raw, is_category, max_categories, positive)
+        column = _fitted(name, raw, is_category, max_categories, positive, as_normal)
         try:
             frame_of([(column, column.decode(np.zeros((1, column.width))))], container)
         except Exception as error:  # of pandas or polars, whatever its type
@@ -235,7 +241,12 @@ def fit_table(
 
 
 def _fitted(
-    name: Any, raw: RawColumn, is_category: bool, max_categories: int, weight: np.ndarray | None
+    name: Any,
+    raw: RawColumn,
+    is_category: bool,
+    max_categories: int,
+    weight: np.ndarray | None,
+    as_normal: bool,
 ) -> Column:
     """Return the description of a column."""
     if not is_category:
@@ -247,7 +258,8 @@ def _fitted(
             raise ValueError(f"Column {name!r} of X contains infinity.")
         known = raw.numbers[~np.isnan(raw.numbers)]
         is_day = raw.kind == "date" and not (known % DAY).any()
-        return fit_number(name, raw.dtype, "day" if is_day else raw.kind, raw.numbers, weight)
+        kind = "day" if is_day else raw.kind
+        return fit_number(name, raw.dtype, kind, raw.numbers, weight, as_normal)
     values = raw.values
     if values is None:  # fractions or dates
         assert raw.numbers is not None
