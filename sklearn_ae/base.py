@@ -206,7 +206,8 @@ class BaseAutoencoder(
         """,
         "history_": """list of dict
         One entry per epoch: its number ``"epoch"``, the training loss ``"train_loss"``, all loss
-        terms by name and, if samples are held out, ``"valid_loss"`` and ``"valid_score"``.
+        terms by name and, if samples are held out, ``"valid_loss"`` and ``"valid_score"``. Of a
+        table also the held-out loss of each column, ``"valid_loss_"`` before its name.
         """,
         "module_": """torch.nn.Module
         The fitted network. Its methods ``encode`` and ``decode`` work on centred and scaled

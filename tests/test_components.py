@@ -383,7 +383,8 @@ def test_weights_are_copies(estimator):
 def validation(losses):
     losses = torch.as_tensor(losses)
     n_samples = len(losses)
-    return Validation(losses, torch.ones(n_samples), torch.arange(n_samples), 0.0, torch.zeros(1))
+    groups = torch.arange(n_samples)
+    return Validation(losses, torch.ones(n_samples), groups, 0.0, {}, torch.zeros(1))
 
 
 def test_all_truncations_must_be_better():

@@ -135,6 +135,7 @@ class _Net:
                 torch.ones(100, dtype=torch.float64),
                 torch.arange(100),
                 0.0,
+                {},
                 torch.tensor([float(number)]),
             )
             for number, (offset, spread) in enumerate(zip(offsets, spreads, strict=True))

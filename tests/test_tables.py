@@ -35,7 +35,7 @@ from sklearn_ae._tables.columns import fit_number, from_normal, to_normal
 from sklearn_ae._tables.loss import Layout, table_loss
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.metrics import denoising_scorer
-from sklearn_ae.plotting import ReconstructionDisplay
+from sklearn_ae.plotting import LossCurveDisplay, ReconstructionDisplay
 
 LAYOUT = Layout(2, (3, 2))
 SMALL = {"max_iter": 5, "hidden_layer_sizes": (8,), "random_state": 0}
@@ -302,6 +302,25 @@ def test_score_is_the_explained_deviance():
         rtol=1e-6,
     )
     np.testing.assert_allclose(model.score_samples(table), -(squares + entropies) / 2, rtol=1e-5)
+
+
+def test_history_has_the_held_out_loss_of_each_column():
+    table = frame(300)
+    model = Autoencoder(3, max_iter=30, random_state=0).fit(table)
+    last = model.history_[-1]
+    losses = [last[f"valid_loss_{name}"] for name in table]
+    assert last["valid_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    # Relative to the deviance of the training samples from means and frequencies.
+    assert model.validation_scores_[-1] == pytest.approx(model.score(table), abs=0.1)
+    # That of the samples that are held out, whose own means and frequencies differ little.
+    kept = model.validation_scores_[model.best_epoch_ - 1]
+    assert kept == pytest.approx(np.mean(model.column_scores_), abs=0.1)
+    display = LossCurveDisplay.from_estimator(model)
+    assert not [name for name in display.lines_ if "price" in name]
+    assert (
+        "valid_loss_price"
+        not in Autoencoder(3, max_iter=2, early_stopping=False).fit(table).history_[-1]
+    )
 
 
 def test_a_likelihood_of_columns_integrates_to_one():

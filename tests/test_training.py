@@ -98,7 +98,7 @@ def test_weights_and_copies_add_no_evidence(how):
 
 def _validation(losses, weight, groups):
     losses, weight = (torch.tensor(each, dtype=torch.float64) for each in (losses, weight))
-    return Validation(losses, weight, torch.tensor(groups), 0.0, torch.zeros(1))
+    return Validation(losses, weight, torch.tensor(groups), 0.0, {}, torch.zeros(1))
 
 
 def test_a_weight_of_two_is_two_copies_in_the_t_test_to_the_bit():

@@ -13,7 +13,11 @@ from sklearn_ae._estimator.completing import completed, hidden_again, patterns_o
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
 from sklearn_ae._estimator.identity import saved_run
-from sklearn_ae._estimator.inference import column_scores
+from sklearn_ae._estimator.inference import (
+    column_scores,
+    constant_deviances,
+    observed_deviances,
+)
 from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range, has_missing
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.ordered import select_components
@@ -26,7 +30,7 @@ from sklearn_ae._training.description import Hyperparameters, Objective, Trained
 from sklearn_ae._training.device import Precision, resolve_device, resolve_precision
 from sklearn_ae._training.gaussian import fit_completion
 from sklearn_ae._training.held_out import held_out_mask
-from sklearn_ae._training.linear import mean_and_variance
+from sklearn_ae._training.linear import mean_and_variance, ratio_from_error
 from sklearn_ae._training.random import (
     Seeds,
     draw_seeds,
@@ -442,11 +446,19 @@ def _objective(
     if plain is None and held_out is not None:
         of_terms = functools.partial(_losses, estimator, module)
         losses = MeanOverDraws(of_terms, pairs_for(len(held_out)), at_once)
+    score, columns = None, ()
+    if fit.loss.deviances is not None and held_out is not None:
+        targets = training.targets or training
+        constant = float(constant_deviances(fit.loss, targets).sum() / targets.total_weight)
+        score = functools.partial(ratio_from_error, variance=constant)
+        columns = estimator._table.names()
     return Objective(
         terms=estimator._loss,
         reconstruction=plain,
         noise_level=noise_level * deviation,
         evaluate=functools.partial(_evaluate, estimator, fit.loss, losses, products),
+        score=score,
+        columns=columns,
         samples_at_once=at_once,
         anneals=anneals,
         annealed_from=estimator._annealed_from() if anneals else 0.0,
@@ -479,7 +491,8 @@ def _evaluate(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and the squared error of each sample, both of shape (n_samples,).
 
-    Without `losses` the loss is that of the reconstruction, which is there already.
+    Errors of a table are the deviances of its columns, of shape (n_samples, n_columns). Without
+    `losses` the loss is that of the reconstruction, which is there already.
     """
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
@@ -487,6 +500,8 @@ def _evaluate(
             values = estimator._compare(module, output, y).to(X.dtype).expand(len(X))
         else:
             values = losses(X, y, sample_weight)
+    if loss.deviances is not None:
+        return values, observed_deviances(loss, output, y)
     squares = (loss.mean(output) - y).square()
     if module.takes_missing:
         squares = squares.nan_to_num()

@@ -24,6 +24,7 @@ from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.linear import mean_and_variance, ratio_from_error
 from sklearn_ae._training.reach import codes_within_reach, lowest_if_far, within_reach
 from sklearn_ae._training.resources import limit_resources
+from sklearn_ae.losses import Loss
 from sklearn_ae.networks._any_size import resized
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -269,15 +270,30 @@ def deviances(
     """
     loss = estimator._get_fitted_loss()
     targets: Samples = samples.targets or samples
-    constant = loss.link(mean_and_variance(targets)[0])
     sums: list[Tensor] = []
     for chunk in samples.chunks(module.network.samples_at_once):
         target, weight = targets.take(chunk), samples.take_weight(chunk)
-        for output in (module(samples.take(chunk)), constant.to(target).expand_as(target)):
-            missing = target.isnan()
-            terms = loss.deviances(*loss.ignoring(missing, output, target))
-            sums.append(weight @ terms.to(weight.dtype))
-    return torch.stack(sums[::2]).sum(0), torch.stack(sums[1::2]).sum(0)
+        terms = observed_deviances(loss, module(samples.take(chunk)), target)
+        sums.append(weight @ terms.to(weight.dtype))
+    return torch.stack(sums).sum(0), constant_deviances(loss, targets)
+
+
+def observed_deviances(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    """Return the deviances of samples of a table, (n_samples, n_columns); zero if missing."""
+    assert loss.deviances is not None
+    return loss.deviances(*loss.ignoring(target.isnan(), output, target))
+
+
+@torch.no_grad()
+def constant_deviances(loss: Loss, samples: Samples) -> Tensor:
+    """Return the deviance of each column of a table from means and frequencies."""
+    constant = loss.link(mean_and_variance(samples)[0])
+    sums: list[Tensor] = []
+    for chunk in samples.chunks():
+        target, weight = samples.take(chunk), samples.take_weight(chunk)
+        terms = observed_deviances(loss, constant.to(target).expand_as(target), target)
+        sums.append(weight @ terms.to(weight.dtype))
+    return torch.stack(sums).sum(0)
 
 
 def column_scores(estimator: Any, samples: Samples, module: AutoencoderModule) -> np.ndarray:

@@ -77,6 +77,10 @@ class Table(NamedTuple):
         expanded: np.ndarray = np.repeat(mask[:, self.places()], self.widths(), axis=1)
         return expanded
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the columns in the order of the matrix."""
+        return tuple(str(self.columns[place].name) for place in self.places())
+
     def widths(self) -> list[int]:
         """Return the number of columns of the matrix of each column, in its order."""
         return [self.columns[place].width for place in self.places()]

@@ -73,6 +73,9 @@ class Objective:
     score : callable or None
         Maps the weighted mean error of the held-out samples to their score. None: errors are
         squared errors, and the score is the explained variance ratio.
+    columns : tuple of str
+        Names of the columns of a table, for each of which `evaluate` returns an error. Empty: it
+        returns one error for a sample.
     keeps_highest_score : bool
         Whether the best epoch is the one with the highest score instead of the lowest loss.
     prefers_last : bool
@@ -95,6 +98,7 @@ class Objective:
     noise_level: float = 0.0
     evaluate: Evaluation | None = None
     score: Callable[[float], float] | None = None
+    columns: tuple[str, ...] = ()
     keeps_highest_score: bool = False
     prefers_last: bool = False
     samples_at_once: int = CHUNK_SAMPLES

@@ -49,6 +49,8 @@ class Validation(NamedTuple):
         Index of the group of equal samples to which each sample belongs.
     score : float
         Score that is reported with the loss; higher is better.
+    columns : dict
+        Mean error of each column of a table by name.
     parameters : Tensor
         Copy of the evaluated parameters, followed by the running statistics.
     """
@@ -57,6 +59,7 @@ class Validation(NamedTuple):
     weight: Tensor
     groups: Tensor
     score: float
+    columns: dict[str, float]
     parameters: Tensor
 
     @property
@@ -220,6 +223,8 @@ class AutoencoderNet(NeuralNet):
                 self.validation = self.validate()
                 self._record("valid", {"loss": self.validation.loss}, len(self.held_out.samples))
                 self.history.record("valid_score", self.validation.score)
+                for name, error in self.validation.columns.items():
+                    self.history.record(f"valid_loss_{name}", error)
             self._end_epoch(data)
             self._check_loss()
 
@@ -330,8 +335,15 @@ class AutoencoderNet(NeuralNet):
                 losses.append(batch_losses)
                 errors.append(batch_errors)
         weight = samples.take_weight(slice(0, len(samples))).to(losses[0])
-        score = self.score_of(float(weight @ torch.cat(errors)) / samples.total_weight)
-        return Validation(torch.cat(losses), weight, self.groups, score, self._snapshot())
+        error = weight @ torch.cat(errors) / samples.total_weight
+        return Validation(
+            torch.cat(losses),
+            weight,
+            self.groups,
+            self.score_of(float(error.sum())),
+            dict(zip(self.run.objective.columns, error.reshape(-1).tolist(), strict=False)),
+            self._snapshot(),
+        )
 
     def _snapshot(self) -> Tensor:
         """Return a copy of the parameters, followed by the running statistics."""

@@ -167,6 +167,7 @@ class LossCurveDisplay(Display):
             name
             for name in names
             if name not in {"epoch", *self._NAMES}
+            and not name.startswith("valid_loss_")
             and not name.startswith("event_")  # added by callbacks of skorch
             and any(entry.get(name) not in (None, entry["train_loss"]) for entry in self.history)
         ]
