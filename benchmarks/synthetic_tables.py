@@ -34,7 +34,7 @@ from _data import data_folder, machine, write_json
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KernelDensity, NearestNeighbors
 
 from sklearn_ae import VariationalAutoencoder
 
@@ -152,9 +152,14 @@ def distance(real: pd.DataFrame, drawn: pd.DataFrame, test: pd.DataFrame) -> flo
 
 
 def variational(train: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Draw a table from a variational autoencoder."""
+    """Draw a table from a variational autoencoder and a density of its codes."""
     model = VariationalAutoencoder(
-        32, hidden_layer_sizes=(256, 256), variance="per_feature", random_state=seed
+        32,
+        hidden_layer_sizes=(512, 256),
+        variance="per_feature",
+        density=KernelDensity(bandwidth=0.1),
+        max_iter=300,
+        random_state=seed,
     ).fit(train)
     return model.sample(len(train), random_state=seed)
 
