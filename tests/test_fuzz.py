@@ -10,6 +10,8 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
@@ -64,7 +66,7 @@ SEARCHED = [
     StackedAutoencoderRegressor,
     AutoencoderOutlierDetector,
 ]
-EXAMPLES = int(os.environ.get("SKLEARN_AE_FUZZ", 1400)) // len(SEARCHED) + 1
+EXAMPLES = int(os.environ.get("SKLEARN_AE_FUZZ", 1100)) // len(SEARCHED) + 1
 
 # Small enough for thousands of fits; what is searched replaces them.
 SMALL = {
@@ -200,8 +202,47 @@ FORMS = [
 ]
 
 
+COLUMNS = {
+    "normal": lambda random, n: random.normal(size=n) * 10.0 ** random.integers(-3, 4),
+    "heavy": lambda random, n: np.rint(random.standard_cauchy(n) * 100),
+    "integers": lambda random, n: random.integers(-30, 30, n),
+    "few": lambda random, n: random.integers(0, 3, n),
+    "strings": lambda random, n: random.choice(["a", "b", "c d", ""], n),
+    "names": lambda random, n: np.array([f"name {i}" for i in range(n)], dtype=object),
+    "booleans": lambda random, n: random.random(n) < 0.5,
+    "dates": lambda random, n: np.datetime64("2020-02-29") + random.integers(0, 900, n),
+    "constant": lambda random, n: np.full(n, "x"),
+    "category": lambda random, n: pd.Categorical.from_codes(random.integers(0, 2, n), list("xyz")),
+    "empty": lambda random, n: np.full(n, np.nan),
+    "mixed": lambda random, n: np.array([(1, "x", None, 2.5)[i % 4] for i in range(n)], object),
+}
+
+
 @st.composite
-def cases(draw, cls):
+def frames(draw):
+    """A data frame of columns of any kind, some with gaps."""
+    n_rows = draw(st.integers(1, 14))
+    kinds = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=5))
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    columns = {f"{kind} {i}": COLUMNS[kind](random, n_rows) for i, kind in enumerate(kinds)}
+    table = pd.DataFrame(columns)
+    if draw(st.integers(0, 2)) == 2:
+        table = table.astype(object).mask(random.random(table.shape) < 0.3).infer_objects()
+    if draw(st.integers(0, 3)) == 3:
+        table = pl.DataFrame({name: of_python(table[name]) for name in table}, strict=False)
+    return table
+
+
+def of_python(column):
+    """Values of a column of pandas as polars takes them."""
+    values = [None if pd.isna(value) else value for value in column.tolist()]
+    return [
+        value.to_pydatetime() if isinstance(value, pd.Timestamp) else value for value in values
+    ]
+
+
+@st.composite
+def cases(draw, cls, data):
     """An estimator with up to three parameters of any value, and data for it."""
     estimator = cls()
     known = estimator.get_params(deep=False)
@@ -213,7 +254,7 @@ def cases(draw, cls):
         value = draw(JUNK if junk else allowed(name, constraints))
         if not (name in LONG and isinstance(value, float) and value > 1e9):
             params[name] = value
-    X = draw(tables())
+    X = draw(data)
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     weight = None
     if draw(st.integers(0, 4)) == 4:
@@ -231,7 +272,16 @@ def names_a_culprit(message, params):
     """Whether a message says which argument to look at."""
     words = {"X", "Input", "y", "sample_weight", "sample", "samples", "n_samples", "weight"}
     words |= {"array", "dtype", "class", "classes", "features", "Found", "Training", "rows"}
-    words |= {"learning_rate_init", "training", "n_features", "weights"} | set(params)
+    words |= {
+        "string",
+        "Column",
+        "column",
+        "columns",
+        "learning_rate_init",
+        "training",
+        "n_features",
+        "weights",
+    } | set(params)
     return bool(words & set(re.findall(r"\w+", message)))
 
 
@@ -239,6 +289,12 @@ def has_density(estimator):
     """Whether its units define a density under its loss; otherwise two methods raise an error."""
     is_belief = isinstance(estimator, DeepBeliefNetwork) and not estimator.fine_tune
     return not (is_belief and estimator.loss in ("poisson", "continuous_bernoulli"))
+
+
+def objects(table):
+    """A data frame of any library as one of pandas."""
+    columns = {name: list(table[name]) for name in table.columns}
+    return pd.DataFrame(columns, dtype=object)
 
 
 def results(estimator, X):
@@ -274,6 +330,11 @@ def attempt(cls, params, X, y, weight):
         return
     made = results(estimator, X)
     for name, value in made.items():
+        if hasattr(value, "columns"):
+            assert list(value.columns) == list(X.columns), f"{name} has other columns"
+            has_values = objects(X).notna().any()
+            assert objects(value).loc[:, has_values].notna().all(axis=None), f"{name} has gaps"
+            continue
         value = np.asarray(value, float)
         if name == "score_samples":  # a squared error too large for its type makes a row -inf
             value = value[value > -np.inf]
@@ -282,6 +343,9 @@ def attempt(cls, params, X, y, weight):
         return
     again = results(clone(estimator).fit(X, **given), X)
     for name, value in again.items():
+        if hasattr(value, "columns"):  # in arrays of objects NaN is not equal to itself
+            pd.testing.assert_frame_equal(objects(value), objects(made[name]), check_exact=True)
+            continue
         np.testing.assert_array_equal(value, made[name], err_msg=f"{name} does not repeat")
 
 
@@ -293,9 +357,15 @@ def few_temperatures(monkeypatch):
     monkeypatch.setattr(RestrictedBoltzmannMachine, "log_partition", short)
 
 
-@pytest.mark.parametrize("cls", SEARCHED)
+@pytest.mark.parametrize(
+    ("cls", "data"),
+    [
+        *((cls, tables()) for cls in SEARCHED),
+        *((cls, frames()) for cls in SEARCHED if hasattr(cls(), "categorical_features")),
+    ],
+)
 @pytest.mark.usefixtures("few_temperatures")
-def test_any_parameters_and_any_data(cls):
+def test_any_parameters_and_any_data(cls, data):
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -303,7 +373,7 @@ def test_any_parameters_and_any_data(cls):
         derandomize="SKLEARN_AE_FUZZ" not in os.environ,
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases(cls))
+    @given(cases(cls, data))
     def search(case):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # GaussianMixture's

@@ -85,7 +85,7 @@ class Layout(NamedTuple):
     def observed(self, x: Tensor) -> Tensor:
         """Return which columns of encoded samples have a value, of shape (..., n_columns)."""
         numbers, indicators = self.split(x)
-        ends = torch.tensor(self.widths, device=x.device).cumsum(0)
+        ends = torch.tensor(self.widths, dtype=torch.int64, device=x.device).cumsum(0)
         return ~torch.cat([numbers, indicators.index_select(-1, ends - 1)], -1).isnan()
 
     def blocks(self, device: torch.device) -> Tensor:
@@ -99,6 +99,8 @@ class Layout(NamedTuple):
 
     def sums(self, x: Tensor) -> Tensor:
         """Return the sum of each block, of shape (..., n_blocks)."""
+        if not self.widths:
+            return x
         if self.by_block():
             return torch.stack([part.sum(-1) for part in x.split(self.widths, -1)], -1)
         zeros = x.new_zeros((*x.shape[:-1], len(self.widths)))
@@ -115,6 +117,8 @@ class Layout(NamedTuple):
         -------
         Tensor of the shape of `logits`
         """
+        if not self.widths:
+            return logits
         if self.by_block():
             return torch.cat([part.log_softmax(-1) for part in logits.split(self.widths, -1)], -1)
         blocks = self.blocks(logits.device)
