@@ -39,7 +39,7 @@ from sklearn_ae import (
     save,
 )
 
-MUTATIONS = int(os.environ.get("MUTATIONS", "2000"))
+MUTATIONS = int(os.environ.get("MUTATIONS", "1200"))
 LONGEST = 2.0  # seconds of processor time that one file may take
 MOST = 200 * 2**20  # bytes of memory that all of them together may take
 

@@ -32,7 +32,7 @@ from sklearn_ae import (
     to_onnx,
 )
 
-EXAMPLES = int(os.environ.get("SKLEARN_AE_FUZZ", 3000)) // 10 // len(SEARCHED) + 1
+EXAMPLES = int(os.environ.get("SKLEARN_AE_FUZZ", 1500)) // 10 // len(SEARCHED) + 1
 
 WHOLE = [0, 1, 2, 7, 999, 1001, 2500, 10**4, 10**6, 10**9]
 """Whole numbers: where they are sizes they are large, and where they are none they are any."""
