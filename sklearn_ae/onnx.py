@@ -40,7 +40,8 @@ def to_onnx(
         ``onnx.save(model, path)`` writes it to a file. The name of its input is ``"X"``; the
         shape is ``(n_samples, n_features)``, or that of the images or sequences in training; for
         ``"inverse_transform"`` it is ``(n_samples, n_components)``. Each output has the name of
-        its method. If the last step is not of this package, skl2onnx names the outputs.
+        its method. If the last step is not of this package, skl2onnx names the outputs. A model of
+        an estimator that was fitted to a table has an input for each column.
 
     Raises
     ------
