@@ -379,7 +379,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             matrix = check_table(self, X, reset=reset, training=True)
             if matrix is not None:
                 return self._check_matrix(matrix, reset)
-        elif not isinstance(self.estimator, Pipeline):  # a pipeline may encode columns
+        else:  # samples are hashed as numbers, whatever a pipeline does
             refuse_table(X, f"{type(self).__name__} with an estimator")
         shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         if shape is not None and not reset and shape != self.input_shape_:

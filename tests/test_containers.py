@@ -164,6 +164,30 @@ def test_missing_values_are_refused_by_fitted_estimators(estimator, container):
                 getattr(fitted, method)(broken, *y)
 
 
+@every(EVERY)
+def test_tables_are_accepted_or_refused(estimator):
+    """With every method, or by an error that says what to do."""
+    table = pd.DataFrame(integers[:, :3] / 50, columns=["a", "b", "c"])
+    table["d"] = np.where(np.arange(len(table)) % 3 > 0, "x", "y")
+    model = clone(estimator).set_params(random_state=0)
+    given = isinstance(model, AutoencoderOutlierDetector) and model.estimator is not None
+    before = dict(vars(model))
+    is_loss_of_numbers = estimator.get_params().get("loss", "squared_error") != "squared_error"
+    if not hasattr(model, "categorical_features") or is_loss_of_numbers or given:
+        with pytest.raises(ValueError, match="takes numbers only: encode|is a loss of numbers"):
+            model.fit(table, labels)
+        assert vars(model) == before
+        return
+    model.fit(table, labels)
+    for method in ("transform", "predict", "score_samples", "predict_proba"):
+        if hasattr(model, method):
+            assert np.isfinite(getattr(model, method)(table)).all()
+    for method in ("reconstruct", "explain"):
+        if hasattr(model, method):
+            assert list(getattr(model, method)(table).columns) == list(table.columns)
+    assert "is_categorical_" in vars(model)
+
+
 def test_missing_values_elsewhere_are_refused():
     X = integers.tolist()
     with pytest.raises(ValueError, match="contains NaN"):
