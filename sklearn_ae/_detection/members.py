@@ -21,6 +21,7 @@ from sklearn_ae._detection.error_statistics import (
 )
 from sklearn_ae._detection.halves import FOLD_BITS, draw_some, folds, second_half
 from sklearn_ae._detection.member_copies import fit_steps, last_step, prepare, seeded_copy
+from sklearn_ae._estimator.inputs import has_missing
 from sklearn_ae.variational import VariationalAutoencoder
 
 CHUNK_VALUES = 2**22
@@ -336,6 +337,9 @@ def means_of_observed(X: Any, weight: np.ndarray) -> np.ndarray:
     """
     if not isinstance(X, np.ndarray) or X.ndim > 2 or X.dtype.kind != "f":
         return np.zeros(0)
+    if not has_missing(X):  # without an array of the size of the data
+        complete: np.ndarray = np.einsum("i,ij->j", weight, X) / weight.sum()
+        return complete
     seen = ~np.isnan(X)
     total = np.maximum(weight @ seen, np.finfo(float).tiny)
     mean: np.ndarray = weight @ np.where(seen, X, 0.0) / total
@@ -344,10 +348,9 @@ def means_of_observed(X: Any, weight: np.ndarray) -> np.ndarray:
 
 def replaced(X: Any, fill: np.ndarray) -> Any:
     """Return an array without NaN; see :func:`means_of_observed`."""
-    if not len(fill) or X.dtype.kind != "f":
+    if not len(fill) or not has_missing(X):
         return X
-    missing = np.isnan(X)
-    return np.where(missing, fill.astype(X.dtype), X) if missing.any() else X
+    return np.where(np.isnan(X), fill.astype(X.dtype), X)
 
 
 def _errors(estimator: Any, X: Any, fill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
