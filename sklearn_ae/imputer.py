@@ -11,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
@@ -32,7 +33,7 @@ from sklearn_ae._estimator.tables import (
 )
 from sklearn_ae._imputation.calibration import Predictions, calibrate, hide
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
-from sklearn_ae._tables.frames import container_of, filled
+from sklearn_ae._tables.frames import container_of, converted, filled
 from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import drawing_from, make_generator
@@ -273,7 +274,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             )
         result[:, ~self._observed_features] = 0.0
         if table_of(self) is not None:
-            return self._filled_table(given, result, random_state)
+            made = self._filled_table(given, result, random_state)
+            return converted(made, _get_output_config("transform", self)["dense"])
         if not self.keep_empty_features:
             result = result[:, self._observed_features]
         if self.indicator_ is None:

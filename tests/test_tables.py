@@ -536,6 +536,17 @@ def test_tables_are_imputed(table, draws):
             assert right > guess - (0.15 if draws else 0), name
 
 
+@pytest.mark.parametrize("table", [frame(100), polars_frame(100)], ids=["pandas", "polars"])
+@pytest.mark.parametrize("library", [pd, pl])
+def test_imputed_tables_are_frames_of_the_library_asked_for(table, library):
+    imputer = AutoencoderImputer(Autoencoder(2, **SMALL), random_state=0)
+    imputer.set_output(transform=library.__name__)
+    imputed = imputer.fit_transform(table)
+    assert isinstance(imputed, library.DataFrame)
+    for name in table.columns:
+        assert [str(v) for v in imputed[name]] == [str(v) for v in table[name]]
+
+
 def test_indicators_empty_columns_and_unknown_categories():
     gaps = with_gaps(frame(300))
     gaps["none"] = None

@@ -274,6 +274,22 @@ def columns_of(X: Mapping[Any, Any]) -> tuple[dict[Any, list[Any]], int]:
     return columns, n_samples.pop()
 
 
+def converted(X: Any, container: str) -> Any:
+    """Return a data frame as one of another library, "pandas" or "polars"; else `X` itself."""
+    if container_of(X) in ("array", container) or container not in ("pandas", "polars"):
+        return X
+    columns = {name: X[name].to_list() for name in X.columns}
+    if container == "pandas":
+        import pandas as pd
+
+        return pd.DataFrame(columns)
+    import polars as pl
+
+    for name, values in columns.items():
+        columns[name] = [getattr(value, "to_pydatetime", lambda v=value: v)() for value in values]
+    return pl.DataFrame(columns, nan_to_null=True)
+
+
 def filled(
     X: Any,
     decoded: Any,
