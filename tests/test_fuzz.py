@@ -1,6 +1,6 @@
 """Any parameters, any data: a right result, or an error that names the culprit.
 
-The normal run tries 1,100 cases; ``make fuzz`` sets ``SKLEARN_AE_FUZZ`` to the number of another
+The normal run tries 1,000 cases; ``make fuzz`` sets ``SKLEARN_AE_FUZZ`` to the number of another
 run. A case that fails is shown in its smallest form, and tried again first the next time.
 """
 
@@ -358,16 +358,20 @@ def few_temperatures(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cls", "data"),
+    ("cls", "data", "n_examples"),
     [
-        *((cls, tables()) for cls in SEARCHED),
-        *((cls, frames()) for cls in SEARCHED if hasattr(cls(), "categorical_features")),
+        *((cls, tables(), EXAMPLES) for cls in SEARCHED),
+        *(
+            (cls, frames(), EXAMPLES // 2)
+            for cls in SEARCHED
+            if hasattr(cls(), "categorical_features")
+        ),
     ],
 )
 @pytest.mark.usefixtures("few_temperatures")
-def test_any_parameters_and_any_data(cls, data):
+def test_any_parameters_and_any_data(cls, data, n_examples):
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=n_examples,
         deadline=None,
         database=None,
         derandomize="SKLEARN_AE_FUZZ" not in os.environ,

@@ -72,7 +72,8 @@ def test_densities_of_a_fitted_model_use_its_unit_in_float64(factor):
     module = copy.deepcopy(fitted.module_).float()
     codes = torch.zeros(1, 1, 1)
     with torch.no_grad():
-        errors = module._errors(codes, module.decode(codes[0]), in_units=True)
+        output = module.decode(codes[0])
+        errors = module.errors_of_outputs(output[None], output, in_units=True)
     unit = 2 * np.log(module.scale.double().item())
     constant = module.log_variance.double() + unit + np.log(2 * np.pi)
     # One rounding error for each of the terms and of their three sums, at most.

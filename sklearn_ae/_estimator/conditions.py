@@ -72,9 +72,7 @@ def check_conditions(estimator: Any, conditions: Any) -> Conditions:
         matrix, table = encode_partly(estimator, conditions)
     else:
         matrix, table = _matrix_of(estimator, conditions), None
-    if not np.isnan(matrix).all():
-        loss = estimator._get_fitted_loss()
-        check_range(matrix, "conditions", loss, estimator._loss_description())
+    check_range(matrix, "conditions", estimator._get_fitted_loss(), estimator._loss_description())
     return Conditions(matrix, table)
 
 

@@ -403,14 +403,11 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
         Parameter and value that select the loss, for the error message.
     """
     values = X.data if sp.issparse(X) else X  # zeros are in the range of every loss
+    if has_missing(X):
+        values = values[values == values]
     if not np.prod(values.shape):
         return
-    # NaN, after the end of a sequence, is ignored.
-    least, most = (
-        (np.nanmin(values), np.nanmax(values))
-        if isinstance(values, np.ndarray)
-        else (values[values == values].min(), values[values == values].max())
-    )
+    least, most = values.min(), values.max()
     if float(least) < loss.lower or float(most) > loss.upper:
         end = f"{loss.upper:g}]" if np.isfinite(loss.upper) else "inf)"
         raise ValueError(
