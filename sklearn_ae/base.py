@@ -175,7 +175,7 @@ class BaseAutoencoder(
         "n_features_in_": """int
         Number of features of a sample: the product of `input_shape_`.
         """,
-        "feature_names_in_": """ndarray of shape (n_features_in_,)
+        "feature_names_in_": """ndarray of shape (n_features,)
         Names of the features seen during `fit`. Defined only if `X` has feature names that are
         all strings.
         """,

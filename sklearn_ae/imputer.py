@@ -160,7 +160,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         "n_features_in_": """int
         Number of features seen during `fit`.
         """,
-        "feature_names_in_": """ndarray of shape (n_features_in_,)
+        "feature_names_in_": """ndarray of shape (n_features,)
         Names of the features seen during `fit`. Defined only if `X` has feature names that are
         all strings.
         """,

@@ -43,10 +43,10 @@ class TableColumns:
 
 
 TABLE_ATTRIBUTES: dict[str, str | None] = {
-    "is_categorical_": """ndarray of shape (n_features_in_,)
+    "is_categorical_": """ndarray of shape (n_features,)
     Mask of the columns of categories. Defined only if `X` is a table.
     """,
-    "column_scores_": """ndarray of shape (n_features_in_,)
+    "column_scores_": """ndarray of shape (n_features,)
     Fraction of the deviance of each column that is explained, on the held-out samples or, if
     there are none, on the training samples. Defined only if `X` is a table.
     """,
