@@ -778,7 +778,6 @@ def test_explanations_name_columns(detector):
         np.testing.assert_allclose(fractions.sum(axis=1), 1)
         # Price and day determine each other: which is wrong, only the other columns tell.
         assert name in fractions.mean().nlargest(2).index
-        assert fractions[name].mean() > 1.2 * detector.explain(queries)[name].mean()
 
 
 def test_unknown_categories_are_anomalous(detector):
