@@ -97,10 +97,11 @@ def test_draws_of_a_linear_model_have_the_conditional_moments(linear_models, pla
     assert np.abs((found - covariance) / size * np.sqrt(n_effective)).max() < 5
 
 
-def test_chains_forget_where_they_start(linear_models, monkeypatch):
+def test_chains_forget_where_they_start(linear_rows, monkeypatch):
     """From a single proposal, chosen without regard to what is known."""
     monkeypatch.setattr(module_of_conditions, "N_STEPS", 100)
-    model, known = linear_models["prior"], KNOWN[1]
+    model = VariationalAutoencoder(2, hidden_layer_sizes=(), max_iter=150, random_state=0)
+    model, known = model.fit(linear_rows), {0: 4.0}
     unknown, mean, covariance = conditional_moments(model, known)
     error = np.sqrt(np.diag(covariance) / N_DRAWS)
     corners = np.array(list(itertools.product([-1.5, 1.5], repeat=2)))
