@@ -480,7 +480,7 @@ def test_copies_files_and_exports(estimator, tmp_path):
     (codes,) = session.run(None, {"X": X[:20].astype(np.float32)})
     expected = model.transform(X[:20])
     size, n_ordered = model.n_components_, model.module_.n_components
-    # Two merges of a greedy tree may be equal up to rounding; the columns after the code name them.
+    # Merges of a greedy tree may be equal up to rounding; columns after the code name them.
     alike = np.isclose(codes, expected, atol=1e-3)[:, n_ordered:].all(axis=1)
     assert alike.mean() >= 0.9
     np.testing.assert_allclose(codes[alike], expected[alike], atol=1e-3 * np.abs(expected).max())
