@@ -184,6 +184,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     categorical_features: Any = same_as(TableColumns, "categorical_features")
     max_categories: int = same_as(TableColumns, "max_categories")
 
+    _numbers_as_normal: ClassVar[bool] = False  # quantiles have an end, outliers have none
     _attribute_docs: ClassVar[dict[str, str | None]] = {
         "is_categorical_": TABLE_ATTRIBUTES["is_categorical_"],
         "estimators_": """list of object

@@ -787,6 +787,19 @@ def test_unknown_categories_are_anomalous(detector):
     np.testing.assert_array_equal(detector.is_categorical_, [0, 1, 1, 0, 0, 1, 1])
 
 
+def test_numbers_far_beyond_the_others_are_anomalous():
+    """Also in a column with heavy tails, among many columns."""
+    rng = np.random.default_rng(0)
+    table = frame(500).assign(income=rng.lognormal(10, 1.5, 500))
+    for number in range(20):
+        table[f"noise {number}"] = rng.normal(size=500)
+    detector = AutoencoderOutlierDetector(random_state=0).fit(table)
+    far = table[:1].assign(income=1e9)
+    assert detector.predict(far) == -1
+    assert detector.p_values(far) < 0.01
+    assert detector.explain(far).iloc[0].idxmax() == "income"
+
+
 @pytest.mark.parametrize("kind", ["table", "array", "float32"])
 def test_missing_values_are_not_anomalous(kind):
     """As many samples with gaps are flagged as without, and gaps have no part in the anomaly."""

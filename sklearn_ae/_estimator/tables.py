@@ -104,7 +104,7 @@ def check_table(
             categorical,
             estimator.max_categories,
             None if weight is None else weight.numpy(),
-            as_normal=getattr(estimator, "_numbers_as_normal", False),
+            as_normal=getattr(estimator, "_numbers_as_normal", None),
         )
         estimator.is_categorical_ = estimator._table.is_categorical()
     table: Table = estimator._table

@@ -222,11 +222,11 @@ def fit_number(
     kind: str,
     values: np.ndarray,
     weight: np.ndarray | None = None,
-    as_normal: bool = False,
+    as_normal: bool | None = None,
 ) -> Number:
     """Return the description of a column of floats, NaN if missing.
 
-    With `as_normal` its values are mapped to normal quantiles even without heavy tails.
+    Its values are mapped to normal quantiles if `as_normal`, and with None if it has heavy tails.
     """
     weight = np.ones(len(values)) if weight is None else weight
     seen = np.isfinite(values)
@@ -239,7 +239,9 @@ def fit_number(
         upper = float(np.nextafter(upper, -np.inf))
         lower = min(upper, float(np.nextafter(lower, np.inf)))
     quantiles = None
-    if lower < upper and (as_normal or _is_heavy_tailed(known, weight)):
+    if as_normal is None:
+        as_normal = lower < upper and _is_heavy_tailed(known, weight)
+    if lower < upper and as_normal:
         levels = np.linspace(0, 1, min(N_QUANTILES, len(np.unique(known))))
         quantiles = _quantiles(known, weight, levels)
         known = to_normal(known, quantiles)

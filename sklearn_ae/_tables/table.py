@@ -199,7 +199,7 @@ def fit_table(
     categorical_features: Any,
     max_categories: int,
     weight: np.ndarray | None = None,
-    as_normal: bool = False,
+    as_normal: bool | None = None,
 ) -> Table:
     """Return the description of a table.
 
@@ -210,8 +210,8 @@ def fit_table(
     max_categories : int
     weight : ndarray of shape (n_samples,) or None, default=None
         Sample weights. Samples of weight zero are ignored.
-    as_normal : bool, default=False
-        Whether all numbers are mapped to normal quantiles, not only those with heavy tails.
+    as_normal : bool or None, default=None
+        Whether numbers are mapped to normal quantiles; None: those with heavy tails.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def _fitted(
     is_category: bool,
     max_categories: int,
     weight: np.ndarray | None,
-    as_normal: bool,
+    as_normal: bool | None,
 ) -> Column:
     """Return the description of a column."""
     if not is_category:
