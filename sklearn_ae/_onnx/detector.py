@@ -13,9 +13,9 @@ from sklearn_ae._detection.limits import limit_of
 from sklearn_ae._detection.member_copies import last_step
 from sklearn_ae._detection.members import Member
 from sklearn_ae._estimator.tables import table_of
-from sklearn_ae._onnx.graph import Graph
+from sklearn_ae._onnx.graph import Entry, Graph
 from sklearn_ae._onnx.hashing import highest_bits, keys_in_grid, look_up
-from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
+from sklearn_ae._onnx.methods import default_methods, methods_of, write
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
 from sklearn_ae._onnx.tracing import Traced, traced
 from sklearn_ae._training.keys import POSITION_BITS
@@ -35,7 +35,7 @@ def _(estimator: AutoencoderOutlierDetector) -> tuple[str, ...]:
 
 
 @write.register
-def _(estimator: AutoencoderOutlierDetector, graph: Graph, x: Traced, method: str) -> Output:
+def _(estimator: AutoencoderOutlierDetector, graph: Graph, x: Traced, method: str) -> Entry:
     limit = limit_of(np.float32)
     is_far = (x.abs() >= limit).long().sum(1) > 0
     bounded = graph.name_of(x.clamp(-limit, limit))  # squares of larger values overflow
@@ -53,12 +53,12 @@ def _(estimator: AutoencoderOutlierDetector, graph: Graph, x: Traced, method: st
     # Members are pairs with complementary halves: each sample is new to half of them.
     scores = (total / (len(estimator._members) // 2)).masked_fill(is_far, -torch.inf)
     if method == "score_samples":
-        return Output.of(scores.float())
+        return Entry.of(scores.float())
     decision = scores - estimator.offset_
     if method == "decision_function":
-        return Output.of(decision.float())
+        return Entry.of(decision.float())
     # Labels are taken in float64, in which the threshold lies between training samples.
-    return Output.of(1 - 2 * (decision < 0).long())
+    return Entry.of(1 - 2 * (decision < 0).long())
 
 
 def _score(member: Member, graph: Graph, x: Traced, fold: Tensor) -> Tensor:

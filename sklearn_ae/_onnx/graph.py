@@ -6,7 +6,7 @@ import copy
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,28 @@ def require(name: str) -> Any:
         raise ImportError(
             f'Models in ONNX need {name}, which is missing: pip install "sklearn-ae[onnx]".'
         ) from error
+
+
+class Entry(NamedTuple):
+    """An input or a result of a graph.
+
+    Attributes
+    ----------
+    name : str
+    dtype : dtype
+    shape : tuple of (int or None)
+        None is the number of samples.
+    """
+
+    name: str
+    dtype: Any
+    shape: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, value: Any) -> Entry:
+        """Return the result that a traced tensor is, with the samples on its first axis."""
+        dtype = torch.empty(0, dtype=value.dtype).numpy().dtype
+        return cls(value.onnx_name, dtype, (None, *value.shape[1:]))
 
 
 class Graph:

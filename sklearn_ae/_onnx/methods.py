@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import singledispatch
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.tables import table_of
 from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
 from sklearn_ae._onnx.completion import IterativeCompletion
-from sklearn_ae._onnx.graph import Graph
+from sklearn_ae._onnx.graph import Entry, Graph
 from sklearn_ae._onnx.greedy import with_loops
 from sklearn_ae._onnx.hashing import normal_quantile, uniform_of_samples
 from sklearn_ae._onnx.tables import ByBlock
@@ -39,28 +39,6 @@ from sklearn_ae.networks._variational import VariationalModule
 from sklearn_ae.variational import VariationalAutoencoder
 
 
-class Output(NamedTuple):
-    """A result in a graph.
-
-    Attributes
-    ----------
-    name : str
-    dtype : dtype
-    shape : tuple of (int or None)
-        None is the number of samples.
-    """
-
-    name: str
-    dtype: Any
-    shape: tuple[int | None, ...]
-
-    @classmethod
-    def of(cls, value: Any) -> Output:
-        """Return the output of a traced tensor with the samples on its first axis."""
-        dtype = torch.empty(0, dtype=value.dtype).numpy().dtype
-        return cls(value.onnx_name, dtype, (None, *value.shape[1:]))
-
-
 @singledispatch
 def methods_of(estimator: Any) -> tuple[str, ...]:
     """Return the names of an estimator's methods that can be exported, the defaults first."""
@@ -74,14 +52,14 @@ def default_methods(estimator: Any) -> tuple[str, ...]:
 
 
 @singledispatch
-def write(estimator: Any, graph: Graph, x: Traced, method: str) -> Output:
+def write(estimator: Any, graph: Graph, x: Traced, method: str) -> Entry:
     """Add a method of an estimator to a graph, applied to samples, or to codes."""
     raise TypeError(f"{type(estimator).__name__} has no export of its own.")
 
 
 @isolated
 @torch.no_grad()
-def write_all(estimator: Any, graph: Graph, samples: str, methods: Sequence[str]) -> list[Output]:
+def write_all(estimator: Any, graph: Graph, samples: str, methods: Sequence[str]) -> list[Entry]:
     """Add methods of an estimator to a graph.
 
     Parameters
@@ -108,7 +86,7 @@ def _(estimator: BaseAutoencoder) -> tuple[str, ...]:
 
 
 @write.register
-def _(estimator: BaseAutoencoder, graph: Graph, x: Traced, method: str) -> Output:
+def _(estimator: BaseAutoencoder, graph: Graph, x: Traced, method: str) -> Entry:
     module = exportable(estimator)
     # Graphs for two numbers of samples differ if Python code has used that number.
     trials = Graph(), Graph()
@@ -121,7 +99,7 @@ def _(estimator: BaseAutoencoder, graph: Graph, x: Traced, method: str) -> Outpu
             f"Python, e.g. by len(x) or x.shape[0], but a model in ONNX is for any number. "
             f"Use -1 for that length where a tensor is reshaped."
         )
-    return Output.of(_apply(estimator, module, x, method))
+    return Entry.of(_apply(estimator, module, x, method))
 
 
 def _apply(

@@ -13,10 +13,10 @@ from sklearn_ae._detection.member_copies import last_step
 from sklearn_ae._estimator.tables import table_of
 from sklearn_ae._onnx import detector, supervised  # noqa: F401 - register methods
 from sklearn_ae._onnx.batches import drop_added_sample, with_a_sample
-from sklearn_ae._onnx.graph import FIRST_OPSET, Graph
+from sklearn_ae._onnx.graph import FIRST_OPSET, Entry, Graph
 from sklearn_ae._onnx.methods import methods_of, write_all
 from sklearn_ae._onnx.steps import scikit_learn_model, steps_before
-from sklearn_ae._onnx.tables import Input, encoded
+from sklearn_ae._onnx.tables import encoded
 
 
 def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> Any:
@@ -40,7 +40,7 @@ def build(estimator: Any, methods: Sequence[str], opset: int = FIRST_OPSET) -> A
     table = table_of(estimator)
     if table is None:
         shape = (last.n_components_,) if is_code else sample_shape(estimator)
-        name, inputs = "X", [Input("X", np.dtype(np.float32), (None, *shape))]
+        name, inputs = "X", [Entry("X", np.dtype(np.float32), (None, *shape))]
     else:
         shape = (table.layout.n_features,)
         name, inputs = encoded(graph, table)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_ae._onnx.graph import Graph, dtype_number
-from sklearn_ae._onnx.methods import Output, default_methods, methods_of, write
+from sklearn_ae._onnx.graph import Entry, Graph, dtype_number
+from sklearn_ae._onnx.methods import default_methods, methods_of, write
 from sklearn_ae._onnx.steps import scikit_learn_model
 from sklearn_ae._onnx.tracing import Traced
 from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
@@ -35,7 +35,7 @@ def _(estimator: StackedAutoencoderRegressor) -> tuple[str, ...]:
 
 
 @write.register
-def _(estimator: StackedAutoencoderClassifier, graph: Graph, x: Traced, method: str) -> Output:
+def _(estimator: StackedAutoencoderClassifier, graph: Graph, x: Traced, method: str) -> Entry:
     codes = write(estimator.autoencoder_, graph, x, "transform")
     if method == "transform":
         return codes
@@ -46,7 +46,7 @@ def _(estimator: StackedAutoencoderClassifier, graph: Graph, x: Traced, method: 
         return _head_output(estimator, graph, codes, method)
     scores = _linear(estimator, graph, codes)
     if method == "decision_function" and n_classes == 2:
-        return Output(graph.add("Squeeze", scores, np.array([1])), FLOAT, (None,))
+        return Entry(graph.add("Squeeze", scores, np.array([1])), FLOAT, (None,))
     if n_classes == 2:  # the score is the logit of the second class, relative to the first
         zeros = graph.add("Sub", scores, scores)  # of any number of samples
         scores = graph.add("Concat", zeros, scores, axis=1)
@@ -55,11 +55,11 @@ def _(estimator: StackedAutoencoderClassifier, graph: Graph, x: Traced, method: 
     if method != "decision_function":
         kind = "Softmax" if method == "predict_proba" else "LogSoftmax"
         scores = graph.add(kind, scores, axis=1)
-    return Output(scores, FLOAT, (None, n_classes))
+    return Entry(scores, FLOAT, (None, n_classes))
 
 
 @write.register
-def _(estimator: StackedAutoencoderRegressor, graph: Graph, x: Traced, method: str) -> Output:
+def _(estimator: StackedAutoencoderRegressor, graph: Graph, x: Traced, method: str) -> Entry:
     codes = write(estimator.autoencoder_, graph, x, "transform")
     if method == "transform":
         return codes
@@ -71,16 +71,16 @@ def _(estimator: StackedAutoencoderRegressor, graph: Graph, x: Traced, method: s
     n_targets = len(estimator._y_mean)
     shape = (-1,) if estimator._y_ndim == 1 else (-1, n_targets)
     result = graph.add("Reshape", result, np.array(shape))
-    return Output(result, FLOAT, (None, *shape[1:]))
+    return Entry(result, FLOAT, (None, *shape[1:]))
 
 
-def _linear(estimator: Any, graph: Graph, codes: Output) -> str:
+def _linear(estimator: Any, graph: Graph, codes: Entry) -> str:
     """Add the linear layer; its result has shape (n_samples, n_outputs)."""
     layer = estimator.head_coef_, estimator.head_intercept_
     return graph.add("Gemm", codes.name, *(v.astype(np.float32) for v in layer), transB=1)
 
 
-def _multilabel_output(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
+def _multilabel_output(estimator: Any, graph: Graph, codes: Entry, method: str) -> Entry:
     """Add a logistic unit for each label."""
     if estimator.head_ is not None:
         raise ValueError(
@@ -91,26 +91,26 @@ def _multilabel_output(estimator: Any, graph: Graph, codes: Output, method: str)
     if method == "predict":
         positive = graph.add("Greater", scores, np.float32(0))
         number = dtype_number(torch.int64)
-        return Output(graph.add("Cast", positive, to=number), np.dtype(np.int64), shape)
+        return Entry(graph.add("Cast", positive, to=number), np.dtype(np.int64), shape)
     if method == "predict_proba":
         scores = graph.add("Sigmoid", scores)
     elif method == "predict_log_proba":
         # log(sigmoid(s)) = -softplus(-s), which does not overflow
         scores = graph.add("Neg", graph.add("Softplus", graph.add("Neg", scores)))
-    return Output(scores, FLOAT, shape)
+    return Entry(scores, FLOAT, shape)
 
 
-def _labels(graph: Graph, indices: str, classes: np.ndarray) -> Output:
+def _labels(graph: Graph, indices: str, classes: np.ndarray) -> Entry:
     """Replace indices of classes by the classes."""
     # ONNX has strings only as an array of objects; whole numbers are int64, as in skl2onnx.
     if classes.dtype.kind in "USO":
         classes = classes.astype(object)
     elif classes.dtype.kind != "f" or (classes == classes.astype(np.int64)).all():
         classes = classes.astype(np.int64)
-    return Output(graph.add("Gather", classes, indices), classes.dtype, (None,))
+    return Entry(graph.add("Gather", classes, indices), classes.dtype, (None,))
 
 
-def _head_output(estimator: Any, graph: Graph, codes: Output, method: str) -> Output:
+def _head_output(estimator: Any, graph: Graph, codes: Entry, method: str) -> Entry:
     """Add a classifier of scikit-learn on the codes."""
     raw = {"raw_scores": True} if method == "decision_function" else {}
     options = {"zipmap": False, **raw}
@@ -119,11 +119,11 @@ def _head_output(estimator: Any, graph: Graph, codes: Output, method: str) -> Ou
     classes = estimator.head_.classes_
     if method == "predict":
         dtype = np.dtype(object if classes.dtype.kind in "USO" else np.int64)
-        return Output(label, dtype, (None,))
+        return Entry(label, dtype, (None,))
     if method == "predict_log_proba":
         scores = graph.add("Log", scores)
     elif method == "decision_function" and len(classes) == 2:
         # skl2onnx returns the score of the second class and its negative.
         column = graph.add("Gather", scores, np.int64(1), axis=1)
-        return Output(column, FLOAT, (None,))
-    return Output(scores, FLOAT, (None, len(classes)))
+        return Entry(column, FLOAT, (None,))
+    return Entry(scores, FLOAT, (None, len(classes)))

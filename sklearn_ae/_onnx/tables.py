@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from sklearn_ae._onnx.graph import Graph, dtype_number
+from sklearn_ae._onnx.graph import Entry, Graph, dtype_number
 from sklearn_ae._onnx.hashing import look_up, normal_quantile
 from sklearn_ae._onnx.tracing import N_EXAMPLES, traced
 from sklearn_ae._tables.columns import REACH, Category, Number
 from sklearn_ae._tables.loss import Layout
 from sklearn_ae._tables.table import Table
-
-
-class Input(NamedTuple):
-    """An input of a model.
-
-    Attributes
-    ----------
-    name : str
-    dtype : dtype
-    shape : tuple of (int or None)
-        None is the number of samples.
-    """
-
-    name: str
-    dtype: Any
-    shape: tuple[int | None, ...]
 
 
 class ByBlock(Layout):
@@ -41,14 +25,14 @@ class ByBlock(Layout):
         return True
 
 
-def encoded(graph: Graph, table: Table) -> tuple[str, list[Input]]:
+def encoded(graph: Graph, table: Table) -> tuple[str, list[Entry]]:
     """Add the encoding of a table.
 
     Returns
     -------
     matrix : str
         Name of the encoded table, float32, with NaN for missing values and unknown categories.
-    inputs : list of Input
+    inputs : list of Entry
         One of shape (n_samples, 1) for each column, with its name.
     """
     inputs, parts = [], {}
@@ -56,10 +40,10 @@ def encoded(graph: Graph, table: Table) -> tuple[str, list[Input]]:
         name = str(column.name)
         if isinstance(column, Number):
             is_date = column.kind in ("date", "day")
-            inputs.append(Input(name, np.dtype(np.int64 if is_date else np.float32), (None, 1)))
+            inputs.append(Entry(name, np.dtype(np.int64 if is_date else np.float32), (None, 1)))
             parts[place] = _number(graph, name, column)
         else:
-            inputs.append(Input(name, _dtype(column), (None, 1)))
+            inputs.append(Entry(name, _dtype(column), (None, 1)))
             parts[place] = _indicators(graph, name, column)
     return graph.add("Concat", *(parts[place] for place in table.places()), axis=1), inputs
 
