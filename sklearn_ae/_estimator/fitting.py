@@ -161,7 +161,7 @@ def fit_module(
         attributes["explained_variance_ratio_"] = explained
     if fit.loss.deviances is not None:
         evaluated = training if held_out is None else held_out
-        attributes["column_scores_"] = column_scores(estimator, evaluated, module)
+        attributes["column_scores_"] = column_scores(estimator, evaluated, module, training)
     density = fit_code_density(module, training, estimator.density, seeds.subspace)
     with drawing_from(make_generator(seeds.subspace, device)):
         attributes |= estimator._fitted_attributes(module, training)

@@ -296,9 +296,18 @@ def constant_deviances(loss: Loss, samples: Samples) -> Tensor:
     return torch.stack(sums).sum(0)
 
 
-def column_scores(estimator: Any, samples: Samples, module: AutoencoderModule) -> np.ndarray:
-    """Return the fraction of the deviance of each column of a table that is explained."""
-    both = zip(*(each.tolist() for each in deviances(estimator, samples, module)), strict=True)
+def column_scores(
+    estimator: Any, samples: Samples, module: AutoencoderModule, training: Samples
+) -> np.ndarray:
+    """Return the fraction of the deviance of each column of a table that is explained.
+
+    It is relative to the deviance of the training samples: a few held-out samples may all have
+    the same category.
+    """
+    targets: Samples = training.targets or training
+    constant = constant_deviances(estimator._get_fitted_loss(), targets) / targets.total_weight
+    reconstructed = deviances(estimator, samples, module)[0] / samples.total_weight
+    both = zip(reconstructed.tolist(), constant.tolist(), strict=True)
     scores = np.array([ratio_from_error(*each) for each in both])
     return scores[np.argsort(estimator._table.places())]
 

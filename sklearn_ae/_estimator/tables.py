@@ -48,7 +48,8 @@ TABLE_ATTRIBUTES: dict[str, str | None] = {
     """,
     "column_scores_": """ndarray of shape (n_features,)
     Fraction of the deviance of each column that is explained, on the held-out samples or, if
-    there are none, on the training samples. Defined only if `X` is a table.
+    there are none, on the training samples; relative to the deviance of the training samples from
+    their means and frequencies. Defined only if `X` is a table.
     """,
 }
 
