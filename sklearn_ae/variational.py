@@ -17,9 +17,9 @@ from torch import Tensor
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
 from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
 from sklearn_ae._estimator.conditions import (
-    N_PROPOSALS,
     check_conditions,
     draw_codes_given,
+    n_proposals,
 )
 from sklearn_ae._estimator.inference import decode, open_samples
 from sklearn_ae._estimator.inputs import ArrayType, array_type_of, check_count
@@ -358,7 +358,8 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         array_type = array_type_of(self._kind)
         draws = self.module_.layout is not None if noise is None else noise
         known = None if conditions is None else check_conditions(self, conditions)
-        codes: Any = self._draw_codes(n_samples if known is None else N_PROPOSALS, random_state)
+        n_drawn = n_samples if known is None else n_proposals(known.matrix.shape[1])
+        codes: Any = self._draw_codes(n_drawn, random_state)
         generator = make_generator(random_state.randint(2**31 - 1), self.module_.center.device)
         with drawing_from(generator):
             if known is not None:

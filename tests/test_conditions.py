@@ -205,6 +205,12 @@ def test_conditions_of_other_containers():
     assert of_array.sample(1, conditions=[[100.0, None]])[0, 0] == 100.0
 
 
+def test_values_far_from_the_data_are_conditions_too(linear_models):
+    drawn = linear_models["prior"].sample(3, random_state=0, conditions={0: 1e200})
+    assert (drawn[:, 0] == 1e200).all()
+    assert np.isfinite(drawn).all()
+
+
 def test_images_are_completed():
     images = np.random.default_rng(0).random((100, 4, 4))
     model = VariationalAutoencoder(2, max_iter=3, random_state=0).fit(images)

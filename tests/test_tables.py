@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 from scipy import stats
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
@@ -832,6 +833,18 @@ def test_missing_values_are_not_anomalous(kind):
     whole = frame(200) if kind == "table" else np.nan_to_num(draw(200, 2))
     of_whole = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(whole)
     assert np.isfinite(of_whole.score_samples(fresh)).all()
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["integers", "sparse"])
+def test_values_may_be_missing_only_later(form):
+    """Also if the training data could have none."""
+    X = np.random.default_rng(0).integers(0, 50, size=(200, 4))
+    detector = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(form(X))
+    gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.3, np.nan, X)
+    scores = detector.score_samples(gaps)
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(detector.score_samples(gaps[::-1]), scores[::-1])
+    assert not detector.explain(gaps[:5])[np.isnan(gaps[:5])].any()
 
 
 @pytest.mark.parametrize("table", [frame(100), polars_frame(100)], ids=["pandas", "polars"])

@@ -333,9 +333,12 @@ def log_likelihood(estimator: Any, X: Any) -> np.ndarray:
 def means_of_observed(X: Any, weight: np.ndarray) -> np.ndarray:
     """Return the mean of each feature of an array without NaN, zero if nothing else is there.
 
-    Of sparse matrices, data frames and images, which have no NaN, it is empty.
+    Of data frames and images, which have no NaN, it is empty.
     """
-    if not isinstance(X, np.ndarray) or X.ndim > 2 or X.dtype.kind != "f":
+    if sp.issparse(X):
+        of_sparse: np.ndarray = np.asarray(X.T @ weight).ravel() / weight.sum()
+        return of_sparse
+    if not isinstance(X, np.ndarray) or X.ndim > 2 or X.dtype.kind not in "fiub":
         return np.zeros(0)
     if not has_missing(X):  # without an array of the size of the data
         complete: np.ndarray = np.einsum("i,ij->j", weight, X) / weight.sum()
@@ -375,7 +378,7 @@ def _errors_of_chunk(estimator: Any, X: Any, fill: np.ndarray) -> tuple[np.ndarr
     X = X.toarray() if sp.issparse(X) else np.asarray(X, np.float64)
     flat = (len(reconstructed), -1)
     error = (reconstructed - X).reshape(flat)
-    if len(fill) and error.shape == given.shape:
+    if len(fill) and has_missing(given):
         error = np.where(np.isnan(given), np.nan, error)
     return error, X.reshape(flat)
 

@@ -17,10 +17,11 @@ from sklearn_ae._estimator.inference import module_as
 from sklearn_ae._estimator.inputs import check_range
 from sklearn_ae._estimator.tables import encode_partly, table_of
 from sklearn_ae._tables.frames import columns_of, container_of
+from sklearn_ae._training.reach import within_reach
 from sklearn_ae.networks._variational import VariationalModule
 
 N_PROPOSALS = 2**14
-"""Number of draws of the density among which the first code of each sample is chosen."""
+"""Maximum number of draws of the density among which the first code of a sample is chosen."""
 
 N_STEPS = 20
 """Number of steps of each Markov chain."""
@@ -105,6 +106,11 @@ def _matrix_of(estimator: Any, conditions: Any) -> np.ndarray:
     return matrix
 
 
+def n_proposals(n_features: int) -> int:
+    """Return the number of draws among which first codes are chosen; fewer of large images."""
+    return min(N_PROPOSALS, max(256, MAX_TERMS // n_features))
+
+
 @torch.no_grad()
 def draw_codes_given(
     estimator: Any, proposals: np.ndarray, matrix: np.ndarray, n_samples: int
@@ -140,7 +146,9 @@ def draw_codes_given(
     likelihood = cast(VariationalModule, completing(module, estimator._get_fitted_loss().mean))
     codes = torch.as_tensor(proposals).to(module.center)
     known = (torch.as_tensor(matrix).to(module.center) - module.center) / module.scale
-    outputs = module.decode(codes)[:, None]
+    known = within_reach(known)
+    n_at_once = module.network.samples_at_once
+    outputs = torch.cat([module.decode(part) for part in codes.split(n_at_once)])[:, None]
     chosen = []
     for rows in known.split(max(1, MAX_TERMS // outputs.numel())):
         errors = likelihood.errors_of_outputs(outputs, rows)  # (n_proposals, n_rows)
@@ -148,7 +156,7 @@ def draw_codes_given(
         chosen.append(torch.multinomial(weights, n_samples, replacement=True).flatten())
     codes = codes[torch.cat(chosen)]
     known = known.repeat_interleave(n_samples, dim=0)
-    n_at_once = max(1, MAX_TERMS // known.shape[1] // 16)
+    n_at_once = max(1, min(n_at_once, MAX_TERMS // known.shape[1] // 16))
     parts = zip(codes.split(n_at_once), known.split(n_at_once), strict=True)
     return torch.cat([_end_of_chains(estimator, module, *part) for part in parts])
 

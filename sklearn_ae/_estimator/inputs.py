@@ -403,11 +403,15 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
         Parameter and value that select the loss, for the error message.
     """
     values = X.data if sp.issparse(X) else X  # zeros are in the range of every loss
-    if has_missing(X):
+    if isinstance(values, Tensor):
         values = values[values == values]
-    if not np.prod(values.shape):
+    if not math.prod(values.shape):
         return
-    least, most = values.min(), values.max()
+    least, most = (
+        (values.min(), values.max())
+        if isinstance(values, Tensor)
+        else (np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None))  # ignore NaN
+    )
     if float(least) < loss.lower or float(most) > loss.upper:
         end = f"{loss.upper:g}]" if np.isfinite(loss.upper) else "inf)"
         raise ValueError(
