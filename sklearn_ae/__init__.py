@@ -1,6 +1,9 @@
 """Autoencoders as scikit-learn estimators on PyTorch: drop-in replacements for ``PCA()``."""
 
+from joblib import register_parallel_backend
+
 from sklearn_ae._training.checkpoint import FitCheckpoint
+from sklearn_ae._training.joblib_backend import GatheringBackend
 from sklearn_ae._version import __version__ as __version__
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.belief_network import DeepBeliefNetwork
@@ -21,6 +24,8 @@ from sklearn_ae.stacked_classifier import StackedAutoencoderClassifier
 from sklearn_ae.stacked_regressor import StackedAutoencoderRegressor
 from sklearn_ae.unet import UNetAutoencoder
 from sklearn_ae.variational import VariationalAutoencoder
+
+register_parallel_backend("sklearn_ae", GatheringBackend)
 
 __all__ = [
     "Autoencoder",

@@ -457,6 +457,7 @@ def _objective(
         reconstruction=plain,
         noise_level=noise_level * deviation,
         evaluate=functools.partial(_evaluate, estimator, fit.loss, losses, products),
+        compare=None if losses else functools.partial(_compare, estimator, fit.loss),
         score=score,
         columns=columns,
         samples_at_once=at_once,
@@ -497,15 +498,27 @@ def _evaluate(
     with torch.autocast(X.device.type, products, enabled=products == torch.bfloat16):
         output = module(X).to(X.dtype)
         if losses is None:
-            values = estimator._compare(module, output, y).to(X.dtype).expand(len(X))
-        else:
-            values = losses(X, y, sample_weight)
+            return _compare(estimator, loss, module, output, y)
+        values = losses(X, y, sample_weight)
+    return values, _errors(loss, module, output, y)
+
+
+def _compare(
+    estimator: Any, loss: Loss, module: AutoencoderModule, output: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the reconstruction loss and the error of each sample; see :func:`_evaluate`."""
+    values = estimator._compare(module, output, y).to(output.dtype).expand(len(output))
+    return values, _errors(loss, module, output, y)
+
+
+def _errors(loss: Loss, module: AutoencoderModule, output: Tensor, y: Tensor) -> Tensor:
+    """Return the errors of :func:`_evaluate`."""
     if loss.deviances is not None:
-        return values, observed_deviances(loss, output, y)
+        return observed_deviances(loss, output, y)
     squares = (loss.mean(output) - y).square()
     if module.takes_missing:
         squares = squares.nan_to_num()
-    return values, squares.sum(1)
+    return squares.sum(1)
 
 
 def _part_names(module: AutoencoderModule) -> set[str]:

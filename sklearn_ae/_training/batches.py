@@ -165,6 +165,11 @@ class Samples:
             self.targets.cache()
         return self
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether all samples are in memory as :meth:`take` returns them."""
+        return self._cached is not None
+
     def take(self, index: slice | Tensor) -> Tensor:
         """Return some samples, standardised, on the device. The result must not be modified.
 
@@ -326,36 +331,62 @@ class Batches:
         if len(self._versions) > 1:
             drawn = torch.randint(len(self._versions), (), generator=self.shuffle)
             self.samples = self._versions[int(drawn)]
-        n_samples, size = len(self.samples), self.batch_size
-        if n_samples <= size or self.shuffle is None:  # the order within one batch is irrelevant
-            for start in range(0, n_samples, size):
-                yield self._batch(slice(start, min(start + size, n_samples)))
-            return
-        order = torch.randperm(n_samples, generator=self.shuffle, dtype=self._index_dtype)
-        for index in torch.split(order, size):
-            yield self._batch(index)
+        order = self.draw_order()
+        for start in range(0, len(self.samples), self.batch_size):
+            part = slice(start, min(start + self.batch_size, len(self.samples)))
+            yield self._batch(part if order is None else order[part])
 
-    def _batch(self, index: slice | Tensor) -> Batch:
+    @property
+    def shares_draws(self) -> bool:
+        """Whether equal samples share their noise."""
+        return self._duplicates is not None
+
+    def continue_from(self, other: Batches) -> None:
+        """Set the generators to the state of others."""
+        for own, others in ((self.shuffle, other.shuffle), (self.noise, other.noise)):
+            if own is not None and others is not None and own is not others:
+                own.set_state(others.get_state())
+
+    def draw_order(self) -> Tensor | None:
+        """Draw the order of the samples in an epoch; None: they keep their order."""
+        n_samples = len(self.samples)
+        if n_samples <= self.batch_size or self.shuffle is None:
+            return None  # the order within one batch is irrelevant
+        return torch.randperm(n_samples, generator=self.shuffle, dtype=self._index_dtype)
+
+    def take(self, index: slice | Tensor) -> Batch:
+        """Return some samples as a batch without noise."""
         samples, weight = self.samples.take(index), None
         target = samples if self.samples.targets is None else self.samples.targets.take(index)
         if self.samples.weight is not None:
             weight = (self.samples.take_weight(index) / self.mean_weight).to(samples.dtype)
-        # Not in place: the samples may be a view of the cache, and are the target.
-        inputs = samples + self._draw_noise(samples) if self.noise_level else samples
-        if samples.shape[1] > target.shape[1] and self.noise_level:
-            # No noise on what says which values were missing.
-            inputs = torch.cat([inputs[:, : target.shape[1]], samples[:, target.shape[1] :]], 1)
-        return Batch(inputs, target, weight, self._duplicates)
+        return Batch(samples, target, weight, self._duplicates)
 
-    def _draw_noise(self, samples: Tensor) -> Tensor:
-        """Draw the noise of a batch, the same for equal samples."""
-        # In float32 for data of any dtype: torch draws float64 several times as slowly.
-        draw = torch.empty_like(samples, dtype=torch.float32)
+    def _batch(self, index: slice | Tensor) -> Batch:
+        batch = self.take(index)
+        if not self.noise_level:
+            return batch
+        samples, n_targets = batch.samples, batch.target.shape[1]
+        draw = self.draw_noise(samples.new_empty(samples.shape, dtype=torch.float32))
+        # Not in place: the samples may be a view of the cache, and are the target.
+        inputs = torch.add(samples, draw.to(samples.dtype), alpha=self.noise_level)
+        if samples.shape[1] > n_targets:  # no noise on what says which values were missing
+            inputs = torch.cat([inputs[:, :n_targets], samples[:, n_targets:]], 1)
+        return batch._replace(samples=inputs)
+
+    def draw_noise(self, out: Tensor) -> Tensor:
+        """Draw standard normal numbers for a batch, the same for equal samples.
+
+        Parameters
+        ----------
+        out : Tensor of shape (batch_size, n_features), float32
+            Overwritten and returned. Not of the dtype of the data: torch draws float64 several
+            times as slowly.
+        """
         if self._duplicates is None:
-            return draw.normal_(std=self.noise_level, generator=self.noise).to(samples)
-        distinct = draw[: int(self._duplicates.max()) + 1]  # (n_groups, n_features)
-        drawn = distinct.normal_(std=self.noise_level, generator=self.noise)
-        return drawn[self._duplicates].to(samples)
+            return out.normal_(generator=self.noise)
+        distinct = out[: int(self._duplicates.max()) + 1]  # (n_groups, n_features)
+        return out.copy_(distinct.normal_(generator=self.noise)[self._duplicates])
 
 
 @limit_resources

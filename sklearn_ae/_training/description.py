@@ -70,6 +70,9 @@ class Objective:
         Standard deviation of the noise on the inputs of the encoder.
     evaluate : callable or None
         Returns the loss and the error of each held-out sample. None: no samples are held out.
+    compare : callable or None
+        ``(module, output, target)`` to what `evaluate` returns, if it depends on no more than the
+        outputs of the module for the samples.
     score : callable or None
         Maps the weighted mean error of the held-out samples to their score. None: errors are
         squared errors, and the score is the explained variance ratio.
@@ -97,6 +100,7 @@ class Objective:
     make_step: Callable[[FlatParameters, torch.Generator], Step] | None = None
     noise_level: float = 0.0
     evaluate: Evaluation | None = None
+    compare: Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     score: Callable[[float], float] | None = None
     columns: tuple[str, ...] = ()
     keeps_highest_score: bool = False

@@ -3,13 +3,16 @@
 skorch loads samples one by one from a data set and notifies its callbacks of every batch; both
 take longer than the arithmetic of a small network. This net takes batches from tensors, keeps the
 losses on the device until the end of the epoch, and notifies of batches only if a callback has a
-method for them.
+method for them. The training is an iterator over epochs, so that several nets can be trained in
+turns (:mod:`sklearn_ae._training.group`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -53,6 +56,8 @@ class Validation(NamedTuple):
         Mean error of each column of a table by name.
     parameters : Tensor
         Copy of the evaluated parameters, followed by the running statistics.
+    mean : float or None
+        Weighted mean of the losses if it has been computed.
     """
 
     losses: Tensor
@@ -61,10 +66,13 @@ class Validation(NamedTuple):
     score: float
     columns: dict[str, float]
     parameters: Tensor
+    mean: float | None = None
 
     @property
     def loss(self) -> float:
         """Weighted mean of the losses."""
+        if self.mean is not None:
+            return self.mean
         losses = self.losses if self.losses.ndim == 1 else self.losses.mean(1)
         return float((losses * self.weight).sum() / self.weight.sum())
 
@@ -148,7 +156,6 @@ class AutoencoderNet(NeuralNet):
             lr=run.parameters.learning_rate_init,
             max_epochs=run.parameters.max_iter,
             callbacks=callbacks,
-            callbacks__print_log=None,
             train_split=None,
             verbose=0,
             device=None,
@@ -162,6 +169,11 @@ class AutoencoderNet(NeuralNet):
         self.validation: Validation | None = None
         self.groups: Tensor | None = None
 
+    @property
+    def _default_callbacks(self) -> list[Any]:
+        """None: those of skorch take longer than some epochs. The net records what they do."""
+        return []
+
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> AutoencoderNet:
         """Create the optimiser of the flat parameters."""
         parameters = self.run.parameters
@@ -172,6 +184,16 @@ class AutoencoderNet(NeuralNet):
             else FlatAdam(self.flat, rate, alpha)
         )
         return self
+
+    @property
+    def notifies_batches(self) -> bool:
+        """Whether a callback is to be notified of every batch."""
+        return any(overrides_batches(callback) for _, callback in self.callbacks_)
+
+    @property
+    def has_own_schedule(self) -> bool:
+        """Whether no callback sets the learning rate."""
+        return not has_scheduler(self.callbacks_)
 
     def train(self, batches: Batches, held_out: Batches | None) -> None:
         """Train the module.
@@ -189,20 +211,34 @@ class AutoencoderNet(NeuralNet):
         KeyboardInterrupt
             If the user or a callback raises it, except skorch's EarlyStopping.
         """
+        with closing(self.epochs(batches, held_out)) as epochs:
+            for epoch in epochs:
+                self._train_epoch(batches, epoch)
+
+    def epochs(
+        self, batches: Batches, held_out: Batches | None
+    ) -> Generator[int, Validation | None]:
+        """Yield the number of each epoch, in which the caller trains the parameters once.
+
+        The caller passes the mean loss terms of the epoch to :meth:`record_epoch`. It may send
+        the :class:`Validation` of the new parameters, or None if it has not evaluated them. The
+        parameters, errors and interrupts are those of :meth:`train`.
+        """
         self.held_out = held_out
         self.groups = None if held_out is None else held_out.find_groups()
         self.notify("on_train_begin", X=batches.samples, y=None)
         try:
-            self._run_epochs(batches)
+            yield from self._remaining_epochs(batches)
         finally:
             self.module_.progress = 1.0
         self._check_weights()
         self.notify("on_train_end", X=batches.samples, y=None)
 
-    def _run_epochs(self, batches: Batches) -> None:
-        callbacks = [callback for _, callback in self.callbacks_]
-        notify_batches = any(overrides_batches(callback) for callback in callbacks)
-        own_schedule = not has_scheduler(callbacks)
+    def _remaining_epochs(self, batches: Batches) -> Generator[int, Validation | None]:
+        lowest = {
+            name: min((epoch[name] for epoch in self.history if name in epoch), default=math.inf)
+            for name in ("train_loss", "valid_loss")
+        }
         data = {"dataset_train": batches.samples, "dataset_valid": None}
         if self.held_out is not None:
             data["dataset_valid"] = self.held_out.samples
@@ -210,21 +246,27 @@ class AutoencoderNet(NeuralNet):
         for epoch in range(len(self.history), self.run.parameters.max_iter):
             if self.stop_training:
                 break
+            begin = time.time()
             self.notify("on_epoch_begin", **data)
             if not all(parameter.requires_grad for parameter in self.flat.parameters):
                 raise ValueError(
                     "callbacks that freeze parameters (Freezer) are not supported; freeze them in "
                     "the constructor of a custom network."
                 )
-            self.module_.train()
-            self._train_epoch(batches, epoch, notify_batches, own_schedule)
+            evaluated = yield epoch
             self._check_weights()
+            last = self.history[-1]
             if self.held_out is not None:
-                self.validation = self.validate()
-                self._record("valid", {"loss": self.validation.loss}, len(self.held_out.samples))
-                self.history.record("valid_score", self.validation.score)
+                self.validation = evaluated or self.validate()
+                last["valid_loss"] = self.validation.loss
+                last["valid_score"] = self.validation.score
                 for name, error in self.validation.columns.items():
-                    self.history.record(f"valid_loss_{name}", error)
+                    last[f"valid_loss_{name}"] = error
+            for name, value in lowest.items():
+                if name in last:
+                    last[f"{name}_best"] = last[name] < value
+                    lowest[name] = min(value, last[name])
+            last["dur"] = time.time() - begin
             self._end_epoch(data)
             self._check_loss()
 
@@ -243,24 +285,18 @@ class AutoencoderNet(NeuralNet):
                     raise
                 self.stop_training = True
 
-    def _train_epoch(
-        self, batches: Batches, epoch: int, notify_batches: bool, own_schedule: bool
-    ) -> None:
+    def _train_epoch(self, batches: Batches, epoch: int) -> None:
         """Train on all batches once, and record the mean loss terms."""
-        parameters, n_batches = self.run.parameters, len(batches)
-        schedule = SCHEDULES[parameters.learning_rate]
-        n_steps = n_batches * parameters.max_iter
-        annealing_rate = parameters.max_iter / self.run.annealing_epochs
+        self.module_.train()
+        notify_batches, has_own_schedule = self.notifies_batches, self.has_own_schedule
         group = self.optimizer_.param_groups[0]
         # torch's schedulers wrap `step` and warn if it is not called; `move` is faster.
-        move = self.optimizer_.move if own_schedule else self.optimizer_.step
+        move = self.optimizer_.move if has_own_schedule else self.optimizer_.step
         sums: Terms = {}  # on the device: reading a value would wait for the batch to finish
         for number, batch in enumerate(batches):
-            progress = (epoch * n_batches + number) / n_steps
-            if self.run.objective.anneals:
-                self.module_.progress = min(1.0, progress * annealing_rate)
-            if own_schedule:
-                group["lr"] = parameters.learning_rate_init * schedule(progress)
+            rate, self.module_.progress = self.schedule(epoch, number, len(batches))
+            if has_own_schedule:
+                group["lr"] = rate
             if notify_batches:
                 self.notify("on_batch_begin", batch=batch, training=True)
             terms = self.step(batch)
@@ -276,25 +312,42 @@ class AutoencoderNet(NeuralNet):
                 sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=batch.n_samples)
             if notify_batches:
                 loss = sum(terms.values())
-                self._record("train", {"loss": float(loss)}, batch.n_samples, new_batch=False)
+                self.history.record_batch("train_batch_size", batch.n_samples)
+                self.history.record_batch("train_loss", float(loss))
                 self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
         n_samples = len(batches.samples)
         means = {name: float(total) / n_samples for name, total in sums.items()}
-        for name, value in means.items():
-            self.history.record(name, value)
-        if not notify_batches:
-            self._record("train", {"loss": sum(means.values())}, n_samples)
-        self.history.record("train_batch_count", n_batches)
+        self.record_epoch(means, len(batches))
 
-    def _record(
-        self, prefix: str, values: dict[str, float], size: int, new_batch: bool = True
-    ) -> None:
-        """Record the values of a batch, which skorch's callbacks average over the epoch."""
-        if new_batch:
-            self.history.new_batch()
-        self.history.record_batch(f"{prefix}_batch_size", size)
-        for name, value in values.items():
-            self.history.record_batch(f"{prefix}_{name}", value)
+    def schedule(self, epoch: int, number: int, n_batches: int) -> tuple[float, float]:
+        """Return the learning rate and the module's ``progress`` in a step.
+
+        Parameters
+        ----------
+        epoch, number : int
+            Number of the epoch and of the batch in it.
+        n_batches : int
+            Number of batches of an epoch.
+        """
+        parameters, progress = self.run.parameters, 1.0
+        if self.run.objective.anneals:
+            completed = (epoch * n_batches + number) / n_batches
+            progress = min(1.0, completed / self.run.annealing_epochs)
+        rate = parameters.learning_rate_init * self.rate_factor(epoch, number, n_batches)
+        return rate, progress
+
+    def rate_factor(self, epoch: int, number: int, n_batches: int) -> float:
+        """Return the factor of the learning rate in a step; see :meth:`schedule`."""
+        parameters = self.run.parameters
+        completed = (epoch * n_batches + number) / (n_batches * parameters.max_iter)
+        return SCHEDULES[parameters.learning_rate](completed)
+
+    def record_epoch(self, means: dict[str, float], n_batches: int) -> None:
+        """Record the mean loss terms of an epoch."""
+        last = self.history[-1]
+        last |= {**means, "train_loss": sum(means.values()), "train_batch_count": n_batches}
+        if not last["batches"]:  # skorch's Checkpoint expects one
+            last["batches"].append({})
 
     def _check_weights(self) -> None:
         """Raise an error if a weight is too large, infinite or NaN."""
@@ -342,10 +395,10 @@ class AutoencoderNet(NeuralNet):
             self.groups,
             self.score_of(float(error.sum())),
             dict(zip(self.run.objective.columns, error.reshape(-1).tolist(), strict=False)),
-            self._snapshot(),
+            self.snapshot(),
         )
 
-    def _snapshot(self) -> Tensor:
+    def snapshot(self) -> Tensor:
         """Return a copy of the parameters, followed by the running statistics."""
         values = [self.flat.values.detach(), *self.statistics]
         return torch.cat([value.reshape(-1) for value in values])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_ae.networks._module import TrainableModule
+
+
+BETAS = (0.9, 0.999)
+"""Decay of the moments of Adam."""
 
 
 class FlatParameters:
@@ -27,8 +31,7 @@ class FlatParameters:
     ----------
     values : nn.Parameter of shape (n_parameters,)
     gradient : Tensor of shape (n_parameters,)
-        The gradient of `values`. It is never replaced: the gradients of the module's parameters
-        are views of it.
+        The gradient of `values`. The gradients of the module's parameters are views of it.
     n_penalized : int
         Weight decay acts on ``values[:n_penalized]``.
     parameters : list of nn.Parameter
@@ -53,12 +56,17 @@ class FlatParameters:
         parts = [parameter.detach().reshape(-1) for _, parameter in named]
         self.n_penalized = sum(p.numel() for name, p in named if name not in unpenalized)
         self.values = nn.Parameter(torch.cat(parts))
-        self.gradient = self.values.grad = torch.zeros_like(self.values)
+        self.move_to(self.values.detach(), torch.zeros_like(self.values))
+
+    def move_to(self, values: Tensor, gradient: Tensor) -> None:
+        """Make all parameters and gradients views of two vectors, which hold their values."""
+        self.values.data = values
+        self.gradient = self.values.grad = gradient
         start = 0
-        for _, parameter in named:
+        for parameter in self.parameters:
             end = start + parameter.numel()
-            parameter.data = self.values.data[start:end].view(parameter.shape)
-            parameter.grad = self.gradient[start:end].view(parameter.shape)
+            parameter.data = values[start:end].view(parameter.shape)
+            parameter.grad = gradient[start:end].view(parameter.shape)
             start = end
 
 
@@ -111,6 +119,29 @@ class FlatOptimizer(torch.optim.Optimizer):
         return vector.grad
 
 
+    @staticmethod
+    @abstractmethod
+    def move_rows(
+        values: Tensor,
+        gradient: Tensor,
+        state: dict[str, Tensor],
+        rates: Tensor,
+        momentum: Tensor,
+        rows: Sequence[slice],
+    ) -> None:
+        """Update the parameters of several models, of which each is a row of all tensors.
+
+        Parameters
+        ----------
+        values, gradient : Tensor of shape (n_models, n_parameters)
+        state : dict of str to Tensor
+            The states of the optimisers.
+        rates, momentum : Tensor of shape (n_models, 1)
+        rows : sequence of slice
+            Rows whose models have taken the same number of steps.
+        """
+
+
 class FlatMomentum(FlatOptimizer):
     """Gradient descent with momentum: ``u <- momentum * u - lr * gradient``, ``w <- w + u``.
 
@@ -142,6 +173,20 @@ class FlatMomentum(FlatOptimizer):
         velocity.mul_(group["momentum"]).add_(self._gradient(vector), alpha=-rate)
         vector.add_(velocity)
 
+    @staticmethod
+    def move_rows(
+        values: Tensor,
+        gradient: Tensor,
+        state: dict[str, Tensor],
+        rates: Tensor,
+        momentum: Tensor,
+        rows: Sequence[slice],
+    ) -> None:
+        """Update the parameters of several models."""
+        velocity = state["velocity"][: len(values)]
+        velocity.mul_(momentum).addcmul_(gradient, rates, value=-1)
+        values.add_(velocity)
+
 
 class FlatAdam(FlatOptimizer):
     """Adam with decoupled weight decay on one flat vector.
@@ -164,7 +209,7 @@ class FlatAdam(FlatOptimizer):
     """
 
     def __init__(self, flat: FlatParameters, lr: float, alpha: float) -> None:
-        super().__init__(flat, {"lr": lr, "alpha": alpha, "betas": (0.9, 0.999)})
+        super().__init__(flat, {"lr": lr, "alpha": alpha})
         state = self.state[flat.values]
         state["step"] = torch.zeros((), device=flat.values.device)
         state["exp_avg"] = torch.zeros_like(flat.values)
@@ -172,20 +217,117 @@ class FlatAdam(FlatOptimizer):
 
     def _move(self, vector: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> None:
         state["step"] += 1
-        torch._fused_adam_(
-            [vector],
-            [self._gradient(vector)],
-            [state["exp_avg"]],
-            [state["exp_avg_sq"]],
-            [],
-            [state["step"]],
-            lr=float(group["lr"]),
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=0.0,  # `move` has applied it, decoupled from the gradient
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
+        _adam(vector, self._gradient(vector), state, state["step"], float(group["lr"]))
+
+    @staticmethod
+    def move_rows(
+        values: Tensor,
+        gradient: Tensor,
+        state: dict[str, Tensor],
+        rates: Tensor,
+        momentum: Tensor,
+        rows: Sequence[slice],
+    ) -> None:
+        """Update the parameters of several models."""
+        state["step"][: len(values)] += 1
+        # The kernel has one rate for all models: the change with a rate of one, times each rate.
+        change = torch.zeros_like(values)
+        for part in rows:
+            moments = {name: state[name][part] for name in ("exp_avg", "exp_avg_sq")}
+            _adam(change[part], gradient[part], moments, state["step"][part.start], 1.0)
+        values.addcmul_(change, rates)
+
+
+def _adam(
+    values: Tensor, gradient: Tensor, moments: dict[str, Tensor], step: Tensor, rate: float
+) -> None:
+    """Update parameters by torch's kernel for Adam."""
+    torch._fused_adam_(
+        [values],
+        [gradient],
+        [moments["exp_avg"]],
+        [moments["exp_avg_sq"]],
+        [],
+        [step],
+        lr=rate,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        weight_decay=0.0,  # it has been applied, decoupled from the gradient
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+class Stack:
+    """Parameters, gradients and optimisers of several nets of equal shapes, one in each row.
+
+    Those of the nets become views of the rows until :meth:`release` is called.
+
+    Parameters
+    ----------
+    flats : sequence of FlatParameters
+    optimizers : sequence of FlatOptimizer
+        Of one class.
+
+    Attributes
+    ----------
+    values, gradient : Tensor of shape (n_models, n_parameters)
+    """
+
+    def __init__(
+        self, flats: Sequence[FlatParameters], optimizers: Sequence[FlatOptimizer]
+    ) -> None:
+        self.flats, self.optimizers = flats, optimizers
+        states = [
+            optimizer.state[flat.values] for flat, optimizer in zip(flats, optimizers, strict=True)
+        ]
+        self.values = torch.stack([flat.values.detach() for flat in flats])
+        self.gradient = torch.zeros_like(self.values)
+        self.state = {name: torch.stack([each[name] for each in states]) for name in states[0]}
+        groups = [optimizer.param_groups[0] for optimizer in optimizers]
+        momentum = [group.get("momentum", 0.0) for group in groups]
+        self._momentum = self.values.new_tensor(momentum)[:, None]
+        self._set(self.values, self.gradient, self.state)
+
+    def _set(self, values: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
+        for row, (flat, optimizer) in enumerate(zip(self.flats, self.optimizers, strict=True)):
+            flat.move_to(values[row], gradient[row])
+            own = optimizer.state[flat.values]
+            for name in own:
+                own[name] = state[name][row]
+
+    def release(self) -> None:
+        """Give each net memory of its own."""
+        for row, (flat, optimizer) in enumerate(zip(self.flats, self.optimizers, strict=True)):
+            flat.move_to(self.values[row].clone(), self.gradient[row].clone())
+            own = optimizer.state[flat.values]
+            for name in own:
+                own[name] = self.state[name][row].clone()
+
+    @torch.no_grad()
+    def move(self, rates: Tensor, decay: Tensor | None, rows: Sequence[slice]) -> None:
+        """Update the parameters of the first models once.
+
+        Parameters
+        ----------
+        rates : Tensor of shape (n_updated, 1)
+            Learning rates of as many models as are updated.
+        decay : Tensor of shape (n_updated, 1) or None
+            Factors by which the penalised parameters shrink.
+        rows : sequence of slice
+            Rows whose models have taken the same number of steps.
+        """
+        values = self.values[: len(rates)]
+        if decay is not None:
+            values[:, : self.flats[0].n_penalized].mul_(decay)
+        self.optimizers[0].move_rows(
+            values,
+            self.gradient[: len(rates)],
+            self.state,
+            rates,
+            self._momentum[: len(rates)],
+            rows,
         )
 
 

@@ -89,7 +89,13 @@ def _limited_threads() -> AbstractContextManager[object]:
         return nullcontext()
     if not get_active_backend()[0].nesting_level:
         return nullcontext()
-    limits: AbstractContextManager[object] = _openmp().limit(limits=1)
+    return limited_to(1)
+
+
+def limited_to(n_threads: int) -> AbstractContextManager[object]:
+    """Return a context manager: this thread uses so many threads of torch."""
+    torch.get_num_threads()  # its first call in a thread sets the number, and would end the limit
+    limits: AbstractContextManager[object] = _openmp().limit(limits=n_threads)
     return limits
 
 

@@ -27,6 +27,8 @@ def train(run: TrainingRun) -> Trained:
     """
     # Imported when used: skorch doubles the time of an import.
     from sklearn_ae._training.callbacks import BestWeights, Progress
+    from sklearn_ae._training.gathering import Gathering
+    from sklearn_ae._training.group import Training
     from sklearn_ae._training.net import AutoencoderNet
 
     run.samples.cache()
@@ -42,8 +44,13 @@ def train(run: TrainingRun) -> Trained:
     net.initialize()
     if run.state is not None:
         _restore(run.state, net.optimizer_, flat, generators)
+    training = Training(net, *_batches(run, **generators))
+    gathering = Gathering.current()
     try:
-        net.train(*_batches(run, **generators))
+        if gathering is None or training.key is None:
+            training.alone()
+        else:
+            gathering.train(training)
     finally:
         for callback in callbacks:
             if isinstance(callback, Progress):  # not a method `close` of a user's callback

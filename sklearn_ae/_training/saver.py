@@ -145,6 +145,7 @@ class Saver(Callback):
                 losses=tensors["best.losses"].to(start.losses),
                 weight=tensors["best.weight"].to(start.weight),
                 score=values["score"],
+                mean=None,
                 parameters=tensors["best.parameters"].to(start.parameters),
             )
 

@@ -154,8 +154,8 @@ class PlainDenseStep:
         assert isinstance(module.encoder, DenseStack)
         assert isinstance(module.decoder, DenseStack)
         self.gradient = DenseGradient(
-            module.encoder,
-            module.decoder,
+            [module.encoder],
+            [module.decoder],
             flat.values,
             flat.gradient,
             loss,
