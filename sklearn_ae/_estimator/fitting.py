@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,24 @@ narrow on any number.
 
 ONE_PASS: dict[str, Any] = {"learning_rate": "constant", "max_iter": 1}
 """Hyperparameters of ``partial_fit``; a schedule would depend on the unknown number of calls."""
+
+
+BESIDE_LOSS = {
+    *Hyperparameters.names(),
+    "callbacks",
+    "density",
+    "device",
+    "early_stopping",
+    "init",
+    "input_noise",
+    "n_components",
+    "noise_level",
+    "random_state",
+    "validation_fraction",
+    "verbose",
+    "warm_start",
+}
+"""Parameters of estimators that the loss of a module does not depend on."""
 
 
 class Fit(NamedTuple):
@@ -457,6 +476,7 @@ def _objective(
         reconstruction=plain,
         noise_level=noise_level * deviation,
         evaluate=functools.partial(_evaluate, estimator, fit.loss, losses, products),
+        signature=_signature(estimator),
         compare=None if losses else functools.partial(_compare, estimator, fit.loss),
         score=score,
         columns=columns,
@@ -465,6 +485,20 @@ def _objective(
         annealed_from=estimator._annealed_from() if anneals else 0.0,
         needs_significance=not fit.resume and estimator._starts_at_solution(),
     )
+
+
+def _signature(estimator: Any) -> Hashable | None:
+    """Return what the loss of an estimator depends on beside its module; None: unknown.
+
+    Subclasses of users, and callables, may do anything.
+    """
+    parameters = {
+        name: value for name, value in vars(estimator).items() if name in estimator.get_params(False)
+    }
+    kept = {name: value for name, value in parameters.items() if name not in BESIDE_LOSS}
+    if not type(estimator).__module__.startswith("sklearn_ae.") or any(map(callable, kept.values())):
+        return None
+    return type(estimator), *((name, repr(value)) for name, value in sorted(kept.items()))
 
 
 def _losses(

@@ -284,6 +284,11 @@ class Batches:
         Generator of the noise.
     versions : sequence of Samples, default=()
         Other versions of the samples: one version is drawn for each epoch.
+
+    Attributes
+    ----------
+    duplicates : Tensor of shape (n_samples,) or None
+        Index of the group of equal samples to which each sample belongs, if there is one batch.
     """
 
     def __init__(
@@ -306,7 +311,7 @@ class Batches:
         self._index_dtype = torch.int32 if len(samples) < 2**31 else torch.int64
         # In a single batch, copies of a sample share their noise and all other draws, which makes
         # two copies equivalent to one sample of weight two.
-        self._duplicates = self.find_groups() if len(samples) <= batch_size else None
+        self.duplicates = self.find_groups() if len(samples) <= batch_size else None
 
     def find_groups(self) -> Tensor:
         """Return the index of each sample's group of equal samples.
@@ -336,11 +341,6 @@ class Batches:
             part = slice(start, min(start + self.batch_size, len(self.samples)))
             yield self._batch(part if order is None else order[part])
 
-    @property
-    def shares_draws(self) -> bool:
-        """Whether equal samples share their noise."""
-        return self._duplicates is not None
-
     def continue_from(self, other: Batches) -> None:
         """Set the generators to the state of others."""
         for own, others in ((self.shuffle, other.shuffle), (self.noise, other.noise)):
@@ -360,7 +360,7 @@ class Batches:
         target = samples if self.samples.targets is None else self.samples.targets.take(index)
         if self.samples.weight is not None:
             weight = (self.samples.take_weight(index) / self.mean_weight).to(samples.dtype)
-        return Batch(samples, target, weight, self._duplicates)
+        return Batch(samples, target, weight, self.duplicates)
 
     def _batch(self, index: slice | Tensor) -> Batch:
         batch = self.take(index)
@@ -383,10 +383,10 @@ class Batches:
             Overwritten and returned. Not of the dtype of the data: torch draws float64 several
             times as slowly.
         """
-        if self._duplicates is None:
+        if self.duplicates is None:
             return out.normal_(generator=self.noise)
-        distinct = out[: int(self._duplicates.max()) + 1]  # (n_groups, n_features)
-        return out.copy_(distinct.normal_(generator=self.noise)[self._duplicates])
+        distinct = out[: int(self.duplicates.max()) + 1]  # (n_groups, n_features)
+        return out.copy_(distinct.normal_(generator=self.noise)[self.duplicates])
 
 
 @limit_resources

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -47,6 +47,11 @@ class Hyperparameters:
     tol: float
 
     @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of all parameters."""
+        return [each.name for each in fields(cls)]
+
+    @classmethod
     def of(cls, estimator: Any, **changed: Any) -> Hyperparameters:
         """Copy the parameters of an estimator, with other values for those in `changed`."""
         values = {each.name: getattr(estimator, each.name) for each in fields(cls)} | changed
@@ -70,6 +75,9 @@ class Objective:
         Standard deviation of the noise on the inputs of the encoder.
     evaluate : callable or None
         Returns the loss and the error of each held-out sample. None: no samples are held out.
+    signature : Hashable or None
+        What `terms` depend on beside their arguments: a step of several modules at once may use
+        the terms of one. None: each module has its own.
     compare : callable or None
         ``(module, output, target)`` to what `evaluate` returns, if it depends on no more than the
         outputs of the module for the samples.
@@ -100,6 +108,7 @@ class Objective:
     make_step: Callable[[FlatParameters, torch.Generator], Step] | None = None
     noise_level: float = 0.0
     evaluate: Evaluation | None = None
+    signature: Hashable | None = None
     compare: Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     score: Callable[[float], float] | None = None
     columns: tuple[str, ...] = ()

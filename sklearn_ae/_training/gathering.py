@@ -94,7 +94,7 @@ class Gathering:
         self.n_tasks = n_tasks
         self._changed = threading.Condition()
         self._queue: deque[Task] = deque()
-        self._threads: set[threading.Thread] = set()
+        self._threads: list[threading.Thread] = []
         self._requests: list[Request] = []
         self.n_submitted = 0
         # Tasks that are not complete; that have begun; of these, that run, and may run again.
@@ -207,7 +207,7 @@ class Gathering:
         """Wait until all threads have ended."""
         while True:
             with self._changed:
-                threads = list(self._threads)
+                threads, self._threads = self._threads, []
             if not threads:
                 return
             for thread in threads:
@@ -267,8 +267,8 @@ class Gathering:
             thread = threading.Thread(target=self._run, args=(self._queue.popleft(),), daemon=True)
             self._n_begun += 1
             self._n_running += 1
-            self._threads.add(thread)
             thread.start()
+            self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         self._changed.notify_all()
 
     def _may_begin(self) -> bool:
@@ -314,7 +314,6 @@ class Gathering:
         self._n_incomplete -= 1
         self._n_begun -= 1
         self._n_running -= 1
-        self._threads.discard(threading.current_thread())
         parent = task.parent
         if parent is not None:
             parent.n_unfinished -= 1

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from sklearn_ae._training.batches import Batch, Batches
 from sklearn_ae._training.callbacks import Progress
+from sklearn_ae._training.mapped import MappedStep
 from sklearn_ae._training.net import AutoencoderNet, Validation
 from sklearn_ae._training.optimizer import Stack
-from sklearn_ae._training.steps import PlainDenseStep
+from sklearn_ae._training.steps import AutogradStep, PlainDenseStep, Terms
 from sklearn_ae.networks.dense import DenseStack
 from sklearn_ae.networks.dense_gradient import DenseGradient
 
@@ -35,7 +36,7 @@ GROUP_BYTES = 16 * 2**20
 SAMPLE_BYTES = 2**28
 """Size up to which the samples of a group are copied into one tensor."""
 
-CHUNK_BYTES = 8 * 2**20
+CHUNK_BYTES = 2 * 2**20
 """Size up to which the samples of several steps are read at once."""
 
 
@@ -65,35 +66,47 @@ class Training:
     @cached_property
     def key(self) -> Hashable | None:
         """What models of one group have in common; None: the model cannot be grouped."""
-        net, run, step = self.net, self.net.run, self.net.step
-        module = run.module
-        if type(step) is not PlainDenseStep or run.products != net.flat.values.dtype:
-            return None
-        has_columns = bool(run.objective.columns)
-        if run.saved is not None or run.versions or module.takes_missing or has_columns:
+        net, run = self.net, self.net.run
+        objective, values = run.objective, net.flat.values
+        is_own = run.saved is not None or bool(run.versions) or bool(objective.columns)
+        if is_own or run.module.takes_missing or run.products != values.dtype:
             return None
         if not run.samples.is_cached or net.notifies_batches or not net.has_own_schedule:
             return None
-        if run.held_out is not None and run.objective.compare is None:
+        own = self._key_of_plain() if type(net.step) is PlainDenseStep else self._key_of_mapped()
+        if own is None:
             return None
-        return (
-            *(
-                (
-                    tuple(layer.weight.shape for layer in stack.layers),
-                    stack.activation,
-                    stack.output_activation,
-                    stack.shortcut is None,
-                )
-                for stack in (module.encoder, module.decoder)
-                if isinstance(stack, DenseStack)
-            ),
-            net.flat.values.dtype,
-            net.flat.values.device,
-            step.gradient.value,
-            run.parameters.solver,
-            self.batches.batch_size,
-            run.held_out is None,
+        sizes = self.batches.batch_size, run.samples.n_features
+        return *own, values.dtype, values.device, run.parameters.solver, *sizes, (
+            run.held_out is None, run.samples.targets is None
         )
+
+    def _key_of_plain(self) -> tuple[Hashable, ...]:
+        """Return what models have in common whose steps are hand-written."""
+        module, objective = self.net.run.module, self.net.run.objective
+        shapes = (
+            (
+                tuple(layer.weight.shape for layer in stack.layers),
+                stack.activation,
+                stack.output_activation,
+                stack.shortcut is None,
+            )
+            for stack in (module.encoder, module.decoder)
+            if isinstance(stack, DenseStack)
+        )
+        return *shapes, objective.reconstruction
+
+    def _key_of_mapped(self) -> tuple[Hashable, ...] | None:
+        """Return what models have in common whose steps are differentiated automatically."""
+        net, run = self.net, self.net.run
+        if type(net.step) is not AutogradStep or net.step.norms or run.objective.make_step:
+            return None
+        if run.objective.signature is None or len(net.history) or run.state is not None:
+            return None
+        tensors = [*run.module.named_parameters(), *run.module.named_buffers()]
+        shapes = tuple((name, values.shape, values.requires_grad) for name, values in tensors)
+        schedule = len(self.batches), run.parameters.max_iter, run.objective.anneals
+        return run.objective.signature, type(run.module), shapes, schedule
 
     @property
     def n_bytes(self) -> int:
@@ -113,7 +126,7 @@ class Training:
     def stream(self) -> Hashable:
         """Trainings of equal streams draw the same numbers from generators of their own."""
         run, batches = self.net.run, self.batches
-        if run.state is not None or batches.shares_draws:
+        if run.state is not None or batches.duplicates is not None:
             return id(self)
         seeds, samples = run.seeds, run.samples
         sizes = len(samples), samples.n_features, batches.batch_size
@@ -253,8 +266,8 @@ class _Step(NamedTuple):
 
     Attributes
     ----------
-    gradient : DenseGradient
-        Of the models that have a batch in this step, the first of the group.
+    number : int
+        Number of the step in the epoch.
     n_samples : Tensor of shape (n_models,)
         Number of samples in the batch of each.
     largest : int
@@ -265,7 +278,7 @@ class _Step(NamedTuple):
         Models that have taken the same number of steps.
     """
 
-    gradient: DenseGradient
+    number: int
     n_samples: Tensor
     largest: int
     padding: Tensor | None
@@ -297,6 +310,10 @@ class Group:
         self.alphas = self.stack.values.new_tensor(alphas)[:, None]
         self._stack_samples()
         self._stack_held_out()
+        self.mapped: MappedStep | None = None
+        if type(self.nets[0].step) is AutogradStep:
+            streams = list(self.leaders.values())
+            self.mapped = MappedStep(self.nets, self.stack, streams, self.stream_of)
         for net in self.nets:
             net.module_.eval()  # the group does not call the modules, but callbacks may
 
@@ -332,7 +349,7 @@ class Group:
         ]
         ends = [end for end in range(1, len(taken) + 1) if taken[end - 1 : end] != taken[end:][:1]]
         rows = [slice(start, end) for start, end in pairwise([0, *ends])]
-        return _Step(self._gradient(len(active)), n_samples, largest, padding, rows)
+        return _Step(number, n_samples, largest, padding, rows)
 
     def _stack_samples(self) -> None:
         """Copy the samples of all models into one tensor."""
@@ -354,10 +371,12 @@ class Group:
         n_features = self.all_samples.shape[1]
         n_bytes = len(self.nets) * self.size * n_features * self.all_samples.element_size()
         self.n_read = max(1, min(len(self.steps), CHUNK_BYTES // (2 * n_bytes)))
-        streams = list(self.leaders)
-        self.stream_of = torch.tensor([streams.index(each.stream) for each in self.trainings])
         levels = self.stack.values.new_tensor([each.noise_level for each in self.batches])
         self.levels = levels[:, None, None] if levels.any() else None
+        if self.levels is not None and type(self.nets[0].step) is AutogradStep:
+            self.n_read = 1  # the noise of a batch is drawn before the numbers of its loss
+        streams = list(self.leaders)
+        self.stream_of = torch.tensor([streams.index(each.stream) for each in self.trainings])
         self.noise = levels.new_zeros(
             len(streams), self.n_read, self.size, n_features, dtype=torch.float32
         )
@@ -365,6 +384,8 @@ class Group:
     def release(self) -> None:
         """Give the nets memory of their own, and generators in the state of those they shared."""
         self.stack.release()
+        if self.mapped is not None:
+            self.mapped.release()
         for training in self.trainings:
             own, leader = training.batches, self.leaders[training.stream]
             own.continue_from(leader)
@@ -385,7 +406,7 @@ class Group:
         """
         orders = self._draw_orders()
         rates, decay = self._schedules(epochs)
-        sums = self.stack.values.new_zeros(len(self.nets))
+        sums: Terms = {}
         for first in range(0, len(self.steps), self.n_read):
             self._read(first, orders)
             for place, step in enumerate(self.steps[first : first + self.n_read]):
@@ -394,17 +415,33 @@ class Group:
                 if self.all_weights is not None:
                     weight = self.weight[place, :n_models, :largest]
                     weight = weight if step.padding is None else weight * step.padding
-                losses = step.gradient(
+                terms = self._take_step(
+                    step,
+                    epochs[0],
                     self.inputs[place, :n_models, :largest],
                     self.targets[place, :n_models, :largest],
                     weight,
                 )
                 shrinkage = None if decay is None else decay[first + place, :n_models]
                 self.stack.move(rates[first + place, :n_models], shrinkage, step.rows)
-                sums[:n_models].addcmul_(losses, step.n_samples)
-        for net, batches, total in zip(self.nets, self.batches, sums.tolist(), strict=True):
-            net.record_epoch({"reconstruction": total / len(batches.samples)}, len(batches))
+                for name, term in terms.items():
+                    total = sums.setdefault(name, term.new_zeros(len(self.nets)))
+                    total[:n_models].addcmul_(term, step.n_samples)
+        totals = torch.stack(list(sums.values()), 1).tolist()
+        for net, batches, row in zip(self.nets, self.batches, totals, strict=True):
+            n_samples = len(batches.samples)
+            means = {name: total / n_samples for name, total in zip(sums, row, strict=True)}
+            net.record_epoch(means, len(batches))
         return self._validations()
+
+    def _take_step(
+        self, step: _Step, epoch: int, X: Tensor, y: Tensor, weight: Tensor | None
+    ) -> Terms:
+        """Write the gradients of a step; return the loss terms, each of shape (n_models,)."""
+        if self.mapped is None:
+            return {"reconstruction": self._gradient(len(X))(X, y, weight)}
+        progress = self.nets[0].schedule(epoch, step.number, len(self.steps))[1]
+        return self.mapped(X, y, weight, step.number, progress)
 
     def _schedules(self, epochs: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Return the rates of all steps, and the factors by which weights shrink, if any.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ class FlatParameters:
     parameters : list of nn.Parameter
         The module's trained parameters. Parameters that the network froze when it was built are
         not included.
+    places : list of slice
+        Place of each parameter in `values`.
 
     Raises
     ------
@@ -54,6 +57,8 @@ class FlatParameters:
         named = sorted(trained, key=lambda item: item[0] in unpenalized)  # a stable sort
         self.parameters = [parameter for _, parameter in named]
         parts = [parameter.detach().reshape(-1) for _, parameter in named]
+        ends = list(accumulate(map(len, parts)))
+        self.places = [slice(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
         self.n_penalized = sum(p.numel() for name, p in named if name not in unpenalized)
         self.values = nn.Parameter(torch.cat(parts))
         self.move_to(self.values.detach(), torch.zeros_like(self.values))
@@ -62,12 +67,9 @@ class FlatParameters:
         """Make all parameters and gradients views of two vectors, which hold their values."""
         self.values.data = values
         self.gradient = self.values.grad = gradient
-        start = 0
-        for parameter in self.parameters:
-            end = start + parameter.numel()
-            parameter.data = values[start:end].view(parameter.shape)
-            parameter.grad = gradient[start:end].view(parameter.shape)
-            start = end
+        for parameter, place in zip(self.parameters, self.places, strict=True):
+            parameter.data = values[place].view(parameter.shape)
+            parameter.grad = gradient[place].view(parameter.shape)
 
 
 class FlatOptimizer(torch.optim.Optimizer):

@@ -32,7 +32,7 @@ def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device=device).manual_seed(seed)
 
 
-_DRAWS = {
+DRAWS = {
     torch.rand,
     torch.randn,
     torch.randint,
@@ -107,7 +107,7 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as tor
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Pass the generator to functions that draw."""
         kwargs = kwargs or {}
-        if func in _DRAWS and kwargs.get("generator") is None:
+        if func in DRAWS and kwargs.get("generator") is None:
             self.has_drawn = True
             kwargs = {**kwargs, "generator": self.generator}
             if self.duplicates is not None and func in LIKE | SIZED:
