@@ -29,7 +29,9 @@ def _module(activation="tanh", hidden=(7, 4), shortcut=True, dtype=torch.float64
 
 def _by_hand(module, loss, dtype):
     flat = FlatParameters(module)
-    return DenseGradient([module.encoder], [module.decoder], flat.values, flat.gradient, loss, dtype)
+    return DenseGradient(
+        [module.encoder], [module.decoder], flat.values, flat.gradient, loss, dtype
+    )
 
 
 def _gradients(module):

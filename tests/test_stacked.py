@@ -290,9 +290,9 @@ def test_the_hand_written_gradient_knows_the_code_activation(activation):
     loss.value(module(x), x).mean().backward()
     expected = {name: p.grad.clone() for name, p in module.named_parameters()}
     flat = FlatParameters(module)
-    DenseGradient([module.encoder], [module.decoder], flat.values, flat.gradient, loss, torch.float64)(
-        x, x, None
-    )
+    DenseGradient(
+        [module.encoder], [module.decoder], flat.values, flat.gradient, loss, torch.float64
+    )(x, x, None)
     for name, parameter in module.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name])
 

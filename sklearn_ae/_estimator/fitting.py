@@ -45,6 +45,7 @@ from sklearn_ae._training.truncation import Truncations, ordered, unexplained_by
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._completion import Completion
 from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
+from sklearn_ae.networks.dense import DenseStack
 
 MAX_FLOAT64_SAMPLES = 64
 """Number of samples of float64 data up to which ``precision="auto"`` is float64 in any network.
@@ -476,7 +477,7 @@ def _objective(
         reconstruction=plain,
         noise_level=noise_level * deviation,
         evaluate=functools.partial(_evaluate, estimator, fit.loss, losses, products),
-        signature=_signature(estimator),
+        signature=_signature(estimator, module),
         compare=None if losses else functools.partial(_compare, estimator, fit.loss),
         score=score,
         columns=columns,
@@ -487,16 +488,24 @@ def _objective(
     )
 
 
-def _signature(estimator: Any) -> Hashable | None:
+def _signature(estimator: Any, module: AutoencoderModule) -> Hashable | None:
     """Return what the loss of an estimator depends on beside its module; None: unknown.
 
-    Subclasses of users, and callables, may do anything.
+    Subclasses of users, and callables, may do anything. Layers that share weights, and layers
+    that are not dense, cannot be computed for several models at once.
     """
-    parameters = {
-        name: value for name, value in vars(estimator).items() if name in estimator.get_params(False)
+    stacks = module.encoder, module.decoder
+    if module.takes_missing or not all(
+        isinstance(each, DenseStack) and not each.is_tied() for each in stacks
+    ):
+        return None
+    kept = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if name not in BESIDE_LOSS
     }
-    kept = {name: value for name, value in parameters.items() if name not in BESIDE_LOSS}
-    if not type(estimator).__module__.startswith("sklearn_ae.") or any(map(callable, kept.values())):
+    is_own = type(estimator).__module__.startswith("sklearn_ae.")
+    if not is_own or any(map(callable, kept.values())):
         return None
     return type(estimator), *((name, repr(value)) for name, value in sorted(kept.items()))
 

@@ -186,15 +186,17 @@ class Layer(NamedTuple):
     sparsity_weight: float
     contraction: float
 
-    def terms(self, pair: LayerPair, x: Tensor, unit: float) -> dict[str, Tensor]:
+    def terms(
+        self, pair: LayerPair, x: Tensor, y: Any = None, sample_weight: Any = None
+    ) -> dict[str, Tensor]:
         """Return named loss terms of a batch, each of shape ``(batch_size,)``.
 
         Parameters
         ----------
         pair : LayerPair
         x : Tensor of shape (batch_size, n_inputs)
-        unit : float
-            Divisor of the reconstruction loss.
+        y, sample_weight : object
+            Not used.
         """
         corrupted, norm = x, torch.zeros_like(x[:, 0])
         if self.noise_level:
@@ -204,7 +206,7 @@ class Layer(NamedTuple):
         else:
             code = pair.encode(corrupted)
         # The target is the input before corruption.
-        terms = {"reconstruction": pair.loss.value(pair.decode(code), x) / unit}
+        terms = {"reconstruction": pair.loss.value(pair.decode(code), x) / pair.unit}
         if self.sparsity_weight:
             terms["sparsity"] = self.sparsity_weight * code.abs().mean(1)
         if self.contraction:
@@ -269,13 +271,13 @@ def _autoencoder_training(
     stack: Any, layer: Layer, pair: LayerPair, samples: Samples
 ) -> dict[str, Any]:
     """Return the module, objective and hyperparameters that train a layer as an autoencoder."""
-    unit = _reducible_loss(pair, samples)
-    parameters = Hyperparameters.of(stack, max_iter=layer.max_iter)
-
-    def loss(pair: LayerPair, x: Tensor, *_: Any) -> dict[str, Tensor]:
-        return layer.terms(pair, x, unit)
-
-    return {"module": pair, "objective": Objective(terms=loss), "parameters": parameters}
+    pair.unit.fill_(_reducible_loss(pair, samples))
+    signature = layer._replace(max_iter=0), pair.activation, pair.output_activation, pair.loss
+    return {
+        "module": pair,
+        "objective": Objective(terms=layer.terms, signature=signature),
+        "parameters": Hyperparameters.of(stack, max_iter=layer.max_iter),
+    }
 
 
 @torch.no_grad()

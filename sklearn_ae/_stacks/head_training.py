@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ from sklearn_ae._training.run import train
 from sklearn_ae._training.steps import weighted_means
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._head import HeadedModule
-from sklearn_ae.networks._module import inner_width
+from sklearn_ae.networks._module import AutoencoderModule, inner_width
+from sklearn_ae.networks.dense import DenseStack
 
 MIN_RECONSTRUCTED = 256
 """Minimum number of samples whose reconstruction loss enters a step of fine-tuning."""
@@ -159,6 +161,7 @@ class HeadTraining:
         self.products = precision.products
         objective = Objective(
             terms=self.loss,
+            signature=self._signature(),
             evaluate=self.evaluate,
             score=stack._error_to_score(),
             keeps_highest_score=stack._monitors_score(),
@@ -179,6 +182,18 @@ class HeadTraining:
             saved=None if self.one_pass else saved_run(stack),
             other_samples=self.reconstructed if self.trains == "all" else None,
         )
+
+    def _signature(self) -> Hashable | None:
+        """Return what the loss depends on beside the module; None: more than can be named."""
+        stack, module = self.stack, self.autoencoder.module_
+        # The step of several models maps the parts that are trained, and no others.
+        encodes_alone = self.trains == "encoder" and type(module) is AutoencoderModule
+        is_own = type(stack).__module__.startswith("sklearn_ae.")
+        if not is_own or not (self.trains == "head" or encodes_alone):
+            return None
+        if not isinstance(module.encoder, DenseStack) or module.encoder.is_tied():
+            return None
+        return type(stack), self.trains, bool(getattr(stack, "_has_several_labels", False))
 
     def _labelled(self, samples: Samples) -> tuple[Samples, Samples | None]:
         """Return the labelled training samples, and the held-out samples or None."""

@@ -1,10 +1,10 @@
 """Tasks in threads whose models are trained together.
 
 Each task runs in a thread of its own until it reaches the training of a model that can be trained
-together with others. There it waits. When every task that can run waits, the thread that began the
-tasks trains all models, those of equal shapes as one group, and each task goes on with its result.
-It is this thread because it has the threads of OpenMP: with those of a second thread there would be
-more than processors, and the runtime would put them to sleep after every product.
+together with others. There it waits. When every task that can run waits, the thread that began
+the tasks trains all models, those of equal shapes as one group, and each task goes on with its
+result. It is this thread because it has the threads of OpenMP: with those of a second one there
+would be more threads than processors, and the runtime would put them to sleep after each product.
 
 At any time only as many tasks run as there are processors; those that wait do not count. Which
 models are trained together depends on the tasks, not on the time that they take.
@@ -157,7 +157,7 @@ class Gathering:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Within the block, the task of this thread, if it is one, waits for those it submitted."""
+        """Within the block, the task of this thread, if any, waits for those it submitted."""
         task: Task | None = getattr(_local, "task", None)
         if task is None:
             yield

@@ -16,12 +16,12 @@ from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sklearn_ae._training.batches import Batch, Batches
+from sklearn_ae._training.batches import Batches
 from sklearn_ae._training.callbacks import Progress
 from sklearn_ae._training.mapped import MappedStep
 from sklearn_ae._training.net import AutoencoderNet, Validation
@@ -69,7 +69,7 @@ class Training:
         net, run = self.net, self.net.run
         objective, values = run.objective, net.flat.values
         is_own = run.saved is not None or bool(run.versions) or bool(objective.columns)
-        if is_own or run.module.takes_missing or run.products != values.dtype:
+        if is_own or run.products != values.dtype:
             return None
         if not run.samples.is_cached or net.notifies_batches or not net.has_own_schedule:
             return None
@@ -77,13 +77,20 @@ class Training:
         if own is None:
             return None
         sizes = self.batches.batch_size, run.samples.n_features
-        return *own, values.dtype, values.device, run.parameters.solver, *sizes, (
-            run.held_out is None, run.samples.targets is None
+        return (
+            *own,
+            values.dtype,
+            values.device,
+            run.parameters.solver,
+            *sizes,
+            (run.held_out is None, run.samples.targets is None),
         )
 
-    def _key_of_plain(self) -> tuple[Hashable, ...]:
+    def _key_of_plain(self) -> tuple[Hashable, ...] | None:
         """Return what models have in common whose steps are hand-written."""
         module, objective = self.net.run.module, self.net.run.objective
+        if module.takes_missing:
+            return None
         shapes = (
             (
                 tuple(layer.weight.shape for layer in stack.layers),
@@ -106,7 +113,8 @@ class Training:
         tensors = [*run.module.named_parameters(), *run.module.named_buffers()]
         shapes = tuple((name, values.shape, values.requires_grad) for name, values in tensors)
         schedule = len(self.batches), run.parameters.max_iter, run.objective.anneals
-        return run.objective.signature, type(run.module), shapes, schedule
+        kind = type(run.module).__qualname__
+        return run.objective.signature, kind, shapes, schedule
 
     @property
     def n_bytes(self) -> int:
@@ -320,7 +328,7 @@ class Group:
     def _gradient(self, n_models: int) -> DenseGradient:
         """Return the step of the first models."""
         if n_models not in self.gradients:
-            modules = [net.run.module for net in self.nets[:n_models]]
+            modules: list[Any] = [net.run.module for net in self.nets[:n_models]]
             loss, flat = self.nets[0].run.objective.reconstruction, self.stack
             assert loss is not None
             self.gradients[n_models] = DenseGradient(
@@ -357,7 +365,9 @@ class Group:
         samples = [batches.take(every) for batches in self.batches]
         counts = [len(each.samples) for each in samples]
         # Row of the first sample of each model.
-        self.offsets = torch.tensor([0, *counts[:-1]]).cumsum(0)[:, None].to(samples[0].samples.device)
+        self.offsets = (
+            torch.tensor([0, *counts[:-1]]).cumsum(0)[:, None].to(samples[0].samples.device)
+        )
         self.all_samples = self.all_targets = torch.cat([each.samples for each in samples])
         if self.batches[0].samples.targets is not None:
             self.all_targets = torch.cat([each.target for each in samples])
@@ -454,7 +464,9 @@ class Group:
             own, n_batches = net.run.parameters, len(batches)
             key = own.learning_rate, own.max_iter, n_batches, epoch
             if key not in factors:
-                factors[key] = [net.rate_factor(epoch, step, n_batches) for step in range(n_batches)]
+                factors[key] = [
+                    net.rate_factor(epoch, step, n_batches) for step in range(n_batches)
+                ]
             padding = [0.0] * (len(self.steps) - n_batches)
             rates.append([own.learning_rate_init * each for each in factors[key]] + padding)
         all_rates = self.stack.values.new_tensor(rates).t().contiguous()[:, :, None]
@@ -512,10 +524,10 @@ class Group:
                 padded(weights),
             )
 
-    def _validations(self) -> Sequence[Validation | None]:
+    def _validations(self) -> list[Validation | None]:
         """Evaluate all models."""
         compare = self.nets[0].run.objective.compare
-        if self.held_out is None or compare is None:
+        if self.held_out is None or compare is None or self.mapped is not None:
             return [None] * len(self.nets)
         samples, target, weight = self.held_out
         output = self._gradient(len(self.nets)).forward(samples)
@@ -529,7 +541,7 @@ class Group:
         mean_losses, mean_errors = (
             ((weight * values).sum(1) / totals).tolist() for values in (losses, errors)
         )
-        validations = []
+        validations: list[Validation | None] = []
         for row, net in enumerate(self.nets):
             assert net.held_out is not None
             assert net.groups is not None

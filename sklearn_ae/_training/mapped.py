@@ -132,7 +132,9 @@ class MappedStep:
         self.loss = _Loss(nets[0])
         modules = [net.run.module for net in nets]
         first = nets[0].flat
-        places = {id(own): place for own, place in zip(first.parameters, first.places, strict=True)}
+        places = {
+            id(own): place for own, place in zip(first.parameters, first.places, strict=True)
+        }
         self.parameters = {}
         for name, parameter in modules[0].named_parameters():
             if id(parameter) in places:
@@ -142,7 +144,7 @@ class MappedStep:
                 values.grad = stack.gradient[:, part].view(shape)
                 self.parameters[f"module.{name}"] = values
         self.buffers = {}
-        for name, buffer in modules[0].named_buffers():
+        for name, _ in modules[0].named_buffers():
             # Buffers may change in a step, and the modules are evaluated after an epoch.
             stacked = torch.stack([module.get_buffer(name) for module in modules])
             owner, _, own_name = name.rpartition(".")
@@ -194,9 +196,7 @@ class MappedStep:
         terms: Terms = functional_call(self.loss, parameters | buffers, (X, y, weight, mode))
         return terms
 
-    def _draw(
-        self, X: Tensor, y: Tensor, weight: Tensor | None, number: int
-    ) -> list[Tensor]:
+    def _draw(self, X: Tensor, y: Tensor, weight: Tensor | None, number: int) -> list[Tensor]:
         """Draw the random numbers of a step, each tensor of shape (n_streams, ...)."""
         n_rows = X.shape[1]
         if n_rows not in self._draws:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from sklearn_ae.networks._module import TrainableModule
 
-
 BETAS = (0.9, 0.999)
 """Decay of the moments of Adam."""
 
@@ -119,7 +118,6 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Return the gradient of the parameters, which :class:`FlatParameters` has set."""
         assert vector.grad is not None
         return vector.grad
-
 
     @staticmethod
     @abstractmethod

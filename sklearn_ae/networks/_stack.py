@@ -51,7 +51,11 @@ class LayerPair(TrainableModule):
         Loss between the output of :meth:`decode` and the input of the encoder's layer.
     is_last : bool
         Whether the output of the encoder's layer is the code of the network.
+    unit : Tensor of shape ()
+        Divisor of the reconstruction loss.
     """
+
+    unit: Tensor
 
     def __init__(self, module: AutoencoderModule, depth: int, loss: Loss) -> None:
         super().__init__()
@@ -64,6 +68,7 @@ class LayerPair(TrainableModule):
         self.is_last = self.encoder_layer is encoder.layers[-1]
         self.activation = encoder.output_activation if self.is_last else encoder.activation
         self.output_activation = encoder.activation if depth else ACTIVATIONS["identity"]
+        self.register_buffer("unit", torch.ones_like(self.encoder_layer.bias[0]))
         self.loss = loss
         if depth and encoder.activation == ACTIVATIONS["logistic"]:
             # The link of the cross-entropy is the logistic function.

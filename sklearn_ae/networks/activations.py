@@ -41,7 +41,7 @@ class Activation(NamedTuple):
 
 def _silu_backward(g: Tensor, pre: Tensor, post: Tensor) -> Tensor:
     """Return the gradient through ``x s(x)``, where ``s`` is the logistic function."""
-    if not (torch.is_grad_enabled() and pre.requires_grad):
+    if not torch.is_grad_enabled():
         gradient: Tensor = _aten.silu_backward(g, pre)
         return gradient
     # torch's kernel has no derivative of its own, which penalties on Jacobians need.

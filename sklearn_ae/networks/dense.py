@@ -122,6 +122,10 @@ class DenseStack(nn.Module):
         is_linear = all(type(layer) is nn.Linear for layer in self.layers)
         return is_linear and self._has_plain_hidden_layers()
 
+    def is_tied(self) -> bool:
+        """Return whether the weights are those of another stack."""
+        return any(isinstance(layer, TiedLinear) for layer in self.layers)
+
     @torch.no_grad()
     def tie_to(self, encoder: DenseStack) -> None:
         """Replace the weights of the layers by the transposed weights of an encoder.

@@ -148,7 +148,9 @@ class _StackGradient:
 
     def _activate(self, pre: Tensor) -> Tensor:
         """Return the output of a hidden layer, given its pre-activation."""
-        if self.is_tanh and pre.numel() >= MANY:  # 2 s(2u) - 1 in four passes is five times as fast
+        if (
+            self.is_tanh and pre.numel() >= MANY
+        ):  # 2 s(2u) - 1 in four passes is five times as fast
             return (2 * pre).sigmoid_().mul_(2).sub_(1)
         return self.activation.forward(pre)
 
