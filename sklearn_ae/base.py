@@ -359,6 +359,10 @@ class BaseAutoencoder(
         """
         return run
 
+    def _can_map_loss(self, module: Any) -> bool:
+        """Whether `_loss` can be called within ``torch.vmap``, by several models at once."""
+        return True
+
     def _has_plain_loss(self) -> bool:
         """Return whether the loss is the reconstruction loss alone.
 

@@ -18,6 +18,7 @@ from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._contractive import ContractiveModule, estimated_norm
 from sklearn_ae.networks.activations import ACTIVATIONS
+from sklearn_ae.networks.dense import DenseStack
 
 MAX_JACOBIAN_VALUES = 2**24
 """Number of values of the Jacobians that are in memory at a time, outside of training."""
@@ -112,6 +113,12 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
             norms = estimated_norm(module.encode, X, self.n_projections)
         error = self._compare(module, module.decode(code), X if y is None else y)
         return {"reconstruction": error, "contraction": self.contraction * norms}
+
+    def _can_map_loss(self, module: ContractiveModule) -> bool:
+        # Other norms call automatic differentiation, which cannot be mapped.
+        encoder = module.encoder
+        has_formula = isinstance(encoder, DenseStack) and encoder.is_plain()
+        return not self.contraction or (has_formula and self.n_projections is None)
 
     def _samples_at_once(self, network: Network) -> int:
         """Limit the memory of the Jacobians, which are (batch_size, n_components, n_features)."""

@@ -73,7 +73,8 @@ def test_terms_of_a_layer_equal_their_formulas(depth):
     pair = LayerPair(a_module("tanh"), depth, get_loss("squared_error"))
     x = torch.randn(4, pair.n_inputs, dtype=torch.float64)
     layer = Layer(max_iter=1, noise_level=0.0, sparsity_weight=0.3, contraction=0.7)
-    terms = layer.terms(pair, x, unit=2.0)
+    pair.unit.fill_(2.0)
+    terms = layer.terms(pair, x)
     code = torch.tanh(x @ pair.encoder_layer.weight.t() + pair.encoder_layer.bias)
     output = code @ pair.decoder_layer.weight.t() + pair.decoder_layer.bias
     output = torch.tanh(output) if depth else output
@@ -110,7 +111,7 @@ def test_noise_hides_the_share_of_inputs_that_was_asked_for():
     seen = []
     pair.encode = lambda x: seen.append(x) or torch.zeros(len(x), pair.n_outputs).double()
     x = torch.ones(2000, 9, dtype=torch.float64)
-    Layer(max_iter=1, noise_level=0.3, sparsity_weight=0, contraction=0).terms(pair, x, 1.0)
+    Layer(max_iter=1, noise_level=0.3, sparsity_weight=0, contraction=0).terms(pair, x)
     assert float((seen[0] == 0).double().mean()) == pytest.approx(0.3, abs=0.02)
     assert set(seen[0].unique().tolist()) == {0.0, 1.0}
 

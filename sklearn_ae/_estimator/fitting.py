@@ -505,7 +505,7 @@ def _signature(estimator: Any, module: AutoencoderModule) -> Hashable | None:
         if name not in BESIDE_LOSS
     }
     is_own = type(estimator).__module__.startswith("sklearn_ae.")
-    if not is_own or any(map(callable, kept.values())):
+    if not is_own or not estimator._can_map_loss(module) or any(map(callable, kept.values())):
         return None
     return type(estimator), *((name, repr(value)) for name, value in sorted(kept.items()))
 

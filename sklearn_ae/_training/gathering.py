@@ -251,8 +251,7 @@ class Gathering:
             while not request.done:
                 if self._is_cancelled and request in self._requests:
                     self._requests.remove(request)
-                    request.error, request.done = Cancelled(), True
-                    self._n_ready += 1
+                    self._finish(request, Cancelled())
                 else:
                     self._changed.wait()
             self._run_again()
@@ -296,18 +295,26 @@ class Gathering:
     def _train_all(self) -> None:
         """Train all models that wait."""
         requests, self._requests = sorted(self._requests, key=attrgetter("place")), []
-        errors: list[BaseException | None] = [Cancelled()] * len(requests)
+        by_training = {id(request.training): request for request in requests}
+
+        def finish(training: Training, error: BaseException | None) -> None:
+            with self._changed:
+                self._finish(by_training.pop(id(training)), error)
+
         self._changed.release()
         try:
-            errors = train_groups(
-                [request.training for request in requests], lambda: self._is_cancelled
-            )
+            trainings = [request.training for request in requests]
+            train_groups(trainings, finish, lambda: self._is_cancelled)
         finally:  # also after an interrupt: nobody waits for ever
             self._changed.acquire()
-            for request, own in zip(requests, errors, strict=True):
-                request.error, request.done = own, True
-            self._n_ready += len(requests)
-            self._changed.notify_all()
+            for request in by_training.values():
+                self._finish(request, Cancelled())
+
+    def _finish(self, request: Request, error: BaseException | None) -> None:
+        """Let a task go on whose model is trained."""
+        request.error, request.done = error, True
+        self._n_ready += 1
+        self._changed.notify_all()
 
     def _end(self, task: Task) -> None:
         """Note that a task is complete."""

@@ -141,38 +141,32 @@ class Training:
         return seeds.shuffle, seeds.noise, *sizes, not batches.noise_level
 
 
+Finish = Callable[[Training, BaseException | None], None]
+"""Called with each training when it is complete, and with what it raised."""
+
+
 def train_groups(
-    trainings: Sequence[Training], is_cancelled: Callable[[], bool]
-) -> list[BaseException | None]:
+    trainings: Sequence[Training], finish: Finish, is_cancelled: Callable[[], bool]
+) -> None:
     """Train nets, those of equal keys together.
 
     Parameters
     ----------
     trainings : sequence of Training
         With keys that are not None.
+    finish : callable
     is_cancelled : callable
         Asked before each epoch whether the results are still of use.
-
-    Returns
-    -------
-    list of BaseException or None
-        What each training raised.
     """
-    errors: list[BaseException | None] = [None] * len(trainings)
-    places_of: dict[Hashable, list[int]] = {}
-    for place, training in enumerate(trainings):
-        places_of.setdefault(training.key, []).append(place)
-    for places in places_of.values():
-        first = trainings[places[0]]
+    groups: dict[Hashable, list[Training]] = {}
+    for training in trainings:
+        groups.setdefault(training.key, []).append(training)
+    for group in groups.values():
+        first = group[0]
         size = min(GROUP_BYTES // first.n_bytes_of_step, SAMPLE_BYTES // first.n_bytes)
-        size = max(1, size)
-        n_groups = -(-len(places) // size)
-        for number in range(n_groups):  # of nearly equal sizes
-            part = places[number::n_groups]
-            found = _train_group([trainings[place] for place in part], is_cancelled)
-            for place, error in zip(part, found, strict=True):
-                errors[place] = error
-    return errors
+        n_parts = -(-len(group) // max(1, size))
+        for number in range(n_parts):  # of nearly equal sizes
+            _train_group(group[number::n_parts], finish, is_cancelled)
 
 
 class _Loop:
@@ -213,46 +207,54 @@ class _Loop:
 
 
 def _train_group(
-    trainings: Sequence[Training], is_cancelled: Callable[[], bool]
-) -> list[BaseException | None]:
-    """Train nets of one key together; return what each raised."""
+    trainings: Sequence[Training], finish: Finish, is_cancelled: Callable[[], bool]
+) -> None:
+    """Train nets of one key together."""
     if len(trainings) == 1:
         try:
             trainings[0].alone()
         except BaseException as error:
-            return [error]
-        return [None]
+            finish(trainings[0], error)
+        else:
+            finish(trainings[0], None)
+        return
     bar = _common_progress(trainings)
     loops = [_Loop(training) for training in trainings]
     active = [loop for loop in loops if loop.advance(None)]
+    _finish_others(loops, active, finish)
     # Those with the most steps in an epoch first: the models of each step are then a prefix.
     active.sort(key=lambda loop: -len(loop.training.batches))
-    try:
-        while active:
-            group = Group([loop.training for loop in active])
-            try:
-                remaining = active
-                while remaining == active:
-                    if is_cancelled():
-                        raise Cancelled
-                    validations = group.train_epoch([loop.epoch for loop in active])
-                    remaining = [
-                        loop
-                        for loop, validation in zip(active, validations, strict=True)
-                        if loop.advance(validation)
-                    ]
-                    if bar is not None:
-                        bar.on_epoch_end(max(active, key=lambda loop: loop.epoch).training.net)
-            finally:
-                group.release()
-            active = remaining
-    except BaseException as error:
-        for loop in active:
-            loop.fail(error)
-    finally:
-        if bar is not None:
-            bar.close()
-    return [loop.error for loop in loops]
+    while active:
+        remaining = active
+        group = Group([loop.training for loop in active])
+        try:
+            while remaining == active:
+                if is_cancelled():
+                    raise Cancelled
+                validations = group.train_epoch([loop.epoch for loop in active])
+                remaining = [
+                    loop
+                    for loop, validation in zip(active, validations, strict=True)
+                    if loop.advance(validation)
+                ]
+                if bar is not None:
+                    bar.on_epoch_end(max(active, key=lambda loop: loop.epoch).training.net)
+        except BaseException as error:  # not of one model: an interrupt, or a lack of memory
+            for loop in active:
+                loop.fail(error)
+            remaining = []
+        group.release()
+        _finish_others(active, remaining, finish)
+        active = remaining
+    if bar is not None:
+        bar.close()
+
+
+def _finish_others(loops: Sequence[_Loop], active: Sequence[_Loop], finish: Finish) -> None:
+    """Finish the trainings that are not active any more, while the others go on."""
+    for loop in loops:
+        if loop not in active:
+            finish(loop.training, loop.error)
 
 
 def _common_progress(trainings: Sequence[Training]) -> Progress | None:

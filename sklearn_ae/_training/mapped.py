@@ -135,14 +135,16 @@ class MappedStep:
         places = {
             id(own): place for own, place in zip(first.parameters, first.places, strict=True)
         }
-        self.parameters = {}
+        self.parameters: dict[str, Tensor] = {}
+        self.gradients: list[tuple[Tensor, Tensor]] = []  # in the stack, and as torch wants them
         for name, parameter in modules[0].named_parameters():
             if id(parameter) in places:
                 part = places[id(parameter)]
                 shape = len(nets), *parameter.shape
                 values = stack.values[:, part].view(shape).detach().requires_grad_()
-                values.grad = stack.gradient[:, part].view(shape)
+                values.grad = torch.zeros(shape, dtype=values.dtype, device=values.device)
                 self.parameters[f"module.{name}"] = values
+                self.gradients.append((stack.gradient[:, part].view(shape), values.grad))
         self.buffers = {}
         for name, _ in modules[0].named_buffers():
             # Buffers may change in a step, and the modules are evaluated after an epoch.
@@ -175,12 +177,15 @@ class MappedStep:
         module.train()
         module.progress = progress
         drawn = [values[self.stream_of] for values in self._draw(X, y, weight, number)]
-        self.stack.gradient.zero_()
+        for _, gradient in self.gradients:
+            gradient.zero_()
         with torch.enable_grad():
             terms: Terms = torch.vmap(
                 self._terms_of_one, in_dims=(0, 0, 0, 0, None if weight is None else 0, 0)
             )(self.parameters, self.buffers, X, y, weight, drawn)
             torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        for in_stack, gradient in self.gradients:
+            in_stack.copy_(gradient)
         return {name: term.detach() for name, term in terms.items()}
 
     def _terms_of_one(
