@@ -82,8 +82,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     its prediction from the errors of the other features, and take the mean over the features
     within the logarithm: one broken relation among many features then suffices for a low score.
     The training samples may contain outliers. The first two members are used to find the fraction
-    `trim` of samples with the lowest scores; each later member is trained without those that have
-    the lowest scores so far.
+    `trim` of samples with the lowest scores, without which all later members are trained.
 
     The two members of a pair split all possible samples into halves, by a hash of their values.
     Each scores the half that the other one is trained on, for training samples and new samples
@@ -167,9 +166,10 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     trim: float = parameter(
         default=0.3,
         doc="""float
-        Fraction of the samples, those with the lowest scores so far, that later members are not
-        trained on. It should exceed the fraction of outliers; set it to 0 if the training samples
-        contain none. The same fraction is left out of the covariance of the errors.
+        Fraction of the samples, those with the lowest scores of the first pair of members, that
+        later members are not trained on. It should exceed the fraction of outliers; set it to 0 if
+        the training samples contain none. The same fraction is left out of the covariance of the
+        errors.
         """,
         constraint=[Interval(Real, 0, 1, closed="left")],
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from sklearn_ae._detection.error_statistics import lower_threshold
@@ -18,7 +22,7 @@ def train_members(
     random_state: np.random.RandomState,
     tasks: Tasks,
 ) -> tuple[list[Member], np.ndarray]:
-    """Train one member after another.
+    """Train all members: the first pair, then all others together.
 
     Parameters
     ----------
@@ -47,35 +51,60 @@ def train_members(
     members: list[Member] = []
     scores = np.zeros((len(templates), len(copies_of)))
     new = np.zeros(scores.shape, dtype=bool)
-    for number, template in enumerate(templates):
-        second = number % 2 == 1
-        if not second:  # both members of a pair use one split
-            split = draw_split(distinct, random_state)
-            half = second_half(training.keys, split)
-        eligible = half[first] == second  # of the distinct samples
-        if number >= 2:  # the first pair only finds samples that later ones leave out
-            so_far = average_over_pairs(scores[:number], new[:number])
-            normal = so_far >= lower_threshold(so_far, training.weight, training.trim)
+    normal = np.ones(len(copies_of), dtype=bool)
+    # The first pair finds the samples that all others leave out, which are trained together.
+    for numbers in (range(2), range(2, len(templates))):
+        trainings: list[Callable[[], tuple[Member, np.ndarray]]] = []
+        outside = []
+        for number in numbers:
+            second = number % 2 == 1
+            if not second:  # both members of a pair use one split
+                split = draw_split(distinct, random_state)
+                half = second_half(training.keys, split)
+            eligible = half[first] == second  # of the distinct samples
             clean = eligible & normal[first]
-            eligible = clean if clean.any() else eligible
-        places = np.flatnonzero(eligible)
-        chosen = places[draw_some(distinct[places], max_samples, random_state)]
-        inside = np.isin(copies_of, chosen)
-        new[number] = half != second
-        member, scores[number, ~inside] = train_member(
-            template.estimator,
-            training,
-            inside,
-            random_state.randint(2**31 - 1),
-            joint=template.joint,
-            split=split,
-            second=second,
-            fitting=tasks.around,
-        )
-        members.append(member)
-        if tasks.stop and second:  # the first member of a pair scores one half only
+            places = np.flatnonzero(clean if clean.any() else eligible)
+            chosen = places[draw_some(distinct[places], max_samples, random_state)]
+            inside = np.isin(copies_of, chosen)
+            new[number] = half != second
+            outside.append(~inside)
+            train = partial(
+                train_member,
+                templates[number].estimator,
+                training,
+                inside,
+                random_state.randint(2**31 - 1),
+                joint=templates[number].joint,
+                split=split,
+                second=second,
+                fitting=tasks.around,
+            )
+            trainings.append(train)
+        for number, rest, (member, own) in zip(
+            numbers, outside, _results(trainings, tasks), strict=False
+        ):
+            members.append(member)
+            scores[number, rest] = own
+        if tasks.stop or len(members) == len(templates):
             break
+        so_far = average_over_pairs(scores[:2], new[:2])
+        normal = so_far >= lower_threshold(so_far, training.weight, training.trim)
     return members, average_over_pairs(scores[: len(members)], new[: len(members)])
+
+
+def _results(trainings: list[Callable[[], Any]], tasks: Tasks) -> list[Any]:
+    """Call functions that train members, together unless callbacks follow their order."""
+    if tasks.context is None:
+        # Imported when used: it imports skorch, which doubles the time of an import.
+        from sklearn_ae._training.gathering import Gathering
+
+        return Gathering.of_tasks(len(trainings)).map(trainings)
+    results = []
+    for number, train in enumerate(trainings):
+        results.append(train())
+        if tasks.stop and number % 2:  # the first member of a pair scores one half only
+            break
+    return results
 
 
 def average_over_pairs(scores: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -18,8 +18,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from operator import attrgetter
 from typing import Any
+
+from sklearn import config_context, get_config
 
 from sklearn_ae._training.group import Cancelled, Training, train_groups
 from sklearn_ae._training.resources import limited_to
@@ -56,6 +60,12 @@ class Task:
         self.future: Future[Any] = Future()
         self.n_submitted = self.n_unfinished = 0  # tasks of which this is the parent
         self.is_suspended = False
+
+
+def _configured(config: dict[str, Any], function: Callable[[], Any]) -> Any:
+    """Call a function under the configuration of scikit-learn of another thread."""
+    with config_context(**config):
+        return function()
 
 
 class Request:
@@ -221,9 +231,13 @@ class Gathering:
         BaseException
             The error of the first function that raises one, after all have ended.
         """
+        config, contexts = get_config(), [copy_context() for _ in functions]
         self.begin_dispatch()
         try:
-            futures = [self.submit(function) for function in functions]
+            futures = [
+                self.submit(partial(context.run, _configured, config, function))
+                for context, function in zip(contexts, functions, strict=True)
+            ]
         finally:
             self.end_dispatch()
         try:
