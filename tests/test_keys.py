@@ -1,6 +1,7 @@
 """What goes by the content of a sample: it follows neither type, unit, place nor storage."""
 
 import pickle
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn_ae import (
     DeepBeliefNetwork,
     VariationalAutoencoder,
 )
+from sklearn_ae._training import held_out
 from sklearn_ae._training import keys as hashing
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.held_out import hash_samples, held_out_mask, keys_in_grid
@@ -329,3 +331,30 @@ def test_a_detector_keeps_one_number_for_each_training_sample():
     assert growth[np.float64, None] == pytest.approx(8, abs=0.2)
     assert growth[np.float32, None] == pytest.approx(4, abs=0.2)
     assert growth[np.float64, 1.0] == pytest.approx(16, abs=0.2)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_samples_are_hashed_one_projection_at_a_time(weighted, monkeypatch):
+    """In several passes over the data, which need less memory, and to the same bits."""
+    rng = np.random.default_rng(0)
+    X = np.round(rng.normal(size=(3000, 4)), 1)  # with ties
+    weight = rng.uniform(0.1, 3, size=len(X)) if weighted else None
+    once = hash_samples(rows_of(X, weight), 0)
+    mask = mask_of(X, weight)
+    monkeypatch.setattr(held_out, "MANY_SAMPLES", 100)
+    several = hash_samples(rows_of(X, weight), 0)
+    assert np.array_equal(once.keys, several.keys)
+    assert np.array_equal(once.grid.edges, several.grid.edges)
+    assert np.array_equal(mask, mask_of(X, weight))
+
+
+def test_the_hash_needs_at_most_sixteen_bytes_for_a_sample():
+    X = np.zeros((2**20 + 2**18, 2), np.float32)
+    X[:] = np.random.default_rng(0).random(X.shape, np.float32)
+    tracemalloc.start()
+    try:
+        mask_of(X)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 16 * len(X) + 10 * 2**20  # and what is read at a time

@@ -112,10 +112,13 @@ KINDS = {
 
 def grid_of(X, rng, seed, weighted):
     directions, shift = hashing.draw_directions(X.shape[1], seed)
-    size = np.sqrt(np.square(X).mean(axis=1))
-    projected = np.vstack([hashing.project(X, directions), size])
     weight = rng.uniform(0.1, 3, size=len(X)) if weighted else None
-    return hashing.grid_of_projections(directions, shift, projected, weight)
+    size = hashing.lower_median(np.sqrt(np.square(X).mean(axis=1)), weight)
+    edges = [
+        hashing.edges_of(values, weight, start, size)
+        for values, start in zip(hashing.project(X, directions), shift, strict=True)
+    ]
+    return hashing.Grid(directions, np.stack(edges))
 
 
 def keys_by_export(X, grid):

@@ -13,13 +13,17 @@ from sklearn_ae._training.keys import (
     N_PROJECTIONS,
     Grid,
     draw_directions,
+    edges_of,
     feature_weights,
-    grid_of_projections,
     keys_of_projections,
+    lower_median,
     project,
     reordered,
 )
 from sklearn_ae._training.linear import mean_and_variance
+
+MANY_SAMPLES = 2**20
+"""Number of samples from which on the data are read several times to need less memory."""
 
 
 class Hashed(NamedTuple):
@@ -60,19 +64,33 @@ def hash_samples(
     weights = feature_weights(mean, variance)
     directions, shift = draw_directions(samples.n_features, seed)
     directions *= weights
-    # The last row holds the sizes of the samples, which determine the rounding errors.
-    projected = np.empty((N_PROJECTIONS + 1, len(samples)))
+
+    def values_of(chunk: slice) -> np.ndarray:
+        values: np.ndarray = samples.take(chunk).cpu().numpy()
+        return np.where(np.isnan(values), mean, values) if samples.has_missing else values
+
+    sizes = np.empty(len(samples))  # they determine the rounding errors
     for chunk in samples.chunks():
-        values = samples.take(chunk).cpu().numpy()
-        if samples.has_missing:
-            values = np.where(np.isnan(values), mean, values)
-        projected[:-1, chunk] = project(values, directions)
-        values = values * weights
-        projected[-1, chunk] = np.sqrt(np.einsum("ij,ij->i", values, values) / len(mean))
+        scaled = values_of(chunk) * weights
+        sizes[chunk] = np.sqrt(np.einsum("ij,ij->i", scaled, scaled) / len(mean))
     weight = None if samples.weight is None else samples.weight.numpy()
-    grid = grid_of_projections(directions, shift, projected, weight)
-    parts = [keys_of_projections(projected[:-1, chunk], grid) for chunk in samples.chunks()]
-    return Hashed(np.concatenate(parts), grid)
+    size = lower_median(sizes, weight)
+    # Of many samples one projection at a time, which is computed again for the keys.
+    at_once = N_PROJECTIONS if len(samples) <= MANY_SAMPLES else 1
+    edges, projected = [], sizes[None]
+    for first in range(0, N_PROJECTIONS, at_once):
+        part = slice(first, first + at_once)
+        projected = sizes[None] if at_once == 1 else np.empty((at_once, len(samples)))
+        for chunk in samples.chunks():
+            projected[:, chunk] = project(values_of(chunk), directions[part])
+        for values, start in zip(projected, shift[part], strict=True):
+            edges.append(edges_of(values, weight, start, size, in_place=at_once == 1))
+    grid = Grid(directions, np.stack(edges))
+    keys = sizes.view(np.uint64)
+    for chunk in samples.chunks():
+        own = projected[:, chunk] if at_once > 1 else project(values_of(chunk), directions)
+        keys[chunk] = keys_of_projections(own, grid)
+    return Hashed(keys, grid)
 
 
 def keys_in_grid(samples: Samples, grid: Grid) -> np.ndarray:
@@ -114,12 +132,15 @@ def held_out(keys: np.ndarray, weight: np.ndarray | None, fraction: float) -> np
         order = np.argsort(keys)
         ordered, total = keys[order], np.cumsum(weight[order])
         place = int(np.searchsorted(total, fraction * total[-1]))
-    n_distinct = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
+    # In parts, because a comparison of all is an array of its own.
+    parts = (slice(start, start + MANY_SAMPLES + 1) for start in range(0, len(keys), MANY_SAMPLES))
+    n_distinct = 1 + sum(np.count_nonzero(np.diff(ordered[part])) for part in parts)
     if n_distinct * fraction < 1:
         return np.zeros(len(keys), dtype=bool)
     last = ordered[place]
     if last == ordered[-1]:  # all samples: leave those of the largest key to train on
         last = ordered[np.searchsorted(ordered, last) - 1]
+    del ordered  # eight bytes for each sample
     mask: np.ndarray = keys <= last
     return mask
 
@@ -148,7 +169,10 @@ def held_out_mask(
     -------
     ndarray of shape (n_samples,), dtype bool
     """
-    keys = reordered(hash_samples(samples, seed, moments).keys)
+    keys = hash_samples(samples, seed, moments).keys
+    for chunk in samples.chunks():  # in the same memory
+        keys[chunk] = reordered(keys[chunk]).view(np.uint64)
+    keys = keys.view(np.int64)
     weight = None if samples.weight is None else samples.weight.numpy()
     mask = np.zeros(len(samples), bool)
     for label in () if classes is None else np.unique(classes):

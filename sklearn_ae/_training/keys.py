@@ -10,6 +10,7 @@ edge. Since the number of projections is small for any number of features, few s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -149,52 +150,66 @@ def feature_weights(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return factors
 
 
-def grid_of_projections(
-    directions: np.ndarray, shift: np.ndarray, projected: np.ndarray, weight: np.ndarray | None
-) -> Grid:
-    """Return the grid of samples, given their projections.
+Rank = Callable[[np.ndarray], np.ndarray]
+"""Maps cumulative weights to indices of sorted values, the first at which each is reached."""
 
-    It is equivariant to shifts and changes of units of the samples.
+
+def edges_of(
+    values: np.ndarray,
+    weight: np.ndarray | None,
+    start: float,
+    size: float,
+    in_place: bool = False,
+) -> np.ndarray:
+    """Return the edges between the projections of samples on one direction.
+
+    They are equivariant to shifts and changes of units of the samples.
 
     Parameters
     ----------
-    directions : ndarray of shape (N_PROJECTIONS, n_features)
-    shift : ndarray of shape (N_PROJECTIONS,)
-    projected : ndarray of shape (N_PROJECTIONS + 1, n_samples)
-        Projections of the samples on each direction, and in the last row the size of each sample:
-        the root mean square of its values, each multiplied by the factor of its feature.
+    values : ndarray of shape (n_samples,)
+        Projection of each sample.
     weight : ndarray of shape (n_samples,) or None
+    start : float
+        Offset of the edges, in cells.
+    size : float
+        Median size of the samples: the root mean square of the values of each, multiplied by
+        the factors of the features.
+    in_place : bool, default=False
+        Whether the order of `values` may be changed.
 
     Returns
     -------
-    Grid
+    ndarray of shape (N_CELLS + 2,)
     """
-    *columns, sizes = projected
-    size = _lower_median(*_sorted(sizes, weight))
     least, most = USUAL_OFFSETS
     crossing = CROSSING * (2 if least <= size <= most else 1)
-    edges = [
-        _edges(*_sorted(values, weight), start, ROUNDING * size, crossing)
-        for values, start in zip(columns, shift, strict=True)
-    ]
-    return Grid(directions, np.stack(edges))
+    if in_place and weight is None:
+        values.sort()
+    return _edges(*_sorted(values, weight, in_place), start, ROUNDING * size, crossing)
 
 
-def _sorted(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted values and the cumulative weight at each."""
+def _sorted(
+    values: np.ndarray, weight: np.ndarray | None, is_sorted: bool = False
+) -> tuple[np.ndarray, Rank, float]:
+    """Return the sorted values, the rank of cumulative weights, and the total weight."""
     if weight is None:
-        return np.sort(values), np.arange(1.0, len(values) + 1)
+        ordered = values if is_sorted else np.sort(values)
+        # As `np.searchsorted` in the cumulative weights 1, 2, 3, ...
+        return ordered, lambda x: np.ceil(x).astype(np.int64).clip(1) - 1, float(len(values))
     order = np.argsort(values)
-    return values[order], np.cumsum(weight[order])
+    total = np.cumsum(weight[order])
+    return values[order], lambda x: np.searchsorted(total, x), float(total[-1])
 
 
-def _lower_median(values: np.ndarray, total: np.ndarray) -> float:
-    """Return the lower weighted median of sorted values, given their cumulative weight."""
-    return float(values[np.searchsorted(total, total[-1] / 2)])
+def lower_median(values: np.ndarray, weight: np.ndarray | None) -> float:
+    """Return the lower weighted median."""
+    ordered, rank, total = _sorted(values, weight)
+    return float(ordered[rank(np.array(total / 2))])
 
 
 def _edges(
-    values: np.ndarray, total: np.ndarray, start: float, noise: float, most: float
+    values: np.ndarray, rank: Rank, total: float, start: float, noise: float, most: float
 ) -> np.ndarray:
     """Choose edges between sorted values.
 
@@ -206,8 +221,9 @@ def _edges(
     ----------
     values : ndarray of shape (n_samples,)
         Sorted.
-    total : ndarray of shape (n_samples,)
-        Cumulative weight at each value.
+    rank : callable
+    total : float
+        Total weight.
     start : float
         Offset of the edges from the quantiles, in cells.
     noise : float
@@ -224,7 +240,7 @@ def _edges(
         quantiles = (np.arange(n_cells) + start) / n_cells
         # Half a cell around each edge, for the density of the samples there.
         around = quantiles[:, None] + np.array([-0.25, 0.0, 0.25]) / n_cells  # (n_cells, 3)
-        found = np.searchsorted(total, np.clip(around, 0, 1) * total[-1])
+        found = rank(np.clip(around, 0, 1) * total)
         low, below, high = values[np.minimum(found, len(values) - 1)].T
         following = np.searchsorted(values, below, side="right")
         above = np.where(
