@@ -111,11 +111,16 @@ class Gathering:
         self._n_incomplete = self._n_begun = self._n_running = self._n_ready = 0
         self._n_dispatching = 0
         self._is_cancelled = False
+        self._process = os.getpid()
 
     @classmethod
     def current(cls) -> Gathering | None:
-        """Return the gathering to which the task of this thread belongs, if any."""
-        return getattr(_local, "gathering", None)
+        """Return the gathering to which the task of this thread belongs, if any.
+
+        None in a process that a task has forked: there nobody leads.
+        """
+        gathering: Gathering | None = getattr(_local, "gathering", None)
+        return gathering if gathering is None or gathering._process == os.getpid() else None
 
     @classmethod
     def of_tasks(cls, n_tasks: int) -> Gathering:

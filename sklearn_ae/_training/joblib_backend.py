@@ -21,6 +21,7 @@ class GatheringBackend(ThreadingBackend):
     """
 
     default_n_jobs = MOST_TASKS
+    supports_timeout = False  # the caller trains models instead of looking at the clock
     _gathering: Any = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
