@@ -224,7 +224,8 @@ def test_members_of_a_detector_are_tasks(blobs):
     detector = AutoencoderOutlierDetector(n_estimators=4, random_state=0)
     expected = detector.fit(X).held_out_scores_
     detector.set_callbacks(tree).fit(X)
-    np.testing.assert_array_equal(detector.held_out_scores_, expected)
+    # With callbacks members are trained in turn, and sums of a group are rounded otherwise.
+    np.testing.assert_allclose(detector.held_out_scores_, expected, rtol=1e-9)
     assert tree.epochs_of("fit", "fit") == 4 * 25
     members = [path[-1] for path in tree.ended if len(path) == 2]
     assert [number for _, number in members] == [0, 1, 2, 3]
@@ -240,8 +241,8 @@ def test_a_callback_may_stop_a_detector_after_a_pair_of_members(blobs, last, n_m
     detector.set_callbacks(Tree(stop=[("member", last)])).fit(X)
     assert len(detector.estimators_) == n_members
     fewer = AutoencoderOutlierDetector(n_estimators=n_members, random_state=0).fit(X)
-    np.testing.assert_array_equal(detector.score_samples(X), fewer.score_samples(X))
-    assert detector.offset_ == fewer.offset_
+    np.testing.assert_allclose(detector.score_samples(X), fewer.score_samples(X), rtol=1e-9)
+    assert detector.offset_ == pytest.approx(fewer.offset_, rel=1e-9)
 
 
 def test_scoring_monitor_scores_a_detector(blobs):

@@ -26,6 +26,7 @@ from typing import Any
 from sklearn import config_context, get_config
 
 from sklearn_ae._training.group import Cancelled, Training, train_groups
+from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.resources import limited_to
 
 N_PROCESSORS = os.cpu_count() or 1
@@ -194,6 +195,7 @@ class Gathering:
                     self._n_ready += 1
                 self._run_again()
 
+    @isolated
     def lead(self) -> None:
         """Train the models of the tasks until all tasks are complete, or one failed.
 

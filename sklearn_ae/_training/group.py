@@ -226,8 +226,8 @@ def _train_group(
     active.sort(key=lambda loop: -len(loop.training.batches))
     while active:
         remaining = active
-        group = Group([loop.training for loop in active])
         try:
+            group = Group([loop.training for loop in active])
             while remaining == active:
                 if is_cancelled():
                     raise Cancelled
@@ -239,11 +239,11 @@ def _train_group(
                 ]
                 if bar is not None:
                     bar.on_epoch_end(max(active, key=lambda loop: loop.epoch).training.net)
+            group.release()
         except BaseException as error:  # not of one model: an interrupt, or a lack of memory
+            remaining = []
             for loop in active:
                 loop.fail(error)
-            remaining = []
-        group.release()
         _finish_others(active, remaining, finish)
         active = remaining
     if bar is not None:
