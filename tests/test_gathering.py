@@ -375,9 +375,12 @@ def test_an_interrupt_of_the_caller_ends_all_tasks():
     fit = Autoencoder(2, hidden_layer_sizes=(7,), max_iter=10**6, n_iter_no_change=10**6).fit
     main = threading.main_thread().ident
 
+    ended = threading.Event()
+
     def interrupt():
-        time.sleep(1)
-        signal.pthread_kill(main, signal.SIGINT)
+        # More than once: Python loses an interrupt that hits a finaliser.
+        while not ended.wait(2):
+            signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by some runners
@@ -386,6 +389,7 @@ def test_an_interrupt_of_the_caller_ends_all_tasks():
         with pytest.raises(KeyboardInterrupt):
             together([lambda: fit(X), lambda: fit(X[:400])])
     finally:
+        ended.set()
         signal.signal(signal.SIGINT, before)
         thread.join()
 

@@ -76,8 +76,8 @@ class Objective:
     evaluate : callable or None
         Returns the loss and the error of each held-out sample. None: no samples are held out.
     signature : Hashable or None
-        What `terms` depend on beside their arguments: a step of several modules at once may use
-        the terms of one. None: each module has its own.
+        What `terms` and `compare` depend on beside their arguments: several modules may be
+        trained together by those of one. None: each module has its own.
     compare : callable or None
         ``(module, output, target)`` to what `evaluate` returns, if it depends on no more than the
         outputs of the module for the samples.

@@ -89,7 +89,7 @@ class Training:
     def _key_of_plain(self) -> tuple[Hashable, ...] | None:
         """Return what models have in common whose steps are hand-written."""
         module, objective = self.net.run.module, self.net.run.objective
-        if module.takes_missing:
+        if module.takes_missing or objective.signature is None:
             return None
         shapes = (
             (
@@ -101,7 +101,7 @@ class Training:
             for stack in (module.encoder, module.decoder)
             if isinstance(stack, DenseStack)
         )
-        return *shapes, objective.reconstruction
+        return *shapes, objective.reconstruction, objective.signature
 
     def _key_of_mapped(self) -> tuple[Hashable, ...] | None:
         """Return what models have in common whose steps are differentiated automatically."""
@@ -520,25 +520,39 @@ class Group:
                 for each, batch in zip(held_out, whole, strict=True)
                 if each is not None
             ]
+            counts = [len(batch.samples) for batch in whole]
+            batch_weight = None
+            if max(counts) > min(counts) or any(batch.weight is not None for batch in whole):
+                own = [
+                    batch.samples.new_ones(len(batch.samples))
+                    if batch.weight is None
+                    else batch.weight
+                    for batch in whole
+                ]
+                # Such that the mean over all rows is that over the samples.
+                batch_weight = padded([max(counts) / len(each) * each for each in own])
             self.held_out = _HeldOut(
                 padded([batch.samples for batch in whole]),
                 padded([batch.target for batch in whole]),
                 padded(weights),
+                batch_weight,
             )
 
     def _validations(self) -> list[Validation | None]:
         """Evaluate all models."""
-        compare = self.nets[0].run.objective.compare
-        if self.held_out is None or compare is None or self.mapped is not None:
+        if self.held_out is None:
             return [None] * len(self.nets)
-        samples, target, weight = self.held_out
-        output = self._gradient(len(self.nets)).forward(samples)
-        losses, errors = (
-            values.view(weight.shape)
-            for values in compare(
-                self.nets[0].run.module, output.flatten(0, 1), target.flatten(0, 1)
-            )
-        )
+        samples, target, weight, batch_weight = self.held_out
+        if self.mapped is None:
+            compare = self.nets[0].run.objective.compare
+            assert compare is not None
+            output = self._gradient(len(self.nets)).forward(samples)
+            rows = output.flatten(0, 1), target.flatten(0, 1)
+            found = compare(self.nets[0].run.module, *rows)
+            losses, errors = (values.view(weight.shape) for values in found)
+        else:
+            held_out = [each.held_out for each in self.trainings if each.held_out is not None]
+            losses, errors = self.mapped.evaluate(samples, target, batch_weight, held_out)
         totals = weight.sum(1)
         mean_losses, mean_errors = (
             ((weight * values).sum(1) / totals).tolist() for values in (losses, errors)
@@ -565,11 +579,14 @@ class _HeldOut(NamedTuple):
     samples, target : Tensor of shape (n_models, n_held_out, n_features)
     weight : Tensor of shape (n_models, n_held_out)
         Zero after the last sample of a model.
+    batch_weight : Tensor of shape (n_models, n_held_out) or None
+        Weights that losses receive: as those of a batch, zero after the last sample.
     """
 
     samples: Tensor
     target: Tensor
     weight: Tensor
+    batch_weight: Tensor | None
 
 
 def padded(parts: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,8 @@ order in which the loss asks for them, and handed out within.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from sklearn_ae._training.random import (
     make_generator,
     size_of_draw,
 )
-from sklearn_ae._training.steps import Terms, check_terms, weighted_means
+from sklearn_ae._training.steps import LossFunction, Terms, check_terms, weighted_means
 
 
 class Draw(NamedTuple):
@@ -88,22 +89,33 @@ class _handing_out(TorchFunctionMode):  # noqa: N801 - reads as a statement
         return values
 
 
-class _Loss(nn.Module):
-    """The loss terms of a module as a module."""
+class _Calls(nn.Module):
+    """A function of a module as a module, whose parameters can be replaced in a call.
 
-    def __init__(self, net: AutoencoderNet) -> None:
+    Parameters
+    ----------
+    module : nn.Module
+    function : callable
+        ``(module, X, y, weight)`` to tensors.
+    """
+
+    def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
-        self.module = net.run.module
-        self._terms = net.run.objective.terms
+        self.module = module
+        self._function = function
 
-    def forward(
-        self, X: Tensor, y: Tensor, weight: Tensor | None, mode: TorchFunctionMode
-    ) -> Terms:
-        """Return the mean of each term; random numbers are those of a mode."""
+    def forward(self, X: Tensor, y: Tensor, weight: Tensor | None, mode: TorchFunctionMode) -> Any:
+        """Call the function; random numbers are those of a mode."""
         with mode:
-            terms = self._terms(self.module, X, y, weight)
-        check_terms(terms, len(X))
-        return weighted_means(terms, weight)
+            return self._function(self.module, X, y, weight)
+
+
+def _mean_terms(terms: LossFunction, module: Any, *batch: Any) -> Terms:
+    """Return the mean of each loss term."""
+    X, _, weight = batch
+    found = terms(module, *batch)
+    check_terms(found, len(X))
+    return weighted_means(found, weight)
 
 
 class MappedStep:
@@ -129,7 +141,10 @@ class MappedStep:
     ) -> None:
         self.nets, self.stack = nets, stack
         self.streams, self.stream_of = streams, stream_of
-        self.loss = _Loss(nets[0])
+        objective = nets[0].run.objective
+        self.loss = _Calls(nets[0].run.module, partial(_mean_terms, objective.terms))
+        self.evaluation = _Calls(nets[0].run.module, objective.evaluate or objective.terms)
+        self._held_out_draws: list[Tensor] | None = None
         modules = [net.run.module for net in nets]
         first = nets[0].flat
         places = {
@@ -180,32 +195,59 @@ class MappedStep:
         for _, gradient in self.gradients:
             gradient.zero_()
         with torch.enable_grad():
-            terms: Terms = torch.vmap(
-                self._terms_of_one, in_dims=(0, 0, 0, 0, None if weight is None else 0, 0)
-            )(self.parameters, self.buffers, X, y, weight, drawn)
+            terms: Terms = self._map(self.loss, X, y, weight, drawn)
             torch.autograd.backward(torch.stack(list(terms.values())).sum())
         for in_stack, gradient in self.gradients:
             in_stack.copy_(gradient)
         return {name: term.detach() for name, term in terms.items()}
 
-    def _terms_of_one(
+    @torch.no_grad()
+    def evaluate(
+        self, X: Tensor, y: Tensor, weight: Tensor | None, held_out: Sequence[Batches]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the losses and errors of held-out samples, of shape (n_models, n_samples).
+
+        Each model has the same draws after every epoch, from a generator of its own.
+        """
+        module = self.nets[0].run.module
+        module.eval()
+        module.progress = 1.0
+        if self._held_out_draws is None:
+            draws = self._record(self.evaluation, X, y, weight)
+            drawn: list[list[Tensor]] = [[] for _ in draws]
+            for net, batches in zip(self.nets, held_out, strict=True):
+                generator = make_generator(net.run.seeds.split, X.device)
+                with drawing_from(generator, batches.duplicates):
+                    for draw, results in zip(draws, drawn, strict=True):
+                        results.append(_draw_for(draw, len(batches.samples), X.shape[1], X.device))
+            self._held_out_draws = [torch.stack(results) for results in drawn]
+        found: tuple[Tensor, Tensor] = self._map(
+            self.evaluation, X, y, weight, self._held_out_draws
+        )
+        return found
+
+    def _map(
         self,
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
+        function: _Calls,
         X: Tensor,
         y: Tensor,
         weight: Tensor | None,
         drawn: list[Tensor],
-    ) -> Terms:
-        mode = _handing_out(drawn)
-        terms: Terms = functional_call(self.loss, parameters | buffers, (X, y, weight, mode))
-        return terms
+    ) -> Any:
+        """Call a function of each module, with its parameters, batch and random numbers."""
+
+        def call(tensors: dict[str, Tensor], *arguments: Any) -> Any:
+            *batch, own = arguments
+            return functional_call(function, tensors, (*batch, _handing_out(own)))
+
+        in_dims = (0, 0, 0, None if weight is None else 0, 0)
+        return torch.vmap(call, in_dims)(self.parameters | self.buffers, X, y, weight, drawn)
 
     def _draw(self, X: Tensor, y: Tensor, weight: Tensor | None, number: int) -> list[Tensor]:
         """Draw the random numbers of a step, each tensor of shape (n_streams, ...)."""
         n_rows = X.shape[1]
         if n_rows not in self._draws:
-            self._draws[n_rows] = self._record(X[0], y[0], None if weight is None else weight[0])
+            self._draws[n_rows] = self._record(self.loss, X, y, weight)
         drawn: list[list[Tensor]] = [[] for _ in self._draws[n_rows]]
         for batches in self.streams:
             assert batches.noise is not None
@@ -215,15 +257,16 @@ class MappedStep:
                     results.append(_draw_for(draw, n_own, n_rows, X.device))
         return [torch.stack(results) for results in drawn]
 
-    def _record(self, X: Tensor, y: Tensor, weight: Tensor | None) -> list[Draw]:
-        """Return the draws of a step, in order."""
+    def _record(self, function: _Calls, X: Tensor, y: Tensor, weight: Tensor | None) -> list[Draw]:
+        """Return the draws of a function for the first model, in order."""
         recording = _recording_draws()
         tensors = {
             name: values[0].detach().clone()
             for name, values in (self.parameters | self.buffers).items()
         }
         with torch.no_grad(), drawing_from(make_generator(0, X.device)):
-            functional_call(self.loss, tensors, (X, y, weight, recording))
+            own = None if weight is None else weight[0]
+            functional_call(function, tensors, (X[0], y[0], own, recording))
         return recording.draws
 
     def release(self) -> None:
