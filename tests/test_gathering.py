@@ -469,6 +469,17 @@ def test_map_without_joblib(sizes):
         Gathering(8).map([fit, lambda: 1 / 0])
 
 
+def inner(number):
+    """Fit in a process that is forked by a task."""
+    fits = (delayed(Autoencoder(2, random_state=0, **NARROW).fit)(X) for _ in range(2))
+    return [len(each.history_) for each in Parallel(2, backend="multiprocessing")(fits)]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_processes_that_tasks_fork_train_by_themselves():
+    assert together([lambda: inner(0), lambda: inner(1)]) == [[20, 20], [20, 20]]
+
+
 def test_sequences_are_trained_alone(sizes):
     model = LSTMAutoencoder(2, max_iter=2, random_state=0)
     sequences = load_iris().data[:30].reshape(-1, 4, 1)

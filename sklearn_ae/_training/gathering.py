@@ -27,7 +27,7 @@ from sklearn import config_context, get_config
 
 from sklearn_ae._training.group import Cancelled, Training, train_groups
 from sklearn_ae._training.isolation import isolated
-from sklearn_ae._training.resources import limited_to
+from sklearn_ae._training.resources import limit_resources, limited_to
 
 N_PROCESSORS = os.cpu_count() or 1
 
@@ -121,7 +121,7 @@ class Gathering:
         None in a process that a task has forked: there nobody leads.
         """
         gathering: Gathering | None = getattr(_local, "gathering", None)
-        return gathering if gathering is None or gathering._process == os.getpid() else None
+        return gathering if gathering is not None and gathering._process == os.getpid() else None
 
     @classmethod
     def of_tasks(cls, n_tasks: int) -> Gathering:
@@ -154,7 +154,7 @@ class Gathering:
             task begins. It may submit further tasks.
         """
         # A callback of a task submits for the parent of the task.
-        parent: Task | None = getattr(_local, "task", None)
+        parent = _own_task()
         if parent is not None and parent.future.done():
             parent = parent.parent
         with self._changed:
@@ -174,7 +174,7 @@ class Gathering:
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Within the block, the task of this thread, if any, waits for those it submitted."""
-        task: Task | None = getattr(_local, "task", None)
+        task = _own_task()
         if task is None:
             yield
             return
@@ -196,6 +196,7 @@ class Gathering:
                 self._run_again()
 
     @isolated
+    @limit_resources
     def lead(self) -> None:
         """Train the models of the tasks until all tasks are complete, or one failed.
 
@@ -285,9 +286,9 @@ class Gathering:
         """Begin as many tasks as may run."""
         while self._may_begin() and self._may_run():
             thread = threading.Thread(target=self._run, args=(self._queue.popleft(),), daemon=True)
+            thread.start()  # if it fails, nothing is counted
             self._n_begun += 1
             self._n_running += 1
-            thread.start()
             self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         self._changed.notify_all()
 
@@ -364,3 +365,8 @@ class Gathering:
         finally:
             with self._changed:
                 self._end(task)
+
+
+def _own_task() -> Task | None:
+    """Return the task of this thread, if any."""
+    return None if Gathering.current() is None else _local.task
