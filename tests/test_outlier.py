@@ -3,6 +3,7 @@
 import io
 import pickle
 import pickletools
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,6 @@ from sklearn_ae import (
 )
 from sklearn_ae._detection import limits
 from sklearn_ae._detection.halves import folds
-from sklearn_ae._detection.members import train_member
 
 LINEAR = Autoencoder(1, hidden_layer_sizes=(), max_iter=1)
 
@@ -142,11 +142,11 @@ def trained_on(monkeypatch):
     """Collect which samples each member is trained on."""
     collected = []
 
-    def recording(template, training, inside, seed, **options):
-        collected.append(inside)
-        return train_member(template, training, inside, seed, **options)
+    def recording(function, template, training, inside, *arguments, **options):
+        collected.append(inside)  # in order: the functions are called in threads
+        return partial(function, template, training, inside, *arguments, **options)
 
-    monkeypatch.setattr("sklearn_ae._detection.ensemble.train_member", recording)
+    monkeypatch.setattr("sklearn_ae._detection.ensemble.partial", recording)
     return collected
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sklearn_ae._training.antithetic import pairs_for
 from sklearn_ae._training.batches import Batches
 from sklearn_ae._training.callbacks import Progress
 from sklearn_ae._training.mapped import MappedStep
@@ -114,7 +115,9 @@ class Training:
         shapes = tuple((name, values.shape, values.requires_grad) for name, values in tensors)
         schedule = len(self.batches), run.parameters.max_iter, run.objective.anneals
         kind = type(run.module).__qualname__
-        return run.objective.signature, kind, shapes, schedule
+        # Held-out losses are averaged over as many draws as the number of samples permits.
+        n_pairs = 0 if run.held_out is None else pairs_for(len(run.held_out))
+        return run.objective.signature, kind, shapes, schedule, n_pairs
 
     @property
     def n_bytes(self) -> int:
