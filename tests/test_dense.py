@@ -10,7 +10,7 @@ from sklearn_ae.losses import LOSSES, get_loss
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._module import AutoencoderModule, inner_width
 from sklearn_ae.networks.activations import ACTIVATIONS
-from sklearn_ae.networks.dense_gradient import DenseGradient
+from sklearn_ae.networks.dense_gradient import MANY, DenseGradient
 
 
 def _module(activation="tanh", hidden=(7, 4), shortcut=True, dtype=torch.float64):
@@ -81,6 +81,26 @@ def test_low_precision_products_leave_master_weights_in_float32():
         assert parameter.dtype == parameter.grad.dtype == torch.float32
         distance = (parameter.grad - expected[name]).norm() / expected[name].norm()
         assert distance < 0.03  # bfloat16 keeps eight bits
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"),
+    [(torch.float64, 0, 1e-15), (torch.float32, 0, 5e-7), (torch.bfloat16, 2**-7, 0)],
+)
+@pytest.mark.parametrize("size", [1.0, 1e-3])
+def test_hidden_units_of_large_batches_are_exact(size, dtype, rtol, atol):
+    """Small activations of bfloat16 keep their digits, as those of few samples do."""
+    weights = torch.float64 if dtype == torch.float64 else torch.float32
+    module = _module(hidden=(7,), shortcut=False, dtype=weights)
+    step = _by_hand(module, get_loss("squared_error"), dtype)
+    with torch.no_grad():
+        module.encoder.layers[0].bias.zero_()
+    x = size * torch.randn(1000, 5, dtype=weights)
+    step(x, x, None)
+    hidden, pre = step.encoder.inputs[1], step.encoder.pre_activations[0]
+    assert hidden.numel() >= MANY
+    expected = torch.tanh(pre.to(weights))
+    torch.testing.assert_close(hidden.to(weights), expected, rtol=rtol, atol=atol)
 
 
 def test_linear_start_computes_the_linear_map():
