@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,30 +66,38 @@ def hash_samples(
     directions, shift = draw_directions(samples.n_features, seed)
     directions *= weights
 
-    def values_of(chunk: slice) -> np.ndarray:
+    def rows_of(chunk: slice, numbers: Sequence[int]) -> np.ndarray:
+        """Return the sizes of some samples (number zero), and their projections."""
         values: np.ndarray = samples.take(chunk).cpu().numpy()
-        return np.where(np.isnan(values), mean, values) if samples.has_missing else values
+        if samples.has_missing:
+            values = np.where(np.isnan(values), mean, values)
+        rows = []
+        if 0 in numbers:
+            scaled = values * weights
+            rows.append(np.sqrt(np.einsum("ij,ij->i", scaled, scaled) / len(mean)))
+        if any(numbers):
+            rows += [*project(values, directions[[number - 1 for number in numbers if number]])]
+        return np.stack(rows)
 
-    sizes = np.empty(len(samples))  # they determine the rounding errors
-    for chunk in samples.chunks():
-        scaled = values_of(chunk) * weights
-        sizes[chunk] = np.sqrt(np.einsum("ij,ij->i", scaled, scaled) / len(mean))
     weight = None if samples.weight is None else samples.weight.numpy()
-    size = lower_median(sizes, weight)
-    # Of many samples one projection at a time, which is computed again for the keys.
-    at_once = N_PROJECTIONS if len(samples) <= MANY_SAMPLES else 1
-    edges, projected = [], sizes[None]
-    for first in range(0, N_PROJECTIONS, at_once):
-        part = slice(first, first + at_once)
-        projected = sizes[None] if at_once == 1 else np.empty((at_once, len(samples)))
+    numbers = range(N_PROJECTIONS + 1)
+    # Of many samples one row at a time; the projections are computed again for the keys.
+    is_many = len(samples) > MANY_SAMPLES
+    memory = np.empty((1 if is_many else len(numbers), len(samples)))
+    edges = []
+    for read in [[number] for number in numbers] if is_many else [numbers]:
         for chunk in samples.chunks():
-            projected[:, chunk] = project(values_of(chunk), directions[part])
-        for values, start in zip(projected, shift[part], strict=True):
-            edges.append(edges_of(values, weight, start, size, in_place=at_once == 1))
+            memory[:, chunk] = rows_of(chunk, read)
+        for number, values in zip(read, memory, strict=True):
+            if number == 0:  # sizes determine the rounding errors
+                size = lower_median(values, weight, in_place=is_many)
+            else:
+                start = shift[number - 1]
+                edges.append(edges_of(values, weight, start, size, in_place=is_many))
     grid = Grid(directions, np.stack(edges))
-    keys = sizes.view(np.uint64)
+    keys = memory[0].view(np.uint64)
     for chunk in samples.chunks():
-        own = projected[:, chunk] if at_once > 1 else project(values_of(chunk), directions)
+        own = rows_of(chunk, numbers[1:]) if is_many else memory[1:, chunk]
         keys[chunk] = keys_of_projections(own, grid)
     return Hashed(keys, grid)
 

@@ -184,17 +184,16 @@ def edges_of(
     """
     least, most = USUAL_OFFSETS
     crossing = CROSSING * (2 if least <= size <= most else 1)
-    if in_place and weight is None:
-        values.sort()
     return _edges(*_sorted(values, weight, in_place), start, ROUNDING * size, crossing)
 
 
 def _sorted(
-    values: np.ndarray, weight: np.ndarray | None, is_sorted: bool = False
+    values: np.ndarray, weight: np.ndarray | None, in_place: bool
 ) -> tuple[np.ndarray, Rank, float]:
     """Return the sorted values, the rank of cumulative weights, and the total weight."""
     if weight is None:
-        ordered = values if is_sorted else np.sort(values)
+        ordered = values if in_place else values.copy()
+        ordered.sort()
         # As `np.searchsorted` in the cumulative weights 1, 2, 3, ...
         return ordered, lambda x: np.ceil(x).astype(np.int64).clip(1) - 1, float(len(values))
     order = np.argsort(values)
@@ -202,9 +201,9 @@ def _sorted(
     return values[order], lambda x: np.searchsorted(total, x), float(total[-1])
 
 
-def lower_median(values: np.ndarray, weight: np.ndarray | None) -> float:
-    """Return the lower weighted median."""
-    ordered, rank, total = _sorted(values, weight)
+def lower_median(values: np.ndarray, weight: np.ndarray | None, in_place: bool = False) -> float:
+    """Return the lower weighted median; with `in_place` the order of the values may change."""
+    ordered, rank, total = _sorted(values, weight, in_place)
     return float(ordered[rank(np.array(total / 2))])
 
 
