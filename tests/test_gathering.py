@@ -338,6 +338,14 @@ class Fails(Callback):
             raise self.error
 
 
+class Begins(Callback):
+    def __init__(self, event):
+        self.event = event
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.event.set()
+
+
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_an_error_is_that_of_its_candidate():
     """A bad parameter, divergence, and an exception in a callback."""
@@ -372,6 +380,24 @@ def test_an_error_ends_all_tasks(error):
     with pytest.raises(error, match="here"):
         together([lambda number=number: fit(number) for number in range(4)])
     assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize("layers", [network(tied=True), None], ids=["thread", "caller"])
+def test_an_error_ends_a_model_that_is_trained_alone(layers):
+    """In the thread of its task, and by the caller, whose groups have one model here."""
+    begun = threading.Event()
+    first = Autoencoder(2, hidden_layer_sizes=(5,), max_iter=2)
+    endless = Autoencoder(2, network=layers, max_iter=10**6, n_iter_no_change=10**6)
+    endless.set_params(callbacks=[("begins", Begins(begun))])
+
+    def fail():
+        if layers is None:
+            first.fit(X)  # the caller trains groups in the order of their tasks
+        begun.wait()
+        raise RuntimeError("here")
+
+    with pytest.raises(RuntimeError, match="here"):
+        together([fail, lambda: endless.fit(X)])
 
 
 def test_an_interrupt_of_the_caller_ends_all_tasks():

@@ -45,7 +45,7 @@ def epochs(monkeypatch):
         def forget(self, stop_at=0):
             self.done, self.stop_at = 0, stop_at
 
-    counter, train_epoch = Epochs(), AutoencoderNet._train_epoch
+    counter, train_epoch = Epochs(), AutoencoderNet.train_epoch
 
     def counting(*given):
         if counter.stop_at and counter.done == counter.stop_at:
@@ -53,7 +53,7 @@ def epochs(monkeypatch):
         counter.done += 1
         return train_epoch(*given)
 
-    monkeypatch.setattr(AutoencoderNet, "_train_epoch", counting)
+    monkeypatch.setattr(AutoencoderNet, "train_epoch", counting)
     return counter
 
 

@@ -114,7 +114,7 @@ def test_two_fits_in_a_row_equal_one(X):
 def test_a_fit_that_was_stopped_goes_on(X, tmp_path, monkeypatch):
     estimator = Autoencoder(2, max_iter=8, **SGD, callbacks=[FitCheckpoint(tmp_path, every=1)])
     expected = clone(estimator).fit(X).transform(X)
-    train_epoch, done = AutoencoderNet._train_epoch, []
+    train_epoch, done = AutoencoderNet.train_epoch, []
 
     def stopping(*given):
         if len(done) == 5:
@@ -123,11 +123,11 @@ def test_a_fit_that_was_stopped_goes_on(X, tmp_path, monkeypatch):
         return train_epoch(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(AutoencoderNet, "_train_epoch", stopping)
+        patched.setattr(AutoencoderNet, "train_epoch", stopping)
         with pytest.raises(KeyboardInterrupt):
             clone(estimator).fit(X)
     monkeypatch.setattr(
-        AutoencoderNet, "_train_epoch", lambda *given: (done.append(1), train_epoch(*given))[1]
+        AutoencoderNet, "train_epoch", lambda *given: (done.append(1), train_epoch(*given))[1]
     )
     again = clone(estimator).fit(X)
     assert len(done) == 8

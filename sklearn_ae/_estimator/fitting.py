@@ -496,7 +496,9 @@ def _signature(estimator: Any, module: AutoencoderModule) -> Hashable | None:
     """
     stacks = module.encoder, module.decoder
     if module.takes_missing or not all(
-        isinstance(each, DenseStack) and not each.is_tied() for each in stacks
+        # Not isinstance: a subclass may compute something else.
+        type(each) is DenseStack and not each.is_tied()
+        for each in stacks
     ):
         return None
     kept = {

@@ -25,9 +25,10 @@ from typing import Any
 
 from sklearn import config_context, get_config
 
-from sklearn_ae._training.group import Cancelled, Training, train_groups
+from sklearn_ae._training.group import train_groups
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.resources import limit_resources, limited_to
+from sklearn_ae._training.training import Cancelled, Training
 
 N_PROCESSORS = os.cpu_count() or 1
 
@@ -263,6 +264,10 @@ class Gathering:
 
     # Called by tasks.
 
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for results."""
+        return self._is_cancelled
+
     def train(self, training: Training) -> None:
         """Wait until the model of this thread's task is trained, together with others."""
         request = Request(training, _local.task.place)
@@ -326,7 +331,7 @@ class Gathering:
         self._changed.release()
         try:
             trainings = [request.training for request in requests]
-            train_groups(trainings, finish, lambda: self._is_cancelled)
+            train_groups(trainings, finish, self.is_cancelled)
         finally:  # also after an interrupt: nobody waits for ever
             self._changed.acquire()
             for request in by_training.values():

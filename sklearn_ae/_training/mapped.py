@@ -143,7 +143,7 @@ class MappedStep:
         self.streams, self.stream_of = streams, stream_of
         objective = nets[0].run.objective
         self.loss = _Calls(nets[0].run.module, partial(_mean_terms, objective.terms))
-        self.evaluation = _Calls(nets[0].run.module, objective.evaluate or objective.terms)
+        self.evaluation = objective.evaluate and _Calls(nets[0].run.module, objective.evaluate)
         self._held_out_draws: list[Tensor] | None = None
         modules = [net.run.module for net in nets]
         first = nets[0].flat
@@ -209,6 +209,7 @@ class MappedStep:
 
         Each model has the same draws after every epoch, from a generator of its own.
         """
+        assert self.evaluation is not None
         module = self.nets[0].run.module
         module.eval()
         module.progress = 1.0

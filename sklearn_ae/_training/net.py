@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -195,8 +194,14 @@ class AutoencoderNet(NeuralNet):
         """Whether no callback sets the learning rate."""
         return not has_scheduler(self.callbacks_)
 
-    def train(self, batches: Batches, held_out: Batches | None) -> None:
-        """Train the module.
+    def epochs(
+        self, batches: Batches, held_out: Batches | None
+    ) -> Generator[int, Validation | None]:
+        """Yield the number of each epoch, in which the caller trains the parameters once.
+
+        The caller calls :meth:`train_epoch`, or passes the mean loss terms of the epoch to
+        :meth:`record_epoch`. It may send the :class:`Validation` of the new parameters, or None
+        if it has not evaluated them.
 
         Parameters
         ----------
@@ -210,19 +215,6 @@ class AutoencoderNet(NeuralNet):
             If the loss is not finite or the weights diverge.
         KeyboardInterrupt
             If the user or a callback raises it, except skorch's EarlyStopping.
-        """
-        with closing(self.epochs(batches, held_out)) as epochs:
-            for epoch in epochs:
-                self._train_epoch(batches, epoch)
-
-    def epochs(
-        self, batches: Batches, held_out: Batches | None
-    ) -> Generator[int, Validation | None]:
-        """Yield the number of each epoch, in which the caller trains the parameters once.
-
-        The caller passes the mean loss terms of the epoch to :meth:`record_epoch`. It may send
-        the :class:`Validation` of the new parameters, or None if it has not evaluated them. The
-        parameters, errors and interrupts are those of :meth:`train`.
         """
         self.held_out = held_out
         self.groups = None if held_out is None else held_out.find_groups()
@@ -285,7 +277,7 @@ class AutoencoderNet(NeuralNet):
                     raise
                 self.stop_training = True
 
-    def _train_epoch(self, batches: Batches, epoch: int) -> None:
+    def train_epoch(self, batches: Batches, epoch: int) -> None:
         """Train on all batches once, and record the mean loss terms."""
         self.module_.train()
         notify_batches, has_own_schedule = self.notifies_batches, self.has_own_schedule

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,27 @@ class FlatParameters:
             parameter.grad = gradient[place].view(parameter.shape)
 
 
+class Rows(NamedTuple):
+    """Several models in one step, each a row of all tensors.
+
+    Attributes
+    ----------
+    values, gradient : Tensor of shape (n_models, n_parameters)
+    state : dict of str to Tensor
+        The states of the optimisers, also of models that take no step.
+    rates, momentum : Tensor of shape (n_models, 1)
+    parts : sequence of slice
+        Rows whose models have taken the same number of steps.
+    """
+
+    values: Tensor
+    gradient: Tensor
+    state: dict[str, Tensor]
+    rates: Tensor
+    momentum: Tensor
+    parts: Sequence[slice]
+
+
 class FlatOptimizer(torch.optim.Optimizer):
     """Base class of optimisers of one flat vector, with decoupled weight decay.
 
@@ -121,25 +142,8 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     @staticmethod
     @abstractmethod
-    def move_rows(
-        values: Tensor,
-        gradient: Tensor,
-        state: dict[str, Tensor],
-        rates: Tensor,
-        momentum: Tensor,
-        rows: Sequence[slice],
-    ) -> None:
-        """Update the parameters of several models, of which each is a row of all tensors.
-
-        Parameters
-        ----------
-        values, gradient : Tensor of shape (n_models, n_parameters)
-        state : dict of str to Tensor
-            The states of the optimisers.
-        rates, momentum : Tensor of shape (n_models, 1)
-        rows : sequence of slice
-            Rows whose models have taken the same number of steps.
-        """
+    def move_rows(rows: Rows) -> None:
+        """Update the parameters of several models."""
 
 
 class FlatMomentum(FlatOptimizer):
@@ -174,18 +178,11 @@ class FlatMomentum(FlatOptimizer):
         vector.add_(velocity)
 
     @staticmethod
-    def move_rows(
-        values: Tensor,
-        gradient: Tensor,
-        state: dict[str, Tensor],
-        rates: Tensor,
-        momentum: Tensor,
-        rows: Sequence[slice],
-    ) -> None:
+    def move_rows(rows: Rows) -> None:
         """Update the parameters of several models."""
-        velocity = state["velocity"][: len(values)]
-        velocity.mul_(momentum).addcmul_(gradient, rates, value=-1)
-        values.add_(velocity)
+        velocity = rows.state["velocity"][: len(rows.values)]
+        velocity.mul_(rows.momentum).addcmul_(rows.gradient, rows.rates, value=-1)
+        rows.values.add_(velocity)
 
 
 class FlatAdam(FlatOptimizer):
@@ -220,22 +217,16 @@ class FlatAdam(FlatOptimizer):
         _adam(vector, self._gradient(vector), state, state["step"], float(group["lr"]))
 
     @staticmethod
-    def move_rows(
-        values: Tensor,
-        gradient: Tensor,
-        state: dict[str, Tensor],
-        rates: Tensor,
-        momentum: Tensor,
-        rows: Sequence[slice],
-    ) -> None:
+    def move_rows(rows: Rows) -> None:
         """Update the parameters of several models."""
-        state["step"][: len(values)] += 1
+        steps = rows.state["step"]
+        steps[: len(rows.values)] += 1
         # The kernel has one rate for all models: the change with a rate of one, times each rate.
-        change = torch.zeros_like(values)
-        for part in rows:
-            moments = {name: state[name][part] for name in ("exp_avg", "exp_avg_sq")}
-            _adam(change[part], gradient[part], moments, state["step"][part.start], 1.0)
-        values.addcmul_(change, rates)
+        change = torch.zeros_like(rows.values)
+        for part in rows.parts:
+            moments = {name: rows.state[name][part] for name in ("exp_avg", "exp_avg_sq")}
+            _adam(change[part], rows.gradient[part], moments, steps[part.start], 1.0)
+        rows.values.addcmul_(change, rows.rates)
 
 
 def _adam(
@@ -288,25 +279,19 @@ class Stack:
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
         momentum = [group.get("momentum", 0.0) for group in groups]
         self._momentum = self.values.new_tensor(momentum)[:, None]
-        self._set(self.values, self.gradient, self.state)
-
-    def _set(self, values: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
-        for row, (flat, optimizer) in enumerate(zip(self.flats, self.optimizers, strict=True)):
-            flat.move_to(values[row], gradient[row])
-            own = optimizer.state[flat.values]
-            for name in own:
-                own[name] = state[name][row]
+        for row, (flat, own) in enumerate(zip(flats, states, strict=True)):
+            flat.move_to(self.values[row], self.gradient[row])
+            own |= {name: self.state[name][row] for name in own}
 
     def release(self) -> None:
         """Give each net memory of its own."""
         for row, (flat, optimizer) in enumerate(zip(self.flats, self.optimizers, strict=True)):
             flat.move_to(self.values[row].clone(), self.gradient[row].clone())
             own = optimizer.state[flat.values]
-            for name in own:
-                own[name] = self.state[name][row].clone()
+            own |= {name: self.state[name][row].clone() for name in own}
 
     @torch.no_grad()
-    def move(self, rates: Tensor, decay: Tensor | None, rows: Sequence[slice]) -> None:
+    def move(self, rates: Tensor, decay: Tensor | None, parts: Sequence[slice]) -> None:
         """Update the parameters of the first models once.
 
         Parameters
@@ -315,20 +300,15 @@ class Stack:
             Learning rates of as many models as are updated.
         decay : Tensor of shape (n_updated, 1) or None
             Factors by which the penalised parameters shrink.
-        rows : sequence of slice
+        parts : sequence of slice
             Rows whose models have taken the same number of steps.
         """
-        values = self.values[: len(rates)]
+        values, gradient, momentum = (
+            each[: len(rates)] for each in (self.values, self.gradient, self._momentum)
+        )
         if decay is not None:
             values[:, : self.flats[0].n_penalized].mul_(decay)
-        self.optimizers[0].move_rows(
-            values,
-            self.gradient[: len(rates)],
-            self.state,
-            rates,
-            self._momentum[: len(rates)],
-            rows,
-        )
+        self.optimizers[0].move_rows(Rows(values, gradient, self.state, rates, momentum, parts))
 
 
 def constant(progress: float) -> float:

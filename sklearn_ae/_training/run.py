@@ -28,8 +28,8 @@ def train(run: TrainingRun) -> Trained:
     # Imported when used: skorch doubles the time of an import.
     from sklearn_ae._training.callbacks import BestWeights, Progress
     from sklearn_ae._training.gathering import Gathering
-    from sklearn_ae._training.group import Training
     from sklearn_ae._training.net import AutoencoderNet
+    from sklearn_ae._training.training import Training
 
     run.samples.cache()
     flat = FlatParameters(run.module)
@@ -47,8 +47,10 @@ def train(run: TrainingRun) -> Trained:
     training = Training(net, *_batches(run, **generators))
     gathering = Gathering.current()
     try:
-        if gathering is None or training.key is None:
+        if gathering is None:
             training.alone()
+        elif training.key is None:
+            training.alone(gathering.is_cancelled)
         else:
             gathering.train(training)
     finally:
