@@ -2,9 +2,10 @@
 
 All methods train the same network (ReLU, squared error, Adam) on the same samples with the same
 batch size and number of epochs: hand-tuned torch (tensors indexed by a permutation, fused Adam),
-torch with a DataLoader, scikit-learn's MLPRegressor, skorch with its defaults, and PyOD and Keras
-if they are installed. The methods take turns, several times; the medians are reported. The test
-errors show that all reach similar solutions. Run::
+torch with a DataLoader, scikit-learn's MLPRegressor, skorch with its defaults, and JAX (a compiled
+loop over the steps of an epoch, on all cores whatever it is told), PyOD and Keras if they are
+installed. The methods take turns, several times; the medians are reported. The test errors show
+that all reach similar solutions. Run::
 
     python benchmarks/fit_speed.py [--sizes small middle large] [--threads 1 2] [--repeats 5]
 """
@@ -164,6 +165,58 @@ def keras(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
     return partial(model.predict, verbose=0, batch_size=1024)
 
 
+def jax_epochs(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
+    """Train with JAX, one compiled function per epoch."""
+    import jax
+
+    train_epoch, forward = compiled_jax(sizes)
+    weights = [jax.numpy.asarray(value.detach().numpy()) for value in initial_weights(sizes)]
+    first, second = ([jax.numpy.zeros_like(value) for value in weights] for _ in range(2))
+    state = weights, first, second, jax.numpy.zeros(())
+    data, random = jax.numpy.asarray(X), np.random.default_rng(0)
+    for _ in range(epochs):
+        state = train_epoch(state, data, random.permutation(len(X)).reshape(-1, BATCH))
+    jax.block_until_ready(state)
+    return lambda samples: np.asarray(forward(state[0], samples))
+
+
+@cache
+def compiled_jax(sizes: tuple[int, ...]) -> tuple[Callable, Callable]:
+    """Return JAX functions that train an epoch and reconstruct samples."""
+    import jax
+    from jax import numpy as jnp
+
+    linear = (len(sizes) - 2, 2 * len(sizes) - 3)
+
+    def forward(weights: list, x: jax.Array) -> jax.Array:
+        for layer in range(len(weights) // 2):
+            x = x @ weights[2 * layer].T + weights[2 * layer + 1]
+            x = x if layer in linear else jnp.maximum(x, 0)
+        return x
+
+    def loss(weights: list, x: jax.Array) -> jax.Array:
+        return jnp.square(forward(weights, x) - x).mean()
+
+    def train_epoch(state: tuple, data: jax.Array, order: jax.Array) -> tuple:
+        def step(state: tuple, index: jax.Array) -> tuple:
+            weights, first, second, n_steps = state
+            n_steps += 1
+            gradients = jax.grad(loss)(weights, data[index])
+            first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
+            second = [0.999 * v + 0.001 * g * g for v, g in zip(second, gradients, strict=True)]
+            rate = RATE / (1 - 0.9**n_steps)
+            root = jnp.sqrt(1 - 0.999**n_steps)
+            weights = [
+                w - rate * m / (jnp.sqrt(v) / root + 1e-8)
+                for w, m, v in zip(weights, first, second, strict=True)
+            ]
+            return (weights, first, second, n_steps), None
+
+        return jax.lax.scan(step, state, order)[0]
+
+    return jax.jit(train_epoch, donate_argnums=0), jax.jit(forward)
+
+
 def estimator(sizes: tuple[int, ...], epochs: int, precision: str) -> Autoencoder:
     """Configure ``Autoencoder`` as the same network, without regularisation."""
     return Autoencoder(
@@ -199,6 +252,8 @@ def contestants() -> dict[str, Callable]:
         "MLPRegressor": mlp_regressor,
         "skorch, defaults": stock_skorch,
     }
+    if importlib.util.find_spec("jax"):
+        found["JAX"] = jax_epochs
     if importlib.util.find_spec("pyod"):
         found["PyOD AutoEncoder"] = pyod_autoencoder
     if importlib.util.find_spec("keras"):

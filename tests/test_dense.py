@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from sklearn_ae._estimator.modules import module_from_state, module_to_state
+from sklearn_ae._training import device
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae.losses import LOSSES, get_loss
-from sklearn_ae.networks import DenseNetwork
-from sklearn_ae.networks._module import AutoencoderModule, inner_width
+from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork, LSTMNetwork
+from sklearn_ae.networks._module import AutoencoderModule, inner_width, n_shared_products
 from sklearn_ae.networks.activations import ACTIVATIONS
 from sklearn_ae.networks.dense_gradient import MANY, DenseGradient
 
@@ -147,6 +148,45 @@ def test_inner_width_is_the_smaller_side_of_the_largest_matrix():
     network = DenseNetwork(hidden_layer_sizes=(1000, 20))
     assert inner_width(AutoencoderModule(network, (64,), 3)) == 64
     assert inner_width(AutoencoderModule(network, (784,), 3)) == 784
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "number"),
+    [
+        (DenseNetwork(hidden_layer_sizes=(7,)), (64,), 0),
+        # Each filter at each pixel; the second level has a quarter of the pixels.
+        (ConvolutionalNetwork(channels=(4, 5)), (8, 6), 2 * (48 * 4 * 9 + 12 * 4 * 5 * 9)),
+        (
+            ConvolutionalNetwork(channels=(4,), pooling="strided", unpooling="transposed"),
+            (8, 6),
+            12 * 4 * 9 + 12 * 4 * 4 * 4 + 48 * 4 * 9,
+        ),
+        # Four gates, of the inputs and the hidden state; the decoder's inputs are the code.
+        (LSTMNetwork(hidden_size=6), (10, 3), 10 * 4 * 6 * (3 + 6) + 10 * 4 * 6 * (2 + 6)),
+        (LSTMNetwork(hidden_size=6, cell="gru"), (10, 3), 10 * 3 * 6 * ((3 + 6) + (2 + 6))),
+    ],
+)
+def test_products_with_weights_that_are_used_many_times(network, shape, number):
+    module = AutoencoderModule(network, shape, 2)
+    state = torch.get_rng_state()
+    assert n_shared_products(module) == number
+    assert module.training
+    assert not any(each._forward_hooks for each in module.modules())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("width", [255, 256])
+@pytest.mark.parametrize("n_shared", [0, 499_999, 500_000])
+@pytest.mark.parametrize("has_instructions", [False, True])
+def test_much_arithmetic_is_done_in_bfloat16(width, n_shared, has_instructions, monkeypatch):
+    monkeypatch.setattr(device, "_supports_bfloat16", lambda device: has_instructions)
+    cpu = torch.device("cpu")
+    is_much = width == 256 or n_shared == 500_000
+    expected = torch.bfloat16 if is_much and has_instructions else torch.float32
+    chosen = device.resolve_precision("auto", False, 1000, width, cpu, n_shared)
+    assert chosen == (torch.float32, expected)
+    chosen = device.resolve_precision("float32", False, 1000, width, cpu, n_shared)
+    assert chosen == (torch.float32, torch.float32)
 
 
 def test_decay_spares_vectors():

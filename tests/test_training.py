@@ -1,5 +1,6 @@
 """The training loop: stopping, weights, schedules, callbacks, continuing."""
 
+import math
 import pickle
 import re
 
@@ -27,7 +28,7 @@ from sklearn_ae import Autoencoder, VariationalAutoencoder
 from sklearn_ae._training import description
 from sklearn_ae._training.net import Validation
 from sklearn_ae._training.optimizer import FlatAdam, FlatParameters, one_cycle
-from sklearn_ae.networks import DenseNetwork
+from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork
 from sklearn_ae.networks._module import AutoencoderModule
 
 
@@ -539,3 +540,23 @@ def test_a_warm_up_ends_however_many_epochs_are_allowed(monkeypatch):
     fit = {"kl_warm_up": 0.25, "max_iter": 80, "callbacks": [Watching()], **params}
     VariationalAutoencoder(1, **fit | {"n_iter_no_change": 80}).fit(X)
     np.testing.assert_allclose(seen, np.minimum(1, np.arange(80) / 40))
+
+
+class CountsBatches(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        self.n_batches = net.history[-1]["train_batch_count"]
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes"),
+    [(DenseNetwork(), (64, 128, 256)), (ConvolutionalNetwork(channels=(1,)), (64, 64, 64))],
+)
+def test_automatic_batch_size(network, sizes):
+    """The time of a step with images is that of the images, in a batch of any size."""
+    for n_samples, size in zip((1023, 1024, 16384), sizes, strict=True):
+        X = np.random.default_rng(0).random((n_samples, 2, 2), np.float32)
+        X = X if isinstance(network, ConvolutionalNetwork) else X.reshape(n_samples, 4)
+        counts = CountsBatches()
+        options = {"max_iter": 1, "early_stopping": False, "init": "random"}
+        Autoencoder(1, network=network, callbacks=[("counts", counts)], **options).fit(X)
+        assert counts.n_batches == math.ceil(n_samples / size)

@@ -44,7 +44,12 @@ from sklearn_ae._training.steps import check_terms
 from sklearn_ae._training.truncation import Truncations, ordered, unexplained_by_pca
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._completion import Completion
-from sklearn_ae.networks._module import AutoencoderModule, converted, inner_width
+from sklearn_ae.networks._module import (
+    AutoencoderModule,
+    converted,
+    inner_width,
+    n_shared_products,
+)
 from sklearn_ae.networks.dense import DenseStack
 
 MAX_FLOAT64_SAMPLES = 64
@@ -243,7 +248,12 @@ def _precision(fit: Fit, module: AutoencoderModule, samples: Samples) -> Precisi
     few = len(samples) <= MAX_FLOAT64_SAMPLES
     double = fit.array_type.double and (module.network.cheap_in_double or few)
     return resolve_precision(
-        fit.estimator.precision, double, len(samples), inner_width(module), fit.device
+        fit.estimator.precision,
+        double,
+        len(samples),
+        inner_width(module),
+        fit.device,
+        n_shared_products(module),
     )
 
 
@@ -442,6 +452,7 @@ def _training_run(
         callbacks=callbacks,
         title=type(estimator).__name__ if has_progress_bar else None,
         saved=None if fit.one_pass else saved_run(estimator),
+        max_batch_size=module.network.max_batch_size,
     )
     adjusted: TrainingRun = estimator._adjust(run)
     return adjusted

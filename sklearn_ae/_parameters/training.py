@@ -60,7 +60,8 @@ class TrainingParameters:
         default="auto",
         doc="""int or "auto"
         Number of samples per training step. ``"auto"`` is 64 for fewer than 1,024 training
-        samples, 128 for fewer than 16,384, and 256 otherwise.
+        samples, 128 for fewer than 16,384, and 256 otherwise; in convolutional and U-Net networks,
+        whose time is that of the images in any batch, it is 64.
         """,
         constraint=[StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     )
@@ -176,10 +177,12 @@ class TrainingParameters:
         Floating-point dtype of training. ``"auto"``: float32, but float64 on the CPU for data of
         another dtype than float32, where it takes little more time: in convolutional, U-Net, LSTM
         and recursive networks for up to 64 samples; in other networks for up to 512 samples, and
-        for any number if the smaller side of each weight matrix is at most 32. If that of a
-        weight matrix is 256 or more and the device has instructions for bfloat16, float32 is
-        replaced by ``"bfloat16"``: products of matrices in bfloat16, weights in float32. Fitted
-        estimators compute in the floating-point dtype of the data in any case.
+        for any number if the smaller side of each weight matrix is at most 32. On devices with
+        instructions for bfloat16, float32 is replaced by ``"bfloat16"`` - products in bfloat16,
+        weights in float32 - if the smaller side of a weight matrix is 256 or more, or if
+        convolutions and recurrent layers need 500,000 multiplications for a sample, such as two
+        levels of 16 and 32 maps of 28 x 28 pixels. Fitted estimators compute in the floating-point
+        dtype of the data in any case.
         """,
         constraint=[StrOptions({"auto", "float32", "float64", "bfloat16"})],
     )

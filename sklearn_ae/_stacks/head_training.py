@@ -23,7 +23,7 @@ from sklearn_ae._training.run import train
 from sklearn_ae._training.steps import weighted_means
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._head import HeadedModule
-from sklearn_ae.networks._module import AutoencoderModule, inner_width
+from sklearn_ae.networks._module import AutoencoderModule, inner_width, n_shared_products
 from sklearn_ae.networks.dense import DenseStack
 
 MIN_RECONSTRUCTED = 256
@@ -154,9 +154,13 @@ class HeadTraining:
             training = training.map(encode, *sizes)
             held_out = held_out and held_out.map(encode, *sizes)
         double = samples.dtype == torch.float64
-        width = inner_width(module)
         precision = resolve_precision(
-            stack.precision, double, len(training), width, samples.device
+            stack.precision,
+            double,
+            len(training),
+            inner_width(module),
+            samples.device,
+            n_shared_products(self.autoencoder.module_),
         )
         self.products = precision.products
         objective = Objective(
@@ -181,6 +185,7 @@ class HeadTraining:
             title=type(stack).__name__ if stack.verbose and not self.one_pass else None,
             saved=None if self.one_pass else saved_run(stack),
             other_samples=self.reconstructed if self.trains == "all" else None,
+            max_batch_size=self.autoencoder.module_.network.max_batch_size,
         )
 
     def _signature(self) -> Hashable | None:

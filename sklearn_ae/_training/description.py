@@ -162,6 +162,8 @@ class TrainingRun:
         Other versions of `samples`, with other values hidden: one is drawn for each epoch.
     other_samples : Samples or None
         Further samples that the objective uses; the name of a checkpoint depends on them, too.
+    max_batch_size : int
+        Largest batch size that is chosen without being asked for.
     """
 
     module: TrainableModule
@@ -177,6 +179,7 @@ class TrainingRun:
     saved: SavedRun | None = None
     versions: list[Samples] = field(default_factory=list)
     other_samples: Samples | None = None
+    max_batch_size: int = 256
 
     @property
     def batch_size(self) -> int:
@@ -189,7 +192,8 @@ class TrainingRun:
         if not isinstance(size, str):
             return size
         n_samples = len(self.samples)
-        return 64 if n_samples < 1024 else 128 if n_samples < 16384 else 256
+        usual = 64 if n_samples < 1024 else 128 if n_samples < 16384 else 256
+        return min(usual, self.max_batch_size)
 
     @property
     def annealing_epochs(self) -> int:

@@ -23,6 +23,10 @@ MIN_BFLOAT16_WIDTH = 256
 The width of a network is the largest of the smaller sides of its weight matrices.
 """
 
+MIN_BFLOAT16_PRODUCTS = 500_000
+"""Smallest number of multiplications per sample, by weights that are used several times for a
+sample, from which products are faster in bfloat16."""
+
 
 def resolve_device(device: str | torch.device, X: object) -> torch.device:
     """Return the device that the parameter ``device`` names, after testing that it is available.
@@ -114,6 +118,7 @@ def resolve_precision(
     n_samples: int,
     inner_width: int,
     device: torch.device,
+    n_shared_products: int = 0,
 ) -> Precision:
     """Choose the dtypes of a fit.
 
@@ -127,6 +132,8 @@ def resolve_precision(
     inner_width : int
         Smaller side of the largest weight matrix.
     device : torch.device
+    n_shared_products : int, default=0
+        Number of multiplications per sample in convolutions and recurrent layers.
 
     Returns
     -------
@@ -148,7 +155,8 @@ def resolve_precision(
     cheap = inner_width <= MAX_FLOAT64_WIDTH or n_samples <= MAX_FLOAT64_SAMPLES_ANY_WIDTH
     if data_is_double and cheap and device.type == "cpu":
         return Precision(torch.float64, torch.float64)
-    if inner_width >= MIN_BFLOAT16_WIDTH and _supports_bfloat16(device):
+    much = inner_width >= MIN_BFLOAT16_WIDTH or n_shared_products >= MIN_BFLOAT16_PRODUCTS
+    if much and _supports_bfloat16(device):
         return Precision(torch.float32, torch.bfloat16)
     return Precision(torch.float32, torch.float32)
 

@@ -91,6 +91,7 @@ class ImageNetwork(ImageParameters, Network):
 
     # The maps of the hidden layers have many more values than a sample.
     samples_at_once: ClassVar[int] = 256
+    max_batch_size: ClassVar[int] = 64
     cheap_in_double: ClassVar[bool] = False
 
     @torch.no_grad()

@@ -223,6 +223,13 @@ class AutoencoderModule(TrainableModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode and decode samples."""
+        own = type(self)
+        has_plain_code = (own.encode, own.decode) == (
+            AutoencoderModule.encode,
+            AutoencoderModule.decode,
+        )
+        if has_plain_code and self.n_decoded is None:
+            return self.network.reconstruct(self.encoder, self.decoder, x).to(x.dtype)
         return self.decode(self.encode(x))
 
 
@@ -230,6 +237,42 @@ def inner_width(module: nn.Module) -> int:
     """Return the smaller side of each weight matrix, and of these the largest."""
     matrices = (value for value in module.parameters() if value.ndim > 1)
     return max((min(len(matrix), matrix[0].numel()) for matrix in matrices), default=1)
+
+
+def n_shared_products(module: AutoencoderModule) -> int:
+    """Count the multiplications per sample by weights that are used several times for a sample.
+
+    Weights of convolutions are used at each pixel, those of recurrent layers in each step.
+    """
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            total += output.numel() * layer.weight[0].numel()
+        elif isinstance(layer, nn.ConvTranspose2d):
+            total += inputs[0].numel() * layer.weight[0].numel()
+        else:  # (1, n_steps, n_inputs)
+            matrices = (value.numel() for value in layer.parameters() if value.ndim > 1)
+            total += inputs[0].shape[1] * sum(matrices)
+
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.LSTM, nn.GRU)
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in module.modules()
+        if isinstance(layer, kinds)
+    ]
+    if not hooks:
+        return 0
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            module.eval()(module.complete(torch.zeros_like(module.center)[None]))
+    finally:
+        module.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return total
 
 
 def converted(

@@ -35,6 +35,9 @@ class Network(BaseEstimator):
     cheap_in_double : bool
         Class attribute. Whether training in float64 costs little more than in float32. If False,
         more than 64 samples in float64 are converted to float32 for training. Default: True.
+    max_batch_size : int
+        Class attribute. Largest batch size that ``batch_size="auto"`` stands for. Choose less if
+        the time of a step grows with the batch from its first sample on. Default: 256.
     samples_at_once : int
         Class attribute. Number of samples that are encoded or decoded in one call at inference.
         Choose fewer if the hidden layers are much larger than a sample. Default: 4096.
@@ -93,6 +96,7 @@ class Network(BaseEstimator):
 
     takes_missing: ClassVar[bool] = False
     cheap_in_double: ClassVar[bool] = True
+    max_batch_size: ClassVar[int] = 256
     samples_at_once: ClassVar[int] = 4096
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
@@ -136,6 +140,25 @@ class Network(BaseEstimator):
             Maps ``(batch, n_inputs + n_extra)`` to ``(batch, n_features)``.
         """
         raise NotImplementedError(f"{type(self).__name__} must define the method decoder.")
+
+    def reconstruct(self, encoder: Any, decoder: Any, x: Tensor) -> Tensor:
+        """Return what the decoder returns for the encoder's output.
+
+        Override it if there is a shorter way than through the flat code.
+
+        Parameters
+        ----------
+        encoder, decoder : nn.Module
+            Of this network.
+        x : Tensor of shape (batch, n_features)
+            Samples.
+
+        Returns
+        -------
+        output : Tensor of shape (batch, n_features)
+        """
+        output: Tensor = decoder(encoder(x))
+        return output
 
     def code_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of components under ``n_components=None``, if maps are then the code.

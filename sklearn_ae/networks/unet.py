@@ -56,14 +56,21 @@ class UNetEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, n_features)`` to ``(batch, n_outputs + n_extra)``."""
+        code, skips = self.encode(x)
+        columns = [to_columns(maps) for maps in skips]
+        if code is not None:
+            columns = [code, *columns]
+        return torch.cat([*columns, x] if self.residual else columns, 1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor | None, list[Tensor]]:
+        """Return the components, if there are any, and the maps of every level."""
         maps, skips = self.layout.to_image(x), []
         for level, layer in enumerate(self.layers):
             if level:
                 maps = max_pool(maps, self.window)
             maps = self.activation(layer(maps))
-            skips.append(to_columns(maps))
-        code = skips if self.head is None else [self.head(skips[-1]), *skips]
-        return torch.cat([*code, x] if self.residual else code, 1)
+            skips.append(maps)
+        return None if self.head is None else self.head(to_columns(maps)), skips
 
 
 class UNetDecoder(nn.Module):
@@ -111,6 +118,10 @@ class UNetDecoder(nn.Module):
         widths = [self.n_inputs, *(math.prod(shape) for shape in self.shapes)]
         code, *parts = torch.split(z[:, : sum(widths)], widths, 1)
         skips = [from_columns(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return self.decode(code, skips, z[:, sum(widths) :])
+
+    def decode(self, code: Tensor | None, skips: Sequence[Tensor], x: Tensor) -> Tensor:
+        """Return the output for components and maps; `x` is added to it if it is a residual."""
         maps = skips[-1]
         if self.head is not None:
             # The components depend on the whole image. At the level of the smallest maps they
@@ -121,7 +132,7 @@ class UNetDecoder(nn.Module):
             maps = self.unpoolings[level](maps, self.shapes[level][1:])
             maps = self.activation(self.layers[level](torch.cat([maps, skips[level]], 1)))
         output = self.layout.from_image(self.last(maps))
-        return output + z[:, sum(widths) :] if self.residual else output
+        return output + x if self.residual else output
 
 
 @declares_parameters
@@ -179,6 +190,11 @@ class UNetNetwork(UNetParameters, ImageNetwork):
     def code_size(self, sample_shape: tuple[int, ...]) -> int:
         """Return the number of components besides the maps, which is zero."""
         return 0
+
+    def reconstruct(self, encoder: Any, decoder: Any, x: Tensor) -> Tensor:
+        """Encode and decode samples. The maps are not copied into the code and back."""
+        output: Tensor = decoder.decode(*encoder.encode(x), x)
+        return output
 
     def start_at(self, decoder: nn.Module, output: Tensor) -> None:
         """Set the biases of the last convolution, unless its output is added to the input."""
