@@ -1,10 +1,10 @@
 """Milliseconds per training step of networks for images and sequences, against loops in torch.
 
-``ConvolutionalAutoencoder``, ``UNetAutoencoder`` and ``LSTMAutoencoder`` at their default sizes are
-compared with the same layers in a loop that indexes whole tensors by a permutation and steps with
-fused Adam: in float32, with images stored channels last, and with products in bfloat16. A step is
-the difference between fits of several epochs and of one, because a fit also computes statistics
-of the codes. The methods take turns; medians are reported. Run::
+``ConvolutionalAutoencoder``, ``UNetAutoencoder`` and ``LSTMAutoencoder``, with their default
+sizes, are compared with the same layers in a loop that indexes whole tensors by a permutation and
+steps with fused Adam: in float32, with images stored channels last, and with products in bfloat16.
+A step is the difference between fits of several epochs and of one, because a fit also computes
+statistics of the codes. The methods take turns; medians are reported. Run::
 
     python benchmarks/network_speed.py [--networks conv unet lstm] [--threads 1 2] [--repeats 3]
 """

@@ -67,6 +67,16 @@ def squared_error_gradient(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).mul_(2 / target[0].numel())
 
 
+def mean_squared_error(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of :func:`squared_error` over a batch, and its derivative.
+
+    It takes a third of the time of both for themselves.
+    """
+    difference = output - target
+    flat = difference.view(-1)
+    return flat.dot(flat).div_(len(flat)), difference.mul_(2 / len(flat))
+
+
 def absolute_error(output: Tensor, target: Tensor) -> Tensor:
     """Return the mean absolute error of each sample, ``sum_j |o_j - t_j| / p``.
 
@@ -339,6 +349,9 @@ class Loss(NamedTuple):
     deviances : callable or None
         Maps ``(output, target)`` to the term of each column of a table, of shape (..., n_columns).
         None: the data are no table.
+    mean_and_gradient : callable or None
+        Maps ``(output, target)`` to the mean value of all samples and its derivative, in less
+        time. None: they follow from ``value`` and ``gradient``.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -351,6 +364,7 @@ class Loss(NamedTuple):
     zero: float = 0.0
     n_linear: int = 0
     deviances: Callable[[Tensor, Tensor], Tensor] | None = None
+    mean_and_gradient: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     def ignoring(self, missing: Tensor, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs and targets of error zero where `missing` is true, else unchanged."""
@@ -358,7 +372,9 @@ class Loss(NamedTuple):
 
 
 LOSSES: dict[str, Loss] = {
-    "squared_error": Loss(squared_error, squared_error_gradient),
+    "squared_error": Loss(
+        squared_error, squared_error_gradient, mean_and_gradient=mean_squared_error
+    ),
     "absolute_error": Loss(absolute_error, absolute_error_gradient),
     "huber": Loss(huber, huber_gradient),
     "binary_crossentropy": Loss(

@@ -10,6 +10,7 @@ turns (:mod:`sklearn_ae._training.group`).
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, NoReturn
@@ -28,7 +29,7 @@ from sklearn_ae._training.skorch_callbacks import (
     is_out_of_patience,
     overrides_batches,
 )
-from sklearn_ae._training.steps import Step, Terms
+from sklearn_ae._training.steps import Step
 from sklearn_ae.networks._layers import batch_norms
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -284,9 +285,13 @@ class AutoencoderNet(NeuralNet):
         group = self.optimizer_.param_groups[0]
         # torch's schedulers wrap `step` and warn if it is not called; `move` is faster.
         move = self.optimizer_.move if has_own_schedule else self.optimizer_.step
-        sums: Terms = {}  # on the device: reading a value would wait for the batch to finish
+        # Losses stay on the device: reading a value would wait for the batch to finish.
+        losses: dict[str, list[Tensor]] = {}
+        sizes: dict[str, list[int]] = {}
         for number, batch in enumerate(batches):
-            rate, self.module_.progress = self.schedule(epoch, number, len(batches))
+            rate, progress = self.schedule(epoch, number, len(batches))
+            if self.run.objective.anneals:
+                self.module_.progress = progress
             if has_own_schedule:
                 group["lr"] = rate
             if notify_batches:
@@ -301,14 +306,18 @@ class AutoencoderNet(NeuralNet):
                 )
             move()
             for name, term in terms.items():
-                sums.setdefault(name, torch.zeros_like(term)).add_(term, alpha=batch.n_samples)
+                losses.setdefault(name, []).append(term)
+                sizes.setdefault(name, []).append(batch.n_samples)
             if notify_batches:
                 loss = sum(terms.values())
                 self.history.record_batch("train_batch_size", batch.n_samples)
                 self.history.record_batch("train_loss", float(loss))
                 self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
         n_samples = len(batches.samples)
-        means = {name: float(total) / n_samples for name, total in sums.items()}
+        means = {
+            name: sum(map(operator.mul, torch.stack(values).tolist(), sizes[name])) / n_samples
+            for name, values in losses.items()
+        }
         self.record_epoch(means, len(batches))
 
     def schedule(self, epoch: int, number: int, n_batches: int) -> tuple[float, float]:

@@ -25,8 +25,6 @@ from sklearn_ae.networks._boltzmann import BoltzmannModule
 
 Draw = Callable[[tuple[int, int], torch.Generator, Tensor], Tensor]
 
-_MAX_INT31 = 2**31 - 1
-
 
 class Sparsity(NamedTuple):
     """A penalty on the mean activations of the hidden units.
@@ -253,10 +251,9 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def draw_uniform(size: tuple[int, int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Draw uniform random numbers from [0, 1), with a resolution of at least 24 bits.
+    """Draw uniform random numbers from [0, 1), with a resolution of 24 bits.
 
-    On the CPU they are computed from the integers of the generator, which takes a third of the
-    time of ``torch.rand``.
+    In float32, because torch takes up to ten times as long in float64.
 
     Parameters
     ----------
@@ -270,15 +267,11 @@ def draw_uniform(size: tuple[int, int], generator: torch.Generator, like: Tensor
     -------
     Tensor of shape `size`
     """
-    if like.device.type != "cpu":
-        return torch.rand(size, generator=generator, dtype=like.dtype, device=like.device)
-    n_draws = size[0] * size[1]
-    # Each integer of 64 bits yields two of 32, whose sign is masked out.
-    pairs = torch.empty((n_draws + 1) // 2, dtype=torch.int64).random_(generator=generator)
-    bits = pairs.view(torch.int32)[:n_draws].bitwise_and_(_MAX_INT31)
-    return bits.view(size).to(like.dtype).mul_(1 / (_MAX_INT31 + 1))
+    drawn = torch.rand(size, generator=generator, dtype=torch.float32, device=like.device)
+    return drawn.to(like.dtype)
 
 
 def _draw_gaussian(size: tuple[int, int], generator: torch.Generator, like: Tensor) -> Tensor:
     """Draw standard normal random numbers; the arguments are those of :func:`draw_uniform`."""
-    return torch.randn(size, generator=generator, dtype=like.dtype, device=like.device)
+    drawn = torch.randn(size, generator=generator, dtype=torch.float32, device=like.device)
+    return drawn.to(like.dtype)

@@ -218,6 +218,7 @@ class DenseGradient:
         if loss.gradient is None:
             raise ValueError("the loss has no hand-written gradient")
         self.value, self.derivative = loss.value, loss.gradient
+        self.mean_and_gradient = loss.mean_and_gradient
         self.ignoring = loss.ignoring if takes_missing else None
         self.dtype = dtype
         self.products = _Products(values, gradient, dtype)
@@ -255,7 +256,22 @@ class DenseGradient:
             code, target = (code * masks).flatten(0, 1), target.repeat(len(masks), 1)
             sample_weight = None if sample_weight is None else sample_weight.repeat(len(masks))
         output = self.decoder.forward(code)
-        output = output.to(target.dtype)  # the loss is computed in full precision
+        # The loss is computed in full precision.
+        mean, gradient = self._loss(output.to(target.dtype), target, sample_weight)
+        at_code = self.decoder.backward_to_input(gradient.to(self.dtype))
+        if masks is not None:
+            at_code = (at_code.unflatten(0, (len(masks), -1)) * masks).sum(0)
+        self.encoder.backward(at_code)
+        self.products.copy_back()
+        return mean
+
+    def _loss(
+        self, output: Tensor, target: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of the batch, and its derivative."""
+        is_plain = self.ignoring is None and sample_weight is None and output.ndim == 2
+        if is_plain and self.mean_and_gradient is not None:
+            return self.mean_and_gradient(output, target)
         if self.ignoring is not None:
             missing = target.isnan()
             output, target = self.ignoring(missing, output, target)
@@ -269,12 +285,7 @@ class DenseGradient:
         if sample_weight is not None:
             values = values * sample_weight
             gradient.mul_(sample_weight[..., None])
-        at_code = self.decoder.backward_to_input(gradient.to(self.dtype))
-        if masks is not None:
-            at_code = (at_code.unflatten(0, (len(masks), -1)) * masks).sum(0)
-        self.encoder.backward(at_code)
-        self.products.copy_back()
-        return values.mean(-1)
+        return values.mean(-1), gradient
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
