@@ -71,10 +71,21 @@ def mean_squared_error(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean of :func:`squared_error` over a batch, and its derivative.
 
     It takes a third of the time of both for themselves.
+
+    Parameters
+    ----------
+    output, target : Tensor of shape (..., batch_size, n_features)
+
+    Returns
+    -------
+    mean : Tensor of shape (...)
+    gradient : Tensor of shape (..., batch_size, n_features)
     """
     difference = output - target
-    flat = difference.view(-1)
-    return flat.dot(flat).div_(len(flat)), difference.mul_(2 / len(flat))
+    flat = difference.flatten(-2)
+    n_values = flat.shape[-1]
+    mean = flat.dot(flat) if flat.ndim == 1 else torch.linalg.vecdot(flat, flat)
+    return mean.div_(n_values), difference.mul_(2 / n_values)
 
 
 def absolute_error(output: Tensor, target: Tensor) -> Tensor:
@@ -350,8 +361,9 @@ class Loss(NamedTuple):
         Maps ``(output, target)`` to the term of each column of a table, of shape (..., n_columns).
         None: the data are no table.
     mean_and_gradient : callable or None
-        Maps ``(output, target)`` to the mean value of all samples and its derivative, in less
-        time. None: they follow from ``value`` and ``gradient``.
+        Maps ``(output, target)``, of shape (..., batch_size, n_features), to the mean value of
+        all samples and its derivative, in less time. None: they follow from ``value`` and
+        ``gradient``.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]

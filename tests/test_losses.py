@@ -63,6 +63,20 @@ def test_gradient_equals_automatic_differentiation(name, output_and_target):
     )
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (3, 6, 4)], ids=["one model", "three"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].mean_and_gradient])
+def test_mean_and_gradient_equal_those_of_the_values(name, shape):
+    loss = get_loss(name)
+    rng = np.random.default_rng(0)
+    output, target = (torch.from_numpy(rng.normal(size=shape)) for _ in range(2))
+    mean, gradient = loss.mean_and_gradient(output, target)
+    output.requires_grad_()
+    expected = loss.value(output.flatten(0, -2), target.flatten(0, -2)).view(shape[:-1]).mean(-1)
+    expected.sum().backward()
+    np.testing.assert_allclose(mean.numpy(), expected.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(gradient.numpy(), output.grad.numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_link_inverts_mean(name):
     loss = get_loss(name)

@@ -269,7 +269,7 @@ class DenseGradient:
         self, output: Tensor, target: Tensor, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return the mean loss of the batch, and its derivative."""
-        is_plain = self.ignoring is None and sample_weight is None and output.ndim == 2
+        is_plain = self.ignoring is None and sample_weight is None
         if is_plain and self.mean_and_gradient is not None:
             return self.mean_and_gradient(output, target)
         if self.ignoring is not None:
