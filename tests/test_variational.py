@@ -432,3 +432,33 @@ def test_a_single_sample_far_from_the_origin_has_a_bound(value):
     vae = VariationalAutoencoder(1, hidden_layer_sizes=(4,), max_iter=2, random_state=0)
     near = vae.fit(np.array([[1.0]])).score_samples(np.array([[1.0]]))
     np.testing.assert_allclose(vae.fit(X).score_samples(X), near)
+
+
+def test_variances_grow_linearly_in_the_end():
+    """An exponential up to ``e^2``, then its tangent."""
+    X = np.random.default_rng(0).random((20, 3))
+    module = VariationalAutoencoder(1, max_iter=1).fit(X).module_.double()
+    output = torch.linspace(-30, 9, 40, dtype=torch.float64, requires_grad=True)
+    both = torch.stack([torch.zeros_like(output), output], 1)
+    module.encoder = torch.nn.Identity()
+    _, log_variance = module.posterior(both)
+    values = output.detach()
+    exponential = torch.exp(values.clamp_min(-20))
+    tangent = np.exp(2) * (1 + (values - 2))
+    variance = log_variance.exp()[:, 0]
+    torch.testing.assert_close(variance.detach(), torch.where(values < 2, exponential, tangent))
+    (slope,) = torch.autograd.grad(variance.sum(), output)
+    inside = (values > -20) & (values != 2)
+    expected = torch.where(values < 2, exponential, torch.full_like(values, np.exp(2)))
+    torch.testing.assert_close(slope[inside], expected[inside])
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_heavy_tails_do_not_explode(activation):
+    """A wide network extrapolates to samples that are hundreds of deviations away."""
+    X = np.random.default_rng(0).standard_t(1, size=(1000, 20))
+    model = VariationalAutoencoder(
+        2, hidden_layer_sizes=(512, 512), activation=activation, max_iter=15, random_state=0
+    ).fit(X)
+    losses = [epoch["train_loss"] for epoch in model.history_]
+    assert max(losses) < 100 * losses[0]  # 20,000 with exponentials

@@ -28,6 +28,9 @@ The variance changes by more than a weight does in training, so that its steps m
 MIN_LOG_VARIANCE = math.log(1e-6)
 """Minimum of a learned variance in network units. That of a constant feature would vanish."""
 
+MAX_EXPONENT = 2.0
+"""Output of the encoder from which on the variance of the posterior is linear in it, not
+exponential. The variance of the prior is one."""
 
 MISSING_DRAWS = 128
 """Number of codes that are drawn for a sample with missing values."""
@@ -103,6 +106,10 @@ class VariationalModule(AutoencoderModule):
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map samples to the mean and log-variance of each posterior.
 
+        The variance is the exponential of the encoder's output, continued by its tangent from
+        `MAX_EXPONENT` on: for a sample far from the others the exponential would be
+        astronomical, and with it the loss.
+
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
@@ -111,8 +118,10 @@ class VariationalModule(AutoencoderModule):
         -------
         mean, log_variance : Tensor of shape (batch, n_components)
         """
-        mean, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=1)
-        return mean, log_variance.clamp(-20, 20)  # their exponentials must not overflow
+        mean, output = self.encoder(x).to(x.dtype).chunk(2, dim=1)
+        excess = (output - MAX_EXPONENT).clamp_min(0)
+        # Below -20 the variance is zero in practice.
+        return mean, output.clamp(-20, MAX_EXPONENT) + excess.log1p()
 
     def importance(
         self,
