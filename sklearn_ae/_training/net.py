@@ -10,7 +10,6 @@ turns (:mod:`sklearn_ae._training.group`).
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, NoReturn
@@ -29,7 +28,7 @@ from sklearn_ae._training.skorch_callbacks import (
     is_out_of_patience,
     overrides_batches,
 )
-from sklearn_ae._training.steps import Step
+from sklearn_ae._training.steps import Step, Terms
 from sklearn_ae.networks._layers import batch_norms
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -285,9 +284,7 @@ class AutoencoderNet(NeuralNet):
         group = self.optimizer_.param_groups[0]
         # torch's schedulers wrap `step` and warn if it is not called; `move` is faster.
         move = self.optimizer_.move if has_own_schedule else self.optimizer_.step
-        # Losses stay on the device: reading a value would wait for the batch to finish.
-        losses: dict[str, list[Tensor]] = {}
-        sizes: dict[str, list[int]] = {}
+        sums: Terms = {}  # on the device: reading a value would wait for the batch to finish
         for number, batch in enumerate(batches):
             rate, progress = self.schedule(epoch, number, len(batches))
             if self.run.objective.anneals:
@@ -306,18 +303,17 @@ class AutoencoderNet(NeuralNet):
                 )
             move()
             for name, term in terms.items():
-                losses.setdefault(name, []).append(term)
-                sizes.setdefault(name, []).append(batch.n_samples)
+                if name in sums:
+                    sums[name].add_(term, alpha=batch.n_samples)
+                else:
+                    sums[name] = term * batch.n_samples
             if notify_batches:
                 loss = sum(terms.values())
                 self.history.record_batch("train_batch_size", batch.n_samples)
                 self.history.record_batch("train_loss", float(loss))
                 self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
         n_samples = len(batches.samples)
-        means = {
-            name: sum(map(operator.mul, torch.stack(values).tolist(), sizes[name])) / n_samples
-            for name, values in losses.items()
-        }
+        means = {name: float(total) / n_samples for name, total in sums.items()}
         self.record_epoch(means, len(batches))
 
     def schedule(self, epoch: int, number: int, n_batches: int) -> tuple[float, float]:
@@ -376,22 +372,28 @@ class AutoencoderNet(NeuralNet):
         evaluate = self.run.objective.evaluate
         assert evaluate is not None
         assert self.groups is not None
-        samples, losses, errors = self.held_out.samples, [], []
+        samples = self.held_out.samples
+        # One array for all batches. Results that are kept one by one leave gaps in the memory
+        # between them, into which the next batch does not fit.
+        kept: list[Tensor] = []
+        start = 0
         self.module_.progress = 1.0  # by the final objective
         # The same draws after every epoch: the losses of two epochs compare.
         draws = drawing_from(make_generator(self.run.seeds.split, samples.device))
         with draws:
             for batch in self.held_out:
                 draws.duplicates = batch.duplicates
-                batch_losses, batch_errors = evaluate(
-                    self.run.module, batch.samples, batch.target, batch.weight
-                )
-                losses.append(batch_losses)
-                errors.append(batch_errors)
-        weight = samples.take_weight(slice(0, len(samples))).to(losses[0])
-        error = weight @ torch.cat(errors) / samples.total_weight
+                results = evaluate(self.run.module, batch.samples, batch.target, batch.weight)
+                if not kept:
+                    kept = [each.new_empty(len(samples), *each.shape[1:]) for each in results]
+                for each, result in zip(kept, results, strict=True):
+                    each[start : start + batch.n_samples] = result
+                start += batch.n_samples
+        losses, errors = kept
+        weight = samples.take_weight(slice(0, len(samples))).to(losses)
+        error = weight @ errors / samples.total_weight
         return Validation(
-            torch.cat(losses),
+            losses,
             weight,
             self.groups,
             self.score_of(float(error.sum())),
