@@ -1,5 +1,6 @@
 """Classifier and regressor on a stack: all rows train the encoder, labelled ones the head."""
 
+import math
 import pickle
 
 import numpy as np
@@ -30,6 +31,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch.callbacks import Callback
 
 from sklearn_ae import (
     ConvolutionalAutoencoder,
@@ -41,6 +43,7 @@ from sklearn_ae import (
     VariationalAutoencoder,
 )
 from sklearn_ae._estimator.fitting import split
+from sklearn_ae._training import device
 from sklearn_ae._training.batches import Samples
 from sklearn_ae.networks import DenseNetwork
 from sklearn_ae.networks._head import HeadedModule
@@ -803,3 +806,28 @@ def test_a_gaussian_rbm_is_fine_tuned_by_its_own_loss(few):
     machine = RestrictedBoltzmannMachine(6, max_iter=1, random_state=0)
     classifier = fitted(*few, autoencoder=machine, reconstruction_weight=1.0, max_iter=1)
     assert np.isfinite(classifier.loss_curve_).all()
+
+
+class Recorder(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        self.n_batches = net.history[-1]["train_batch_count"]
+        self.products = net.run.products
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_a_layer_on_codes_is_not_trained_like_images(fine_tune, monkeypatch):
+    """Precision and batch size go by what a step computes."""
+    monkeypatch.setattr(device, "_supports_bfloat16", lambda device: True)
+    images = np.random.default_rng(0).random((1100, 28, 28), np.float32)
+    y = (images.mean((1, 2)) > 0.5).astype(int)
+    recorder = Recorder()
+    StackedAutoencoderClassifier(
+        autoencoder=ConvolutionalAutoencoder(2, max_iter=1, random_state=0),
+        fine_tune=fine_tune,
+        early_stopping=False,
+        max_iter=1,
+        callbacks=[("records", recorder)],
+        random_state=0,
+    ).fit(images, y)
+    assert recorder.products == (torch.bfloat16 if fine_tune else torch.float32)
+    assert recorder.n_batches == math.ceil(len(images) / (64 if fine_tune else 128))

@@ -245,6 +245,7 @@ def _new_module(fit: Fit, samples: Samples) -> tuple[AutoencoderModule, Precisio
 
 def _precision(fit: Fit, module: AutoencoderModule, samples: Samples) -> Precision:
     """Return the dtypes of the training, given the cost of float64 in the network."""
+    sample = module.complete(torch.zeros_like(module.center)[None])
     few = len(samples) <= MAX_FLOAT64_SAMPLES
     double = fit.array_type.double and (module.network.cheap_in_double or few)
     return resolve_precision(
@@ -253,7 +254,7 @@ def _precision(fit: Fit, module: AutoencoderModule, samples: Samples) -> Precisi
         len(samples),
         inner_width(module),
         fit.device,
-        n_shared_products(module),
+        n_shared_products(module, sample),
     )
 
 

@@ -24,6 +24,7 @@ from sklearn_ae._training.steps import weighted_means
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._head import HeadedModule
 from sklearn_ae.networks._module import AutoencoderModule, inner_width, n_shared_products
+from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.dense import DenseStack
 
 MIN_RECONSTRUCTED = 256
@@ -153,6 +154,8 @@ class HeadTraining:
             sizes = len(module.code_mean), network.samples_at_once
             training = training.map(encode, *sizes)
             held_out = held_out and held_out.map(encode, *sizes)
+        autoencoder = self.autoencoder.module_
+        sample = autoencoder.complete(torch.zeros_like(autoencoder.center)[None])
         double = samples.dtype == torch.float64
         precision = resolve_precision(
             stack.precision,
@@ -160,7 +163,7 @@ class HeadTraining:
             len(training),
             inner_width(module),
             samples.device,
-            n_shared_products(self.autoencoder.module_),
+            n_shared_products(module, sample),
         )
         self.products = precision.products
         objective = Objective(
@@ -185,7 +188,7 @@ class HeadTraining:
             title=type(stack).__name__ if stack.verbose and not self.one_pass else None,
             saved=None if self.one_pass else saved_run(stack),
             other_samples=self.reconstructed if self.trains == "all" else None,
-            max_batch_size=self.autoencoder.module_.network.max_batch_size,
+            max_batch_size=(Network if self.trains == "head" else network).max_batch_size,
         )
 
     def _signature(self) -> Hashable | None:

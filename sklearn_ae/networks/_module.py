@@ -239,10 +239,16 @@ def inner_width(module: nn.Module) -> int:
     return max((min(len(matrix), matrix[0].numel()) for matrix in matrices), default=1)
 
 
-def n_shared_products(module: AutoencoderModule) -> int:
+def n_shared_products(module: nn.Module, x: Tensor) -> int:
     """Count the multiplications per sample by weights that are used several times for a sample.
 
     Weights of convolutions are used at each pixel, those of recurrent layers in each step.
+
+    Parameters
+    ----------
+    module : nn.Module
+    x : Tensor of shape (1, n_features)
+        Any sample.
     """
     total = 0
 
@@ -267,7 +273,7 @@ def n_shared_products(module: AutoencoderModule) -> int:
     was_training = module.training
     try:
         with torch.no_grad():
-            module.eval()(module.complete(torch.zeros_like(module.center)[None]))
+            module.eval()(x)
     finally:
         module.train(was_training)
         for hook in hooks:
