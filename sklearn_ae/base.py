@@ -34,6 +34,7 @@ from sklearn_ae._compat import (
     is_whole,
     with_callbacks,
 )
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.density import draw_from_density, draw_from_gaussian
 from sklearn_ae._estimator.fitting import fit_module
 from sklearn_ae._estimator.inference import (
@@ -576,6 +577,7 @@ class BaseAutoencoder(
     # Inference: these methods do not change the estimator
 
     @isolated
+    @blockwise
     def transform(self, X):
         """Encode samples.
 
@@ -613,6 +615,7 @@ class BaseAutoencoder(
         return in_data_form(self, array_type, decode(self, codes, array_type))
 
     @isolated
+    @blockwise
     def reconstruct(self, X):
         """Encode and decode samples.
 
@@ -635,6 +638,7 @@ class BaseAutoencoder(
         return in_data_form(self, array_type, result, like=X)
 
     @isolated
+    @blockwise
     def score_samples(self, X):
         """Score each sample: the higher, the more similar to the training samples.
 

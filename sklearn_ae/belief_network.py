@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.bounds import cells_of_network
 from sklearn_ae._estimator.inference import module_as, open_samples
 from sklearn_ae._estimator.inputs import array_type_of, check_count
@@ -219,6 +220,7 @@ class DeepBeliefNetwork(Stack):
         return network.log_partition(n_temperatures, n_runs)
 
     @isolated
+    @blockwise
     @documented_like(Stack.transform)
     def score_samples(self, X, n_draws=DRAWS):
         r"""Score each sample: higher scores mean greater similarity to the training samples.

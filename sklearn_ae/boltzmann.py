@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.inference import module_as, open_samples
 from sklearn_ae._estimator.inputs import array_type_of, check_count
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
@@ -253,6 +254,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         return {"pseudo_likelihood": -n_features * likelihood}
 
     @isolated
+    @blockwise
     @documented_like(BaseAutoencoder.transform)
     def free_energy(self, X):
         """Return the free energy of each sample, in nats.
@@ -300,6 +302,7 @@ class RestrictedBoltzmannMachine(BaseAutoencoder):
         return module.log_partition(n_temperatures, n_runs)
 
     @isolated
+    @blockwise
     @documented_like(BaseAutoencoder.transform)
     def score_samples(self, X):
         """Return the log-likelihood of each sample, in nats.

@@ -15,14 +15,14 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
-    validate_data,
 )
 from torch import Tensor
 
 from sklearn_ae._compat import HasMethods
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.completing import completing
 from sklearn_ae._estimator.inference import open_samples
-from sklearn_ae._estimator.inputs import completes
+from sklearn_ae._estimator.inputs import completes, refuse_source, validated
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._estimator.tables import (
     TABLE_ATTRIBUTES,
@@ -245,6 +245,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         return fitted
 
     @isolated
+    @blockwise
     def transform(self, X):
         """Impute all missing values.
 
@@ -365,6 +366,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     def _check(self, X: Any, reset: bool) -> np.ndarray:
         """Return validated samples as a new array of floats with NaN for missing values."""
+        if reset:
+            refuse_source(X, type(self).__name__)
         marks_nan = self.missing_values is None or np.isnan(self.missing_values)
         matrix = check_table(self, X, reset=reset)
         if matrix is not None:
@@ -380,7 +383,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                     f"the missing values of a table by None or NaN."
                 )
             return matrix
-        X = validate_data(
+        X = validated(
             self,
             X,
             reset=reset,

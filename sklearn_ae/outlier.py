@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._compat import CallbackSupportMixin, Interval, safe_indexing, with_callbacks
 from sklearn_ae._detection.ensemble import average_over_pairs, train_members
@@ -20,7 +20,14 @@ from sklearn_ae._detection.error_statistics import conformal_p_values, lower_thr
 from sklearn_ae._detection.limits import check_size, far_samples, frame_like, within_limit
 from sklearn_ae._detection.member_copies import templates_of
 from sklearn_ae._detection.members import TrainingSamples, means_of_observed, replaced
-from sklearn_ae._estimator.inputs import as_numbers, check_weight, without_tensors
+from sklearn_ae._estimator.blockwise import blockwise
+from sklearn_ae._estimator.inputs import (
+    as_numbers,
+    check_weight,
+    refuse_source,
+    validated,
+    without_tensors,
+)
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._estimator.tables import (
     TABLE_ATTRIBUTES,
@@ -259,6 +266,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             self._weight = None if given is None else weight
         return self
 
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def score_samples(self, X):
         """Score each sample: the higher, the more similar to the training samples.
@@ -292,6 +300,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         flat = replaced(flat, self._fill)
         return Samples(flat, weight, torch.device("cpu"), torch.float64)
 
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def decision_function(self, X):
         """Score each sample relative to the threshold.
@@ -303,6 +312,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """
         return self.score_samples(X) - self.offset_
 
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def predict(self, X):
         """Predict whether samples are outliers.
@@ -314,6 +324,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def p_values(self, X):
         """Return the probability that a normal sample scores no higher than each sample.
@@ -374,6 +385,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
 
         Without ``reset``, values beyond the limit are clipped.
         """
+        if reset:
+            refuse_source(X, type(self).__name__)
         X = without_tensors(X)
         flat_members = self.estimator is None if reset else self._flat
         if flat_members:
@@ -395,7 +408,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             "ensure_all_finite": "allow-nan" if allows_nan else True,
         }
         flat = X if shape is None else X.reshape(X.shape[0], math.prod(shape))
-        flat = as_numbers(validate_data(self, flat, reset=reset, **options), **options)
+        flat = as_numbers(validated(self, flat, reset=reset, **options), **options)
         far = far_samples(flat)
         if reset:
             self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)

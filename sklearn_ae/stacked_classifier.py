@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sklearn_ae._compat import MissingValues, StrOptions
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae._parameters.documentation import documented_like
@@ -169,6 +170,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             return weight[1:] - weight[:1], bias[1:] - bias[:1]
         return weight, bias
 
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def predict(self, X):
         """Predict the classes of samples.
@@ -187,6 +189,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return self.classes_[self._logits(X).argmax(1)]
 
     @available_if(head_has("predict_proba"))
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def predict_proba(self, X):
         """Predict the probabilities of the classes.
@@ -205,6 +208,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return softmax(self._logits(X), axis=1)
 
     @available_if(head_has("predict_proba"))
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def predict_log_proba(self, X):
         """Predict the logarithms of the probabilities of the classes.
@@ -223,6 +227,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return log_softmax(self._logits(X), axis=1)
 
     @available_if(head_has("decision_function"))
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def decision_function(self, X):
         """Return the logits of the linear layer, or the decision function of the head.

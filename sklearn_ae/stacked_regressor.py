@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._parameters.declaration import declares_parameters
 from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._stacks.head_training import Labels
@@ -65,6 +66,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
         scale, mean = (torch.from_numpy(v) for v in (self._y_scale, self._y_mean))
         return weight * scale[:, None], bias * scale + mean
 
+    @blockwise
     @documented_like(BaseAutoencoder.score_samples)
     def predict(self, X):
         """Predict the targets of samples.

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import HasMethods, Interval, StrOptions
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.bounds import ELBO_DRAWS, bound_of_samples, uniform_of_samples
 from sklearn_ae._estimator.conditions import (
     check_conditions,
@@ -393,6 +394,7 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
         return array_type.wrap(both[0]), array_type.wrap((0.5 * both[1]).exp())
 
     @isolated
+    @blockwise
     @documented_like(BaseAutoencoder.transform)
     def score_samples(self, X, n_importance_samples=None):
         """Return a lower bound of the log-density of each sample, in nats.

@@ -312,7 +312,9 @@ def split(
         Both are `samples` if the fraction is less than one sample.
     """
     mask = held_out_mask(samples, seed, fraction, classes, moments)
-    return (samples.where(~mask), samples.where(mask)) if mask.any() else (samples, samples)
+    if not mask.any():
+        return samples, samples
+    return samples.where(~mask), samples.where(mask).on_disk()
 
 
 def _scaling_of(

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn import get_config
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.utils.validation import _check_n_features, check_array, validate_data
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
@@ -21,10 +21,13 @@ from sklearn_ae._compat import (
     is_whole,
 )
 from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad
-from sklearn_ae._estimator.tables import check_table
+from sklearn_ae._estimator.tables import check_table, forget_table, table_of
+from sklearn_ae._sources.kinds import as_source
+from sklearn_ae._sources.source import ArrayInMemory, Source
 from sklearn_ae._training.checkpoint import checkpoints_among, without_name
-from sklearn_ae._training.device import present_device
+from sklearn_ae._training.device import CACHE_BYTES, present_device
 from sklearn_ae._training.resources import limit_if_forked
+from sklearn_ae._training.streaming import Stream
 from sklearn_ae.losses import Loss
 
 
@@ -123,6 +126,9 @@ def check_samples(
         If the data are invalid, or of another shape than in training.
     """
     limit_if_forked()
+    source = X if isinstance(X, Stream) else as_source(X)
+    if source is not None:
+        return check_source(estimator, source, reset=reset, any_size=any_size)
     X = to_plain(X)
     weights = functools.partial(check_weight, sample_weight)
     matrix = check_table(estimator, X, reset=reset, weights=weights, training=training)
@@ -172,6 +178,83 @@ def check_samples(
     return X, array_type
 
 
+def check_source(
+    estimator: Any, source: Source | Stream, *, reset: bool, any_size: bool = False
+) -> tuple[Any, ArrayType]:
+    """Validate data that are read block by block; see :func:`check_samples`.
+
+    Columns of the names seen in `fit` are selected. Values are checked when they are read. A
+    stream was validated by an estimator that contains this one.
+    """
+    # Sequences of different lengths, which end in NaN, are arrays in memory.
+    allows_missing = completes(estimator, _network_of(estimator, reset))
+    if reset:
+        forget_table(estimator)
+    elif table_of(estimator) is not None:
+        raise ValueError(
+            f"{type(estimator).__name__} was fitted on a table with categories, which cannot be "
+            f"read block by block; pass data frames."
+        )
+    seen = None if reset else getattr(estimator, "feature_names_in_", None)
+    names = None if isinstance(source, Stream) else source.names
+    if isinstance(source, Source) and seen is not None and names is not None:
+        source = source.select(list(seen))
+        names = source.names
+    shape = source.sample_shape if isinstance(source, Stream) else source.shape[1:]
+    if len(shape) > 1 and not reset and shape != estimator.input_shape_ and not any_size:
+        raise ValueError(
+            f"X has samples of shape {shape}, but {type(estimator).__name__} was fitted on "
+            f"samples of shape {estimator.input_shape_}."
+        )
+    _check_source_features(estimator, names, math.prod(shape), reset)
+    if reset:
+        estimator.input_shape_ = tuple(shape)
+    double = source.dtype != np.float32
+    if isinstance(source, Stream):
+        return source, ArrayType(np, "cpu", double)
+    if not len(source):
+        raise ValueError(f"{source.description} has no rows, while at least one is required.")
+    if math.prod(source.shape) * source.dtype.itemsize <= CACHE_BYTES:
+        blocks = [block.copy() for block in Stream(source, allows_missing).blocks()]
+        source = ArrayInMemory(np.concatenate(blocks), names, source.description)
+    if isinstance(source, ArrayInMemory):
+        options = {"ensure_all_finite": "allow-nan" if allows_missing else True}
+        X = check_array(
+            source.values.reshape(len(source), -1), input_name="X", estimator=estimator, **options
+        )
+        return X, array_type_of(X)
+    return Stream(source, allows_missing), ArrayType(np, "cpu", double)
+
+
+def _check_source_features(
+    estimator: Any, names: list[str] | None, width: int, reset: bool
+) -> None:
+    """Set or compare the number of features and their names."""
+    if names is None:
+        validate_data(estimator, np.empty((1, width)), reset=reset, skip_check_array=True)
+        return
+    _check_n_features(estimator, np.empty((1, width)), reset=reset)
+    if reset:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+
+
+def validated(estimator: Any, X: Any, *, reset: bool, **options: Any) -> Any:
+    """Validate data as scikit-learn does, or a block of a source, whose names were compared."""
+    if isinstance(X, ArrayInMemory):
+        _check_n_features(estimator, X.values, reset=reset)
+        return check_array(X.values, estimator=estimator, input_name="X", **options)
+    return validate_data(estimator, X, reset=reset, **options)
+
+
+def refuse_source(X: Any, name: str) -> None:
+    """Raise an error for data that are read block by block, if they are needed in memory."""
+    if as_source(X) is not None:
+        raise ValueError(
+            f"{name}.fit needs its samples in memory; draw some of them, for example "
+            f"fit(open_source(X).sample(100_000, random_state=0)). Its other methods read blocks."
+        )
+
+
 def completes(estimator: Any, network: Any) -> bool:
     """Return whether any value may be missing: within a sequence none may."""
     return bool(estimator._allows_missing() and not network.takes_missing)
@@ -187,6 +270,8 @@ def allows_gaps(estimator: Any) -> bool:
 
 def has_missing(X: Any) -> bool:
     """Return whether validated samples have NaN."""
+    if isinstance(X, Stream):
+        return X.ranges.has_missing
     values = X.data if sp.issparse(X) else X
     if (not isinstance(X, Tensor) and values.dtype.kind != "f") or not math.prod(values.shape):
         return False
@@ -402,21 +487,24 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
     asked : str
         Parameter and value that select the loss, for the error message.
     """
-    values = X.data if sp.issparse(X) else X  # zeros are in the range of every loss
-    if isinstance(values, Tensor):
-        values = values[values == values]
-    if not math.prod(values.shape):
-        return
-    least, most = (
-        (values.min(), values.max())
-        if isinstance(values, Tensor)
-        else (np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None))  # ignore NaN
-    )
-    if float(least) < loss.lower or float(most) > loss.upper:
+    if isinstance(X, Stream):
+        least, most = X.ranges.least, X.ranges.most
+    else:
+        values = X.data if sp.issparse(X) else X  # zeros are in the range of every loss
+        if isinstance(values, Tensor):
+            values = values[values == values]
+        if not math.prod(values.shape):
+            return
+        if isinstance(values, Tensor):
+            least, most = float(values.min()), float(values.max())
+        else:  # ignoring NaN
+            least = float(np.fmin.reduce(values, axis=None))
+            most = float(np.fmax.reduce(values, axis=None))
+    if least < loss.lower or most > loss.upper:
         end = f"{loss.upper:g}]" if np.isfinite(loss.upper) else "inf)"
         raise ValueError(
             f"{asked} needs data in [{loss.lower:g}, {end}, but {name} ranges from "
-            f"{float(least):g} to {float(most):g}. Rescale it, or choose another."
+            f"{least:g} to {most:g}. Rescale it, or choose another."
         )
 
 

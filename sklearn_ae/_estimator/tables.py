@@ -85,8 +85,7 @@ def check_table(
     """
     if reset:
         categorical = vars(estimator).get("categorical_features")
-        for name in ("_table", "is_categorical_", "column_scores_"):
-            vars(estimator).pop(name, None)
+        forget_table(estimator)
         if not is_table(X, categorical):
             if not hasattr(estimator, "categorical_features"):
                 refuse_table(X, type(estimator).__name__)
@@ -122,6 +121,12 @@ def check_table(
         encoded, ensure_all_finite="allow-nan", estimator=estimator, input_name="X"
     )
     return matrix
+
+
+def forget_table(estimator: Any) -> None:
+    """Delete what an earlier fit learned of a table."""
+    for name in ("_table", "is_categorical_", "column_scores_"):
+        vars(estimator).pop(name, None)
 
 
 def encode_partly(estimator: Any, conditions: Any) -> tuple[np.ndarray, Any]:

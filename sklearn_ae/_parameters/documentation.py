@@ -110,6 +110,18 @@ def documented_like(reference: Any, *, description: bool = False) -> Callable[[M
     return completed
 
 
+def with_parameter(doc: str, name: str, entry: str) -> str:
+    """Return a docstring with one more entry at the end of its parameters."""
+    sections = _sections(doc)
+    entries = _entries(sections["Parameters"]) | {name: entry}
+    sections["Parameters"] = ""
+    parts = [sections.pop("")]
+    for title, body in sections.items():
+        own = section(title, entries) if title == "Parameters" else ""
+        parts.append(own or f"{title}\n{'-' * len(title)}\n{body}")
+    return "\n\n".join(parts) + "\n"
+
+
 def _sections(doc: str) -> dict[str, str]:
     """Split a docstring into its sections, by title; the text before the first has none."""
     text, *rest = TITLE.split(inspect.cleandoc(doc))

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import CallbackSupportMixin, HasMethods, Interval, with_callbacks
+from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.completing import completed
 from sklearn_ae._estimator.density import fit_code_density
 from sklearn_ae._estimator.inputs import (
@@ -410,6 +411,7 @@ class SupervisedStack(
 
     # Inference
 
+    @blockwise
     @documented_like(BaseAutoencoder.transform)
     def transform(self, X):
         """Encode samples."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from sklearn_ae._training.device import cache_limit
 from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, sample_keys
 from sklearn_ae._training.resources import limit_resources
+from sklearn_ae._training.streaming import Stream, TemporaryRows
 
 CHUNK_BYTES = 8 * 2**20
 """Largest size of the chunks in which data are read."""
@@ -88,6 +89,35 @@ class Samples:
             samples.targets = self.targets.standardized(center, scale, dtype)
         return samples
 
+    def known_moments(self) -> tuple[Tensor, Tensor] | None:
+        """Return mean and variance of each feature if reading them again can be avoided."""
+        is_all = self._index is None and self.weight is None and not self._functions
+        if not (isinstance(self.X, Stream) and is_all) or self.precise != torch.float64:
+            return None
+        mean, variance = (each.to(self.device) for each in self.X.ranges.moments)
+        if self.center is None or self.scale is None:
+            return mean, variance
+        return (mean - self.center) / self.scale, variance / self.scale.double().square()
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the samples are read block by block, again in every epoch."""
+        return isinstance(self.X, Stream) and not self.is_cached
+
+    def on_disk(self) -> Samples:
+        """Return the same samples, copied to a temporary file if they are streamed.
+
+        Few samples of a stream are in all of its blocks, which would all be read for them.
+        """
+        if not isinstance(self.X, Stream) or self._index is None:
+            return self
+        rows = TemporaryRows(len(self), self.X.shape[1], self.X.dtype)
+        for chunk in self.chunks():
+            rows.write(chunk.start, self.X[self._index[chunk]])
+        samples = self._copy()
+        samples.X, samples._index = Stream(rows, allows_missing=True), None
+        return samples
+
     def in_data_units(self) -> Samples:
         """Return the samples as they are in the data, in the widest dtype."""
         samples = Samples(self.X, self.weight, self.device, self.precise, self.has_missing)
@@ -155,7 +185,8 @@ class Samples:
         self : Samples
         """
         size = len(self) * self.n_features * self.dtype.itemsize
-        if self._cached is None and size <= cache_limit(self.device):
+        is_on_disk = isinstance(self.X, Stream) and self.X.is_temporary
+        if self._cached is None and not is_on_disk and size <= cache_limit(self.device):
             shape = (len(self), self.n_features)
             cached = torch.empty(shape, dtype=self.dtype, device=self.device)
             for chunk in self.chunks():
@@ -229,11 +260,23 @@ class Samples:
             array = array.copy()
         return torch.from_numpy(array).to(self.device)
 
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the indices of each batch of streamed samples; see :meth:`Stream.shuffled`."""
+        if self._index is None or (np.diff(self._index) >= 0).all():
+            yield from self.X.shuffled(self._index, batch_size, generator)
+            return
+        order = np.argsort(self._index, kind="stable")
+        for index in self.X.shuffled(self._index[order], batch_size, generator):
+            yield torch.from_numpy(order)[index]
+
     @property
     def chunk_size(self) -> int:
         """Number of samples that are read at a time."""
         widest: int = max(self.n_features, self.X.shape[1])  # before and after the functions
-        return max(1, min(self._max_chunk_size, CHUNK_BYTES // (8 * widest)))
+        at_most = min(self._max_chunk_size, CHUNK_BYTES // (8 * widest))
+        if self.is_streamed:
+            at_most = min(at_most, self.X.chunk_size)
+        return max(1, at_most)
 
     def chunks(self, at_most: int = CHUNK_SAMPLES) -> Iterator[slice]:
         """Yield slices that cover all samples in order."""
@@ -336,10 +379,19 @@ class Batches:
         if len(self._versions) > 1:
             drawn = torch.randint(len(self._versions), (), generator=self.shuffle)
             self.samples = self._versions[int(drawn)]
+        for index in self._indices():
+            yield self._batch(index)
+
+    def _indices(self) -> Iterator[slice | Tensor]:
+        """Yield the samples of each batch of an epoch."""
+        n_samples = len(self.samples)
+        if self.samples.is_streamed and self.shuffle is not None and n_samples > self.batch_size:
+            yield from self.samples.shuffled(self.batch_size, self.shuffle)
+            return
         order = self.draw_order()
-        for start in range(0, len(self.samples), self.batch_size):
-            part = slice(start, min(start + self.batch_size, len(self.samples)))
-            yield self._batch(part if order is None else order[part])
+        for start in range(0, n_samples, self.batch_size):
+            part = slice(start, min(start + self.batch_size, n_samples))
+            yield part if order is None else order[part]
 
     def continue_from(self, other: Batches) -> None:
         """Set the generators to the state of others."""

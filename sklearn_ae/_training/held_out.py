@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,9 +21,10 @@ from sklearn_ae._training.keys import (
     reordered,
 )
 from sklearn_ae._training.linear import mean_and_variance
+from sklearn_ae._training.streaming import TemporaryRows
 
-MANY_SAMPLES = 2**20
-"""Number of samples from which on the data are read several times to need less memory."""
+MANY_SAMPLES = 2**18
+"""Number of samples from which on what is computed for each of them is kept in a file."""
 
 
 class Hashed(NamedTuple):
@@ -66,38 +66,42 @@ def hash_samples(
     directions, shift = draw_directions(samples.n_features, seed)
     directions *= weights
 
-    def rows_of(chunk: slice, numbers: Sequence[int]) -> np.ndarray:
-        """Return the sizes of some samples (number zero), and their projections."""
+    # Sizes and projections of many samples wait in a file, of which one row at a time is read.
+    # Reading the samples again for each of them would take longer.
+    n_rows, n_samples = 1 + N_PROJECTIONS, len(samples)
+    is_many = n_samples > MANY_SAMPLES
+    memory = None if is_many else np.empty((n_rows, n_samples))
+    rows = TemporaryRows(n_rows * n_samples, 1, np.dtype(float)) if is_many else None
+    for chunk in samples.chunks():
         values: np.ndarray = samples.take(chunk).cpu().numpy()
         if samples.has_missing:
             values = np.where(np.isnan(values), mean, values)
-        rows = []
-        if 0 in numbers:
-            scaled = values * weights
-            rows.append(np.sqrt(np.einsum("ij,ij->i", scaled, scaled) / len(mean)))
-        if any(numbers):
-            rows += [*project(values, directions[[number - 1 for number in numbers if number]])]
-        return np.stack(rows)
+        scaled = values * weights
+        sizes = np.sqrt(np.einsum("ij,ij->i", scaled, scaled) / len(mean))
+        for number, own in enumerate([sizes, *project(values, directions)]):
+            if memory is not None:
+                memory[number, chunk] = own
+            elif rows is not None:
+                rows.write(number * n_samples + chunk.start, own)
+
+    def row(number: int, part: slice = slice(0, n_samples)) -> np.ndarray:
+        """Return the sizes (number zero), or the projections on one direction."""
+        if rows is None:
+            assert memory is not None
+            return memory[number, part]
+        start = number * n_samples
+        return rows.read(start + part.start, start + part.stop)[:, 0]
 
     weight = None if samples.weight is None else samples.weight.numpy()
-    numbers = range(N_PROJECTIONS + 1)
-    # Of many samples one row at a time; the projections are computed again for the keys.
-    is_many = len(samples) > MANY_SAMPLES
-    memory = np.empty((1 if is_many else len(numbers), len(samples)))
-    edges = []
-    for read in [[number] for number in numbers] if is_many else [numbers]:
-        for chunk in samples.chunks():
-            memory[:, chunk] = rows_of(chunk, read)
-        for number, values in zip(read, memory, strict=True):
-            if number == 0:  # sizes determine the rounding errors
-                size = lower_median(values, weight, in_place=is_many)
-            else:
-                start = shift[number - 1]
-                edges.append(edges_of(values, weight, start, size, in_place=is_many))
+    size = lower_median(row(0), weight, in_place=is_many)  # it determines the rounding errors
+    edges = [
+        edges_of(row(1 + number), weight, start, size, in_place=is_many)
+        for number, start in enumerate(shift)
+    ]
     grid = Grid(directions, np.stack(edges))
-    keys = memory[0].view(np.uint64)
+    keys = np.empty(n_samples, np.uint64)
     for chunk in samples.chunks():
-        own = rows_of(chunk, numbers[1:]) if is_many else memory[1:, chunk]
+        own = np.stack([row(1 + number, chunk) for number in range(N_PROJECTIONS)])
         keys[chunk] = keys_of_projections(own, grid)
     return Hashed(keys, grid)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sklearn_ae._training.batches import Samples
+from sklearn_ae._training.moments import Moments
 from sklearn_ae._training.random import make_generator
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._completion import Completion
@@ -39,28 +40,15 @@ def mean_and_variance(samples: Samples) -> tuple[Tensor, Tensor]:
         Sum of the squared distances from the mean over the weight of all samples: a missing value
         counts as the mean. Zero if the samples differ by rounding errors only.
     """
+    known = samples.known_moments()
+    if known is not None:
+        return known
     precise, total = samples.precise, samples.total_weight
-    center = torch.zeros(samples.n_features, dtype=precise, device=samples.device)
-    present = torch.zeros_like(center)  # fraction of the weight with a value, per feature
+    moments = Moments(samples.n_features, precise, samples.device, samples.has_missing)
     for chunk in samples.chunks():
-        values, weight = samples.take(chunk).to(precise), samples.take_weight(chunk) / total
-        if samples.has_missing:
-            present += weight @ (~values.isnan()).to(precise)
-            values = values.nan_to_num()
-        center += weight @ values
-    if samples.has_missing:
-        center /= torch.where(present > 0, present, 1.0)
-    # A second pass over the data: the mean square minus the squared mean loses all digits for
-    # data far from the origin.
-    variances = torch.zeros_like(center)
-    for chunk in samples.chunks():
-        distances = (samples.take(chunk).to(precise) - center).square()
-        if samples.has_missing:
-            distances = distances.nan_to_num()
-        variances += samples.take_weight(chunk) @ distances / total
-    rounding = 8 * torch.finfo(precise).eps * center.abs()
-    # Deviations are compared, not variances: the square of a large rounding error overflows.
-    return center, torch.where(variances.sqrt() > rounding, variances, 0.0)
+        # Weights that sum to one: sums of squares then overflow no earlier than variances.
+        moments.add(samples.take(chunk).to(precise), samples.take_weight(chunk) / total)
+    return moments.mean_and_variance()
 
 
 def ratio_from_error(error: float, variance: float) -> float:
