@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
+from joblib import cpu_count
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
@@ -80,16 +82,30 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _limited_threads() -> AbstractContextManager[object]:
-    """Limit torch to one thread in a worker thread of joblib, beside which others run.
+    """Limit torch to one thread in a worker thread of joblib, and to a share in one of Dask.
 
-    joblib's worker processes need no limit: loky sets ``OMP_NUM_THREADS`` for them. The limit
-    applies to the calling thread and ends with the block; no global state changes.
+    Worker processes need no limit: joblib, Dask and Ray set ``OMP_NUM_THREADS`` for them. The
+    limit applies to the calling thread and ends with the block; no global state changes.
     """
     if threading.current_thread() is threading.main_thread():
         return nullcontext()
-    if not get_active_backend()[0].nesting_level:
+    if get_active_backend()[0].nesting_level:
+        return limited_to(1)
+    n_tasks = _tasks_of_dask()
+    if n_tasks < 2:
         return nullcontext()
-    return limited_to(1)
+    return limited_to(min(torch.get_num_threads(), max(1, cpu_count() // n_tasks)))
+
+
+def _tasks_of_dask() -> int:
+    """Return how many tasks a worker of Dask runs at a time, 0 if this is no thread of one."""
+    get_worker = getattr(sys.modules.get("distributed"), "get_worker", None)
+    if get_worker is None:
+        return 0
+    try:
+        return int(get_worker().state.nthreads)
+    except ValueError:
+        return 0
 
 
 def limited_to(n_threads: int) -> AbstractContextManager[object]:
