@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -222,6 +223,9 @@ class BaseAutoencoder(
         `density`, or the name if `density` is a name.
         """,
     }
+
+    # Not metadata of samples, which scikit-learn would route.
+    __metadata_request__transform: ClassVar[dict[str, Any]] = {"out": UNUSED}
 
     # Hooks of a variant
 

@@ -68,7 +68,7 @@ class ContrastiveStep:
 
     def __call__(self, batch: Batch) -> Terms:
         """Write the gradient of the batch's loss; return its terms."""
-        return self.gradient(batch.samples, batch.weight, batch.duplicates)
+        return self.gradient(batch.samples, batch.weight, batch.duplicates, batch.n_draws)
 
 
 @declares_parameters

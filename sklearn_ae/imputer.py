@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
 from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
@@ -165,6 +166,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         all strings.
         """,
     }
+
+    # Not metadata of samples, which scikit-learn would route.
+    __metadata_request__transform: ClassVar[dict[str, Any]] = {"out": UNUSED}
 
     @isolated
     @unchanged_on_error

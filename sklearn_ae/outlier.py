@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ae._compat import CallbackSupportMixin, Interval, safe_indexing, with_callbacks
@@ -211,6 +212,10 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             BaseAutoencoder, "n_features_in_", "feature_names_in_", "input_shape_"
         ),
     }
+
+    # Not metadata of samples, which scikit-learn would route.
+    __metadata_request__decision_function: ClassVar[dict[str, Any]] = {"out": UNUSED}
+    __metadata_request__predict: ClassVar[dict[str, Any]] = {"out": UNUSED}
 
     @unchanged_on_error
     @with_callbacks

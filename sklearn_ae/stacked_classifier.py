@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -110,6 +111,12 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         The classes, without `unlabeled`. With several labels per sample the column numbers.
         """,
     }
+
+    # Not metadata of samples, which scikit-learn would route.
+    __metadata_request__predict: ClassVar[dict[str, Any]] = {"out": UNUSED}
+    __metadata_request__predict_proba: ClassVar[dict[str, Any]] = {"out": UNUSED}
+    __metadata_request__predict_log_proba: ClassVar[dict[str, Any]] = {"out": UNUSED}
+    __metadata_request__decision_function: ClassVar[dict[str, Any]] = {"out": UNUSED}
 
     @available_if(can_continue)
     @isolated

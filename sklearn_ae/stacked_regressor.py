@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -51,6 +52,9 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     >>> regressor.predict(X[:3]).shape
     (3,)
     """
+
+    # Not metadata of samples, which scikit-learn would route.
+    __metadata_request__predict: ClassVar[dict[str, Any]] = {"out": UNUSED}
 
     def _check_labels(
         self, y: Any, n_samples: int, weight: Tensor | None, resume: bool, one_pass: bool

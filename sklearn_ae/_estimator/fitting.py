@@ -13,7 +13,7 @@ from torch import Tensor
 from sklearn_ae._estimator.completing import completed, hidden_again, patterns_of
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
-from sklearn_ae._estimator.identity import saved_run
+from sklearn_ae._estimator.identity import described, saved_run
 from sklearn_ae._estimator.inference import (
     column_scores,
     constant_deviances,
@@ -38,6 +38,7 @@ from sklearn_ae._training.random import (
     drawing_from,
     make_generator,
 )
+from sklearn_ae._training.ranks import agreed, among_ranks
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
 from sklearn_ae._training.steps import check_terms
@@ -69,6 +70,7 @@ BESIDE_LOSS = {
     "callbacks",
     "density",
     "device",
+    "distributed",
     "early_stopping",
     "init",
     "input_noise",
@@ -160,9 +162,26 @@ def fit_module(
     """
     estimator = with_python_numbers(estimator)
     check_density(estimator.density)
-    device, seeds = resolve_device(estimator.device, data.X), draw_seeds(estimator.random_state)
-    fit = Fit(estimator, estimator._get_loss(), data.array_type, device, seeds, resume, one_pass)
+    device = resolve_device(estimator.device, data.X)
+    with among_ranks(estimator.distributed, device, functools.partial(described, estimator, data)):
+        seeds = agreed(draw_seeds(estimator.random_state))
+        fit = Fit(
+            estimator, estimator._get_loss(), data.array_type, device, seeds, resume, one_pass
+        )
+        return _fitted_module(fit, data, callbacks)
 
+
+def _fitted_module(
+    fit: Fit, data: FitData, callbacks: list[Any]
+) -> tuple[AutoencoderModule, Trained]:
+    """Build or copy the module, and train it; see :func:`fit_module`."""
+    estimator, device, seeds, resume, one_pass = (
+        fit.estimator,
+        fit.device,
+        fit.seeds,
+        fit.resume,
+        fit.one_pass,
+    )
     samples, validation = _open(fit, data)
     given = estimator.n_components
     estimator = sized(estimator, samples, seeds.subspace, resume)

@@ -13,15 +13,21 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from sklearn_ae._estimator.inputs import check_callbacks
+from sklearn_ae._estimator.inputs import FitData, check_callbacks
+from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import FitCheckpoint, checkpoints_among, without_name
 from sklearn_ae._training.description import SavedRun
+from sklearn_ae._training.streaming import Stream
+from sklearn_ae._version import __version__
 
-IGNORED = {"callbacks", "device", "verbose", "warm_start"}
+IGNORED = {"callbacks", "device", "distributed", "verbose", "warm_start"}
 """Parameters that do not change the trained weights, or are described separately."""
 
 FITTED_LATER = {"density", "head"}
 """Parameters that are estimators which are fitted when training is completed."""
+
+DESCRIBED_ROWS = 64
+"""Number of rows that are compared between the processes of a fit."""
 
 VERSIONED = {"builtins", "functools", "math", "numpy", "scipy", "sklearn", "sklearn_ae", "skorch",
              "torch"}  # fmt: skip
@@ -63,6 +69,30 @@ def identity_of(estimator: Any, checkpoint: FitCheckpoint) -> str:
     for callback in map(without_name, check_callbacks(estimator.callbacks)):
         described.append(descriptions.of(callback, f"callback {type(callback).__name__}"))
     return ", ".join(described)
+
+
+def described(estimator: Any, data: FitData) -> dict[str, str]:
+    """Return what has to be equal in the processes of a fit, by the name of each."""
+    versions = f"sklearn_ae {__version__}, torch {torch.__version__}"
+    parameters = {"class": type(estimator).__name__}
+    for name, value in estimator.get_params().items():
+        if name.split("__")[-1] not in {*IGNORED, "random_state"}:
+            text = repr(value)
+            # An address in memory tells nothing.
+            parameters[name] = type(value).__qualname__ if " at 0x" in text else text
+    digest = hashlib.blake2b(digest_size=8)
+    for X in (data.X, data.y, data.X_val):
+        if X is None:
+            continue
+        samples = Samples(X, None, torch.device("cpu"), torch.float64)
+        n_rows = min(len(samples), DESCRIBED_ROWS)
+        rows = samples.take(torch.linspace(0, len(samples) - 1, n_rows).long())
+        total = X.ranges.moments[0].sum() if isinstance(X, Stream) else X.sum()
+        digest.update(repr((X.shape, X.dtype, float(total))).encode() + rows.numpy().tobytes())
+    if data.sample_weight is not None:
+        digest.update(data.sample_weight.numpy().tobytes())
+    shown = ", ".join(f"{name}={text}" for name, text in parameters.items())
+    return {"versions": versions, "parameters": shown, "data": digest.hexdigest()}
 
 
 class Descriptions:

@@ -171,6 +171,16 @@ class TrainingParameters:
         """,
         constraint=[DeviceName()],
     )
+    distributed: str | None = parameter(
+        default="auto",
+        doc=""""auto" or None
+        Whether the processes that ``torchrun`` started, or that a process group of
+        ``torch.distributed`` connects, train one model together. With ``"auto"`` they do: each
+        computes its part of every batch, and ends with the same fitted estimator. None: each
+        trains alone.
+        """,
+        constraint=[StrOptions({"auto"}), None],
+    )
     precision: str = parameter(
         default="auto",
         doc="""{"auto", "float32", "float64", "bfloat16"}

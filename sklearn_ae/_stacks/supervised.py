@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -21,8 +22,10 @@ from sklearn_ae._compat import CallbackSupportMixin, HasMethods, Interval, with_
 from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.completing import completed
 from sklearn_ae._estimator.density import fit_code_density
+from sklearn_ae._estimator.identity import described
 from sklearn_ae._estimator.inputs import (
     ArrayType,
+    FitData,
     allows_gaps,
     check_samples,
     check_weight,
@@ -55,6 +58,7 @@ from sklearn_ae._training.description import Trained
 from sklearn_ae._training.device import resolve_device
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import draw_seeds
+from sklearn_ae._training.ranks import agreed, among_ranks
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
@@ -201,6 +205,9 @@ class SupervisedStack(
         """,
     }
 
+    # Not metadata of samples, which scikit-learn would route.
+    __metadata_request__transform: ClassVar[dict[str, Any]] = {"out": UNUSED}
+
     # Hooks of classifier and regressor
 
     @abstractmethod
@@ -282,7 +289,17 @@ class SupervisedStack(
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
         weight = check_weight(sample_weight, X.shape[0])
         labels = self._check_labels(y, X.shape[0], weight, resume, one_pass)
-        seeds = draw_seeds(self.random_state)
+        fit_data = FitData(X, labels.targets, weight, None, array_type)
+        describe = functools.partial(described, self, fit_data)
+        with among_ranks(self.distributed, resolve_device(self.device, X), describe):
+            return self._fit_labelled(fit_data, labels, data, resume, one_pass)
+
+    def _fit_labelled(
+        self, fit_data: FitData, labels: Any, data: dict[str, Any], resume: bool, one_pass: bool
+    ) -> Any:
+        """Fit autoencoder and head to validated samples and labels."""
+        X, weight, array_type = fit_data.X, fit_data.sample_weight, fit_data.array_type
+        seeds = agreed(draw_seeds(self.random_state))
         head = choose_head(self, labels.weight is not None, seeds.split, one_pass)
         tasks: AbstractContextManager[Any] = nullcontext()  # no callbacks in a pass over a chunk
         if not one_pass:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sklearn_ae._training.device import cache_limit
 from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, sample_keys
+from sklearn_ae._training.ranks import Place, Ranks
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.streaming import Stream, TemporaryRows
 
@@ -297,19 +298,25 @@ class Batch(NamedTuple):
     weight : Tensor of shape (batch_size,) or None
         Sample weights, of mean one over the epoch.
     duplicates : Tensor of shape (batch_size,) or None
-        Index of the group of equal samples to which each sample belongs, if equal samples share
-        their draws.
+        Index of the draws for each sample: equal samples may share them. None: each sample has
+        draws of its own.
+    n_draws : int or None
+        Number of draws for samples, of which `duplicates` are indices.
+    place : Place or None
+        Part of a batch of several processes that this is. None: the whole.
     """
 
     samples: Tensor
     target: Tensor
     weight: Tensor | None
     duplicates: Tensor | None
+    n_draws: int | None = None
+    place: Place | None = None
 
     @property
     def n_samples(self) -> int:
-        """Number of samples."""
-        return len(self.samples)
+        """Number of samples, also of those of other processes."""
+        return len(self.samples) if self.place is None else self.place.n_total
 
 
 class Batches:
@@ -327,11 +334,15 @@ class Batches:
         Generator of the noise.
     versions : sequence of Samples, default=()
         Other versions of the samples: one version is drawn for each epoch.
+    ranks : Ranks or None, default=None
+        Processes each of which takes a part of every batch.
 
     Attributes
     ----------
     duplicates : Tensor of shape (n_samples,) or None
         Index of the group of equal samples to which each sample belongs, if there is one batch.
+    n_groups : int or None
+        Number of these groups.
     """
 
     def __init__(
@@ -342,8 +353,10 @@ class Batches:
         noise_level: float = 0.0,
         noise: torch.Generator | None = None,
         versions: Sequence[Samples] = (),
+        ranks: Ranks | None = None,
     ) -> None:
         self.samples = samples
+        self.ranks = ranks
         self._versions = [samples, *versions]
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -355,6 +368,7 @@ class Batches:
         # In a single batch, copies of a sample share their noise and all other draws, which makes
         # two copies equivalent to one sample of weight two.
         self.duplicates = self.find_groups() if len(samples) <= batch_size else None
+        self.n_groups = None if self.duplicates is None else int(self.duplicates.max()) + 1
 
     def find_groups(self) -> Tensor:
         """Return the index of each sample's group of equal samples.
@@ -408,25 +422,49 @@ class Batches:
 
     def take(self, index: slice | Tensor) -> Batch:
         """Return some samples as a batch without noise."""
+        index, place, duplicates, n_draws = self._own_part(index)
         samples, weight = self.samples.take(index), None
         target = samples if self.samples.targets is None else self.samples.targets.take(index)
         if self.samples.weight is not None:
             weight = (self.samples.take_weight(index) / self.mean_weight).to(samples.dtype)
-        return Batch(samples, target, weight, self.duplicates)
+        return Batch(samples, target, weight, duplicates, n_draws, place)
+
+    def _own_part(
+        self, index: slice | Tensor
+    ) -> tuple[slice | Tensor, Place | None, Tensor | None, int | None]:
+        """Return the samples of a batch that this process takes, their place and their draws."""
+        if self.ranks is None:
+            return index, None, self.duplicates, self.n_groups
+        own: slice | Tensor
+        if isinstance(index, slice):
+            place = self.ranks.place_in(index.stop - index.start)
+            own = slice(index.start + place.start, index.start + place.stop)
+        else:
+            place = self.ranks.place_in(len(index))
+            own = index[place.start : place.stop]
+        part = slice(place.start, place.stop)
+        if self.duplicates is not None:
+            return own, place, self.duplicates[part], self.n_groups
+        # All processes draw for all samples, and each takes what its own samples need.
+        draws = torch.arange(place.start, place.stop, device=self.samples.device)
+        return own, place, draws, place.n_total
 
     def _batch(self, index: slice | Tensor) -> Batch:
         batch = self.take(index)
         if not self.noise_level:
             return batch
         samples, n_targets = batch.samples, batch.target.shape[1]
-        draw = self.draw_noise(samples.new_empty(samples.shape, dtype=torch.float32))
+        empty = samples.new_empty(samples.shape, dtype=torch.float32)
+        draw = self.draw_noise(empty, batch.duplicates, batch.n_draws)
         # Not in place: the samples may be a view of the cache, and are the target.
         inputs = torch.add(samples, draw.to(samples.dtype), alpha=self.noise_level)
         if samples.shape[1] > n_targets:  # no noise on what says which values were missing
             inputs = torch.cat([inputs[:, :n_targets], samples[:, n_targets:]], 1)
         return batch._replace(samples=inputs)
 
-    def draw_noise(self, out: Tensor) -> Tensor:
+    def draw_noise(
+        self, out: Tensor, duplicates: Tensor | None = None, n_draws: int | None = None
+    ) -> Tensor:
         """Draw standard normal numbers for a batch, the same for equal samples.
 
         Parameters
@@ -434,11 +472,13 @@ class Batches:
         out : Tensor of shape (batch_size, n_features), float32
             Overwritten and returned. Not of the dtype of the data: torch draws float64 several
             times as slowly.
+        duplicates, n_draws : Tensor of shape (batch_size,) and int, or None
+            As in :class:`Batch`.
         """
-        if self.duplicates is None:
+        if duplicates is None or n_draws is None:
             return out.normal_(generator=self.noise)
-        distinct = out[: int(self.duplicates.max()) + 1]  # (n_groups, n_features)
-        return out.copy_(distinct.normal_(generator=self.noise)[self.duplicates])
+        distinct = out.new_empty(n_draws, out.shape[1]).normal_(generator=self.noise)
+        return out.copy_(distinct[duplicates])
 
 
 @limit_resources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import NamedTuple
@@ -51,7 +52,11 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
     if isinstance(device, str) and device == "auto":
         if isinstance(X, torch.Tensor) and X.device.type != "cpu":
             return X.device
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # torchrun starts as many processes on a machine as it has devices.
+        local = os.environ.get("LOCAL_RANK") if "TORCHELASTIC_RUN_ID" in os.environ else None
+        return torch.device("cuda" if local is None else f"cuda:{local}")
     try:
         resolved = torch.device(device)
         if resolved.type == "meta":

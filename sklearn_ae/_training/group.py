@@ -389,7 +389,9 @@ class Group:
         for stream, memory in zip(self.leaders.values(), self.noise, strict=True):
             n_samples = len(stream.samples)
             for step, rows in zip(range(first, len(stream)), memory, strict=False):
-                stream.draw_noise(rows[: n_samples - step * self.size])
+                stream.draw_noise(
+                    rows[: n_samples - step * self.size], stream.duplicates, stream.n_groups
+                )
         # (n_read, n_streams, batch_size, n_features)
         noise = self.noise[:, : len(self.inputs)].transpose(0, 1).to(self.inputs.dtype)
         if len(self.leaders) > 1:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -23,6 +23,7 @@ from sklearn_ae._training.batches import Batches
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.optimizer import SCHEDULES, FlatAdam, FlatMomentum, FlatParameters
 from sklearn_ae._training.random import drawing_from, make_generator
+from sklearn_ae._training.ranks import Place, Ranks
 from sklearn_ae._training.skorch_callbacks import (
     has_scheduler,
     is_out_of_patience,
@@ -139,6 +140,8 @@ class AutoencoderNet(NeuralNet):
     score : callable
         Maps the weighted mean error of the held-out samples to their score.
     callbacks : list of skorch callbacks
+    generators : dict of str to torch.Generator
+        Those that training draws from.
     """
 
     def __init__(
@@ -148,6 +151,7 @@ class AutoencoderNet(NeuralNet):
         step: Step,
         score: Callable[[float], float],
         callbacks: list[Any],
+        generators: Mapping[str, torch.Generator],
     ) -> None:
         super().__init__(
             run.module,
@@ -163,6 +167,8 @@ class AutoencoderNet(NeuralNet):
         self.flat = flat
         self.step = step
         self.score_of = score
+        self.generators = generators
+        self.ranks = Ranks.current()
         self.statistics = [value for norm in batch_norms(run.module) for value in norm.buffers()]
         self.stop_training = False
         self.validation: Validation | None = None
@@ -261,6 +267,8 @@ class AutoencoderNet(NeuralNet):
             last["dur"] = time.time() - begin
             self._end_epoch(data)
             self._check_loss()
+            if self.ranks is not None:
+                self._agree(self.ranks)
 
     def _end_epoch(self, data: dict[str, Any]) -> None:
         """Notify the callbacks of the end of an epoch.
@@ -276,6 +284,20 @@ class AutoencoderNet(NeuralNet):
                 if not is_out_of_patience(callback):
                     raise
                 self.stop_training = True
+
+    def _agree(self, ranks: Ranks) -> None:
+        """Make decisions, weights and random numbers those of all processes.
+
+        They are equal up to what processors round differently, and what callbacks decide.
+        """
+        stops = torch.tensor([float(self.stop_training)], device=self.flat.values.device)
+        self.stop_training = bool(ranks.add_(stops))
+        ranks.copy_first_(self.flat.values.data)
+        for buffer in self.module_.buffers():
+            ranks.copy_first_(buffer)
+        for generator in self.generators.values():
+            state = generator.get_state()
+            generator.set_state(ranks.of_first(state))
 
     def train_epoch(self, batches: Batches, epoch: int) -> None:
         """Train on all batches once, and record the mean loss terms."""
@@ -373,6 +395,7 @@ class AutoencoderNet(NeuralNet):
         assert evaluate is not None
         assert self.groups is not None
         samples = self.held_out.samples
+        ranks = self.ranks
         # One array for all batches. Results that are kept one by one leave gaps in the memory
         # between them, into which the next batch does not fit.
         kept: list[Tensor] = []
@@ -382,14 +405,16 @@ class AutoencoderNet(NeuralNet):
         draws = drawing_from(make_generator(self.run.seeds.split, samples.device))
         with draws:
             for batch in self.held_out:
-                draws.duplicates = batch.duplicates
+                draws.duplicates, draws.n_draws = batch.duplicates, batch.n_draws
                 results = evaluate(self.run.module, batch.samples, batch.target, batch.weight)
                 if not kept:
-                    kept = [each.new_empty(len(samples), *each.shape[1:]) for each in results]
+                    kept = [each.new_zeros(len(samples), *each.shape[1:]) for each in results]
+                place = batch.place or Place(0, batch.n_samples, batch.n_samples, 1.0)
                 for each, result in zip(kept, results, strict=True):
-                    each[start : start + batch.n_samples] = result
+                    if place.fraction:
+                        each[start + place.start : start + place.stop] = result
                 start += batch.n_samples
-        losses, errors = kept
+        losses, errors = kept if ranks is None else map(ranks.add_, kept)
         weight = samples.take_weight(slice(0, len(samples))).to(losses)
         error = weight @ errors / samples.total_weight
         return Validation(

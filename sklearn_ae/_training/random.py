@@ -91,6 +91,8 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as tor
         ``rand``, ``randn``, ``rand_like`` and ``randn_like``, with samples on the second-to-last
         axis, are then the same for copies of a sample: two copies are equivalent to one sample of
         weight two.
+    n_draws : int or None
+        Number of groups; None: as many as have a sample in `duplicates`.
 
     Attributes
     ----------
@@ -98,10 +100,16 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as tor
         Whether anything has been drawn.
     """
 
-    def __init__(self, generator: torch.Generator, duplicates: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        generator: torch.Generator,
+        duplicates: Tensor | None = None,
+        n_draws: int | None = None,
+    ) -> None:
         super().__init__()
         self.generator = generator
         self.duplicates = duplicates
+        self.n_draws = n_draws
         self.has_drawn = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -123,7 +131,7 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - a context manager, as tor
         # Draws of any other shape, such as one per feature, are not draws for samples.
         shared = len(size) > 1 and size[-2] == len(self.duplicates)
         if shared:
-            size[-2] = int(self.duplicates.max()) + 1
+            size[-2] = self.n_draws or int(self.duplicates.max()) + 1
         first = like.new_empty(size) if func in LIKE else size
         drawn: Tensor = func(first, **kwargs)
         return drawn.index_select(-2, self.duplicates) if shared else drawn

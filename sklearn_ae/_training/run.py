@@ -13,7 +13,8 @@ from sklearn_ae._training.description import Trained, TrainingRun
 from sklearn_ae._training.linear import mean_and_variance, ratio_from_error
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import make_generator
-from sklearn_ae._training.steps import AutogradStep, PlainDenseStep, Step
+from sklearn_ae._training.ranks import Ranks
+from sklearn_ae._training.steps import AutogradStep, PlainDenseStep, SharedStep, Step
 
 Generators = dict[str, torch.Generator]
 
@@ -40,7 +41,11 @@ def train(run: TrainingRun) -> Trained:
     best = BestWeights(run)
     callbacks = _collect_callbacks(run, best, generators)
     step = _choose_step(run, flat, generators["noise"])
-    net = AutoencoderNet(run, flat, step, _score_of(run), callbacks)
+    ranks = Ranks.current()
+    if ranks is not None:
+        ranks.copy_first_(flat.values.data)
+        step = SharedStep(step, flat, ranks)
+    net = AutoencoderNet(run, flat, step, _score_of(run), callbacks, generators)
     net.initialize()
     if run.state is not None:
         _restore(run.state, net.optimizer_, flat, generators)
@@ -76,13 +81,14 @@ def _batches(
     run: TrainingRun, shuffle: torch.Generator, noise: torch.Generator
 ) -> tuple[Batches, Batches | None]:
     """Return the batches to train on, and those to validate on."""
+    ranks = Ranks.current()
     batches = Batches(
-        run.samples, run.batch_size, shuffle, run.objective.noise_level, noise, run.versions
+        run.samples, run.batch_size, shuffle, run.objective.noise_level, noise, run.versions, ranks
     )
     if run.held_out is None:
         return batches, None
     at_once = min(run.held_out.chunk_size, run.objective.samples_at_once)
-    return batches, Batches(run.held_out.cache(), at_once)
+    return batches, Batches(run.held_out.cache(), at_once, ranks=ranks)
 
 
 def _is_cut_short(run: TrainingRun, n_epochs: int, waited: int) -> bool:
@@ -110,7 +116,8 @@ def _collect_callbacks(run: TrainingRun, best: Any, generators: Generators) -> l
         from sklearn_ae._training.saver import Saver
 
         callbacks.append(Saver(run, best, generators))  # after those whose state it saves
-    if run.title is not None:
+    ranks = Ranks.current()
+    if run.title is not None and (ranks is None or ranks.is_first):
         callbacks.append(Progress(run.parameters.max_iter, run.title))
     return callbacks
 

@@ -49,11 +49,15 @@ class Saver(Callback):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Restore the state of the run if there is a checkpoint of it."""
         self.path = self.checkpoint.path_of(self._fingerprint(net))
-        found = read_checkpoint(self.path)
+        if net.ranks is None:
+            found = read_checkpoint(self.path)
+        else:  # the first process writes and reads for all
+            found = read_checkpoint(self.path) if net.ranks.is_first else None
+            found = net.ranks.of_first(found)
         if found is None:
             return
         self._restore(net, *found)
-        if self.run.title:
+        if self.run.title and (net.ranks is None or net.ranks.is_first):
             print(
                 f"{self.run.title}: resumed after epoch {len(net.history)} from {self.path}",
                 file=sys.stderr,
@@ -104,6 +108,8 @@ class Saver(Callback):
 
     def _save(self, net: Any) -> None:
         """Write a checkpoint."""
+        if net.ranks is not None and not net.ranks.is_first:
+            return
         best, arrays = self.best, self._tensors(net)
         values = {
             "history": [

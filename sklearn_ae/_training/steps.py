@@ -11,6 +11,7 @@ from torch import Tensor
 from sklearn_ae._training.batches import Batch
 from sklearn_ae._training.optimizer import FlatParameters
 from sklearn_ae._training.random import drawing_from
+from sklearn_ae._training.ranks import Ranks
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._layers import batch_norms
 from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
@@ -118,7 +119,7 @@ class AutogradStep:
         """Write the gradient of the batch's loss; return its terms."""
         # The parameters' gradients are views of this vector, to which `backward` adds.
         self.flat.gradient.zero_()
-        self.draws.duplicates = batch.duplicates
+        self.draws.duplicates, self.draws.n_draws = batch.duplicates, batch.n_draws
         for norm in self.norms:
             norm.sample_weight = batch.weight
         with self.draws, self.cast:
@@ -129,6 +130,31 @@ class AutogradStep:
         terms = weighted_means(terms, batch.weight)
         torch.autograd.backward(torch.stack(list(terms.values())).sum())
         return {name: term.detach() for name, term in terms.items()}
+
+
+class SharedStep:
+    """Step of which each process computes the part of its own samples.
+
+    Parameters
+    ----------
+    step : callable
+        Maps the samples of this process to mean loss terms, and writes their gradient.
+    flat : FlatParameters
+    ranks : Ranks
+    """
+
+    def __init__(self, step: Step, flat: FlatParameters, ranks: Ranks) -> None:
+        self.step = step
+        self.flat = flat
+        self.ranks = ranks
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Write the gradient of the batch of all processes; return its terms."""
+        assert batch.place is not None
+        terms = self.step(batch)
+        self.ranks.add_(self.flat.gradient.mul_(batch.place.fraction))
+        means = torch.stack([*terms.values()]) * batch.place.fraction
+        return dict(zip(terms, self.ranks.add_(means).unbind(), strict=True))
 
 
 class PlainDenseStep:

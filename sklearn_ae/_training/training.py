@@ -52,7 +52,7 @@ class Training:
         """What models of one group have in common; None: the model cannot be grouped."""
         net, run = self.net, self.net.run
         objective, values = run.objective, net.flat.values
-        if run.saved is not None or run.versions or objective.columns:
+        if run.saved is not None or run.versions or objective.columns or net.ranks is not None:
             return None
         if run.products != values.dtype:  # wide layers, which gain nothing
             return None

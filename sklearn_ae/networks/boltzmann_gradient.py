@@ -134,7 +134,11 @@ class ContrastiveGradient:
 
     @torch.no_grad()
     def __call__(
-        self, x: Tensor, sample_weight: Tensor | None, duplicates: Tensor | None
+        self,
+        x: Tensor,
+        sample_weight: Tensor | None,
+        duplicates: Tensor | None,
+        n_draws: int | None = None,
     ) -> dict[str, Tensor]:
         """Write the gradient of a batch and return its loss terms.
 
@@ -145,11 +149,14 @@ class ContrastiveGradient:
         duplicates : Tensor of shape (batch_size,) or None
             Number of the group of equal samples that a sample belongs to. Equal samples have the
             same draws. None: there are none.
+        n_draws : int or None
+            Number of groups; None: as many as have a sample.
 
         Returns
         -------
         dict of scalar Tensor
         """
+        self._n_draws = n_draws
         phases = self._phases.get(len(x)) or self._allocate(len(x))
         if self.copies[0].dtype != x.dtype:
             for copy, master in zip(self.copies, self.masters, strict=True):
@@ -215,7 +222,9 @@ class ContrastiveGradient:
 
     def _noise(self, draw: Draw, like: Tensor, duplicates: Tensor | None) -> Tensor:
         """Return random numbers of the shape of `like`, equal for equal samples."""
-        n_draws = len(like) if duplicates is None else int(duplicates.max()) + 1
+        n_draws = len(like)
+        if duplicates is not None:
+            n_draws = self._n_draws or int(duplicates.max()) + 1
         noise = draw((n_draws, like.shape[1]), self.generator, like)
         return noise if duplicates is None else noise.index_select(0, duplicates)
 
