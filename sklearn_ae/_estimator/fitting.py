@@ -38,9 +38,10 @@ from sklearn_ae._training.random import (
     drawing_from,
     make_generator,
 )
-from sklearn_ae._training.ranks import agreed, among_ranks
+from sklearn_ae._training.ranks import Ranks, agreed, among_ranks
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
+from sklearn_ae._training.shared_rows import SharedRows
 from sklearn_ae._training.steps import check_terms
 from sklearn_ae._training.truncation import Truncations, ordered, unexplained_by_pca
 from sklearn_ae.losses import Loss
@@ -165,10 +166,28 @@ def fit_module(
     device = resolve_device(estimator.device, data.X)
     with among_ranks(estimator.distributed, device, functools.partial(described, estimator, data)):
         seeds = agreed(draw_seeds(estimator.random_state))
+        data = of_all_processes(estimator, data)
         fit = Fit(
             estimator, estimator._get_loss(), data.array_type, device, seeds, resume, one_pass
         )
         return _fitted_module(fit, data, callbacks)
+
+
+def of_all_processes(estimator: Any, data: FitData) -> FitData:
+    """Return the data of all processes if each of them has its own, else `data`."""
+    ranks = Ranks.current()
+    is_own = not isinstance(data.X, SharedRows)  # not passed on by an estimator around this one
+    if ranks is None or estimator.distributed != "sharded" or not is_own:
+        return data
+    weights = ranks.of_all(data.sample_weight)
+    if any(weight is None for weight in weights) != all(weight is None for weight in weights):
+        raise ValueError("sample_weight was passed in some processes, but not in all.")
+    return data._replace(
+        X=SharedRows(data.X, ranks),
+        y=None if data.y is None else SharedRows(data.y, ranks),
+        sample_weight=None if data.sample_weight is None else torch.cat(weights),
+        X_val=None if data.X_val is None else SharedRows(data.X_val, ranks),
+    )
 
 
 def _fitted_module(

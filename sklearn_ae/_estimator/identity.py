@@ -8,6 +8,7 @@ from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
@@ -71,8 +72,11 @@ def identity_of(estimator: Any, checkpoint: FitCheckpoint) -> str:
     return ", ".join(described)
 
 
-def described(estimator: Any, data: FitData) -> dict[str, str]:
-    """Return what has to be equal in the processes of a fit, by the name of each."""
+def described(estimator: Any, data: FitData, y: Any = None) -> dict[str, str]:
+    """Return what has to be equal in the processes of a fit, by the name of each.
+
+    `y` are the labels of a supervised estimator.
+    """
     versions = f"sklearn_ae {__version__}, torch {torch.__version__}"
     parameters = {"class": type(estimator).__name__}
     for name, value in estimator.get_params().items():
@@ -80,6 +84,13 @@ def described(estimator: Any, data: FitData) -> dict[str, str]:
             text = repr(value)
             # An address in memory tells nothing.
             parameters[name] = type(value).__qualname__ if " at 0x" in text else text
+    shown = ", ".join(f"{name}={text}" for name, text in parameters.items())
+    everything = {"versions": versions, "parameters": shown}
+    if estimator.distributed == "sharded":
+        kinds = [
+            (X.shape[1:], str(X.dtype)) for X in (data.X, data.y, data.X_val) if X is not None
+        ]
+        return {**everything, "shapes of samples": str(kinds)}
     digest = hashlib.blake2b(digest_size=8)
     for X in (data.X, data.y, data.X_val):
         if X is None:
@@ -89,10 +100,11 @@ def described(estimator: Any, data: FitData) -> dict[str, str]:
         rows = samples.take(torch.linspace(0, len(samples) - 1, n_rows).long())
         total = X.ranges.moments[0].sum() if isinstance(X, Stream) else X.sum()
         digest.update(repr((X.shape, X.dtype, float(total))).encode() + rows.numpy().tobytes())
+    if y is not None:
+        digest.update(joblib.hash(np.asarray(y)).encode())
     if data.sample_weight is not None:
         digest.update(data.sample_weight.numpy().tobytes())
-    shown = ", ".join(f"{name}={text}" for name, text in parameters.items())
-    return {"versions": versions, "parameters": shown, "data": digest.hexdigest()}
+    return {**everything, "data": digest.hexdigest()}
 
 
 class Descriptions:

@@ -27,6 +27,7 @@ from sklearn_ae._sources.source import ArrayInMemory, Source
 from sklearn_ae._training.checkpoint import checkpoints_among, without_name
 from sklearn_ae._training.device import CACHE_BYTES, present_device
 from sklearn_ae._training.resources import limit_if_forked
+from sklearn_ae._training.shared_rows import SharedRows
 from sklearn_ae._training.streaming import Stream
 from sklearn_ae.losses import Loss
 
@@ -126,6 +127,9 @@ def check_samples(
         If the data are invalid, or of another shape than in training.
     """
     limit_if_forked()
+    if isinstance(X, SharedRows):
+        _, array_type = check_samples(estimator, X.own, reset=reset)
+        return X, array_type
     source = X if isinstance(X, Stream) else as_source(X)
     if source is not None:
         return check_source(estimator, source, reset=reset, any_size=any_size)
@@ -270,6 +274,8 @@ def allows_gaps(estimator: Any) -> bool:
 
 def has_missing(X: Any) -> bool:
     """Return whether validated samples have NaN."""
+    if isinstance(X, SharedRows):
+        return X.any(has_missing(X.own))
     if isinstance(X, Stream):
         return X.ranges.has_missing
     values = X.data if sp.issparse(X) else X
@@ -487,6 +493,9 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
     asked : str
         Parameter and value that select the loss, for the error message.
     """
+    if isinstance(X, SharedRows):  # an error of one process ends the others
+        check_range(X.own, name, loss, asked)
+        return
     if isinstance(X, Stream):
         least, most = X.ranges.least, X.ranges.most
     else:

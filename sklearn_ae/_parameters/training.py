@@ -173,13 +173,14 @@ class TrainingParameters:
     )
     distributed: str | None = parameter(
         default="auto",
-        doc=""""auto" or None
+        doc="""{"auto", "sharded"} or None
         Whether the processes that ``torchrun`` started, or that a process group of
-        ``torch.distributed`` connects, train one model together. With ``"auto"`` they do: each
-        computes its part of every batch, and ends with the same fitted estimator. None: each
-        trains alone.
+        ``torch.distributed`` connects, train one model together. Each computes a part of every
+        batch, and ends with the same fitted estimator. With ``"auto"`` all of them are given the
+        same samples, with ``"sharded"`` each is given other samples, of which no process needs
+        all. None: each trains alone.
         """,
-        constraint=[StrOptions({"auto"}), None],
+        constraint=[StrOptions({"auto", "sharded"}), None],
     )
     precision: str = parameter(
         default="auto",

@@ -227,6 +227,8 @@ class HeadTraining:
         if self.trains != "all":
             return terms
         samples, weight = self.reconstructed, None
+        if samples.is_shared:  # each process draws from its own
+            samples = samples.own()
         size = max(len(X), MIN_RECONSTRUCTED)
         index: Any = slice(0, len(samples))
         if len(samples) > size:

@@ -22,6 +22,7 @@ from sklearn_ae._compat import CallbackSupportMixin, HasMethods, Interval, with_
 from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.completing import completed
 from sklearn_ae._estimator.density import fit_code_density
+from sklearn_ae._estimator.fitting import of_all_processes
 from sklearn_ae._estimator.identity import described
 from sklearn_ae._estimator.inputs import (
     ArrayType,
@@ -288,10 +289,14 @@ class SupervisedStack(
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
         weight = check_weight(sample_weight, X.shape[0])
-        labels = self._check_labels(y, X.shape[0], weight, resume, one_pass)
-        fit_data = FitData(X, labels.targets, weight, None, array_type)
-        describe = functools.partial(described, self, fit_data)
-        with among_ranks(self.distributed, resolve_device(self.device, X), describe):
+        own = FitData(X, None, weight, None, array_type)
+        describe = functools.partial(described, self, own, y)
+        with among_ranks(self.distributed, resolve_device(self.device, X), describe) as ranks:
+            fit_data = of_all_processes(self, own)
+            if ranks is not None and fit_data is not own:
+                y = np.concatenate(ranks.of_all(np.asarray(y)))
+            n_samples, weight = fit_data.X.shape[0], fit_data.sample_weight
+            labels = self._check_labels(y, n_samples, weight, resume, one_pass)
             return self._fit_labelled(fit_data, labels, data, resume, one_pass)
 
     def _fit_labelled(

@@ -7,7 +7,8 @@ converted or densified as a whole. Data that are small enough are converted once
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn_ae._training.device import cache_limit
 from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, sample_keys
 from sklearn_ae._training.ranks import Place, Ranks
 from sklearn_ae._training.resources import limit_resources
+from sklearn_ae._training.shared_rows import SharedRows
 from sklearn_ae._training.streaming import Stream, TemporaryRows
 
 CHUNK_BYTES = 8 * 2**20
@@ -110,7 +112,7 @@ class Samples:
 
         Few samples of a stream are in all of its blocks, which would all be read for them.
         """
-        if not isinstance(self.X, Stream) or self._index is None:
+        if not isinstance(self.X, (Stream, SharedRows)) or self._index is None:
             return self
         rows = TemporaryRows(len(self), self.X.shape[1], self.X.dtype)
         for chunk in self.chunks():
@@ -261,14 +263,59 @@ class Samples:
             array = array.copy()
         return torch.from_numpy(array).to(self.device)
 
-    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    def shuffled(self, sizes: Iterable[int], generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the indices of each batch of streamed samples; see :meth:`Stream.shuffled`."""
         if self._index is None or (np.diff(self._index) >= 0).all():
-            yield from self.X.shuffled(self._index, batch_size, generator)
+            yield from self.X.shuffled(self._index, sizes, generator)
             return
         order = np.argsort(self._index, kind="stable")
-        for index in self.X.shuffled(self._index[order], batch_size, generator):
+        for index in self.X.shuffled(self._index[order], sizes, generator):
             yield torch.from_numpy(order)[index]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether each process of a fit holds some of the samples."""
+        return isinstance(self.X, SharedRows) and not self.is_cached
+
+    def own_range(self) -> slice:
+        """Return the samples that this process holds, if they are shared."""
+        first, last = self.X.own_range
+        if self._index is None:
+            return slice(first, last)
+        return slice(*np.searchsorted(self._index, [first, last]).tolist())
+
+    def own(self) -> Samples:
+        """Return the samples that this process holds, if they are shared."""
+        part, first = self.own_range(), self.X.own_range[0]
+        samples = self._copy()
+        samples.X = self.X.own
+        samples.weight = None if self.weight is None else self.weight[part]
+        samples._index = None if self._index is None else self._index[part] - first
+        if self.targets is not None:
+            is_shared = isinstance(self.targets.X, SharedRows)
+            positions = np.arange(part.start, part.stop)
+            samples.targets = self.targets.own() if is_shared else self.targets.subset(positions)
+        return samples
+
+    def sum_over_chunks(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Add what a function returns for the samples and the weights of each chunk.
+
+        In a fit of several processes each computes some of the chunks.
+        """
+        ranks = Ranks.current()
+        own = self.own() if ranks is not None and self.is_shared else self
+        total: Tensor | None = None
+        for number, chunk in enumerate(own.chunks()):
+            if ranks is None or own is not self or number % ranks.size == ranks.rank:
+                part = function(own.take(chunk), own.take_weight(chunk))
+                total = part if total is None else total.add_(part)
+        if ranks is None:
+            assert total is not None
+            return total
+        if total is None:  # fewer chunks than processes
+            some = self.take(slice(0, 1)) if own is self else own.take(slice(0, 1))
+            total = torch.zeros_like(function(some, own.take_weight(slice(0, 1))))
+        return ranks.add_(total)
 
     @property
     def chunk_size(self) -> int:
@@ -369,6 +416,8 @@ class Batches:
         # two copies equivalent to one sample of weight two.
         self.duplicates = self.find_groups() if len(samples) <= batch_size else None
         self.n_groups = None if self.duplicates is None else int(self.duplicates.max()) + 1
+        if ranks is not None and samples.is_shared:
+            self._n_own = ranks.of_all(len(samples.own()))
 
     def find_groups(self) -> Tensor:
         """Return the index of each sample's group of equal samples.
@@ -393,19 +442,50 @@ class Batches:
         if len(self._versions) > 1:
             drawn = torch.randint(len(self._versions), (), generator=self.shuffle)
             self.samples = self._versions[int(drawn)]
+        if self.ranks is not None and self.samples.is_shared and self.draws_order:
+            yield from map(self._with_noise, self._own_batches(self.ranks))
+            return
         for index in self._indices():
-            yield self._batch(index)
+            yield self._with_noise(self.take(index))
+
+    @property
+    def draws_order(self) -> bool:
+        """Whether samples are shuffled: within one batch their order is irrelevant."""
+        return self.shuffle is not None and len(self.samples) > self.batch_size
 
     def _indices(self) -> Iterator[slice | Tensor]:
         """Yield the samples of each batch of an epoch."""
-        n_samples = len(self.samples)
-        if self.samples.is_streamed and self.shuffle is not None and n_samples > self.batch_size:
-            yield from self.samples.shuffled(self.batch_size, self.shuffle)
+        if self.samples.is_streamed and self.draws_order:
+            assert self.shuffle is not None
+            yield from self.samples.shuffled(itertools.repeat(self.batch_size), self.shuffle)
             return
-        order = self.draw_order()
+        order, n_samples = self.draw_order(), len(self.samples)
         for start in range(0, n_samples, self.batch_size):
             part = slice(start, min(start + self.batch_size, n_samples))
             yield part if order is None else order[part]
+
+    def _own_batches(self, ranks: Ranks) -> Iterator[Batch]:
+        """Yield what this process holds of each batch of an epoch.
+
+        Each batch has about the same fraction of the samples of every process.
+        """
+        own, n_batches = self.samples.own(), len(self)
+        assert self.shuffle is not None
+        bounds = np.array([np.arange(n_batches + 1) * n // n_batches for n in self._n_own])
+        sizes = np.diff(bounds)  # (n_processes, n_batches)
+        mine = sizes[ranks.rank].tolist()
+        if own.is_streamed:
+            indices = own.shuffled(filter(None, mine), self.shuffle)
+        else:
+            order = torch.randperm(len(own), generator=self.shuffle)
+            indices = iter(torch.split(order, [size for size in mine if size]))
+        for number, size in enumerate(mine):
+            n_total, start = int(sizes[:, number].sum()), int(sizes[: ranks.rank, number].sum())
+            if size:
+                place = Place(start, start + size, n_total, size / n_total)
+                yield self._part(own, next(indices), place)
+            else:
+                yield self._part(own, slice(0, 1), Place(0, 1, n_total, 0.0))
 
     def continue_from(self, other: Batches) -> None:
         """Set the generators to the state of others."""
@@ -415,42 +495,52 @@ class Batches:
 
     def draw_order(self) -> Tensor | None:
         """Draw the order of the samples in an epoch; None: they keep their order."""
+        if not self.draws_order:
+            return None
         n_samples = len(self.samples)
-        if n_samples <= self.batch_size or self.shuffle is None:
-            return None  # the order within one batch is irrelevant
         return torch.randperm(n_samples, generator=self.shuffle, dtype=self._index_dtype)
 
     def take(self, index: slice | Tensor) -> Batch:
-        """Return some samples as a batch without noise."""
-        index, place, duplicates, n_draws = self._own_part(index)
-        samples, weight = self.samples.take(index), None
-        target = samples if self.samples.targets is None else self.samples.targets.take(index)
-        if self.samples.weight is not None:
-            weight = (self.samples.take_weight(index) / self.mean_weight).to(samples.dtype)
-        return Batch(samples, target, weight, duplicates, n_draws, place)
-
-    def _own_part(
-        self, index: slice | Tensor
-    ) -> tuple[slice | Tensor, Place | None, Tensor | None, int | None]:
-        """Return the samples of a batch that this process takes, their place and their draws."""
+        """Return some samples as a batch without noise; of several processes, the own part."""
         if self.ranks is None:
-            return index, None, self.duplicates, self.n_groups
-        own: slice | Tensor
+            return self._part(self.samples, index, None)
+        if self.samples.is_shared:
+            assert isinstance(index, slice)
+            held = self.samples.own_range()
+            start, stop = max(index.start, held.start), min(index.stop, held.stop)
+            n_total = index.stop - index.start
+            place = Place(0, 1, n_total, 0.0)
+            own = slice(0, 1)
+            if start < stop:
+                own = slice(start - held.start, stop - held.start)
+                fraction = (stop - start) / n_total
+                place = Place(start - index.start, stop - index.start, n_total, fraction)
+            return self._part(self.samples.own(), own, place)
         if isinstance(index, slice):
             place = self.ranks.place_in(index.stop - index.start)
-            own = slice(index.start + place.start, index.start + place.stop)
+            index = slice(index.start + place.start, index.start + place.stop)
         else:
             place = self.ranks.place_in(len(index))
-            own = index[place.start : place.stop]
-        part = slice(place.start, place.stop)
-        if self.duplicates is not None:
-            return own, place, self.duplicates[part], self.n_groups
-        # All processes draw for all samples, and each takes what its own samples need.
-        draws = torch.arange(place.start, place.stop, device=self.samples.device)
-        return own, place, draws, place.n_total
+            index = index[place.start : place.stop]
+        return self._part(self.samples, index, place)
 
-    def _batch(self, index: slice | Tensor) -> Batch:
-        batch = self.take(index)
+    def _part(self, samples: Samples, index: slice | Tensor, place: Place | None) -> Batch:
+        """Return samples as a batch, given their place in that of all processes."""
+        values, weight = samples.take(index), None
+        target = values if samples.targets is None else samples.targets.take(index)
+        if samples.weight is not None:
+            weight = (samples.take_weight(index) / self.mean_weight).to(values.dtype)
+        if place is None:
+            return Batch(values, target, weight, self.duplicates, self.n_groups)
+        if self.duplicates is not None:
+            duplicates = self.duplicates[place.start : place.stop]
+            return Batch(values, target, weight, duplicates, self.n_groups, place)
+        # All processes draw for all samples, and each takes what its own samples need.
+        draws = torch.arange(place.start, place.stop, device=values.device)
+        return Batch(values, target, weight, draws, place.n_total, place)
+
+    def _with_noise(self, batch: Batch) -> Batch:
+        """Add noise to the inputs of the encoder."""
         if not self.noise_level:
             return batch
         samples, n_targets = batch.samples, batch.target.shape[1]

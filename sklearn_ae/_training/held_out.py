@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sklearn_ae._training.batches import Samples
@@ -21,6 +22,7 @@ from sklearn_ae._training.keys import (
     reordered,
 )
 from sklearn_ae._training.linear import mean_and_variance
+from sklearn_ae._training.ranks import Ranks
 from sklearn_ae._training.streaming import TemporaryRows
 
 MANY_SAMPLES = 2**18
@@ -70,19 +72,24 @@ def hash_samples(
     # Reading the samples again for each of them would take longer.
     n_rows, n_samples = 1 + N_PROJECTIONS, len(samples)
     is_many = n_samples > MANY_SAMPLES
-    memory = None if is_many else np.empty((n_rows, n_samples))
+    memory = None if is_many else np.zeros((n_rows, n_samples))
     rows = TemporaryRows(n_rows * n_samples, 1, np.dtype(float)) if is_many else None
-    for chunk in samples.chunks():
-        values: np.ndarray = samples.take(chunk).cpu().numpy()
+    # Of samples that several processes hold, each computes its own and adds zeros for the others.
+    ranks = Ranks.current()
+    own = samples.own() if ranks is not None and samples.is_shared else samples
+    first = 0 if own is samples else samples.own_range().start
+    for part in own.chunks():
+        values: np.ndarray = own.take(part).cpu().numpy()
+        chunk = slice(first + part.start, first + part.stop)
         if samples.has_missing:
             values = np.where(np.isnan(values), mean, values)
         scaled = values * weights
         sizes = np.sqrt(np.einsum("ij,ij->i", scaled, scaled) / len(mean))
-        for number, own in enumerate([sizes, *project(values, directions)]):
+        for number, found in enumerate([sizes, *project(values, directions)]):
             if memory is not None:
-                memory[number, chunk] = own
+                memory[number, chunk] = found
             elif rows is not None:
-                rows.write(number * n_samples + chunk.start, own)
+                rows.write(number * n_samples + chunk.start, found)
 
     def row(number: int, part: slice = slice(0, n_samples)) -> np.ndarray:
         """Return the sizes (number zero), or the projections on one direction."""
@@ -92,17 +99,26 @@ def hash_samples(
         start = number * n_samples
         return rows.read(start + part.start, start + part.stop)[:, 0]
 
+    def of_all(values: np.ndarray) -> np.ndarray:
+        """Return the sum over processes that hold different samples."""
+        if ranks is not None and own is not samples:
+            ranks.add_(torch.from_numpy(values))
+        return values
+
     weight = None if samples.weight is None else samples.weight.numpy()
-    size = lower_median(row(0), weight, in_place=is_many)  # it determines the rounding errors
+    # It determines the rounding errors.
+    size = lower_median(of_all(row(0)), weight, in_place=is_many)
     edges = [
-        edges_of(row(1 + number), weight, start, size, in_place=is_many)
+        edges_of(of_all(row(1 + number)), weight, start, size, in_place=is_many)
         for number, start in enumerate(shift)
     ]
     grid = Grid(directions, np.stack(edges))
-    keys = np.empty(n_samples, np.uint64)
-    for chunk in samples.chunks():
-        own = np.stack([row(1 + number, chunk) for number in range(N_PROJECTIONS)])
-        keys[chunk] = keys_of_projections(own, grid)
+    keys = np.zeros(n_samples, np.uint64)
+    for part in own.chunks():
+        chunk = slice(first + part.start, first + part.stop)
+        projected = np.stack([row(1 + number, chunk) for number in range(N_PROJECTIONS)])
+        keys[chunk] = keys_of_projections(projected, grid)
+    of_all(keys.view(np.int64))
     return Hashed(keys, grid)
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.moments import Moments
 from sklearn_ae._training.random import make_generator
+from sklearn_ae._training.ranks import Ranks
 from sklearn_ae.losses import Loss
 from sklearn_ae.networks._completion import Completion
 from sklearn_ae.networks._denoising import DenoisingModule
@@ -44,10 +45,17 @@ def mean_and_variance(samples: Samples) -> tuple[Tensor, Tensor]:
     if known is not None:
         return known
     precise, total = samples.precise, samples.total_weight
+    ranks = Ranks.current()
+    own = samples.own() if ranks is not None and samples.is_shared else samples
     moments = Moments(samples.n_features, precise, samples.device, samples.has_missing)
-    for chunk in samples.chunks():
+    for chunk in own.chunks():
         # Weights that sum to one: sums of squares then overflow no earlier than variances.
-        moments.add(samples.take(chunk).to(precise), samples.take_weight(chunk) / total)
+        moments.add(own.take(chunk).to(precise), own.take_weight(chunk) / total)
+    if ranks is not None and own is not samples:
+        found = ranks.of_all((moments.mean, moments.squares, moments.weight))
+        moments = Moments(samples.n_features, precise, samples.device)
+        for each in found:
+            moments.combine(*each)
     return moments.mean_and_variance()
 
 
@@ -93,13 +101,13 @@ def principal_axes(samples: Samples, n_components: int, seed: int) -> tuple[Tens
 
     def covariance_times(block: Tensor | None) -> Tensor:
         """Return the product of the covariance matrix and `block`, or the matrix for None."""
-        width = n_features if block is None else block.shape[1]
-        product = torch.zeros(n_features, width, dtype=samples.precise, device=samples.device)
-        for chunk in samples.chunks():
-            values = samples.take(chunk).to(samples.precise)
-            weighted = values * samples.take_weight(chunk)[:, None]
-            product += values.t() @ (weighted if block is None else weighted @ block)
-        return product / total
+
+        def product(values: Tensor, weight: Tensor) -> Tensor:
+            values = values.to(samples.precise)
+            weighted = values * weight[:, None]
+            return values.t() @ (weighted if block is None else weighted @ block)
+
+        return samples.sum_over_chunks(product) / total
 
     if n_features <= EXACT_FEATURES:
         variances, vectors = torch.linalg.eigh(covariance_times(None))

@@ -292,9 +292,9 @@ class AutoencoderNet(NeuralNet):
         """
         stops = torch.tensor([float(self.stop_training)], device=self.flat.values.device)
         self.stop_training = bool(ranks.add_(stops))
-        ranks.copy_first_(self.flat.values.data)
+        ranks.copy_of_(self.flat.values.data, 0)
         for buffer in self.module_.buffers():
-            ranks.copy_first_(buffer)
+            ranks.copy_of_(buffer, 0)
         for generator in self.generators.values():
             state = generator.get_state()
             generator.set_state(ranks.of_first(state))

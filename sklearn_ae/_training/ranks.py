@@ -86,9 +86,9 @@ class Ranks:
         torch.distributed.all_reduce(values, group=self._group)
         return values
 
-    def copy_first_(self, values: Tensor) -> Tensor:
-        """Replace a tensor by that of the first process."""
-        torch.distributed.broadcast(values, group=self._group, group_src=0)
+    def copy_of_(self, values: Tensor, rank: int) -> Tensor:
+        """Replace a tensor by that of one process."""
+        torch.distributed.broadcast(values, group=self._group, group_src=rank)
         return values
 
     def of_first(self, value: Any) -> Any:
@@ -123,8 +123,8 @@ class Ranks:
                     raise ValueError(
                         f"processes 0 and {rank} of this fit have different {name}: "
                         f"{_shortened(expected)} and {_shortened(own[name])}. All processes "
-                        f"must run the same script on the same data; pass distributed=None for "
-                        f"fits of each process alone."
+                        f"must run the same script; pass distributed='sharded' if each has its "
+                        f"own samples, and distributed=None for a fit of each process alone."
                     )
 
     def tell(self, error: BaseException) -> None:

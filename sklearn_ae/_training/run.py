@@ -43,7 +43,7 @@ def train(run: TrainingRun) -> Trained:
     step = _choose_step(run, flat, generators["noise"])
     ranks = Ranks.current()
     if ranks is not None:
-        ranks.copy_first_(flat.values.data)
+        ranks.copy_of_(flat.values.data, 0)
         step = SharedStep(step, flat, ranks)
     net = AutoencoderNet(run, flat, step, _score_of(run), callbacks, generators)
     net.initialize()

@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -266,7 +266,7 @@ class Stream:
     # Order
 
     def shuffled(
-        self, index: np.ndarray | None, batch_size: int, generator: torch.Generator
+        self, index: np.ndarray | None, sizes: Iterable[int], generator: torch.Generator
     ) -> Iterator[torch.Tensor]:
         """Yield the samples of each batch of an epoch in random order.
 
@@ -277,7 +277,8 @@ class Stream:
         ----------
         index : ndarray of shape (n_samples,) or None
             Sorted rows of the samples. None: all.
-        batch_size : int
+        sizes : iterable of int
+            Size of each batch; the last batch has what is left.
         generator : torch.Generator
 
         Yields
@@ -289,6 +290,8 @@ class Stream:
         plan = self._plan(bounds, generator)
         ahead: Future[Window] | None = None
         rest = torch.empty(0, dtype=torch.int64)
+        remaining = iter(sizes)
+        size = next(remaining)
         try:
             for number, blocks in enumerate(plan):
                 window = self._read_window(blocks) if ahead is None else ahead.result()
@@ -303,10 +306,14 @@ class Stream:
                 own = np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in blocks])
                 drawn = torch.randperm(len(own), generator=generator)
                 order = torch.cat([rest, torch.from_numpy(own)[drawn]])
-                n_used = len(order) if is_last else len(order) // batch_size * batch_size
-                for start in range(0, n_used, batch_size):
-                    yield order[start : min(start + batch_size, n_used)]
-                rest = order[n_used:]
+                start = 0
+                while start + size <= len(order):
+                    yield order[start : start + size]
+                    start += size
+                    size = next(remaining, size)
+                rest = order[start:]
+                if is_last and len(rest):
+                    yield rest
         finally:
             if ahead is not None:
                 ahead.cancel()
@@ -403,6 +410,7 @@ class TemporaryRows:
         at_once = max(1, MAX_BLOCK_BYTES // max(1, self._row_bytes))
         self.starts = np.append(np.arange(0, n_rows, at_once), n_rows)
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object is
+        self._file.truncate(n_rows * self._row_bytes)  # rows that are not written are zeros
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
 
