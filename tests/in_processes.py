@@ -128,7 +128,7 @@ def test_other_estimators_are_the_same_in_all_processes(estimator):
 
 
 def test_a_supervised_stack_is_that_of_one_process():
-    params = {"hidden_layer_sizes": (16,), "max_iter": 10, "random_state": 0}
+    params = {"hidden_layer_sizes": (16,), "max_iter": 4, "random_state": 0}
     for more in ({}, {"reconstruction_weight": 0.5}, {"early_stopping": True}):
         model = StackedAutoencoderClassifier(**params, **more).fit(X, y)
         digest = hashlib.sha256(model.predict_proba(X).tobytes()).hexdigest()

@@ -317,6 +317,7 @@ class AutoencoderNet(NeuralNet):
                 self.notify("on_batch_begin", batch=batch, training=True)
             terms = self.step(batch)
             if notify_batches:
+                terms = self._of_all(terms)
                 self.notify(
                     "on_grad_computed",
                     named_parameters=self.get_all_learnable_params(),
@@ -335,8 +336,17 @@ class AutoencoderNet(NeuralNet):
                 self.history.record_batch("train_loss", float(loss))
                 self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=None)
         n_samples = len(batches.samples)
+        if not notify_batches:
+            sums = self._of_all(sums)
         means = {name: float(total) / n_samples for name, total in sums.items()}
         self.record_epoch(means, len(batches))
+
+    def _of_all(self, terms: Terms) -> Terms:
+        """Return the sums of the terms over the processes of the fit."""
+        if self.ranks is None:
+            return terms
+        total = self.ranks.add_(torch.stack([*terms.values()]))
+        return dict(zip(terms, total.unbind(), strict=True))
 
     def schedule(self, epoch: int, number: int, n_batches: int) -> tuple[float, float]:
         """Return the learning rate and the module's ``progress`` in a step.

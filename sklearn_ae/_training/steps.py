@@ -149,12 +149,11 @@ class SharedStep:
         self.ranks = ranks
 
     def __call__(self, batch: Batch) -> Terms:
-        """Write the gradient of the batch of all processes; return its terms."""
+        """Write the gradient of the batch of all processes; return terms to be added up."""
         assert batch.place is not None
         terms = self.step(batch)
         self.ranks.add_(self.flat.gradient.mul_(batch.place.fraction))
-        means = torch.stack([*terms.values()]) * batch.place.fraction
-        return dict(zip(terms, self.ranks.add_(means).unbind(), strict=True))
+        return {name: term * batch.place.fraction for name, term in terms.items()}
 
 
 class PlainDenseStep:
