@@ -137,7 +137,7 @@ def _score_loss(validation: Any) -> float:
 
 
 class Progress(Callback):
-    """Progress bar with the loss and the remaining time.
+    """Progress bar with the loss, the samples per second and the remaining time.
 
     Parameters
     ----------
@@ -168,7 +168,9 @@ class Progress(Callback):
         """Advance by one epoch."""
         last = net.history[-1]
         shown = {name: last[name] for name in ("train_loss", "valid_loss") if name in last}
-        self.bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
+        texts = {name: f"{value:.4g}" for name, value in shown.items()}
+        texts["samples/s"] = f"{len(net.run.samples) / max(last['dur'], 1e-9):,.0f}"
+        self.bar.set_postfix(texts)
         self.bar.update(len(net.history) - self.bar.n)
 
     def close(self) -> None:

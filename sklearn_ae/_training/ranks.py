@@ -21,6 +21,7 @@ from joblib.parallel import get_active_backend
 from torch import Tensor
 
 _local = threading.local()
+_has_opened = False
 _numbers = itertools.count()
 _SECONDS_FOR_REASON = 3.0
 """How long a process whose connection broke waits for the error of another process."""
@@ -226,12 +227,17 @@ def _is_wanted(distributed: str | None) -> bool:
     """Whether there are other processes, and this fit is to be one with theirs."""
     if distributed is None or not torch.distributed.is_available():
         return False
+    from sklearn_ae._training.gathering import Gathering
+
+    if get_active_backend()[0].nesting_level or Gathering.current() is not None:
+        return False
+    if torch.distributed.is_initialized() and not _has_opened:
+        # By the user, or by a launcher that calls the script in a thread.
+        return torch.distributed.get_world_size() > 1
     if threading.current_thread() is not threading.main_thread():
         return False
-    if get_active_backend()[0].nesting_level:
-        return False
-    if torch.distributed.is_initialized():
-        return torch.distributed.get_world_size() > 1
+    if _has_opened:
+        return True
     # Set by torchrun; worker processes of other libraries inherit it without being ranks.
     started = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
     return started and multiprocessing.parent_process() is None
@@ -239,12 +245,14 @@ def _is_wanted(distributed: str | None) -> bool:
 
 def _open_ranks(device: torch.device) -> Ranks:
     """Return the processes that were started together."""
+    global _has_opened
     distributed = torch.distributed
     backend = "nccl" if device.type == "cuda" else "gloo"
     if not distributed.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
         distributed.init_process_group(backend)
+        _has_opened = True
         # Else torch warns at the end of the script that nobody has done so.
         atexit.register(_close)
     group = distributed.new_group(backend=backend)
