@@ -12,6 +12,7 @@ Each fit runs in a process of its own, whose memory is compared with its memory 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def spread_of_batches(n_rows: int, batch_size: int = 256) -> float:
             return np.zeros((stop - start, N_FEATURES), np.float32)
 
     stream = Stream(Numbers())
-    order = stream.shuffled(None, batch_size, torch.Generator().manual_seed(0))
+    shuffle = torch.Generator().manual_seed(0)
+    order = stream.shuffled(None, itertools.repeat(batch_size), shuffle)
     means = np.array([float(index.double().mean()) for index in order if len(index) == batch_size])
     uniform = (n_rows**2 / 12) / batch_size
     return float(means.var() / uniform)

@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 import threading
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -319,7 +320,7 @@ def test_the_next_window_is_read_meanwhile(streamed):
         return read(start, stop)
 
     stream._source.read = recorded
-    for index in stream.shuffled(None, 50, torch.Generator().manual_seed(0)):
+    for index in stream.shuffled(None, repeat(50), torch.Generator().manual_seed(0)):
         stream[index.numpy()]
     (reader,) = threads - {threading.main_thread()}
     assert reader.name.startswith("sklearn_ae_reader")
@@ -337,7 +338,7 @@ def test_batches_of_a_sorted_source_spread_as_documented(n_groups, monkeypatch):
     stream = stream_of(rows, group)
     shuffle, means = torch.Generator().manual_seed(0), []
     for _ in range(3):
-        for index in stream.shuffled(None, batch_size, shuffle):
+        for index in stream.shuffled(None, repeat(batch_size), shuffle):
             means.append(float(rows[index.numpy()].mean()))
     within = (1 / 12) / batch_size * (1 - batch_size / (n_groups * group))
     between = (1 / 12) / n_groups
@@ -413,7 +414,7 @@ def test_large_row_groups_are_read_in_parts(tmp_path, monkeypatch, streamed):
     assert len(stream.starts) > 10
     seen = [
         stream[index.numpy()]
-        for index in stream.shuffled(None, 32, torch.Generator().manual_seed(0))
+        for index in stream.shuffled(None, repeat(32), torch.Generator().manual_seed(0))
     ]
     found = np.concatenate(seen)
     np.testing.assert_array_equal(found[np.lexsort(found.T)], X[np.lexsort(X.T)])

@@ -15,8 +15,8 @@ from sklearn_ae._sources.source import Source, check_names, even_starts
 MAX_GROUP_BYTES = 16 * 2**20
 """Size of row groups above which they are read in parts, one after another."""
 
-TRANSPOSED_BYTES = 2**17
-"""Size of the part of a table that is transposed at once: it stays in the cache."""
+TRANSPOSED_BYTES = 128
+"""Bytes of a row that are written at once: two lines of the processor's cache."""
 
 
 class ArrowTable(Source):
@@ -370,10 +370,10 @@ def to_rows(table: Any, layout: Layout, description: str) -> np.ndarray:
         return _lists_to_rows(table.column(0), layout, description)
     columns = [_to_numbers(column, layout.dtype) for column in table.columns]
     rows = np.empty((table.num_rows, len(columns)), layout.dtype)
-    size = max(1, TRANSPOSED_BYTES // max(1, len(columns) * layout.dtype.itemsize))
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        rows[part] = np.stack([column[part] for column in columns]).T
+    width = TRANSPOSED_BYTES // layout.dtype.itemsize
+    for first in range(0, len(columns), width):
+        part = slice(first, first + width)
+        rows[:, part] = np.stack(columns[part]).T
     return rows
 
 
