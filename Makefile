@@ -7,7 +7,7 @@ INSTALL := -m pip install --disable-pip-version-check --quiet
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint fuzz test-oldest test-portability test-seeds docs clean
+.PHONY: demo test lint fuzz test-oldest test-portability test-seeds test-gpu docs clean
 
 demo: .venv/installed
 	$(RUN) docs/examples/plot_beside_pca.py
@@ -54,6 +54,10 @@ test-seeds: .venv/installed
 		SKLEARN_AE_SEED_SHIFT=$$shift $(RUN) -m pytest -q -n 2 tests --ignore tests/test_golden.py \
 			|| exit 1; \
 	done
+
+# On a CUDA device, with the version of torch for it; all are skipped where there is none.
+test-gpu: .venv/installed
+	$(RUN) -m pytest tests/on_cuda.py -r s
 
 docs: .venv/installed
 	$(RUN) $(INSTALL) --constraint constraints.txt --editable ".[docs]"

@@ -27,13 +27,14 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import numpy as np
 import torch
 from _data import machine, mnist, write_json
+from _loops import BATCH, RATE, dense
+from _loops import train as train_by_hand
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sklearn_ae import Autoencoder
 
-BATCH, RATE = 128, 1e-3
 SIZES = {
     "small": ((64, 32, 8), 100),
     "middle": ((784, 256, 32), 4),
@@ -43,17 +44,8 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 def sequential(sizes: tuple[int, ...]) -> nn.Sequential:
-    """Make an encoder and a mirrored decoder with a linear code and a linear output.
-
-    The initial weights are those of ``Autoencoder``, so that errors are comparable.
-    """
-    widths = [*sizes, *sizes[-2::-1]]
-    layers: list[nn.Module] = []
-    for place, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        layers.append(nn.Linear(fan_in, fan_out))
-        if place not in (len(sizes) - 2, len(widths) - 2):
-            layers.append(nn.ReLU())
-    module = nn.Sequential(*layers)
+    """Make the network, with the initial weights of ``Autoencoder``: errors are comparable."""
+    module = dense(sizes)
     for parameter, value in zip(module.parameters(), initial_weights(sizes), strict=True):
         parameter.data.copy_(value)
     return module
@@ -75,15 +67,8 @@ def _predict(module: nn.Module, X: np.ndarray) -> np.ndarray:
 def hand_tuned_torch(X: np.ndarray, sizes: tuple[int, ...], epochs: int) -> Predictor:
     """Train on whole tensors, with one permutation per epoch and fused Adam."""
     torch.manual_seed(0)
-    module, data = sequential(sizes), torch.from_numpy(X)
-    optimizer = torch.optim.Adam(module.parameters(), lr=RATE, fused=True)
-    for _ in range(epochs):
-        for index in torch.randperm(len(data)).split(BATCH):
-            rows = data[index]
-            loss = nn.functional.mse_loss(module(rows), rows)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+    module = sequential(sizes)
+    train_by_hand(module, torch.from_numpy(X), epochs)
     return partial(_predict, module)
 
 

@@ -16,7 +16,7 @@ from sklearn_ae._training.batches import by_chunks
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
-from sklearn_ae.networks._contractive import ContractiveModule, estimated_norm
+from sklearn_ae.networks._contractive import ContractiveModule
 from sklearn_ae.networks.activations import ACTIVATIONS
 from sklearn_ae.networks.dense import DenseStack
 
@@ -110,7 +110,7 @@ class ContractiveAutoencoder(NetworkChoice, BaseAutoencoder):
             code, norms = module.encode_with_norm(X)
         else:
             code = module.encode(X)
-            norms = estimated_norm(module.encode, X, self.n_projections)
+            norms = module.estimated_norm(X, self.n_projections)
         error = self._compare(module, module.decode(code), X if y is None else y)
         return {"reconstruction": error, "contraction": self.contraction * norms}
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from sklearn_ae import ContractiveAutoencoder
-from sklearn_ae.networks import DenseNetwork
+from sklearn_ae import ContractiveAutoencoder, DenoisingAutoencoder
+from sklearn_ae.networks import DenseNetwork, LSTMNetwork
 from sklearn_ae.networks._contractive import encode_with_norm, estimated_norm
+from sklearn_ae.networks._layers import differentiable
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 SMOOTH = ["silu", "gelu", "tanh", "logistic", "identity"]
@@ -151,3 +152,66 @@ def test_given_dense_network_is_the_same_as_its_parameters():
     ).fit(X)
     own = ContractiveAutoencoder(2, hidden_layer_sizes=(8,), max_iter=5, random_state=0).fit(X)
     np.testing.assert_array_equal(given.transform(X), own.transform(X))
+
+
+# Second derivatives of recurrent layers, which cuDNN lacks
+
+
+def _with_cudnn(monkeypatch, device):
+    """Record whether cuDNN is in use in each forward pass of an LSTM, as on a device."""
+    seen = []
+    forward = torch.nn.LSTM.forward
+
+    def recorded(self, *args):
+        seen.append(torch.backends.cudnn.enabled)
+        return forward(self, *args)
+
+    def as_on_device(module, _):
+        return differentiable(module, torch.device(device))
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", recorded)
+    monkeypatch.setattr("sklearn_ae.networks._contractive.differentiable", as_on_device)
+    monkeypatch.setattr("sklearn_ae.networks._denoising.differentiable", as_on_device)
+    return seen
+
+
+@pytest.mark.parametrize("n_projections", [None, 2])
+def test_cudnn_is_not_used_where_an_lstm_is_differentiated_twice(n_projections, monkeypatch):
+    network = LSTMNetwork(hidden_size=3)
+    options = {"network": network, "n_projections": n_projections, "random_state": 0}
+    estimator = ContractiveAutoencoder(2, max_iter=1, early_stopping=False, **options)
+    X = np.random.default_rng(0).normal(size=(20, 6))
+    expected = estimator.fit(X).jacobian_norm(X)
+
+    seen = _with_cudnn(monkeypatch, "cuda")
+    estimator.fit(X)
+    assert seen.count(False) == 1  # the encoder, in the only step
+    seen.clear()
+    np.testing.assert_array_equal(estimator.jacobian_norm(X), expected)
+    assert seen == [False]
+    assert torch.backends.cudnn.enabled
+
+    seen = _with_cudnn(monkeypatch, "cpu")
+    estimator.fit(X)
+    assert all(seen)
+
+
+def test_cudnn_is_not_used_for_draws_of_clean_sequences(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(20, 6))
+    estimator = DenoisingAutoencoder(2, network=LSTMNetwork(hidden_size=3), max_iter=1)
+    estimator.fit(X)
+    seen = _with_cudnn(monkeypatch, "cuda")
+    estimator.sample(3, random_state=0)
+    assert seen[-2:] == [False, False]  # encoder and decoder, differentiated
+
+
+def test_cudnn_is_used_for_networks_that_are_not_recurrent(monkeypatch):
+    def refuse(**_):
+        raise AssertionError("cuDNN is disabled")
+
+    monkeypatch.setattr(torch.backends.cudnn, "flags", refuse)
+    module = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), torch.nn.Linear(3, 2))
+    with differentiable(module, torch.device("cuda")):
+        assert torch.backends.cudnn.enabled
+    with pytest.raises(AssertionError, match="cuDNN is disabled"):
+        differentiable(torch.nn.Sequential(torch.nn.GRU(2, 2)), torch.device("cuda"))

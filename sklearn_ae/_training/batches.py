@@ -218,7 +218,7 @@ class Samples:
         if self._cached is not None:
             if isinstance(index, slice):
                 return self._cached[index]  # a view
-            return self._cached.index_select(0, index.to(self.device))
+            return self._cached.index_select(0, transferred(index, self.device))
         values = self._read(index)
         if self.center is not None and self.scale is not None:
             # In the precision of the data: after a cast to float32, values with a large offset
@@ -235,7 +235,7 @@ class Samples:
         if self.weight is None:
             n_taken = index.stop - index.start if isinstance(index, slice) else len(index)
             return torch.ones(n_taken, dtype=self.precise, device=self.device)
-        return self.weight[index].to(self.device, self.precise)
+        return transferred(self.weight[index].to(self.precise), self.device)
 
     @property
     def total_weight(self) -> float:
@@ -247,9 +247,11 @@ class Samples:
         if isinstance(self.X, Tensor):
             if self._index is not None:
                 index = torch.from_numpy(self._index)[index]
-            values = self.X[index if isinstance(index, slice) else index.to(self.X.device)]
+            if not isinstance(index, slice):
+                index = transferred(index, self.X.device)
+            values = self.X[index].detach()
             dtype = torch.float32 if values.dtype == torch.float32 else self.precise
-            return values.detach().to(self.device, dtype)
+            return transferred(values.to(dtype), self.device)
         selected = index if isinstance(index, slice) else index.numpy()
         if self._index is not None:
             selected = self._index[selected]
@@ -261,7 +263,7 @@ class Samples:
         # torch.from_numpy warns of read-only arrays and refuses negative strides.
         if not array.flags.writeable or min(array.strides) < 0:
             array = array.copy()
-        return torch.from_numpy(array).to(self.device)
+        return transferred(torch.from_numpy(array), self.device)
 
     def shuffled(self, sizes: Iterable[int], generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the indices of each batch of streamed samples; see :meth:`Stream.shuffled`."""
@@ -569,6 +571,18 @@ class Batches:
             return out.normal_(generator=self.noise)
         distinct = out.new_empty(n_draws, out.shape[1]).normal_(generator=self.noise)
         return out.copy_(distinct[duplicates])
+
+
+def transferred(values: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device, to which the next batch is copied while it computes a step.
+
+    A copy of pinned memory to a CUDA device is queued behind the step, and the caller reads on. Of
+    other memory it would wait until the step is complete. torch keeps the pinned memory until the
+    copy is complete.
+    """
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 @limit_resources

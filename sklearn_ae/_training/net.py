@@ -73,8 +73,7 @@ class Validation(NamedTuple):
         """Weighted mean of the losses."""
         if self.mean is not None:
             return self.mean
-        losses = self.losses if self.losses.ndim == 1 else self.losses.mean(1)
-        return float((losses * self.weight).sum() / self.weight.sum())
+        return float(_mean_loss(self.losses, self.weight))
 
     def is_better_than(self, other: Validation, n_tests: int = 1) -> bool:
         """Whether the losses are lower, by a one-sided paired t-test at the 5 % level.
@@ -111,6 +110,12 @@ class Validation(NamedTuple):
             return False
         quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / n_tests)
         return bool(mean > quantile * (variance / (count - 1)).sqrt())
+
+
+def _mean_loss(losses: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean of the losses, all of which count alike, as a scalar."""
+    losses = losses if losses.ndim == 1 else losses.mean(1)
+    return (losses * weight).sum() / weight.sum()
 
 
 def _group_means(values: Tensor, weight: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,6 +178,7 @@ class AutoencoderNet(NeuralNet):
         self.stop_training = False
         self.validation: Validation | None = None
         self.groups: Tensor | None = None
+        self.total_weight = 0.0  # of the held-out samples
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -223,7 +229,9 @@ class AutoencoderNet(NeuralNet):
             If the user or a callback raises it, except skorch's EarlyStopping.
         """
         self.held_out = held_out
-        self.groups = None if held_out is None else held_out.find_groups()
+        if held_out is not None:
+            self.groups = held_out.find_groups()
+            self.total_weight = held_out.samples.total_weight
         self.notify("on_train_begin", X=batches.samples, y=None)
         try:
             yield from self._remaining_epochs(batches)
@@ -338,7 +346,8 @@ class AutoencoderNet(NeuralNet):
         n_samples = len(batches.samples)
         if not notify_batches:
             sums = self._of_all(sums)
-        means = {name: float(total) / n_samples for name, total in sums.items()}
+        totals = torch.stack(list(sums.values())).tolist()  # one read of the device, not several
+        means = {name: total / n_samples for name, total in zip(sums, totals, strict=True)}
         self.record_epoch(means, len(batches))
 
     def _of_all(self, terms: Terms) -> Terms:
@@ -426,15 +435,13 @@ class AutoencoderNet(NeuralNet):
                 start += batch.n_samples
         losses, errors = kept if ranks is None else map(ranks.add_, kept)
         weight = samples.take_weight(slice(0, len(samples))).to(losses)
-        error = weight @ errors / samples.total_weight
-        return Validation(
-            losses,
-            weight,
-            self.groups,
-            self.score_of(float(error.sum())),
-            dict(zip(self.run.objective.columns, error.reshape(-1).tolist(), strict=False)),
-            self.snapshot(),
-        )
+        error = weight @ errors / self.total_weight
+        # One read of the device, not several.
+        values = torch.hstack([_mean_loss(losses, weight), error.sum(), error.reshape(-1)])
+        mean, total, *of_columns = values.tolist()
+        columns = dict(zip(self.run.objective.columns, of_columns, strict=False))
+        score = self.score_of(total)
+        return Validation(losses, weight, self.groups, score, columns, self.snapshot(), mean)
 
     def snapshot(self) -> Tensor:
         """Return a copy of the parameters, followed by the running statistics."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sklearn_ae.networks._layers import differentiable
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks.activations import ACTIVATIONS, Activation
@@ -51,6 +52,15 @@ class ContractiveModule(AutoencoderModule):
     def encode_with_norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes, and the squared Frobenius norm of the Jacobian at each sample."""
         return encode_with_norm(self.encoder, self.activation, x)
+
+    def estimated_norm(self, x: Tensor, n_projections: int) -> Tensor:
+        """Return an estimate of this norm from random projections of the code."""
+
+        def encode(x: Tensor) -> Tensor:
+            with differentiable(self.encoder, x.device):
+                return self.encode(x)
+
+        return estimated_norm(encode, x, n_projections)
 
 
 def encode_with_norm(
@@ -120,7 +130,8 @@ def _autograd_row_norms(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     recorded = torch.is_grad_enabled()  # training differentiates the norms once more
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        output = encoder(x).to(x.dtype)
+        with differentiable(encoder, x.device):
+            output = encoder(x).to(x.dtype)
         units = torch.eye(output.shape[1], dtype=x.dtype, device=x.device)
         (rows,) = torch.autograd.grad(
             output,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._tables.loss import Layout
+from sklearn_ae.networks._layers import differentiable
 from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks._network import Network
 from sklearn_ae.networks._posterior import MAX_STEPS, draw_clean
@@ -173,4 +174,5 @@ class DenoisingModule(AutoencoderModule):
         # The rank of the Jacobian is at most the number of components, and that of its symmetric
         # part twice as large. Lanczos' method is exact after one step more than the rank.
         n_steps = min(2 * len(self.code_mean) + 1, max_steps)
-        return draw_clean(self, corrupted, self.level / self.scale, n_steps)
+        with differentiable(self, corrupted.device):
+            return draw_clean(self, corrupted, self.level / self.scale, n_steps)

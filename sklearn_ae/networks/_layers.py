@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -149,6 +151,26 @@ def _broadcast(vector: Tensor, x: Tensor) -> Tensor:
 def batch_norms(module: nn.Module) -> list[BatchNorm]:
     """Return all batch normalisations in a module."""
     return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
+
+
+def differentiable(module: nn.Module, device: torch.device) -> AbstractContextManager[None]:
+    """Return a context in which the forward pass of a module can be differentiated twice.
+
+    cuDNN has no second derivative of recurrent layers, and outside of training not even a first
+    one. On a CUDA device, these layers are therefore computed by torch's own kernels, which are
+    slower. This is a setting of the process: other threads are as slow meanwhile, and as exact.
+
+    Parameters
+    ----------
+    module : nn.Module
+    device : torch.device
+        Device of the input.
+    """
+    is_recurrent = any(isinstance(layer, nn.RNNBase) for layer in module.modules())
+    if not is_recurrent or device.type != "cuda":
+        return nullcontext()
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=False)
+    return context
 
 
 def drop(x: Tensor, fraction: float) -> Tensor:
