@@ -176,7 +176,7 @@ def among_ranks(
 
     Parameters
     ----------
-    distributed : {"auto"} or None
+    distributed : {"auto", "sharded"} or None
     device : torch.device
         Device of the training, which decides how processes communicate.
     describe : callable
@@ -199,10 +199,12 @@ def among_ranks(
         ranks.check_equal(describe())
         yield ranks
     except RuntimeError as error:
-        reason = ranks.reason() if _is_lost_connection(error) else None
-        if reason is None and not _is_lost_connection(error):
+        if not _is_lost_connection(error):
             ranks.tell(error)
             raise
+        reason = ranks.reason()
+        if reason is None:
+            ranks.tell(error)
         raise RuntimeError(
             f"this fit of {ranks.size} processes ended in process {ranks.rank}, because of "
             f"{reason or 'a process that died or was disconnected'}"
@@ -217,7 +219,7 @@ def among_ranks(
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
-    """Whether an error is due to another process."""
+    """Whether an error of torch says that another process is gone."""
     signs = "Connection", "connection", "closed by peer", "Timed out", "timed out", "NCCL", "abort"
     is_own = isinstance(error, torch.distributed.DistError) or type(error) is RuntimeError
     return is_own and any(sign in str(error) for sign in signs)
@@ -247,7 +249,8 @@ def _open_ranks(device: torch.device) -> Ranks:
     """Return the processes that were started together."""
     global _has_opened
     distributed = torch.distributed
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    # Tensors on the CPU are exchanged in every fit, for example the keys of held-out samples.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if not distributed.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
