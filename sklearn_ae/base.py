@@ -73,6 +73,7 @@ from sklearn_ae._tables.loss import table_loss
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Trained, TrainingRun
 from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.ranks import telling_ranks
 from sklearn_ae._training.resources import limit_if_forked
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS, Loss, get_loss
 from sklearn_ae.networks import Network
@@ -483,7 +484,8 @@ class BaseAutoencoder(
         """
         self._validate_params()
         resume = self.warm_start and self.__sklearn_is_fitted__()
-        data = check_fit_data(self, X, y, sample_weight, X_val, reset=not resume)
+        with telling_ranks(self.distributed, self.device):
+            data = check_fit_data(self, X, y, sample_weight, X_val, reset=not resume)
         shown = {"X": X, "y": X if y is None else y}
         with whole_fit(self, self._n_tasks(resume), **shown) as context:
             snapshot = functools.partial(self._snapshot, data.array_type)
@@ -532,7 +534,8 @@ class BaseAutoencoder(
         """
         self._validate_params()
         resume = self.__sklearn_is_fitted__()
-        data = check_fit_data(self, X, y, sample_weight, reset=not resume)
+        with telling_ranks(self.distributed, self.device):
+            data = check_fit_data(self, X, y, sample_weight, reset=not resume)
         module, trained = fit_module(
             self, data, resume=resume, one_pass=True, callbacks=check_callbacks(self.callbacks)
         )

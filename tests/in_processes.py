@@ -38,6 +38,8 @@ from sklearn_ae import (
     UNetAutoencoder,
     VariationalAutoencoder,
 )
+from sklearn_ae._estimator.identity import described
+from sklearn_ae._estimator.inputs import FitData
 from sklearn_ae._training.linear import principal_axes
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.ranks import Ranks, among_ranks
@@ -125,6 +127,15 @@ def test_other_estimators_are_the_same_in_all_processes(estimator):
     alone = clone(model).set_params(distributed=None).fit(X[:140])
     tolerance = 0.02 if estimator in OF_MEANS else 1e-4
     np.testing.assert_allclose(model.transform(X), alone.transform(X), atol=tolerance)
+
+
+def test_best_weights_have_the_statistics_of_one_process():
+    """Batch normalisation: each process has means of its own parts."""
+    network = DenseNetwork(hidden_layer_sizes=(8,), normalization="batch")
+    params = {"learning_rate": "constant", "learning_rate_init": 0.03, "n_iter_no_change": 2}
+    model = Autoencoder(2, network=network, init="random", max_iter=12, random_state=0, **params)
+    assert same_everywhere(model.fit(X))
+    assert 0 < model.best_epoch_ < model.n_iter_
 
 
 def test_a_supervised_stack_is_that_of_one_process():
@@ -255,6 +266,29 @@ def test_an_epoch_of_shards_has_every_sample_once(large, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 11])
+@pytest.mark.parametrize("n_first", [1, 0, 40])
+def test_shards_of_unequal_sizes(batch_size, n_first, large):
+    """A process may have one row, or none that is trained on."""
+    own = X[:60][slice(n_first + 1) if RANK == 0 else slice(n_first + 1, None)]
+    own = own if RANK < 2 else own[: 5 * RANK]
+    for estimator in (
+        Autoencoder(2, init="random", early_stopping=n_first == 1, max_iter=2),
+        VariationalAutoencoder(2, hidden_layer_sizes=(4,), max_iter=2, early_stopping=False),
+    ):
+        model = estimator.set_params(batch_size=batch_size, distributed="sharded", random_state=0)
+        assert same_everywhere(model.fit(own))
+        assert np.isfinite(model.loss_curve_).all()
+
+
+def test_targets_of_shards_are_held_out_with_their_samples(large):
+    images = load_digits().images[:60] / 16
+    own = slice(60 * RANK // SIZE, 60 * (RANK + 1) // SIZE)
+    model = UNetAutoencoder(channels=(2,), max_iter=2, random_state=0, distributed="sharded")
+    model.fit(images[own], 1 - images[own])
+    assert same_everywhere(model)
+
+
 def test_sums_over_chunks_are_those_of_one_process(large):
     samples = batches.Samples(X, None, torch.device("cpu"), torch.float64)
     samples._max_chunk_size = 17
@@ -318,6 +352,9 @@ def test_differences_between_processes_are_told():
         clone(model).set_params(alpha=0.1 * (RANK == 1)).fit(X)
     with pytest.raises(ValueError, match="different data"):
         StackedAutoencoderClassifier(max_iter=2).fit(X, np.roll(y, RANK))
+    callbacks = [Callback()] if RANK == 0 else None
+    with pytest.raises(ValueError, match="different parameters: .*callbacks"):
+        clone(model).set_params(callbacks=callbacks).fit(X)
     with pytest.raises(ValueError, match="different shapes of samples"):
         clone(model).set_params(distributed="sharded").fit(X[:, : 10 + (RANK == 1)])
     assert same_everywhere(clone(model).fit(X))  # the connections are as before
@@ -341,6 +378,28 @@ def test_the_error_of_one_process_ends_the_others():
     assert not hasattr(model, "module_")
     of_all(None)
     assert same_everywhere(Autoencoder(2, init="random", **DENSE).fit(X))
+
+
+def test_an_error_before_the_fit_ends_the_others():
+    """Samples of one process are invalid: it begins no fit."""
+    own = X[OWN].copy()
+    if RANK == 1:
+        own[3, 4] = np.inf
+    model = Autoencoder(2, init="random", distributed="sharded", **DENSE)
+    with pytest.raises(ValueError if RANK == 1 else RuntimeError, match="contains infinity"):
+        model.fit(own)
+    labels = StackedAutoencoderClassifier(max_iter=2, distributed="sharded")
+    with pytest.raises(ValueError if RANK == 1 else RuntimeError, match="contains infinity"):
+        labels.fit(own, y[OWN])
+    of_all(None)
+    assert same_everywhere(Autoencoder(2, init="random", **DENSE).fit(X))
+
+
+def test_the_largest_samples_are_compared():
+    """A position in float32 would be beyond the last row."""
+    many = np.broadcast_to(np.float32(0), (20_000_000, 1))
+    data = FitData(many, None, None, None, None)
+    assert set(described(Autoencoder(), data)) == {"versions", "parameters", "data"}
 
 
 def test_fits_alone_ask_nobody():

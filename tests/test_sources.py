@@ -13,6 +13,7 @@ from instances import INSTANCES, name_of
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from sklearn_ae import (
@@ -404,9 +405,9 @@ def test_large_row_groups_are_read_in_parts(tmp_path, monkeypatch, streamed):
     monkeypatch.setattr(streaming, "MAX_BLOCK_BYTES", 1700)
     opened, open_group = [], arrow._GroupReader._open
 
-    def counted(self, group):
+    def counted(self, *group):
         opened.append(self.number)
-        return open_group(self, group)
+        return open_group(self, *group)
 
     monkeypatch.setattr(arrow._GroupReader, "_open", counted)
     source = open_source(tmp_path / "one.parquet")
@@ -776,3 +777,98 @@ def test_a_stopped_stream_goes_on_to_the_same_bits(
     np.testing.assert_array_equal(again.transform(folder), whole.transform(folder))
     assert again.history_ == whole.history_
     assert not list(saving.iterdir())
+
+
+# Details of kinds
+
+
+def test_other_columns_of_a_file_may_be_of_any_type(tmp_path):
+    """A fitted estimator reads those that it knows."""
+    table = table_of(X).append_column("name", pa.array(["a"] * N_ROWS))
+    parquet.write_table(table, tmp_path / "all.parquet")
+    model = Autoencoder(2, max_iter=2, random_state=0).fit(table.select(NAMES))
+    np.testing.assert_array_equal(
+        model.transform(tmp_path / "all.parquet"), model.transform(table.select(NAMES))
+    )
+    assert model.score(tmp_path / "all.parquet") == model.score(table.select(NAMES[::-1]))
+    assert open_source(table, ["x2", "x0"]).names == ["x2", "x0"]
+    np.testing.assert_array_equal(open_source(table, ["x2", "x0"]).to_numpy(), X[:, [2, 0]])
+
+
+def test_large_integers_are_rounded_as_by_numpy():
+    values = np.array([2**53 + 1, -(2**60) - 1, 3])
+    found = open_source(pa.table({"a": values})).to_numpy()[:, 0]
+    np.testing.assert_array_equal(found, values.astype(float))
+
+
+def test_data_frames_of_dask_with_odd_columns_and_partitions():
+    dd = pytest.importorskip("dask.dataframe")
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=NAMES)
+    model = Autoencoder(2, max_iter=2, random_state=0).fit(frame)
+    expected = model.transform(frame)
+    more = dd.from_pandas(frame[NAMES[::-1]].assign(text="a"), npartitions=3)
+    np.testing.assert_allclose(model.transform(more).compute(), expected, atol=1e-6)
+    gaps = dd.from_pandas(frame, npartitions=5)
+    gaps = gaps.map_partitions(lambda part: part[part.index < 150])  # leaves empty partitions
+    np.testing.assert_allclose(model.transform(gaps).compute(), expected[:150], atol=1e-6)
+    numbered = dd.from_pandas(frame.set_axis(range(N_FEATURES), axis=1), npartitions=2)
+    assert open_source(numbered).names == [str(number) for number in range(N_FEATURES)]
+
+
+def test_scattered_rows_are_read_a_few_at_a_time(monkeypatch):
+    source = stream_of(X, group=N_ROWS)._source
+    sizes, read = [], source.read
+
+    def recorded(start, stop):
+        sizes.append(stop - start)
+        return read(start, stop)
+
+    source.read = recorded
+    monkeypatch.setattr("sklearn_ae._sources.source.BLOCK_BYTES", 20 * N_FEATURES * 4)
+    rows = np.random.default_rng(0).permutation(N_ROWS)[:100]
+    np.testing.assert_array_equal(source[rows].to_numpy(), X[rows])
+    source.sample(5, random_state=0)
+    assert max(sizes) <= 20
+    for wrong in ([N_ROWS], [-N_ROWS - 1], np.zeros(3, bool)):
+        with pytest.raises(IndexError):
+            source[wrong]
+
+
+def test_a_source_that_returns_other_rows_is_named(streamed):
+    source = stream_of(X)._source
+    source.read = lambda start, stop: X[start : stop - 1]
+    refuses(fitted(), source, ValueError, r"rows 0 to 40 of the source have the shape \(39, 8\)")
+
+
+def test_one_source_may_be_read_by_several_threads(tmp_path, monkeypatch, streamed):
+    parquet.write_table(table_of(X), tmp_path / "one.parquet", row_group_size=300)
+    monkeypatch.setattr(arrow, "MAX_GROUP_BYTES", 1000)
+    monkeypatch.setattr(streaming, "MAX_BLOCK_BYTES", 1700)
+    source, found = open_source(tmp_path / "one.parquet"), []
+
+    def read():
+        found.append(np.concatenate([block.copy() for block in Stream(source).blocks()]))
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    for rows in found:
+        np.testing.assert_array_equal(rows, X)
+
+
+def test_heads_and_mixed_losses_learn_from_streams(folder, streamed):
+    y = np.where(np.arange(N_ROWS) % 3, (X[:, 4] > 6).astype(int), -1)
+    params = {"hidden_layer_sizes": (8,), "max_iter": 20, "random_state": 0}
+    for more in ({"head": LogisticRegression()}, {"reconstruction_weight": 0.1}):
+        model = StackedAutoencoderClassifier(unlabeled=-1, **params, **more).fit(folder, y)
+        assert model.score(X, (X[:, 4] > 6).astype(int)) > 0.9
+
+
+def test_sources_without_rows_are_named(folder):
+    model = Autoencoder(2, max_iter=1).fit(folder)
+    for out in (None, folder / "out.parquet"):
+        with pytest.raises(ValueError, match="has no rows"):
+            model.transform(table_of(X[:0]), out=out)

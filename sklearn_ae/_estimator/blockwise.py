@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -11,8 +12,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sklearn_ae._estimator.inputs import columns_of_fit
 from sklearn_ae._parameters.documentation import with_parameter
-from sklearn_ae._sources.kinds import as_source
+from sklearn_ae._sources.kinds import kind_of
 from sklearn_ae._sources.source import ArrayInMemory, Source
 from sklearn_ae._sources.writing import write_parquet
 from sklearn_ae._training.streaming import Stream
@@ -37,34 +39,31 @@ def blockwise(method: Method) -> Method:
 
     @functools.wraps(method)
     def mapped(self: Any, X: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        source = None if isinstance(X, ArrayInMemory) else as_source(X)
-        if source is None and out is None:
+        kind = None if isinstance(X, ArrayInMemory) else kind_of(X)
+        is_source = kind is not None or (
+            isinstance(X, Source) and not isinstance(X, ArrayInMemory)
+        )
+        if not is_source and out is None:
             return method(self, X, *args, **kwargs)
         check_is_fitted(self)
 
         def function(part: Any) -> Any:
             return _on_cpu(method(self, part, *args, **kwargs))
 
-        if source is None:
-            results = iter([function(X)])
-        else:
-            source = _columns_of_fit(self, source)
+        results = iter([function(X)]) if not is_source else None
+        if results is None:
+            source = columns_of_fit(self, X)
+            if not len(source):
+                raise ValueError(f"{source.description} has no rows; at least one is required.")
             if out is None and _is_lazy(X):
                 return _lazy(function, source)
             results = _by_blocks(function, source)
-        if out is None:
-            assert source is not None
-            return _gathered(results, len(source))
-        names: list[str] | None = None
-
-        def matrices() -> Iterator[np.ndarray]:
-            for result in results:
-                matrix = np.asarray(result).reshape(len(result), -1)
-                yield matrix
-
-        first = next(blocks := matrices())
+            if out is None:
+                return _gathered(results, len(source))
+        matrices = (np.asarray(result).reshape(len(result), -1) for result in results)
+        first = next(matrices)
         names = _names(self, method.__name__, first.shape[1])
-        write_parquet(out, _chained(first, blocks), names)
+        write_parquet(out, itertools.chain([first], matrices), names)
         return out
 
     signature = inspect.signature(method)
@@ -74,12 +73,6 @@ def blockwise(method: Method) -> Method:
         mapped.__doc__ = with_parameter(mapped.__doc__, "out", OUT)
     mapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return mapped  # type: ignore[return-value]  # functools.wraps keeps the signature
-
-
-def _columns_of_fit(estimator: Any, source: Source) -> Source:
-    """Return a source of the columns that were seen in `fit`, in their order."""
-    seen = getattr(estimator, "feature_names_in_", None)
-    return source if seen is None or source.names is None else source.select(list(seen))
 
 
 def _by_blocks(function: Callable[[Any], Any], source: Source) -> Iterator[Any]:
@@ -103,12 +96,6 @@ def _gathered(results: Iterator[Any], n_rows: int) -> np.ndarray:
     return gathered
 
 
-def _chained(first: np.ndarray, others: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield a first block and all others."""
-    yield first
-    yield from others
-
-
 def _names(estimator: Any, method: str, n_columns: int) -> list[str]:
     """Return names of the columns of a result."""
     if method == "transform":
@@ -126,11 +113,14 @@ def _is_lazy(X: Any) -> bool:
 def _lazy(function: Callable[[Any], Any], source: Any) -> Any:
     """Return the results for an array of Dask as a lazy array, of the same chunks of rows."""
     array, names, description = source.array, source.names, source.description
+    one = np.asarray(
+        function(ArrayInMemory(np.zeros((1, *source.shape[1:]), source.dtype), names, description))
+    )
 
     def block(values: np.ndarray) -> Any:
-        return function(ArrayInMemory(np.asarray(values), names, description))
+        values = np.asarray(values, source.dtype)
+        return function(ArrayInMemory(values, names, description)) if len(values) else one[:0]
 
-    one = np.asarray(block(np.zeros((1, *source.shape[1:]), source.dtype)))
     array = array.rechunk(dict.fromkeys(range(1, array.ndim), -1))
     chunks = array.chunks[0], *((size,) for size in one.shape[1:])
     dropped = list(range(one.ndim, array.ndim))

@@ -179,6 +179,11 @@ def of_all_processes(estimator: Any, data: FitData) -> FitData:
     is_own = not isinstance(data.X, SharedRows)  # not passed on by an estimator around this one
     if ranks is None or estimator.distributed != "sharded" or not is_own:
         return data
+    if getattr(estimator, "_table", None) is not None:
+        raise ValueError(
+            "distributed='sharded' takes numbers: the categories of a table would be encoded by "
+            "those in each process. Encode them before, or pass all rows to all processes."
+        )
     weights = ranks.of_all(data.sample_weight)
     if any(weight is None for weight in weights) != all(weight is None for weight in weights):
         raise ValueError("sample_weight was passed in some processes, but not in all.")

@@ -79,6 +79,9 @@ def described(estimator: Any, data: FitData, y: Any = None) -> dict[str, str]:
     """
     versions = f"sklearn_ae {__version__}, torch {torch.__version__}"
     parameters = {"class": type(estimator).__name__}
+    # Processes with other kinds of callbacks would wait for each other at other places.
+    parameters["callbacks"] = str([type(each).__name__ for each in estimator.callbacks or []])
+    parameters["fitted"] = str(estimator.warm_start and estimator.__sklearn_is_fitted__())
     for name, value in estimator.get_params().items():
         if name.split("__")[-1] not in {*IGNORED, "random_state"}:
             text = repr(value)
@@ -87,17 +90,19 @@ def described(estimator: Any, data: FitData, y: Any = None) -> dict[str, str]:
     shown = ", ".join(f"{name}={text}" for name, text in parameters.items())
     everything = {"versions": versions, "parameters": shown}
     if estimator.distributed == "sharded":
-        kinds = [
-            (X.shape[1:], str(X.dtype)) for X in (data.X, data.y, data.X_val) if X is not None
-        ]
-        return {**everything, "shapes of samples": str(kinds)}
+        given = [X for X in (data.X, data.y, data.X_val) if X is not None]
+        kinds = [(X.shape[1:], str(X.dtype)) for X in given]
+        names = list(getattr(estimator, "feature_names_in_", []))
+        return {**everything, "shapes of samples": str(kinds), "names of columns": str(names)}
     digest = hashlib.blake2b(digest_size=8)
     for X in (data.X, data.y, data.X_val):
         if X is None:
             continue
         samples = Samples(X, None, torch.device("cpu"), torch.float64)
         n_rows = min(len(samples), DESCRIBED_ROWS)
-        rows = samples.take(torch.linspace(0, len(samples) - 1, n_rows).long())
+        # Integers: a float32 has no room for the number of a late row.
+        places = torch.arange(n_rows) * (len(samples) - 1) // max(1, n_rows - 1)
+        rows = samples.take(places)
         total = X.ranges.moments[0].sum() if isinstance(X, Stream) else X.sum()
         digest.update(repr((X.shape, X.dtype, float(total))).encode() + rows.numpy().tobytes())
     if y is not None:

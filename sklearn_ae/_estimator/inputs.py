@@ -22,7 +22,7 @@ from sklearn_ae._compat import (
 )
 from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad
 from sklearn_ae._estimator.tables import check_table, forget_table, table_of
-from sklearn_ae._sources.kinds import as_source
+from sklearn_ae._sources.kinds import as_source, kind_of
 from sklearn_ae._sources.source import ArrayInMemory, Source
 from sklearn_ae._training.checkpoint import checkpoints_among, without_name
 from sklearn_ae._training.device import CACHE_BYTES, present_device
@@ -130,7 +130,9 @@ def check_samples(
     if isinstance(X, SharedRows):
         _, array_type = check_samples(estimator, X.own, reset=reset)
         return X, array_type
-    source = X if isinstance(X, Stream) else as_source(X)
+    source: Any = X
+    if not isinstance(X, Stream):
+        source = as_source(X) if reset else columns_of_fit(estimator, X)
     if source is not None:
         return check_source(estimator, source, reset=reset, any_size=any_size)
     X = to_plain(X)
@@ -194,16 +196,7 @@ def check_source(
     allows_missing = completes(estimator, _network_of(estimator, reset))
     if reset:
         forget_table(estimator)
-    elif table_of(estimator) is not None:
-        raise ValueError(
-            f"{type(estimator).__name__} was fitted on a table with categories, which cannot be "
-            f"read block by block; pass data frames."
-        )
-    seen = None if reset else getattr(estimator, "feature_names_in_", None)
     names = None if isinstance(source, Stream) else source.names
-    if isinstance(source, Source) and seen is not None and names is not None:
-        source = source.select(list(seen))
-        names = source.names
     shape = source.sample_shape if isinstance(source, Stream) else source.shape[1:]
     if len(shape) > 1 and not reset and shape != estimator.input_shape_ and not any_size:
         raise ValueError(
@@ -228,6 +221,23 @@ def check_source(
         )
         return X, array_type_of(X)
     return Stream(source, allows_missing), ArrayType(np, "cpu", double)
+
+
+def columns_of_fit(estimator: Any, X: Any) -> Any:
+    """Open data that are read block by block: the columns of the names that were seen in `fit`.
+
+    None for all other data. Columns that were not seen may be of any type, and are not read.
+    """
+    is_source = isinstance(X, Source) or kind_of(X) is not None
+    if is_source and table_of(estimator) is not None:
+        raise ValueError(
+            f"{type(estimator).__name__} was fitted on a table with categories, which cannot be "
+            f"read block by block; pass data frames."
+        )
+    seen = getattr(estimator, "feature_names_in_", None)
+    if isinstance(X, Source):
+        return X if seen is None or X.names is None else X.select(list(seen))
+    return as_source(X, None if seen is None else list(seen), if_named=True)
 
 
 def _check_source_features(
@@ -270,6 +280,15 @@ def allows_gaps(estimator: Any) -> bool:
         return completes(estimator, estimator._network())
     except (AttributeError, TypeError, ValueError):  # invalid parameters, which `fit` refuses
         return False
+
+
+def select_rows(X: Any, mask: np.ndarray) -> Any:
+    """Return the validated samples at which a mask is true; those of a file as a source."""
+    if isinstance(X, Stream):
+        return X.selected(np.flatnonzero(mask))
+    if isinstance(X, SharedRows):
+        return X[np.flatnonzero(mask)]
+    return X[mask]
 
 
 def has_missing(X: Any) -> bool:

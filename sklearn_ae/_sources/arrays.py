@@ -79,9 +79,10 @@ def open_dask(array: Any, columns: Sequence[str] | None) -> Source:
 
 def open_dask_frame(frame: Any, columns: Sequence[str] | None) -> Source:
     """Open a data frame of Dask, of which all columns are numbers."""
-    names = [str(name) for name in (frame.columns if columns is None else columns)]
-    check_names(names, [str(name) for name in frame.columns], "the Dask data frame")
-    frame = frame[names]
+    labels = {str(label): label for label in frame.columns}
+    names = list(labels) if columns is None else list(columns)
+    check_names(names, list(labels), "the Dask data frame")
+    frame = frame[[labels[name] for name in names]]
     for name, dtype in frame.dtypes.items():
         if getattr(dtype, "kind", "O") not in "biuf":
             raise ValueError(

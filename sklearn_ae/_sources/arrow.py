@@ -15,6 +15,9 @@ from sklearn_ae._sources.source import Source, check_names, even_starts
 MAX_GROUP_BYTES = 16 * 2**20
 """Size of row groups above which they are read in parts, one after another."""
 
+MAX_OPENED = 4
+"""Number of files whose metadata are kept."""
+
 TRANSPOSED_BYTES = 128
 """Bytes of a row that are written at once: two lines of the processor's cache."""
 
@@ -51,7 +54,10 @@ class ArrowTable(Source):
 
 def open_table(table: Any, columns: Sequence[str] | None) -> Source:
     """Open a table of Arrow."""
-    return ArrowTable(table.slice, table.num_rows, table.schema, columns, "the Arrow table")
+    if columns is not None:
+        check_names(columns, table.schema.names, "the Arrow table")
+        table = table.select(list(columns))
+    return ArrowTable(table.slice, table.num_rows, table.schema, None, "the Arrow table")
 
 
 def open_dataset(dataset: Any, columns: Sequence[str] | None) -> Source:
@@ -91,12 +97,16 @@ class RowGroup(NamedTuple):
     Attributes
     ----------
     fragment : pyarrow.dataset.Fragment
-        Only of this row group, if it is of a Parquet file.
+        Of the whole file, without its metadata, which take a kilobyte for each column of each
+        row group.
+    number : int or None
+        Number of the row group; None if the file is no Parquet file.
     path : str
     n_rows : int
     """
 
     fragment: Any
+    number: int | None
     path: str
     n_rows: int
 
@@ -123,25 +133,25 @@ class ArrowFiles(Source):
         width = self._layout.width
         if width is None:
             group = self._groups[0]
-            head = group.fragment.head(1, columns=self._layout.columns)
+            head = _copy(group.fragment).head(1, columns=self._layout.columns)
             width = to_rows(head, self._layout, called).shape[1]
+            self._layout = self._layout._replace(width=width)
         self.shape = (n_rows, width)
         self.starts = self._first
         self._reader: _GroupReader | None = None
+        self._opened: dict[str, Any] = {}
 
     def _add(self, fragment: Any) -> None:
         """Add the row groups of a file, after a look at its columns."""
         path = getattr(fragment, "path", "") or "the data in memory"
         try:
-            self._check_columns(fragment, path)
-            if hasattr(fragment, "row_groups"):
-                groups = [
-                    RowGroup(fragment.subset(row_group_ids=[each.id]), path, each.num_rows)
-                    for each in fragment.row_groups
-                    if each.num_rows
-                ]
+            opened = _copy(fragment)
+            self._check_columns(opened, path)
+            if hasattr(opened, "row_groups"):
+                sizes = [(each.id, each.num_rows) for each in opened.row_groups]
+                groups = [RowGroup(fragment, number, path, size) for number, size in sizes]
             else:
-                groups = [RowGroup(fragment, path, fragment.count_rows())]
+                groups = [RowGroup(fragment, None, path, opened.count_rows())]
         except (OSError, _arrow_error()) as error:
             raise _unreadable(path, error) from error
         self._groups += [group for group in groups if group.n_rows]
@@ -198,7 +208,8 @@ class ArrowFiles(Source):
         if reader is None or reader.number != number or reader.position != start:
             # At most about sixteen parts of a group at a time are held by the reader.
             group = self._groups[number]
-            reader = _GroupReader(number, group, self._layout, self._dataset.schema)
+            fragment = self._fragment_of(group)
+            reader = _GroupReader(number, group, fragment, self._layout, self._dataset.schema)
             reader.skip(start)
         self._reader = reader
         table = reader.take(stop - start)
@@ -206,36 +217,48 @@ class ArrowFiles(Source):
             self._reader = None
         return table
 
+    def _fragment_of(self, group: RowGroup) -> Any:
+        """Return a row group of a file; the metadata of the last few files are kept."""
+        opened = self._opened.pop(group.path, None)
+        if opened is None:
+            opened = _copy(group.fragment)
+        self._opened[group.path] = opened  # as the last one
+        while len(self._opened) > MAX_OPENED:
+            self._opened.pop(next(iter(self._opened)))
+        return opened if group.number is None else opened.subset(row_group_ids=[group.number])
+
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the open file."""
-        return {**self.__dict__, "_reader": None}
+        """Return the state without open files."""
+        return {**super().__getstate__(), "_reader": None, "_opened": {}}
 
 
 class _GroupReader:
     """Reads one row group from its start to its end."""
 
-    def __init__(self, number: int, group: RowGroup, layout: Layout, schema: Any) -> None:
+    def __init__(
+        self, number: int, group: RowGroup, fragment: Any, layout: Layout, schema: Any
+    ) -> None:
         self.number = number
         self.position = 0
         self._rest: list[Any] = []
         self._layout = layout
         self._schema = schema
-        self._batches = self._open(group)
+        self._batches = self._open(group, fragment)
 
-    def _open(self, group: RowGroup) -> Iterator[Any]:
+    def _open(self, group: RowGroup, fragment: Any) -> Iterator[Any]:
         columns, schema = self._layout.columns, self._schema
         n_bytes = group.n_rows * (self._layout.width or 1) * 8
         if n_bytes <= MAX_GROUP_BYTES:
-            table = group.fragment.to_table(columns=columns, schema=schema, use_threads=False)
+            table = fragment.to_table(columns=columns, schema=schema, use_threads=False)
             return iter(table.to_batches())
         from pyarrow.dataset import ParquetFragmentScanOptions
 
         options: dict[str, Any] = {}
-        if hasattr(group.fragment, "row_groups"):  # its file in small pieces, not as a whole
+        if group.number is not None:  # its file in small pieces, not as a whole
             options["fragment_scan_options"] = ParquetFragmentScanOptions(
                 use_buffered_stream=True, buffer_size=2**16, pre_buffer=False
             )
-        scanner = group.fragment.scanner(
+        scanner = fragment.scanner(
             columns=columns,
             schema=schema,
             batch_size=8192,
@@ -401,7 +424,7 @@ def _to_numbers(column: Any, dtype: np.dtype) -> np.ndarray:
     from pyarrow import compute
 
     if not pyarrow.types.is_floating(column.type):
-        column = compute.cast(column, pyarrow.float64())
+        column = compute.cast(column, pyarrow.float64(), safe=False)  # rounded, as by NumPy
     values: np.ndarray = np.asarray(
         column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
     )
@@ -433,6 +456,15 @@ def _dtype_of(kinds: Sequence[Any]) -> np.dtype:
 
     single = all(types.is_float32(kind) or types.is_float16(kind) for kind in kinds)
     return np.dtype(np.float32 if single else np.float64)
+
+
+def _copy(fragment: Any) -> Any:
+    """Return a fragment of the same file, so that its metadata are not kept."""
+    if not hasattr(fragment, "filesystem"):
+        return fragment
+    return fragment.format.make_fragment(
+        fragment.path, fragment.filesystem, fragment.partition_expression
+    )
 
 
 def _is_parquet(path: str) -> bool:

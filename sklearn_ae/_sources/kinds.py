@@ -23,10 +23,13 @@ class Kind(NamedTuple):
         and import nothing.
     open : callable
         ``(X, columns)`` to a :class:`Source`.
+    has_names : bool
+        Whether columns of data of this kind always have names.
     """
 
     matches: Callable[[Any], bool]
     open: Opener
+    has_names: bool = False
 
 
 def is_a(*names: str) -> Callable[[Any], bool]:
@@ -75,22 +78,33 @@ KINDS: dict[str, Kind] = {
     "path": Kind(
         lambda X: isinstance(X, (str, os.PathLike)),
         needs("pyarrow.dataset", "pyarrow", "arrow:open_files"),
+        has_names=True,
     ),
-    "pyarrow.Table": Kind(is_a("pyarrow.Table"), needs("pyarrow", "pyarrow", "arrow:open_table")),
+    "pyarrow.Table": Kind(
+        is_a("pyarrow.Table"), needs("pyarrow", "pyarrow", "arrow:open_table"), True
+    ),
     "pyarrow.dataset.Dataset": Kind(
-        is_a("pyarrow.Dataset"), needs("pyarrow.dataset", "pyarrow", "arrow:open_arrow_dataset")
+        is_a("pyarrow.Dataset"),
+        needs("pyarrow.dataset", "pyarrow", "arrow:open_arrow_dataset"),
+        has_names=True,
     ),
     "h5py.Dataset": Kind(is_a("h5py.Dataset"), needs("h5py", "h5py", "arrays:open_sliced")),
     "zarr.Array": Kind(is_a("zarr.Array"), needs("zarr", "zarr", "arrays:open_sliced")),
     "dask.array.Array": Kind(is_a("dask.Array"), needs("dask.array", "dask", "arrays:open_dask")),
     "dask.dataframe.DataFrame": Kind(
-        is_a("dask.DataFrame"), needs("dask.dataframe", "dask", "arrays:open_dask_frame")
+        is_a("dask.DataFrame"),
+        needs("dask.dataframe", "dask", "arrays:open_dask_frame"),
+        has_names=True,
     ),
     "datasets.Dataset": Kind(
-        is_a("datasets.Dataset"), needs("pyarrow", "pyarrow", "arrow:open_dataset")
+        is_a("datasets.Dataset"),
+        needs("pyarrow", "pyarrow", "arrow:open_dataset"),
+        has_names=True,
     ),
     "polars.LazyFrame": Kind(
-        is_a("polars.LazyFrame"), needs("pyarrow", "pyarrow", "arrow:open_lazy_frame")
+        is_a("polars.LazyFrame"),
+        needs("pyarrow", "pyarrow", "arrow:open_lazy_frame"),
+        has_names=True,
     ),
 }
 """All kinds by name, in the order in which they are tried."""
@@ -101,8 +115,13 @@ def kind_of(X: Any) -> Kind | None:
     return next((kind for kind in KINDS.values() if kind.matches(X)), None)
 
 
-def as_source(X: Any, columns: Sequence[str] | None = None) -> Source | None:
-    """Open data that are read block by block; None for all other data."""
+def as_source(
+    X: Any, columns: Sequence[str] | None = None, *, if_named: bool = False
+) -> Source | None:
+    """Open data that are read block by block; None for all other data.
+
+    With ``if_named=True`` columns are selected only where columns have names.
+    """
     if isinstance(columns, str):
         raise ValueError(f"columns must be a list of names, got the string {columns!r}.")
     if isinstance(X, Source):
@@ -110,6 +129,9 @@ def as_source(X: Any, columns: Sequence[str] | None = None) -> Source | None:
     kind = kind_of(X)
     if kind is None:
         return None
+    if columns is not None and if_named and not kind.has_names:
+        source = kind.open(X, None)
+        return source if source.names is None else source.select(columns)
     source = kind.open(X, None if columns is None else list(columns))
     if not isinstance(source, Source):
         raise TypeError(f"the kind registered for {type(X).__name__} opened no Source.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils.random import sample_without_replacement
 
 BLOCK_BYTES = 4 * 2**20
 """Size of the blocks of a source of which any rows can be read at equal cost."""
@@ -90,8 +92,16 @@ class Source(ABC):
             raise TypeError(
                 f"rows of a source are selected by a slice, integers or a mask, not {rows!r}."
             )
-        selected = np.arange(len(self))[rows]
-        return SelectedRows(self, selected)
+        if isinstance(rows, slice):
+            return SelectedRows(self, np.arange(*rows.indices(len(self))))
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            if len(rows) != len(self):
+                raise IndexError(f"the mask has {len(rows)} values for {len(self)} rows.")
+            return SelectedRows(self, np.flatnonzero(rows))
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows are out of the range of {len(self)} rows.")
+        return SelectedRows(self, np.where(rows < 0, rows + len(self), rows).astype(np.int64))
 
     def sample(self, n_rows: int, random_state: Any = None) -> np.ndarray:
         """Read some rows into memory, drawn without replacement.
@@ -107,17 +117,35 @@ class Source(ABC):
         ndarray of shape (n_rows, ...)
             In the order of the source.
         """
-        random_state = check_random_state(random_state)
-        drawn = random_state.choice(len(self), min(n_rows, len(self)), replace=False)
+        n_drawn = min(n_rows, len(self))
+        drawn = sample_without_replacement(len(self), n_drawn, random_state=random_state)
         rows: np.ndarray = self[np.sort(drawn)].to_numpy()
         return rows
 
     def to_numpy(self) -> np.ndarray:
         """Read all rows into memory."""
         values = np.empty(self.shape, self.dtype)
-        for start, stop in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
-            values[start:stop] = self.read(start, stop)
+        size = self._rows_at_once
+        for first, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
+            for start in range(first, end, size):
+                stop = min(start + size, end)
+                values[start:stop] = self.read(start, stop)
         return values
+
+    @property
+    def _rows_at_once(self) -> int:
+        """Number of rows of about `BLOCK_BYTES`."""
+        row_bytes = math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+        return max(1, BLOCK_BYTES // max(1, row_bytes))
+
+    @property
+    def lock(self) -> Any:
+        """Held while rows are read, by one thread at a time."""
+        return vars(self).setdefault("_lock", threading.RLock())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of shape {self.shape}, {self.dtype}: {self.description}>"
@@ -148,6 +176,11 @@ class SelectedColumns(Source):
         self.shape, self.dtype = (len(source), len(names)), source.dtype
         self.starts, self.description = source.starts, source.description
 
+    @property
+    def lock(self) -> Any:
+        """That of the source."""
+        return self._source.lock
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read all columns, and return some of them."""
         rows: np.ndarray = self._source.read(start, stop)[:, self._places]
@@ -166,13 +199,24 @@ class SelectedRows(Source):
         changes = np.flatnonzero(np.diff(blocks)) + 1
         self.starts = np.concatenate([[0], changes, [len(rows)]])
 
+    @property
+    def lock(self) -> Any:
+        """That of the source."""
+        return self._source.lock
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read the rows between the first and the last one, and return those selected."""
         rows = self._rows[start:stop]
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), self.dtype)
-        least = int(rows.min())
-        selected: np.ndarray = self._source.read(least, int(rows.max()) + 1)[rows - least]
+        selected = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        size, first = self._source._rows_at_once, 0
+        while first < len(ordered):  # rows between those selected are read, but few at a time
+            least = int(ordered[first])
+            end = int(np.searchsorted(ordered, least + size))
+            read = self._source.read(least, int(ordered[end - 1]) + 1)
+            selected[order[first:end]] = read[ordered[first:end] - least]
+            first = end
         return selected
 
     def select(self, names: Sequence[str]) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,7 +39,7 @@ def write_parquet(path: Any, blocks: Iterable[np.ndarray], names: list[str]) -> 
             "pip install pyarrow"
         ) from error
     path = os.fspath(path)
-    partial = f"{path}.partial"
+    partial = f"{path}.{uuid.uuid4().hex}.partial"  # another process may write as well
     writer = None
     try:
         for block in blocks:

@@ -234,6 +234,9 @@ class HeadTraining:
         if len(samples) > size:
             # Drawn on the device, whose generator is seeded; samples are taken by CPU indices.
             index = torch.randint(len(samples), (size,), device=X.device).cpu()
+            if samples.is_streamed:  # neighbours: others would be in all blocks
+                start = min(int(index[0]), len(samples) - size)
+                index = slice(start, start + size)
         if samples.weight is not None:
             # Weights of mean one over all samples: the expectation of the term is their mean.
             weight = (samples.take_weight(index) * len(samples) / samples.total_weight).to(X.dtype)

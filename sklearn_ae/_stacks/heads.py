@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
+from sklearn_ae._estimator.inputs import select_rows
 from sklearn_ae._stacks.head_training import Labels
 
 
@@ -133,7 +134,8 @@ def fit_head(
             f"y has no labelled sample, and head={head!r} needs some in the first call of "
             f"partial_fit."
         )
-    samples = X if labelled.all() else X[labelled]  # a mask would copy all samples
+    # A selection copies all samples.
+    samples = X if labelled.all() else select_rows(X, labelled)
     codes = np.asarray(on_cpu(autoencoder.transform(samples)))
     values = labels.values[labelled]
     method = "partial_fit" if one_pass else "fit"

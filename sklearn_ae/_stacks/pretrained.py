@@ -19,6 +19,7 @@ from sklearn_ae._estimator.tasks import task
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._stacks.greedy import StackParameters
 from sklearn_ae._training.checkpoint import checkpoints_among
+from sklearn_ae._training.shared_rows import SharedRows
 from sklearn_ae._training.streaming import Stream
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
@@ -66,7 +67,7 @@ def pretrained_autoencoder(
         autoencoder = _continued(stack, autoencoder, X.shape[1])
         if frozen is not None or not one_pass:  # warm_start continues the supervised part alone
             return autoencoder
-    is_flat = len(stack.input_shape_) == 1 or isinstance(X, Stream)
+    is_flat = len(stack.input_shape_) == 1 or isinstance(X, (Stream, SharedRows))
     samples = X if is_flat else X.reshape(-1, *stack.input_shape_)
     with task(context, "autoencoder", stack, inner=autoencoder):
         train: Any = autoencoder.partial_fit if one_pass else autoencoder.fit

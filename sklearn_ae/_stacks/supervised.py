@@ -59,7 +59,7 @@ from sklearn_ae._training.description import Trained
 from sklearn_ae._training.device import resolve_device
 from sklearn_ae._training.isolation import isolated
 from sklearn_ae._training.random import draw_seeds
-from sklearn_ae._training.ranks import agreed, among_ranks
+from sklearn_ae._training.ranks import agreed, among_ranks, telling_ranks
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks import Network
 from sklearn_ae.networks._head import HeadedModule
@@ -282,13 +282,14 @@ class SupervisedStack(
         self._validate_params()
         resume = (one_pass or self.warm_start) and self.__sklearn_is_fitted__()
         data = {"X": X, "y": y}
-        X, array_type = check_samples(
-            self, X, reset=not resume, sample_weight=sample_weight, training=True
-        )
-        if y is None:
-            name = type(self).__name__
-            raise ValueError(f"{name} requires y to be passed, but the target y is None.")
-        weight = check_weight(sample_weight, X.shape[0])
+        with telling_ranks(self.distributed, self.device):
+            X, array_type = check_samples(
+                self, X, reset=not resume, sample_weight=sample_weight, training=True
+            )
+            if y is None:
+                name = type(self).__name__
+                raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+            weight = check_weight(sample_weight, X.shape[0])
         own = FitData(X, None, weight, None, array_type)
         describe = functools.partial(described, self, own, y)
         with among_ranks(self.distributed, resolve_device(self.device, X), describe) as ranks:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sklearn_ae._training.device import cache_limit
 from sklearn_ae._training.keys import EQUAL_CELLS, cells_of_units, sample_keys
-from sklearn_ae._training.ranks import Place, Ranks
+from sklearn_ae._training.ranks import Place, Ranks, agreed
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.shared_rows import SharedRows
 from sklearn_ae._training.streaming import Stream, TemporaryRows
@@ -119,6 +119,8 @@ class Samples:
             rows.write(chunk.start, self.X[self._index[chunk]])
         samples = self._copy()
         samples.X, samples._index = Stream(rows, allows_missing=True), None
+        if samples.targets is not None:
+            samples.targets = samples.targets.on_disk()
         return samples
 
     def in_data_units(self) -> Samples:
@@ -189,7 +191,8 @@ class Samples:
         """
         size = len(self) * self.n_features * self.dtype.itemsize
         is_on_disk = isinstance(self.X, Stream) and self.X.is_temporary
-        if self._cached is None and not is_on_disk and size <= cache_limit(self.device):
+        fits = not is_on_disk and size <= cache_limit(self.device)
+        if self._cached is None and agreed(fits):  # by the memory of the first process's device
             shape = (len(self), self.n_features)
             cached = torch.empty(shape, dtype=self.dtype, device=self.device)
             for chunk in self.chunks():
@@ -315,8 +318,8 @@ class Samples:
             assert total is not None
             return total
         if total is None:  # fewer chunks than processes
-            some = self.take(slice(0, 1)) if own is self else own.take(slice(0, 1))
-            total = torch.zeros_like(function(some, own.take_weight(slice(0, 1))))
+            some = own.take(slice(0, 1))
+            total = torch.zeros_like(function(some, own.take_weight(slice(0, len(some)))))
         return ranks.add_(total)
 
     @property
@@ -418,6 +421,7 @@ class Batches:
         # two copies equivalent to one sample of weight two.
         self.duplicates = self.find_groups() if len(samples) <= batch_size else None
         self.n_groups = None if self.duplicates is None else int(self.duplicates.max()) + 1
+        self._substitute: Samples | None = None
         if ranks is not None and samples.is_shared:
             self._n_own = ranks.of_all(len(samples.own()))
 
@@ -473,8 +477,15 @@ class Batches:
         """
         own, n_batches = self.samples.own(), len(self)
         assert self.shuffle is not None
-        bounds = np.array([np.arange(n_batches + 1) * n // n_batches for n in self._n_own])
-        sizes = np.diff(bounds)  # (n_processes, n_batches)
+        # Rounded at other batches in each process, so that all batches have about the same size.
+        n_samples, ends = len(self.samples), np.arange(n_batches + 1) * len(self.samples)
+        shifts = n_samples * np.arange(ranks.size) // ranks.size
+        upto = [
+            (ends // n_batches * n + shift) // n_samples
+            for n, shift in zip(self._n_own, shifts, strict=True)
+        ]
+        sizes = np.diff(upto, axis=1)  # (n_processes, n_batches)
+        sizes = sizes[:, sizes.any(0)]
         mine = sizes[ranks.rank].tolist()
         if own.is_streamed:
             indices = own.shuffled(filter(None, mine), self.shuffle)
@@ -487,7 +498,25 @@ class Batches:
                 place = Place(start, start + size, n_total, size / n_total)
                 yield self._part(own, next(indices), place)
             else:
-                yield self._part(own, slice(0, 1), Place(0, 1, n_total, 0.0))
+                yield self._part(self._any_sample(own), slice(0, 1), Place(0, 1, n_total, 0.0))
+
+    def _any_sample(self, own: Samples) -> Samples:
+        """Return samples of which the first is computed where there is none, but not counted."""
+        if len(own):
+            return own
+        if self._substitute is None:
+            zeros = np.zeros((1, own.X.shape[1]), np.float32)
+            one = Samples(zeros, None, own.device, own.dtype, own.has_missing)
+            one.center, one.scale = own.center, own.scale
+            for function in own._functions:
+                one = one.map(function, own.n_features)
+            if own.targets is not None:
+                empty = np.zeros((1, own.targets.X.shape[1]), np.float32)
+                one.targets = Samples(empty, None, own.device, own.dtype)
+            if own.weight is not None:
+                one.weight = torch.ones(1, dtype=torch.float64)
+            self._substitute = one
+        return self._substitute
 
     def continue_from(self, other: Batches) -> None:
         """Set the generators to the state of others."""
@@ -517,7 +546,7 @@ class Batches:
                 own = slice(start - held.start, stop - held.start)
                 fraction = (stop - start) / n_total
                 place = Place(start - index.start, stop - index.start, n_total, fraction)
-            return self._part(self.samples.own(), own, place)
+            return self._part(self._any_sample(self.samples.own()), own, place)
         if isinstance(index, slice):
             place = self.ranks.place_in(index.stop - index.start)
             index = slice(index.start + place.start, index.start + place.stop)

@@ -52,10 +52,11 @@ def mean_and_variance(samples: Samples) -> tuple[Tensor, Tensor]:
         # Weights that sum to one: sums of squares then overflow no earlier than variances.
         moments.add(own.take(chunk).to(precise), own.take_weight(chunk) / total)
     if ranks is not None and own is not samples:
-        found = ranks.of_all((moments.mean, moments.squares, moments.weight))
+        parts = moments.mean, moments.squares, moments.weight
+        found = ranks.of_all([part.cpu() for part in parts])  # each has its own device
         moments = Moments(samples.n_features, precise, samples.device)
         for each in found:
-            moments.combine(*each)
+            moments.combine(*(part.to(samples.device) for part in each))
     return moments.mean_and_variance()
 
 

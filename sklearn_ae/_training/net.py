@@ -262,6 +262,8 @@ class AutoencoderNet(NeuralNet):
             evaluated = yield epoch
             self._check_weights()
             last = self.history[-1]
+            if self.ranks is not None:
+                self._agree_on_weights(self.ranks)
             if self.held_out is not None:
                 self.validation = evaluated or self.validate()
                 last["valid_loss"] = self.validation.loss
@@ -293,16 +295,19 @@ class AutoencoderNet(NeuralNet):
                     raise
                 self.stop_training = True
 
-    def _agree(self, ranks: Ranks) -> None:
-        """Make decisions, weights and random numbers those of all processes.
+    def _agree_on_weights(self, ranks: Ranks) -> None:
+        """Copy the weights of the first process, which differ by what processors round.
 
-        They are equal up to what processors round differently, and what callbacks decide.
+        Statistics of batch normalisation are those of the part of each process.
         """
-        stops = torch.tensor([float(self.stop_training)], device=self.flat.values.device)
-        self.stop_training = bool(ranks.add_(stops))
         ranks.copy_of_(self.flat.values.data, 0)
         for buffer in self.module_.buffers():
             ranks.copy_of_(buffer, 0)
+
+    def _agree(self, ranks: Ranks) -> None:
+        """Make decisions of callbacks and random numbers those of all processes."""
+        stops = torch.tensor([float(self.stop_training)], device=self.flat.values.device)
+        self.stop_training = bool(ranks.add_(stops))
         for generator in self.generators.values():
             state = generator.get_state()
             generator.set_state(ranks.of_first(state))

@@ -218,6 +218,19 @@ def among_ranks(
         ranks.close()
 
 
+@contextmanager
+def telling_ranks(distributed: str | None, device: torch.device | str) -> Iterator[None]:
+    """Tell the other processes of an error before the fit, for which they would wait."""
+    try:
+        yield
+    except Exception as error:
+        if Ranks.current() is None and _is_wanted(distributed):
+            ranks = _open_ranks(device)
+            ranks.tell(error)
+            ranks.close()
+        raise
+
+
 def _is_lost_connection(error: RuntimeError) -> bool:
     """Whether an error of torch says that another process is gone."""
     signs = "Connection", "connection", "closed by peer", "Timed out", "timed out", "NCCL", "abort"
@@ -245,14 +258,16 @@ def _is_wanted(distributed: str | None) -> bool:
     return started and multiprocessing.parent_process() is None
 
 
-def _open_ranks(device: torch.device) -> Ranks:
+def _open_ranks(device: torch.device | str) -> Ranks:
     """Return the processes that were started together."""
+    name = "cuda" if str(device) == "auto" and torch.cuda.is_available() else str(device)
+    is_cuda = name.startswith("cuda")
     global _has_opened
     distributed = torch.distributed
     # Tensors on the CPU are exchanged in every fit, for example the keys of held-out samples.
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if is_cuda else "gloo"
     if not distributed.is_initialized():
-        if device.type == "cuda":
+        if is_cuda and name != "cuda":
             torch.cuda.set_device(device)
         distributed.init_process_group(backend)
         _has_opened = True

@@ -66,6 +66,8 @@ class SharedRows:
             part = np.empty((int(here.sum()), self.shape[1]), self.dtype)
             if rank == self._ranks.rank:
                 own = self.own[rows[here] - int(self.starts[rank])]
+                if isinstance(own, torch.Tensor):
+                    own = own.cpu()
                 part[:] = own.toarray() if sp.issparse(own) else np.asarray(own)
             sent = torch.from_numpy(part.view(np.uint8))  # bytes of any dtype
             self._ranks.copy_of_(sent, rank)

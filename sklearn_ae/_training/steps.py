@@ -152,7 +152,12 @@ class SharedStep:
         """Write the gradient of the batch of all processes; return terms to be added up."""
         assert batch.place is not None
         terms = self.step(batch)
-        self.ranks.add_(self.flat.gradient.mul_(batch.place.fraction))
+        if batch.place.fraction:
+            self.flat.gradient.mul_(batch.place.fraction)
+        else:  # not even NaN counts
+            self.flat.gradient.zero_()
+            terms = {name: torch.zeros_like(term) for name, term in terms.items()}
+        self.ranks.add_(self.flat.gradient)
         return {name: term * batch.place.fraction for name, term in terms.items()}
 
 

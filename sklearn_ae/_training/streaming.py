@@ -43,6 +43,10 @@ class BlockReader(Protocol):
     description: str
 
     @property
+    def lock(self) -> Any:
+        """Held while rows are read."""
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Number of rows, followed by the shape of a row."""
 
@@ -112,7 +116,6 @@ class Stream:
         at_most = max(1, MAX_BLOCK_BYTES // max(1, row_bytes))
         self.starts, self._runs = _parts(np.asarray(source.starts), at_most)
         self._window_rows = max(1, WINDOW_BYTES // max(1, row_bytes))
-        self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
@@ -128,12 +131,11 @@ class Stream:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without what was read."""
-        dropped = {"_blocks", "_ahead", "_window", "_shift", "_carried", "_pool", "_lock"}
+        dropped = {"_blocks", "_ahead", "_window", "_shift", "_carried", "_pool"}
         return {name: value for name, value in self.__dict__.items() if name not in dropped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
         self._forget()
 
     def __len__(self) -> int:
@@ -143,6 +145,11 @@ class Stream:
     def is_temporary(self) -> bool:
         """Whether the rows are a copy in a temporary file."""
         return isinstance(self._source, TemporaryRows)
+
+    def selected(self, rows: np.ndarray) -> Stream:
+        """Return a stream of some rows of a source."""
+        source: Any = self._source
+        return Stream(source[rows], self._allows_missing)
 
     # Reading
 
@@ -207,7 +214,6 @@ class Stream:
     def _submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Call a function in the thread that reads."""
         if self._process != os.getpid():  # a fork has no thread
-            self._lock = threading.Lock()
             self._forget()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="sklearn_ae_reader")
@@ -216,8 +222,14 @@ class Stream:
     def _read_block(self, block: int) -> np.ndarray:
         """Read a block, and check its values."""
         start, stop = (int(each) for each in self.starts[block : block + 2])
-        with self._lock:
-            values = self._source.read(start, stop).reshape(stop - start, -1)
+        with self._source.lock:
+            read = np.asarray(self._source.read(start, stop))
+        if read.shape != (stop - start, *self.sample_shape):
+            raise ValueError(
+                f"rows {start} to {stop} of {self._source.description} have the shape "
+                f"{read.shape}, not {(stop - start, *self.sample_shape)}."
+            )
+        values = read.reshape(stop - start, -1)
         self._check(values, start)
         return values
 
@@ -412,18 +424,18 @@ class TemporaryRows:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object is
         self._file.truncate(n_rows * self._row_bytes)  # rows that are not written are zeros
         weakref.finalize(self, self._file.close)
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
 
     def write(self, start: int, values: np.ndarray) -> None:
         """Write consecutive rows."""
-        with self._lock:
+        with self.lock:
             self._file.seek(start * self._row_bytes)
             self._file.write(np.ascontiguousarray(values, self.dtype).data)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read consecutive rows."""
         values = np.empty((stop - start, self.shape[1]), self.dtype)
-        with self._lock:
+        with self.lock:
             self._file.seek(start * self._row_bytes)
             self._file.readinto(values.data)
         return values
