@@ -94,12 +94,15 @@ def register_source(
     >>> class Waves:
     ...     n_waves = 500
     >>> class WavesSource(Source):
+    ...     def __init__(self, X, columns):
+    ...         self.shape, self.description = (X.n_waves, 8), "waves"
     ...     dtype, starts = np.dtype(np.float32), np.arange(0, 501, 100)
-    ...     shape, description = (500, 8), "waves"
     ...     def read(self, start, stop):
     ...         phases = np.arange(start, stop)[:, None]
     ...         return np.sin(phases + np.arange(8), dtype=np.float32)
-    >>> register_source("waves", lambda X: isinstance(X, Waves), lambda X, _: WavesSource())
+    >>> def is_waves(X):
+    ...     return type(X).__name__ == "Waves"
+    >>> register_source("waves", is_waves, WavesSource)
     >>> Autoencoder(2, max_iter=2, random_state=0).fit(Waves()).n_features_in_
     8
     """

@@ -45,7 +45,7 @@ from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.ranks import Ranks, among_ranks
 from sklearn_ae.networks import DenseNetwork
 
-RANK, SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+RANK, SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 X, y = load_digits(return_X_y=True)
 X, y = X[:500, 16:40] / 16, y[:500]
 OWN = slice(len(X) * RANK // SIZE, len(X) * (RANK + 1) // SIZE)

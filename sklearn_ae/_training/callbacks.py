@@ -169,7 +169,8 @@ class Progress(Callback):
         last = net.history[-1]
         shown = {name: last[name] for name in ("train_loss", "valid_loss") if name in last}
         texts = {name: f"{value:.4g}" for name, value in shown.items()}
-        texts["samples/s"] = f"{len(net.run.samples) / max(last['dur'], 1e-9):,.0f}"
+        if last.get("dur"):  # unknown for a group of models
+            texts["samples/s"] = f"{len(net.run.samples) / last['dur']:,.0f}"
         self.bar.set_postfix(texts)
         self.bar.update(len(net.history) - self.bar.n)
 

@@ -27,6 +27,7 @@ from sklearn import config_context, get_config
 
 from sklearn_ae._training.group import train_groups
 from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.ranks import train_alone
 from sklearn_ae._training.resources import limit_resources, limited_to
 from sklearn_ae._training.training import Cancelled, Training
 
@@ -358,6 +359,7 @@ class Gathering:
     def _run(self, task: Task) -> None:
         """Run a task: the function of its thread."""
         _local.gathering, _local.task = self, task
+        train_alone()
         try:
             if task.future.set_running_or_notify_cancel():
                 try:

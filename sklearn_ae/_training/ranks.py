@@ -218,6 +218,11 @@ def among_ranks(
         ranks.close()
 
 
+def train_alone() -> None:
+    """Train all models of this thread in this process alone: it is one of several tasks."""
+    _local.is_alone = True
+
+
 @contextmanager
 def telling_ranks(distributed: str | None, device: torch.device | str) -> Iterator[None]:
     """Tell the other processes of an error before the fit, for which they would wait."""
@@ -242,9 +247,7 @@ def _is_wanted(distributed: str | None) -> bool:
     """Whether there are other processes, and this fit is to be one with theirs."""
     if distributed is None or not torch.distributed.is_available():
         return False
-    from sklearn_ae._training.gathering import Gathering
-
-    if get_active_backend()[0].nesting_level or Gathering.current() is not None:
+    if get_active_backend()[0].nesting_level or getattr(_local, "is_alone", False):
         return False
     if torch.distributed.is_initialized() and not _has_opened:
         # By the user, or by a launcher that calls the script in a thread.
