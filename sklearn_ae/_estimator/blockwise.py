@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sklearn_ae._estimator.inputs import columns_of_fit
 from sklearn_ae._parameters.documentation import with_parameter
-from sklearn_ae._sources.kinds import kind_of
+from sklearn_ae._sources.kinds import is_source
 from sklearn_ae._sources.source import ArrayInMemory, Source
 from sklearn_ae._sources.writing import write_parquet
 from sklearn_ae._training.streaming import Stream
@@ -39,18 +39,16 @@ def blockwise(method: Method) -> Method:
 
     @functools.wraps(method)
     def mapped(self: Any, X: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        kind = None if isinstance(X, ArrayInMemory) else kind_of(X)
-        is_source = kind is not None or (
-            isinstance(X, Source) and not isinstance(X, ArrayInMemory)
-        )
-        if not is_source and out is None:
+        # A block in memory is what this method calls itself with.
+        in_blocks = is_source(X) and not isinstance(X, ArrayInMemory)
+        if not in_blocks and out is None:
             return method(self, X, *args, **kwargs)
         check_is_fitted(self)
 
         def function(part: Any) -> Any:
             return _on_cpu(method(self, part, *args, **kwargs))
 
-        results = iter([function(X)]) if not is_source else None
+        results = iter([function(X)]) if not in_blocks else None
         if results is None:
             source = columns_of_fit(self, X)
             if not len(source):

@@ -22,7 +22,7 @@ from sklearn_ae._compat import (
 )
 from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad
 from sklearn_ae._estimator.tables import check_table, forget_table, table_of
-from sklearn_ae._sources.kinds import as_source, kind_of
+from sklearn_ae._sources.kinds import as_source, is_source
 from sklearn_ae._sources.source import ArrayInMemory, Source
 from sklearn_ae._training.checkpoint import checkpoints_among, without_name
 from sklearn_ae._training.device import CACHE_BYTES, present_device
@@ -228,8 +228,9 @@ def columns_of_fit(estimator: Any, X: Any) -> Any:
 
     None for all other data. Columns that were not seen may be of any type, and are not read.
     """
-    is_source = isinstance(X, Source) or kind_of(X) is not None
-    if is_source and table_of(estimator) is not None:
+    if not is_source(X):
+        return None
+    if table_of(estimator) is not None:
         raise ValueError(
             f"{type(estimator).__name__} was fitted on a table with categories, which cannot be "
             f"read block by block; pass data frames."
@@ -262,7 +263,7 @@ def validated(estimator: Any, X: Any, *, reset: bool, **options: Any) -> Any:
 
 def refuse_source(X: Any, name: str) -> None:
     """Raise an error for data that are read block by block, if they are needed in memory."""
-    if as_source(X) is not None:
+    if is_source(X):
         raise ValueError(
             f"{name}.fit needs its samples in memory; draw some of them, for example "
             f"fit(open_source(X).sample(100_000, random_state=0)). Its other methods read blocks."

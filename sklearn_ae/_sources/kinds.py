@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sklearn_ae._sources.source import Source
 
 Opener = Callable[[Any, Sequence[str] | None], Source]
@@ -112,7 +114,14 @@ KINDS: dict[str, Kind] = {
 
 def kind_of(X: Any) -> Kind | None:
     """Return the kind of an object, None if it is not read block by block."""
+    if type(X) is np.ndarray:  # asked several times in each call of a method
+        return None
     return next((kind for kind in KINDS.values() if kind.matches(X)), None)
+
+
+def is_source(X: Any) -> bool:
+    """Whether data are read block by block. Nothing is opened."""
+    return isinstance(X, Source) or kind_of(X) is not None
 
 
 def as_source(

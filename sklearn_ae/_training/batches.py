@@ -270,7 +270,7 @@ class Samples:
 
     def shuffled(self, sizes: Iterable[int], generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the indices of each batch of streamed samples; see :meth:`Stream.shuffled`."""
-        if self._index is None or (np.diff(self._index) >= 0).all():
+        if self._index is None or (self._index[1:] >= self._index[:-1]).all():
             yield from self.X.shuffled(self._index, sizes, generator)
             return
         order = np.argsort(self._index, kind="stable")
@@ -287,7 +287,8 @@ class Samples:
         first, last = self.X.own_range
         if self._index is None:
             return slice(first, last)
-        return slice(*np.searchsorted(self._index, [first, last]).tolist())
+        ends = np.array([first, last], self._index.dtype)
+        return slice(*np.searchsorted(self._index, ends).tolist())
 
     def own(self) -> Samples:
         """Return the samples that this process holds, if they are shared."""

@@ -131,7 +131,7 @@ class Stream:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without what was read."""
-        dropped = {"_blocks", "_ahead", "_window", "_shift", "_carried", "_pool"}
+        dropped = {"_blocks", "_ahead", "_window", "_shift", "_carried", "_unused", "_pool"}
         return {name: value for name, value in self.__dict__.items() if name not in dropped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -298,7 +298,9 @@ class Stream:
         Tensor of int64
             Positions of samples in `index`.
         """
-        bounds = self.starts if index is None else np.searchsorted(index, self.starts)
+        bounds = self.starts
+        if index is not None:  # of one dtype: else all of the index would be converted
+            bounds = np.searchsorted(index, self.starts.astype(index.dtype))
         plan = self._plan(bounds, generator)
         ahead: Future[Window] | None = None
         rest = torch.empty(0, dtype=torch.int64)
