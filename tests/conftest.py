@@ -13,11 +13,17 @@ import random
 
 import numpy as np
 import pytest
-import seed_shift  # noqa: F401 - shifts all seeds if SKLEARN_AE_SEED_SHIFT says so
+import seed_shift
 from hypothesis import settings
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    """Draws without a seed, as in scikit-learn's checks, are the same in each run."""
+    np.random.seed(seed_shift.shift())  # noqa: NPY002 - what `random_state=None` draws from
 
 
 @pytest.fixture(scope="session")

@@ -42,23 +42,24 @@ class _Shifting:
 
         def run_and_patch(module):
             run(module)
-            patch(module, _shift())
+            patch(module, shift())
 
         spec.loader.exec_module = run_and_patch
         return spec
 
 
-def _shift():
+def shift():
+    """What is added to each seed."""
     return int(os.environ.get("SKLEARN_AE_SEED_SHIFT", 0))
 
 
 def _install():
     """Shift the seeds in this process and, since it is found on their path, in those it starts."""
-    if not _shift() or _Shifting in sys.meta_path:
+    if not shift() or _Shifting in sys.meta_path:
         return
     sys.meta_path.insert(0, _Shifting)
     for name in [name for name in PATCHES if name in sys.modules]:
-        PATCHES.pop(name)(sys.modules[name], _shift())
+        PATCHES.pop(name)(sys.modules[name], shift())
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     folder = os.path.dirname(__file__)
     if folder not in paths:
