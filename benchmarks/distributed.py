@@ -2,7 +2,9 @@
 
 The network 784-1000-500-250-30 is trained on MNIST by one process and by two, each with one
 thread: by ``Autoencoder``, and by a bare loop of torch, which two processes share by
-``DistributedDataParallel``. Epochs are timed by the difference of a long and a short fit. Run::
+``DistributedDataParallel``. Epochs are timed by the difference of a long and a short fit.
+Processes that train apart, each with its part of the batch and a model of its own, show what the
+processor allows: they exchange nothing. Run::
 
     OMP_NUM_THREADS=1 python benchmarks/distributed.py [--processes 2] [--repeats 3]
 """
@@ -86,6 +88,26 @@ def measure(batch_size: int, repeats: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
+def measured(arguments: list[str], n_processes: int = 1) -> list[dict[str, float]]:
+    """Run this script `n_processes` times at once; return what each has printed."""
+    command = [sys.executable, *arguments]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n_processes)
+    ]
+    found = []
+    for process in running:
+        lines = process.communicate()[0].splitlines()
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        found.append(json.loads(next(each for each in lines if each.startswith("{"))))
+    return found
+
+
+def sums(found: list[dict[str, float]]) -> dict[str, float]:
+    """Return the samples per second of all processes."""
+    return {name: sum(each[name] for each in found) for name in found[0]}
+
+
 def main() -> None:
     """Print samples per second of one process and of several, and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -102,21 +124,27 @@ def main() -> None:
         return
     print(machine())
     print(f"{N_SAMPLES} samples, {'-'.join(map(str, SIZES))}, samples per second")
-    print(f"{'batch':>6} {'':6} {'1 process':>10} {options.processes:>6} processes {'ratio':>6}")
+    print(
+        f"{'batch':>6} {'':6} {'1 process':>10} {options.processes:>6} processes {'ratio':>6} "
+        f"{'apart':>10} {'ratio':>6}"
+    )
     results = {}
+    launcher = ["-m", "torch.distributed.run", "--standalone"]
+    launcher += [f"--nproc-per-node={options.processes}"]
     for batch_size in options.batch_sizes:
-        own = [__file__, "--measure", str(batch_size), "--repeats", str(options.repeats)]
-        several = ["-m", "torch.distributed.run", "--standalone"]
-        several += [f"--nproc-per-node={options.processes}"]
-        found = []
-        for arguments in ([], several):
-            command = [sys.executable, *arguments, *own]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            line = next(each for each in done.stdout.splitlines() if each.startswith("{"))
-            found.append(json.loads(line))
+        own = [__file__, "--repeats", str(options.repeats), "--measure"]
+        part = [*own, str(batch_size // options.processes)]
+        found = {
+            "one": measured([*own, str(batch_size)])[0],
+            "together": measured([*launcher, *own, str(batch_size)])[0],
+            "apart": sums(measured(part, options.processes)),
+        }
         for name in ("ours", "bare"):
-            one, many = (each[name] for each in found)
-            print(f"{batch_size:6} {name:6} {one:10.0f} {many:16.0f} {many / one:6.2f}")
+            one, together, apart = (each[name] for each in found.values())
+            print(
+                f"{batch_size:6} {name:6} {one:10.0f} {together:16.0f} {together / one:6.2f} "
+                f"{apart:10.0f} {apart / one:6.2f}"
+            )
         results[str(batch_size)] = found
     write_json("distributed", results)
 
