@@ -6,6 +6,7 @@ import math
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple
 
+import joblib
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -19,9 +20,10 @@ from sklearn_ae._compat import CallbackSupportMixin, Interval, safe_indexing, wi
 from sklearn_ae._detection.ensemble import average_over_pairs, train_members
 from sklearn_ae._detection.error_statistics import conformal_p_values, lower_threshold
 from sklearn_ae._detection.limits import check_size, far_samples, frame_like, within_limit
-from sklearn_ae._detection.member_copies import templates_of
+from sklearn_ae._detection.member_copies import last_step, templates_of
 from sklearn_ae._detection.members import TrainingSamples, means_of_observed, replaced
 from sklearn_ae._estimator.blockwise import blockwise
+from sklearn_ae._estimator.identity import shown_parameters
 from sklearn_ae._estimator.inputs import (
     as_numbers,
     check_weight,
@@ -47,6 +49,7 @@ from sklearn_ae._parameters.declaration import (
 from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.held_out import hash_samples, keys_in_grid
+from sklearn_ae._training.ranks import agreed, among_ranks, telling_ranks
 from sklearn_ae.autoencoder import Autoencoder
 from sklearn_ae.base import BaseAutoencoder
 
@@ -237,12 +240,27 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             diverges. The detector is then unchanged.
         """
         self._validate_params()
-        flat, samples, far = self._check_samples(X, reset=True)
-        check_size(flat, far)
-        templates = templates_of(self.estimator, int(self.n_estimators), *flat.shape)
-        given = check_weight(sample_weight, flat.shape[0])
+        distributed = getattr(last_step(self.estimator), "distributed", "auto")
+        with telling_ranks(distributed, "cpu"):
+            flat, samples, far = self._check_samples(X, reset=True)
+            check_size(flat, far)
+            templates = templates_of(self.estimator, int(self.n_estimators), *flat.shape)
+            given = check_weight(sample_weight, flat.shape[0])
+
+        def describe() -> dict[str, str]:
+            return {"parameters": shown_parameters(self), "data": joblib.hash((flat, given))}
+
+        with whole_fit(self, len(templates), X, y) as context:
+            # Callbacks follow members one by one: then all processes train each together.
+            is_shared = context is None and distributed == "auto"
+            with among_ranks("auto" if is_shared else None, torch.device("cpu"), describe):
+                self._fit(flat, samples, given, templates, Tasks(context, "member", self))
+        return self
+
+    def _fit(self, flat, samples, given, templates, tasks):
+        """Train the members on validated samples."""
         weight = np.ones(flat.shape[0]) if given is None else given.numpy()
-        random_state = check_random_state(self.random_state)
+        random_state = agreed(check_random_state(self.random_state))
         counted = np.flatnonzero(weight)  # samples of weight zero do not take part
         part = None if given is None else given[counted]
         # Hashed in float64 for data of any type, so that float32 data have the same hashes.
@@ -258,18 +276,15 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             self.trim,
             np.array(() if table is None else table.layout.widths, dtype=int),
         )
-        with whole_fit(self, len(templates), X, y) as context:
-            tasks = Tasks(context, "member", self)
-            self._members, scores = train_members(
-                templates, training, self.max_samples, random_state, tasks
-            )
-            self.estimators_ = [member.estimator for member in self._members]
-            dtype = np.float32 if flat.dtype == np.float32 else np.float64
-            self.held_out_scores_ = np.full(len(weight), np.nan, dtype)
-            self.held_out_scores_[counted] = scores
-            self.offset_ = lower_threshold(scores, training.weight, self.contamination)
-            self._weight = None if given is None else weight
-        return self
+        self._members, scores = train_members(
+            templates, training, self.max_samples, random_state, tasks
+        )
+        self.estimators_ = [member.estimator for member in self._members]
+        dtype = np.float32 if flat.dtype == np.float32 else np.float64
+        self.held_out_scores_ = np.full(len(weight), np.nan, dtype)
+        self.held_out_scores_[counted] = scores
+        self.offset_ = lower_threshold(scores, training.weight, self.contamination)
+        self._weight = None if given is None else weight
 
     @blockwise
     @documented_like(BaseAutoencoder.score_samples)

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from instances import name_of
+from sklearn import callback
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
@@ -38,6 +39,8 @@ from sklearn_ae import (
     UNetAutoencoder,
     VariationalAutoencoder,
 )
+from sklearn_ae._detection import ensemble
+from sklearn_ae._detection.members import train_member
 from sklearn_ae._estimator.identity import described
 from sklearn_ae._estimator.inputs import FitData
 from sklearn_ae._training.linear import principal_axes
@@ -162,9 +165,34 @@ def test_weights_and_missing_values():
         np.testing.assert_allclose(found.transform(data), alone.transform(data), atol=1e-5)
 
 
-def test_detectors_and_searches_end_the_same():
-    detector = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(X)
+@pytest.mark.parametrize("callbacks", [[], [callback.ProgressBar()]], ids=["", "callbacks"])
+def test_members_of_a_detector_are_shared(callbacks, monkeypatch):
+    """Each process trains some of them; with callbacks all train each of them together."""
+    trained = []
+
+    def counted(*args, **kwargs):
+        trained.append(args)
+        return train_member(*args, **kwargs)
+
+    monkeypatch.setattr(ensemble, "train_member", counted)
+    member = Autoencoder(2, init="random", **SMALL, distributed=None)
+    detector = AutoencoderOutlierDetector(member, n_estimators=4, random_state=0)
+    alone = detector.fit(X).score_samples(X)
+    assert len(trained) == 4
+    detector.set_params(estimator__distributed="auto").set_callbacks(*callbacks).fit(X)
+    assert len(trained) == 4 + (4 if callbacks else 4 // SIZE)
+    np.testing.assert_allclose(detector.score_samples(X), alone, rtol=1e-4)
     assert len({scores.tobytes() for scores in of_all(detector.score_samples(X))}) == 1
+    detector.set_params(random_state=None).fit(X)
+    assert len({scores.tobytes() for scores in of_all(detector.score_samples(X))}) == 1
+
+
+def test_detectors_of_different_data_are_told():
+    with pytest.raises(ValueError, match="processes 0 and 1 of this fit have different data"):
+        AutoencoderOutlierDetector(n_estimators=2).fit(X[RANK:])
+
+
+def test_searches_end_the_same():
     model = Autoencoder(3, hidden_layer_sizes=(8,), max_iter=2, random_state=0)
     for n_jobs in (None, 2):
         search = GridSearchCV(model, {"alpha": [0.0, 0.1]}, cv=2, n_jobs=n_jobs).fit(X)

@@ -13,6 +13,7 @@ from sklearn_ae._detection.halves import draw_some, draw_split, second_half
 from sklearn_ae._detection.member_copies import Template
 from sklearn_ae._detection.members import Member, TrainingSamples, train_member
 from sklearn_ae._estimator.tasks import Tasks
+from sklearn_ae._training.ranks import Ranks
 
 
 def train_members(
@@ -93,12 +94,21 @@ def train_members(
 
 
 def _results(trainings: list[Callable[[], Any]], tasks: Tasks) -> list[Any]:
-    """Call functions that train members, together unless callbacks follow their order."""
+    """Call functions that train members, together unless callbacks follow their order.
+
+    Of several processes each trains a part of the members, and receives the others.
+    """
     if tasks.context is None:
         # Imported when used: it imports skorch, which doubles the time of an import.
         from sklearn_ae._training.gathering import Gathering
 
-        return Gathering.of_tasks(len(trainings)).map(trainings)
+        ranks = Ranks.current()
+        own = trainings if ranks is None else trainings[ranks.rank :: ranks.size]
+        trained = Gathering.of_tasks(len(own)).map(own)
+        if ranks is None:
+            return trained
+        parts = ranks.of_all(trained)
+        return [parts[k % ranks.size][k // ranks.size] for k in range(len(trainings))]
     results = []
     for number, train in enumerate(trainings):
         results.append(train())

@@ -77,18 +77,13 @@ def described(estimator: Any, data: FitData, y: Any = None) -> dict[str, str]:
 
     `y` are the labels of a supervised estimator.
     """
-    versions = f"sklearn_ae {__version__}, torch {torch.__version__}"
-    parameters = {"class": type(estimator).__name__}
     # Processes with other kinds of callbacks would wait for each other at other places.
-    parameters["callbacks"] = str([type(each).__name__ for each in estimator.callbacks or []])
-    parameters["fitted"] = str(estimator.warm_start and estimator.__sklearn_is_fitted__())
-    for name, value in estimator.get_params().items():
-        if name.split("__")[-1] not in {*IGNORED, "random_state"}:
-            text = repr(value)
-            # An address in memory tells nothing.
-            parameters[name] = type(value).__qualname__ if " at 0x" in text else text
-    shown = ", ".join(f"{name}={text}" for name, text in parameters.items())
-    everything = {"versions": versions, "parameters": shown}
+    callbacks = [type(each).__name__ for each in estimator.callbacks or []]
+    is_fitted = estimator.warm_start and estimator.__sklearn_is_fitted__()
+    everything = {
+        "versions": f"sklearn_ae {__version__}, torch {torch.__version__}",
+        "parameters": shown_parameters(estimator, callbacks=callbacks, fitted=is_fitted),
+    }
     if estimator.distributed == "sharded":
         given = [X for X in (data.X, data.y, data.X_val) if X is not None]
         kinds = [(X.shape[1:], str(X.dtype)) for X in given]
@@ -110,6 +105,16 @@ def described(estimator: Any, data: FitData, y: Any = None) -> dict[str, str]:
     if data.sample_weight is not None:
         digest.update(data.sample_weight.numpy().tobytes())
     return {**everything, "data": digest.hexdigest()}
+
+
+def shown_parameters(estimator: Any, **others: Any) -> str:
+    """Return the class and the parameters of an estimator as text, equal in all processes."""
+    parameters = {"class": type(estimator).__name__, **others}
+    for name, value in estimator.get_params().items():
+        if name.split("__")[-1] not in {*IGNORED, "random_state"}:
+            # An address in memory tells nothing.
+            parameters[name] = type(value).__qualname__ if " at 0x" in repr(value) else repr(value)
+    return ", ".join(f"{name}={text}" for name, text in parameters.items())
 
 
 class Descriptions:
