@@ -122,6 +122,11 @@ OUTLIER_DETECTORS = [
 ]
 
 
+def one_of_each(instances):
+    """Return the first instance of each class, for what no parameter changes."""
+    return list({type(each): each for each in reversed(instances)}.values())[::-1]
+
+
 def name_of(estimator):
     """Short name of an instance for test reports."""
     return str(estimator).replace("\n", " ").replace("  ", "")

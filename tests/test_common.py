@@ -9,7 +9,7 @@ import pytest
 import sklearn
 import sklearn.utils.estimator_checks as checks
 import torch
-from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
+from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of, one_of_each
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -50,7 +50,7 @@ def test_scikit_learn_checks(estimator, check):
 @pytest.mark.parametrize(
     "check", FURTHER_CHECKS, ids=lambda check: getattr(check, "func", check).__name__
 )
-@pytest.mark.parametrize("estimator", INSTANCES, ids=name_of)
+@pytest.mark.parametrize("estimator", one_of_each(INSTANCES), ids=name_of)
 def test_further_scikit_learn_checks(estimator, check):
     check(type(estimator).__name__, clone(estimator).set_params(random_state=0))
 

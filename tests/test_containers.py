@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
+from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of, one_of_each
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
@@ -137,9 +137,15 @@ def result_with_a_gap(estimator, gaps):
     return (fitted.transform if hasattr(fitted, "transform") else fitted.score_samples)(gaps)
 
 
-@pytest.mark.parametrize("container", MISSING)
+@pytest.mark.parametrize(
+    ("estimator", "container"),
+    [
+        pytest.param(each, container, id=f"{name_of(each)}-{container}")
+        for each in EVERY
+        for container in (MISSING if each in one_of_each(EVERY) else ["list"])
+    ],
+)
 @pytest.mark.parametrize("X", [integers / 50, truths], ids=["numbers", "booleans"])
-@every(EVERY)
 def test_missing_values_are_accepted_or_refused(estimator, X, container):
     broken = MISSING[container](X)
     if get_tags(estimator).input_tags.allow_nan:

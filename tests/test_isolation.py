@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from faults import EVERY, outcome, seeded, table, targets
-from instances import INSTANCES, name_of
+from instances import INSTANCES, name_of, one_of_each
 from sklearn import config_context
 from sklearn.base import clone
 from surroundings import surroundings
@@ -111,10 +111,16 @@ def _everything(place):
 
 
 _usual = functools.cache(_everything)
+# One of each class, and each kind of layer.
+PLACES = [
+    place
+    for place, each in enumerate(EVERY)
+    if each in one_of_each(EVERY) or getattr(each, "network", None) is not None
+]
 
 
 @each_setting
-@pytest.mark.parametrize("place", range(len(EVERY)), ids=[name_of(each) for each in EVERY])
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: name_of(EVERY[place]))
 def test_settings_of_torch_change_no_bit_and_stay(place, setting):
     pickled, model, results = _usual(place)
     with setting():

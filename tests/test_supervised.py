@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import sklearn.utils.estimator_checks as checks
 import torch
-from instances import SUPERVISED, name_of
+from instances import SUPERVISED, name_of, one_of_each
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_digits
@@ -100,7 +100,7 @@ def test_scikit_learn_checks(estimator, check):
 # Some of the checks fit on a frame and transform an array, to see that it works.
 @pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
 @pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("estimator", SUPERVISED, ids=name_of)
+@pytest.mark.parametrize("estimator", one_of_each(SUPERVISED), ids=name_of)
 def test_further_scikit_learn_checks(estimator, check):
     check(type(estimator).__name__, clone(estimator).set_params(random_state=0))
 
