@@ -7,13 +7,17 @@ INSTALL := -m pip install --disable-pip-version-check --quiet
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint fuzz test-oldest test-portability test-seeds test-gpu docs clean
+.PHONY: demo test test-slow lint fuzz test-oldest test-portability test-seeds test-gpu docs clean
 
 demo: .venv/installed
 	$(RUN) docs/examples/plot_beside_pca.py
 
 test: .venv/installed lint
 	$(RUN) -m pytest -n 2 --dist worksteal
+
+# More of the same: other parameters of the estimators, other numbers of processes.
+test-slow: .venv/installed
+	$(RUN) -m pytest -n 2 --dist worksteal -m slow
 
 # An hour or two of hard questions: 50,000 fits of anything, and as many broken files.
 fuzz: .venv/installed

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import seed_shift
 from hypothesis import settings
+from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, one_of_each
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
@@ -35,8 +36,18 @@ def curve():
     return X + 0.02 * rng.standard_normal(X.shape)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items):
-    """Reverse or shuffle the tests if SKLEARN_AE_ORDER says so: "reversed" or a seed."""
+    """Mark what repeats a test with other parameters of the same class as slow.
+
+    Reverse or shuffle the tests if SKLEARN_AE_ORDER says so: "reversed" or a seed.
+    """
+    instances = [*INSTANCES, *SUPERVISED, *OUTLIER_DETECTORS]
+    repeated = {id(each) for each in instances} - {id(each) for each in one_of_each(instances)}
+    for item in items:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(id(value) in repeated for value in values):
+            item.add_marker(pytest.mark.slow)
     order = os.environ.get("SKLEARN_AE_ORDER")
     if order == "reversed":
         items.reverse()

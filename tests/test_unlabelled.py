@@ -81,6 +81,7 @@ print(json.dumps(ended))
 NAMES = ("AutoencoderOutlierDetector", "StackedAutoencoderClassifier")
 
 
+@pytest.mark.slow
 def test_scikit_learns_checks_pass_as_somebody_else_runs_them():
     environment = {name: v for name, v in os.environ.items() if name != "SCIPY_ARRAY_API"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
