@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of the names of the rows to compute")
     arguments = parser.parse_args()
     bundled, others = bundled_tables(), anomaly_tables()
-    tables = {name: bundled[name] for name in ("wine", "breast_cancer", "digits")}
+    tables = {name: bundled[name] for name in ("wine", "digits")}
     tables |= {name: others[name] for name in ("vowels",) if name in others}
     print(machine())
     for name, X in tables.items():
