@@ -20,7 +20,7 @@ from sklearn_ae._compat import (
     is_numpy_namespace,
     is_whole,
 )
-from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad
+from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad, refuse_ragged
 from sklearn_ae._estimator.tables import check_table, forget_table, table_of
 from sklearn_ae._sources.kinds import as_source, is_source
 from sklearn_ae._sources.source import ArrayInMemory, Source
@@ -148,6 +148,7 @@ def check_samples(
     if ragged and is_sequences(X):
         sequences = [np.asarray(to_plain(sequence)) for sequence in X]
         X = pad(sequences, network.n_steps if reset else estimator.input_shape_[0])
+    refuse_ragged(X, type(estimator).__name__)
     if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
         X = np.asarray(X)
     shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
