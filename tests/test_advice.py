@@ -96,7 +96,8 @@ def test_only_the_first_of_several_calls_warns():
         pytest.param(_fast(), sp.csr_array(np.round(_X(1e4))), id="counts"),
         pytest.param(_fast(loss="poisson"), np.abs(_X(1e4)), id="another scale"),
         pytest.param(_fast(), _X(1e4, n_samples=9), id="few samples"),
-        pytest.param(_fast(), _X(1e4) * [0, 0, 1, 0], id="one column"),
+        pytest.param(_fast(), _X(1e4)[:, 1:3], id="points in a plane"),
+        pytest.param(_fast(), _X(1e4) * [0, 1, 1, 0], id="two columns that vary"),
         pytest.param(_fast(), np.zeros((20, 3)), id="constant"),
         pytest.param(
             VariationalAutoencoder(

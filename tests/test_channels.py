@@ -128,6 +128,12 @@ def test_images_of_another_size_are_read_as_those_of_the_fit():
     large = np.random.default_rng(1).normal(size=(2, 4, 12, 3))
     np.testing.assert_array_equal(maps.reconstruct(large), given.reconstruct(large))
     assert maps.reconstruct(large).shape == large.shape
+    dense = ConvolutionalAutoencoder(2, **_options()).fit(X)
+    with pytest.raises(ValueError, match=r"shape \(4, 6, 5\). Fit with n_components=None"):
+        dense.reconstruct(large)
+    for other in (maps.interpolate, lambda X, _: maps.partial_fit(X)):
+        with pytest.raises(ValueError, match=r"shape \(4, 6, 5\)\.$"):
+            other(large, large)
 
 
 def test_unclear_shapes_are_warned_of_once():

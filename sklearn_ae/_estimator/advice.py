@@ -13,6 +13,9 @@ from sklearn_ae.networks import Network
 DOMINANT = 0.99
 """Fraction of the variance of all columns from which on a single one is said to dominate."""
 
+MIN_COLUMNS = 3
+"""Number of columns that vary from which on the warning is given: two are often coordinates."""
+
 MIN_SAMPLES = 10
 """Number of samples from which on chance does not give columns of one scale such a fraction."""
 
@@ -39,8 +42,7 @@ def warn_of_dominance(estimator: Any, network: Network, n_samples: int, variance
     """
     shape = estimator.input_shape_
     is_table = len(shape) == 1 and network.layout(shape) is None
-    # Beside constant columns alone, no scale is wrong.
-    if not is_table or n_samples < MIN_SAMPLES or int((variances > 0).sum()) < 2:
+    if not is_table or n_samples < MIN_SAMPLES or int((variances > 0).sum()) < MIN_COLUMNS:
         return
     column = int(variances.argmax())
     fraction = float(variances[column] / variances.sum())

@@ -156,9 +156,12 @@ def check_samples(
     if shape is not None:
         expected = shape if reset else estimator.input_shape_
         if is_other and not any_size:
+            is_dense = getattr(estimator, "n_components", None) is not None
+            may_vary = network.has_maps() and is_dense and len(shape) == len(expected)
+            remedy = " Fit with n_components=None to take images of any size." if may_vary else ""
             raise ValueError(
                 f"X has samples of shape {shape}, but {type(estimator).__name__} was fitted "
-                f"on samples of shape {expected}."
+                f"on samples of shape {expected}.{remedy}"
             )
         X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:
