@@ -153,15 +153,17 @@ class BaseAutoencoder(
     )
     density: Any = parameter(
         default="gaussian",
-        doc=""""gaussian" or density estimator
+        doc="""{"gaussian", "mixture", "kde"} or density estimator
         Distribution from which `sample` draws codes. ``"gaussian"``: a Gaussian with the mean and
-        the covariance of the training samples' codes. A density estimator, such as
-        ``GaussianMixture(10)`` or ``KernelDensity(bandwidth="scott")`` of scikit-learn: a clone
-        of it, fitted on the standardised codes of at most 10,000 training samples. Its draws are
-        controlled by its parameter `random_state` and the argument `random_state` of its method
-        ``sample``, whichever it has.
+        the covariance of the training samples' codes. The others are fitted on the standardised
+        codes of at most 10,000 training samples. ``"mixture"``: a mixture of one to 32 Gaussians,
+        as many as have the lowest Bayesian information criterion. ``"kde"``: a Gaussian kernel
+        density with the bandwidth that maximises the log-likelihood of codes under the kernels of
+        the other codes. A density estimator, such as ``GaussianMixture(10)`` of scikit-learn: a
+        clone of it. Its draws are controlled by its parameter `random_state` and the argument
+        `random_state` of its method ``sample``, whichever it has.
         """,
-        constraint=[StrOptions({"gaussian"}), HasMethods(["fit", "sample"])],
+        constraint=[StrOptions({"gaussian", "mixture", "kde"}), HasMethods(["fit", "sample"])],
     )
 
     _attribute_docs: ClassVar[dict[str, str | None]] = {
@@ -221,7 +223,7 @@ class BaseAutoencoder(
         """,
         "density_": """Pipeline or str
         Distribution from which `sample` draws codes: a pipeline of a scaler and the fitted
-        `density`, or the name if `density` is a name.
+        density, or the name if `density` is ``"gaussian"`` or ``"prior"``.
         """,
     }
 

@@ -31,6 +31,7 @@ from sklearn_ae._estimator.inputs import (
     validated,
     without_tensors,
 )
+from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad, refuse_ragged
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._estimator.tables import (
     TABLE_ATTRIBUTES,
@@ -231,7 +232,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Training samples, with or without outliers; also a table. Images of shape
             (n_samples, ...) require an `estimator` that takes them; without an `estimator` they
-            are flattened.
+            are flattened. If the network of `estimator` takes sequences of different lengths, as
+            that of :class:`LSTMAutoencoder`, so does the detector: a list of arrays of shape
+            (length,) or (length, n_channels).
 
         Raises
         ------
@@ -275,6 +278,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             keys,
             self.trim,
             np.array(() if table is None else table.layout.widths, dtype=int),
+            fills=self._sequence_network(reset=True) is None,
         )
         self._members, scores = train_members(
             templates, training, self.max_samples, random_state, tasks
@@ -407,6 +411,11 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """
         if reset:
             refuse_source(X, type(self).__name__)
+        sequences = self._sequence_network(reset=reset)
+        if sequences is not None and is_sequences(X):
+            n_steps = sequences.n_steps if reset else self.input_shape_[0]
+            X = pad([np.asarray(without_tensors(sequence)) for sequence in X], n_steps)
+        refuse_ragged(X, type(self).__name__)
         X = without_tensors(X)
         flat_members = self.estimator is None if reset else self._flat
         if flat_members:
@@ -421,7 +430,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
                 f"X has samples of shape {shape}, but {type(self).__name__} was fitted on samples "
                 f"of shape {self.input_shape_}."
             )
-        allows_nan = flat_members and not sp.issparse(X)
+        is_ragged = sequences is not None and not sp.issparse(X)
+        allows_nan = is_ragged or (flat_members and not sp.issparse(X))
         options = {
             "accept_sparse": "csr",
             "dtype": "numeric",
@@ -436,12 +446,22 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             self._flat: bool = flat_members
         else:
             flat, X = within_limit(flat, X, far)
+        if is_ragged:
+            check_missing(flat, sequences.step_size(self.input_shape_))
         samples = flat
         if not self._flat and hasattr(X, "columns"):  # a pipeline may select columns by name
             samples = X
         elif not self._flat and not sp.issparse(flat):
             samples = flat.reshape(-1, *self.input_shape_)
         return CheckedSamples(flat, samples, far)
+
+    def _sequence_network(self, *, reset: bool) -> Any:
+        """Return the network of the members if it takes sequences of different lengths."""
+        last = last_step(self.estimator if reset else self.estimators_[0])
+        if not isinstance(last, BaseAutoencoder):  # the default, or what `fit` refuses
+            return None
+        network = last._network() if reset else last.module_.network
+        return network if network.takes_missing else None
 
     def _check_matrix(self, matrix: np.ndarray, reset: bool) -> CheckedSamples:
         """Return the samples of an encoded table."""

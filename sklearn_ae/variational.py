@@ -127,14 +127,20 @@ class VariationalAutoencoder(NetworkChoice, BaseAutoencoder):
     _numbers_as_normal: ClassVar[bool] = True  # the likelihood of numbers of tables is Gaussian
     density: Any = parameter(
         default="prior",
-        doc="""{"prior", "gaussian"} or density estimator
+        doc="""{"prior", "gaussian", "mixture", "kde"} or density estimator
         Distribution from which `sample` draws codes. ``"prior"`` is :math:`p(z)`; ``"gaussian"``
-        has the mean and the covariance of the codes of the training samples. A density estimator
-        such as scikit-learn's ``GaussianMixture(10)`` approximates the distribution of the codes
-        more closely: a clone of it is fitted on the standardised codes of at most 10,000 training
-        samples.
+        has the mean and the covariance of the codes of the training samples. The others
+        approximate the distribution of the codes more closely, and are fitted on the standardised
+        codes of at most 10,000 training samples. ``"mixture"``: a mixture of one to 32 Gaussians,
+        as many as have the lowest Bayesian information criterion. ``"kde"``: a Gaussian kernel
+        density with the bandwidth that maximises the log-likelihood of codes under the kernels of
+        the other codes. A density estimator, such as scikit-learn's ``GaussianMixture(10)``: a
+        clone of it.
         """,
-        constraint=[StrOptions({"prior", "gaussian"}), HasMethods(["fit", "sample"])],
+        constraint=[
+            StrOptions({"prior", "gaussian", "mixture", "kde"}),
+            HasMethods(["fit", "sample"]),
+        ],
     )
     likelihood: str = parameter(
         default="gaussian",

@@ -69,8 +69,14 @@ def test_labels_of_another_array_library_are_taken_under_dispatch():
 
 @pytest.mark.parametrize(
     "density",
-    [GaussianMixture(2), BayesianGaussianMixture(n_components=2, max_iter=1000), KernelDensity()],
-    ids=lambda density: type(density).__name__,
+    [
+        GaussianMixture(2),
+        BayesianGaussianMixture(n_components=2, max_iter=1000),
+        KernelDensity(),
+        "kde",
+        "mixture",
+    ],
+    ids=lambda density: density if isinstance(density, str) else type(density).__name__,
 )
 def test_densities_are_fitted_and_drawn_from_under_dispatch(density):
     X = table()

@@ -167,7 +167,7 @@ def test_flat_samples_and_both_orders_of_axes_give_the_same_result(unpooling):
 
     flat, flat_first = images.reshape(60, -1), first.reshape(60, -1)
     same(_restore(flat, unpooling=unpooling, image_shape=(7, 6, 3)))
-    same(_restore(flat, unpooling=unpooling, image_shape=(7, 6)))
+    same(_restore(flat, unpooling=unpooling, image_shape=(7, 6), channels_last=True))
     same(_restore(images, unpooling=unpooling, image_shape=(7, 6)))
     for shape in (None, (3, 7, 6), (7, 6)):
         options = {"image_shape": shape, "channels_last": False, "unpooling": unpooling}
@@ -179,7 +179,7 @@ def test_flat_samples_and_both_orders_of_axes_give_the_same_result(unpooling):
 def test_a_signal_may_have_channels():
     signals = np.random.default_rng(0).normal(size=(50, 20, 3))
     expected = _restore(signals, image_shape=(20,))
-    flat = _restore(signals.reshape(50, 60), image_shape=(20,))
+    flat = _restore(signals.reshape(50, 60), image_shape=(20,), channels_last=True)
     np.testing.assert_allclose(flat.reshape(signals.shape), expected, atol=1e-10)
     network = ConvolutionalNetwork(image_shape=(20,))
     assert network.encoder((20, 3), 2).layers[0].weight.shape == (16, 3, 1, 3)
@@ -291,7 +291,7 @@ def test_what_cannot_be_is_refused(parameters, message):
 def test_images_are_not_taken_for_others_of_as_many_pixels():
     images = np.zeros((20, 3, 8, 8))
     with pytest.raises(ValueError, match=r"\(8, 8\).*samples of shape \(3, 8, 8\)"):
-        _small(image_shape=(8, 8)).fit(images)
+        _small(image_shape=(8, 8), channels_last=True).fit(images)
     _small(image_shape=(8, 8), channels_last=False, max_iter=1).fit(images)
 
 

@@ -108,7 +108,9 @@ SPECIAL = {
             RecursiveNetwork(hidden_size=2, tree="left"),
         ]
     ),
-    "density": st.sampled_from(["gaussian", "prior", GaussianMixture(2), LogisticRegression()]),
+    "density": st.sampled_from(
+        ["gaussian", "prior", "kde", "mixture", GaussianMixture(2), LogisticRegression()]
+    ),
     "image_shape": st.sampled_from([None, (2, 2), (4,), (2, 1), (1, 2, 2), (3, 3), (-2, -2)]),
     "n_timesteps": st.sampled_from([None, 1, 2, 4, 5]),
     "head": st.sampled_from([None, LogisticRegression()]),
@@ -382,6 +384,7 @@ def test_any_parameters_and_any_data(cls, data, n_examples):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # GaussianMixture's
             warnings.filterwarnings("ignore", "Only about .* annealed runs contribute")
+            warnings.filterwarnings("ignore", r"Column .* of the variance|The \d+ channels of")
             attempt(cls, *case)
 
     search()

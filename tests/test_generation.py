@@ -39,6 +39,8 @@ def blobs():
         GaussianMixture(3),
         BayesianGaussianMixture(n_components=3, max_iter=500),
         KernelDensity(bandwidth=0.1),
+        "kde",
+        "mixture",
     ],
 )
 def test_density_finds_the_clusters_that_one_gaussian_misses(blobs, density):
@@ -57,7 +59,7 @@ def test_density_changes_nothing_but_the_draws(blobs):
     assert plain.density_ == "gaussian"
 
 
-@pytest.mark.parametrize("density", [GaussianMixture(3), KernelDensity(bandwidth=0.1)])
+@pytest.mark.parametrize("density", [GaussianMixture(3), "kde", "mixture"])
 def test_draws_repeat_with_the_seed_and_come_in_no_order(blobs, density):
     model = Autoencoder(2, max_iter=5, density=density, random_state=0).fit(blobs)
     again = clone(model).fit(blobs)

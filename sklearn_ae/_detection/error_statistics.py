@@ -18,7 +18,9 @@ def normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the median absolute error of each feature, shape (n_features,).
 
     The median has a lower bound, relative to the root mean square error of the feature and of all
-    features: a median of rounding errors would make every other error an anomaly.
+    features: a median of rounding errors would make every other error an anomaly. That of a
+    feature that is missing in all samples, such as a step after the end of all sequences, is the
+    mean of the other medians.
 
     Parameters
     ----------
@@ -31,6 +33,9 @@ def normal_error(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
     of_feature = MIN_SCALE * np.sqrt(mean_square)
     of_all = MIN_SCALE * np.sqrt(mean_square.mean()) + 1e-12
     scale: np.ndarray = np.maximum(weighted_median(error, weight), np.maximum(of_feature, of_all))
+    unseen = np.isnan(error).all(axis=0)
+    if unseen.any() and not unseen.all():
+        scale[unseen] = scale[~unseen].mean()
     return scale
 
 

@@ -198,6 +198,9 @@ class TrainingSamples(NamedTuple):
         Fraction of the samples that the covariance of the errors leaves out.
     widths : ndarray
         Attribute of the members.
+    fills : bool, default=True
+        Whether missing values are replaced. Otherwise they are the ends of sequences, which the
+        members take.
     """
 
     X: Any
@@ -206,6 +209,7 @@ class TrainingSamples(NamedTuple):
     keys: np.ndarray
     trim: float
     widths: np.ndarray
+    fills: bool = True
 
 
 def train_member(
@@ -243,7 +247,7 @@ def train_member(
     estimator = seeded_copy(template, seed)
     weight = training.weight[inside] if training.weighted else None
     X = safe_indexing(training.X, np.flatnonzero(inside))
-    fill = means_of_observed(X, training.weight[inside])
+    fill = means_of_observed(X, training.weight[inside]) if training.fills else np.zeros(0)
     with fitting(last_step(estimator)):
         fit_steps(estimator, replaced(X, fill), weight)
     random_state = np.random.RandomState(seed)

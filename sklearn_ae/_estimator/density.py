@@ -1,7 +1,7 @@
 """The distribution of the codes, from which ``sample`` draws.
 
 The Gaussian with the mean and the covariance of the codes is part of every module. Other
-distributions are density estimators of scikit-learn, fitted on codes.
+distributions are estimators that are fitted on codes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sklearn_ae._estimator.code_densities import CodeKernelDensity, fit_mixture
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.random import drawing_from, make_generator
 from sklearn_ae.networks._module import AutoencoderModule
@@ -46,12 +47,13 @@ def fit_code_density(
     Returns
     -------
     Pipeline or str
-        The result of :func:`fit_density` if `density` is an estimator, else `density`.
+        `density` if it is ``"gaussian"`` or ``"prior"``, else the result of :func:`fit_density`.
     """
+    needs_no_fit = isinstance(density, str) and density in ("gaussian", "prior")
     if samples.weight is not None:
         samples = samples.where(samples.weight.numpy() > 0)
     n_code = len(module.code_mean)
-    n_samples = GAUSSIAN_SAMPLES if isinstance(density, str) else DENSITY_SAMPLES
+    n_samples = GAUSSIAN_SAMPLES if needs_no_fit else DENSITY_SAMPLES
     if n_code > GAUSSIAN_SAMPLES:  # very wide codes, such as feature maps: less time and memory
         n_samples = GAUSSIAN_SAMPLES // 8
     samples = samples.sample(n_samples, seed)
@@ -61,7 +63,7 @@ def fit_code_density(
     weight = samples.take_weight(slice(0, len(samples)))
     weight = weight / weight.sum()
     _store_gaussian(module, codes, weight)
-    return density if isinstance(density, str) else fit_density(density, codes, weight, seed)
+    return density if needs_no_fit else fit_density(density, codes, weight, seed)
 
 
 def _store_gaussian(module: AutoencoderModule, codes: Tensor, weight: Tensor) -> None:
@@ -101,7 +103,7 @@ def fit_density(density: Any, codes: Tensor, weight: Tensor, seed: int) -> Pipel
 
     Parameters
     ----------
-    density : estimator with ``fit`` and ``sample``
+    density : {"kde", "mixture"} or estimator with ``fit`` and ``sample``
     codes : Tensor of shape (n_samples, n_code)
     weight : Tensor of shape (n_samples,)
         Weights, with the sum one.
@@ -111,22 +113,29 @@ def fit_density(density: Any, codes: Tensor, weight: Tensor, seed: int) -> Pipel
     Returns
     -------
     Pipeline
-        A ``StandardScaler`` and the fitted clone.
+        A ``StandardScaler`` and the fitted clone, or the fitted density of this name.
 
     Raises
     ------
     ValueError
         If the estimator cannot be fitted on these codes.
     """
-    density = clone(density)
-    if density.get_params().get("random_state", 0) is None:
-        density.set_params(random_state=seed)
-    model = make_pipeline(StandardScaler(), density)
     # Few density estimators accept weights. Codes are therefore repeated in proportion to their
     # weights: evenly spaced quantiles of the weighted codes, as many as there are codes.
     places = (np.arange(len(codes)) + 0.5) / len(codes)
     fractions = weight.cpu().double().numpy().cumsum()
     repeated = codes.cpu().double().numpy()[np.searchsorted(fractions, places * fractions[-1])]
+    if isinstance(density, str):
+        with config_context(array_api_dispatch=False):
+            scaler = StandardScaler().fit(repeated)
+            scaled = scaler.transform(repeated)
+            is_mixture = density == "mixture"
+            fitted = fit_mixture(scaled, seed) if is_mixture else CodeKernelDensity().fit(scaled)
+        return make_pipeline(scaler, fitted)
+    density = clone(density)
+    if density.get_params().get("random_state", 0) is None:
+        density.set_params(random_state=seed)
+    model = make_pipeline(StandardScaler(), density)
     try:
         with config_context(array_api_dispatch=False):  # codes are a NumPy array here
             return model.fit(repeated)

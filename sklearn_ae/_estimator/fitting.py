@@ -7,9 +7,11 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from sklearn_ae._estimator.advice import warn_of_dominance, warn_of_shape
 from sklearn_ae._estimator.completing import completed, hidden_again, patterns_of
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
@@ -213,6 +215,8 @@ def _fitted_module(
     module, precision = _copied_module(fit, samples) if resume else _new_module(fit, samples)
     training, held_out, scaling = _split(fit, module, samples, validation, precision.weights)
     attributes = {} if resume else _start(fit, module, samples, training, scaling)
+    if scaling is not None and not resume:
+        _advise(fit, module, data, len(samples), scaling)
     training, held_out = _standardized(module, training, held_out, precision.weights)
     if held_out is not None and held_out is not training:
         _check_near(held_out, "X" if validation is None else "X_val")
@@ -424,6 +428,16 @@ def _start(
         )
     estimator._start(module, completed(starts_at, module), fit.seeds.subspace)
     return estimator._pretrain(module, completed(inputs, module), fit.seeds.subspace) or {}
+
+
+def _advise(
+    fit: Fit, module: AutoencoderModule, data: FitData, n_samples: int, scaling: Scaling
+) -> None:
+    """Warn of data that were probably not meant as they are."""
+    warn_of_shape(module.network, fit.estimator.input_shape_)
+    # Losses of data in a fixed range, and columns of tables, have scales of their own.
+    if fit.loss.scaled and not sp.issparse(data.X):
+        warn_of_dominance(fit.estimator, module.network, n_samples, scaling.moments[1])
 
 
 def _standardized(

@@ -20,7 +20,7 @@ from sklearn_ae._compat import (
     is_numpy_namespace,
     is_whole,
 )
-from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad
+from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad, refuse_ragged
 from sklearn_ae._estimator.tables import check_table, forget_table, table_of
 from sklearn_ae._sources.kinds import as_source, is_source
 from sklearn_ae._sources.source import ArrayInMemory, Source
@@ -148,6 +148,7 @@ def check_samples(
     if ragged and is_sequences(X):
         sequences = [np.asarray(to_plain(sequence)) for sequence in X]
         X = pad(sequences, network.n_steps if reset else estimator.input_shape_[0])
+    refuse_ragged(X, type(estimator).__name__)
     if isinstance(X, (list, tuple)) and np.ndim(X) > 2:
         X = np.asarray(X)
     shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
@@ -155,9 +156,12 @@ def check_samples(
     if shape is not None:
         expected = shape if reset else estimator.input_shape_
         if is_other and not any_size:
+            is_dense = getattr(estimator, "n_components", None) is not None
+            may_vary = network.has_maps() and is_dense and len(shape) == len(expected)
+            remedy = " Fit with n_components=None to take images of any size." if may_vary else ""
             raise ValueError(
                 f"X has samples of shape {shape}, but {type(estimator).__name__} was fitted "
-                f"on samples of shape {expected}."
+                f"on samples of shape {expected}.{remedy}"
             )
         X = X.reshape(X.shape[0], math.prod(shape))
     if isinstance(X, Tensor) and not get_config()["array_api_dispatch"]:

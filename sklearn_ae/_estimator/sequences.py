@@ -22,6 +22,19 @@ def is_sequences(X: Any) -> bool:
     return arrays or len({len(x) for x in X}) > 1
 
 
+def refuse_ragged(X: Any, name: str) -> None:
+    """Raise an error if samples have different lengths, for an estimator that needs one length."""
+    if not is_sequences(X):
+        return
+    lengths = {len(x) for x in X if isinstance(x, (list, tuple, np.ndarray, Tensor))}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"X contains samples of different lengths, from {min(lengths)} to {max(lengths)}, but "
+            f"{name} needs samples of one length. LSTMAutoencoder and RecursiveAutoencoder take "
+            f"different lengths, as do other estimators with an LSTMNetwork or a RecursiveNetwork."
+        )
+
+
 def pad(sequences: list[np.ndarray], n_steps: int | None) -> np.ndarray:
     """Return sequences as an array of shape (n_samples, n_steps, ...), padded with NaN.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
@@ -15,6 +16,7 @@ from sklearn.utils import all_estimators
 from sklearn_ae import networks
 from sklearn_ae._compat import loss_classes
 from sklearn_ae._detection.members import Member
+from sklearn_ae._estimator.code_densities import CodeKernelDensity
 from sklearn_ae._estimator.inputs import TensorState
 from sklearn_ae._imputation.calibration import Calibration
 from sklearn_ae._tables.columns import Category, Number
@@ -96,7 +98,9 @@ _NETWORKS: dict[str, type] = _by_name(
 )
 
 ESTIMATORS: dict[str, type] = (
-    _OWN_ESTIMATORS | _NETWORKS | _by_name([Pipeline, FrozenEstimator, StandardScaler])
+    _OWN_ESTIMATORS
+    | _NETWORKS
+    | _by_name([CodeKernelDensity, FrozenEstimator, GaussianMixture, Pipeline, StandardScaler])
 )
 """Estimators that are written as JSON and arrays, by name.
 

@@ -38,9 +38,11 @@ def _(estimator: AutoencoderOutlierDetector) -> tuple[str, ...]:
 def _(estimator: AutoencoderOutlierDetector, graph: Graph, x: Traced, method: str) -> Entry:
     limit = limit_of(np.float32)
     is_far = (x.abs() >= limit).long().sum(1) > 0
-    bounded = graph.name_of(x.clamp(-limit, limit))  # squares of larger values overflow
+    # Squares of larger values overflow. NaN, after the end of a sequence, stays.
+    bounded = graph.name_of(torch.where(x.isnan(), x, x.clamp(-limit, limit)))
     x = traced(graph, bounded, torch.zeros(x.shape))
-    cells, position = keys_in_grid(x, estimator._grid)
+    fill = torch.from_numpy(estimator._fill).to(x.dtype)
+    cells, position = keys_in_grid(torch.where(x.isnan(), fill, x), estimator._grid)
     # The highest bits of an int64 order samples within a cell; the sum may wrap around.
     position = position * 2 ** (64 - POSITION_BITS)
     fold = highest_bits(cells, FOLD_BITS)
@@ -81,7 +83,11 @@ def _score(member: Member, graph: Graph, x: Traced, fold: Tensor) -> Tensor:
         error = error / torch.from_numpy(member.spread)
         error = error - (error @ common.T) @ common
     square = (error / look_up(torch.from_numpy(member.scale), fold)).square()
-    return -(square.mean(1).log1p() if member.joint else square.log1p().mean(1))
+    if member.joint:
+        return -square.mean(1).log1p()
+    is_missing = target.isnan()
+    terms = square.log1p().masked_fill(is_missing, 0.0)
+    return -terms.sum(1) / (~is_missing).double().sum(1)
 
 
 def _prepared(estimator: Any, graph: Graph, x: Traced) -> Traced:

@@ -22,7 +22,7 @@ from sklearn_ae._parameters.declaration import declares_parameters, parameter
 from sklearn_ae.networks._layers import BatchNorm
 from sklearn_ae.networks._network import Network, positive_integers
 from sklearn_ae.networks.activations import ACTIVATIONS
-from sklearn_ae.networks.layout import Layout, Pair, Shape
+from sklearn_ae.networks.layout import Layout, Pair, Shape, find_channels
 
 
 @declares_parameters
@@ -33,19 +33,24 @@ class ImageParameters:
         default=None,
         doc="""tuple of int
         Shape of an image, or of a signal: (height, width, n_channels), or (n_channels, height,
-        width) with ``channels_last=False``; (height, width) or (length,), with the number of
-        channels given by the number of features. None: the shape of a sample of `X`; a sample
-        with flat features is then a signal of one channel.
+        width), see `channels_last`; (height, width) or (length,), with the number of channels
+        given by the number of features. None: the shape of a sample of `X`; a sample with flat
+        features is then a signal of one channel.
         """,
         constraint=["array-like", None],
     )
-    channels_last: bool = parameter(
-        default=True,
-        doc="""bool
-        Whether the channels of a pixel are adjacent in `X`. Otherwise each channel is stored as
-        an image of its own.
+    channels_last: bool | str = parameter(
+        default="auto",
+        doc="""bool or "auto"
+        Whether the channels of a pixel are adjacent in `X`, as in images of shape (height, width,
+        n_channels). Otherwise each channel is stored as an image of its own, as in torch. Results
+        have the layout of `X`. ``"auto"``: of the first and the last axis of `image_shape` the
+        channels are the one of length 1 or 3; else the one of length 2 or 4; else the one that
+        leaves a square image. If `image_shape` does not contain the channels, they are the axis
+        of the samples that it lacks. If this does not decide, the channels are the last axis, and
+        `fit` warns.
         """,
-        constraint=["boolean"],
+        constraint=["boolean", StrOptions({"auto"})],
     )
     channels: tuple[int, ...] = parameter(
         default=(16, 32),
@@ -116,16 +121,16 @@ class ImageNetwork(ImageParameters, Network):
         ValueError
             If they do not match `sample_shape`.
         """
-        given = sample_shape if self.image_shape is None else self.image_shape
-        shape = positive_integers(given, "image_shape")
+        shape = self._image_shape(sample_shape)
+        channels_last = self._has_channels_last(sample_shape)
         n_axes, n_features = min(len(shape), 2), math.prod(sample_shape)
         axes: tuple[int, ...]
         if len(shape) == 3:
-            axes = shape[:2] if self.channels_last else shape[1:]
-            n_channels = shape[2] if self.channels_last else shape[0]
+            axes = shape[:2] if channels_last else shape[1:]
+            n_channels = shape[2] if channels_last else shape[0]
         else:
             axes, n_channels = shape[:2], n_features // math.prod(shape)
-        complete = (*axes, n_channels) if self.channels_last else (n_channels, *axes)
+        complete = (*axes, n_channels) if channels_last else (n_channels, *axes)
         # Axes of length one are ignored: (28, 28) equals (28, 28, 1).
         longer = [length for length in complete if length > 1]
         same = len(sample_shape) == 1 or longer == [
@@ -138,7 +143,31 @@ class ImageNetwork(ImageParameters, Network):
                 f"(height, width, channels) or, if channels_last=False, (channels, height, width)."
             )
         size = (axes[0] if n_axes == 2 else 1, axes[-1])
-        return Layout(n_channels, size, n_axes == 1, self.channels_last)
+        return Layout(n_channels, size, n_axes == 1, channels_last)
+
+    def _image_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of an image, in which the channels may be left out."""
+        given = sample_shape if self.image_shape is None else self.image_shape
+        return positive_integers(given, "image_shape")
+
+    def _has_channels_last(self, sample_shape: tuple[int, ...]) -> bool:
+        """Return `channels_last`, or what ``"auto"`` stands for."""
+        if not isinstance(self.channels_last, str):
+            return bool(self.channels_last)
+        return find_channels(self._image_shape(sample_shape), sample_shape) is not False
+
+    def doubt(self, sample_shape: tuple[int, ...]) -> str | None:
+        """Return a warning if ``channels_last="auto"`` does not find the axis of the channels."""
+        shape = self._image_shape(sample_shape)
+        is_given = not isinstance(self.channels_last, str)
+        if is_given or find_channels(shape, sample_shape) is not None:
+            return None
+        n_channels = self.layout(sample_shape).n_channels
+        return (
+            f"The {n_channels} channels of samples of shape {sample_shape} with image_shape="
+            f"{self.image_shape!r} are assumed to be their last axis, but they may be the first "
+            f"one. Set channels_last=True, or channels_last=False for (channels, height, width)."
+        )
 
     def resized(self, sample_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
         """Return a specification for images of another size, with the same number of channels.
@@ -157,12 +186,12 @@ class ImageNetwork(ImageParameters, Network):
         ValueError
             If the numbers of channels or of axes differ.
         """
-        shape = self.image_shape
+        shape, channels_last = self.image_shape, self._has_channels_last(sample_shape)
         if shape is not None:
             n_axes = len(positive_integers(shape, "image_shape"))
             # Those axes of the other shape that image_shape names: it may omit the channels.
-            shape = other[:n_axes] if self.channels_last else other[-n_axes:]
-        network: Self = clone(self).set_params(image_shape=shape)
+            shape = other[:n_axes] if channels_last else other[-n_axes:]
+        network: Self = clone(self).set_params(image_shape=shape, channels_last=channels_last)
         before, now = self.layout(sample_shape), network.layout(other)
         if len(sample_shape) != len(other) or before.n_channels != now.n_channels:
             raise ValueError(

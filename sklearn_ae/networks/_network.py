@@ -211,6 +211,22 @@ class Network(BaseEstimator):
         """
         return None
 
+    def doubt(self, sample_shape: tuple[int, ...]) -> str | None:
+        """Return the text of a warning if the shape of the samples can be read in two ways.
+
+        `fit` issues it once. By default there is none.
+
+        Parameters
+        ----------
+        sample_shape : tuple of int
+            Shape of one sample.
+
+        Returns
+        -------
+        text : str or None
+        """
+        return None
+
     def resized(self, sample_shape: tuple[int, ...], other: tuple[int, ...]) -> Self:
         """Return a specification with the same weights for samples of another shape.
 

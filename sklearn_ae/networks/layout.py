@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor
+
+COMMON_COUNTS = (1, 3), (2, 4)
+"""Numbers of channels of most images, those of the first tuple before those of the second."""
 
 Pair = tuple[int, int]
 """Height and width."""
@@ -63,3 +67,35 @@ def from_columns(columns: Tensor, shape: Shape) -> Tensor:
     """Invert :func:`to_columns`; `shape` is ``(channels, height, width)`` of one image."""
     n_channels, *size = shape
     return columns.reshape(-1, *size, n_channels).permute(0, 3, 1, 2)
+
+
+def find_channels(shape: tuple[int, ...], sample_shape: tuple[int, ...]) -> bool | None:
+    """Determine whether the channels are the last axis of samples or the first one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of an image or signal. With up to two axes it does not contain the channels.
+    sample_shape : tuple of int
+        Shape of a sample, which may be flat.
+
+    Returns
+    -------
+    bool or None
+        None if both are possible. True if they are equivalent, as with one channel.
+    """
+    if len(shape) == 3:
+        first, _, last = shape
+        if first == last == 1:
+            return True
+        for counts in COMMON_COUNTS:
+            if (first in counts) != (last in counts):
+                return last in counts
+            if first in counts:
+                break
+        before, behind = shape[0] == shape[1], shape[1] == shape[2]
+        return None if before == behind else before
+    if len(sample_shape) <= len(shape):  # flat samples, or images without an axis of channels
+        return True if math.prod(shape) == math.prod(sample_shape) else None
+    before, behind = sample_shape[:-1] == shape, sample_shape[1:] == shape
+    return None if before and behind else not behind

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sklearn_ae.networks.layout import find_channels
+
 Shape = tuple[int, ...]
 
 
@@ -92,7 +94,8 @@ def _native_format(autoencoder: Any, n_features: int) -> SampleFormat:
         return _image((*layout.size, layout.n_channels), layout.channels_last)
     if len(shape) == 1:
         return SampleFormat("series", shape, axis="feature")
-    return _image(shape)
+    channels_last = len(shape) < 3 or find_channels(shape, shape) is not False
+    return _image(shape if channels_last else (*shape[1:], shape[0]), channels_last)
 
 
 def _series(shape: Shape, channels_last: bool = True) -> SampleFormat:

@@ -1,0 +1,125 @@
+"""Warnings of a fit about data that were probably not meant as they are."""
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ae import (
+    Autoencoder,
+    AutoencoderImputer,
+    AutoencoderOutlierDetector,
+    LSTMAutoencoder,
+    VariationalAutoencoder,
+)
+from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork
+from sklearn_ae.sources import open_source
+
+
+def _fast(**parameters):
+    options = {"hidden_layer_sizes": (3,), "max_iter": 1, "random_state": 0}
+    return Autoencoder(1, **(options | parameters))
+
+
+def _X(ratio, n_samples=40):
+    """Columns of variance one, but the third of the variance `ratio`."""
+    X = np.random.default_rng(0).normal(size=(n_samples, 4))
+    X = (X - X.mean(0)) / X.std(0)
+    X[:, 2] *= np.sqrt(ratio)
+    return X
+
+
+def _fit_silently(model, *arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return model.fit(*arguments, **options)
+
+
+@pytest.mark.parametrize("n_samples", [10, 40])
+def test_a_column_with_nearly_all_of_the_variance_is_named(n_samples):
+    just_below, just_above = 3 * 0.9899 / 0.0101, 3 * 0.9901 / 0.0099
+    _fit_silently(_fast(), _X(just_below, n_samples))
+    message = r"Column 2 has 99.01 % of the variance .* make_pipeline\(StandardScaler\(\), Auto"
+    with pytest.warns(UserWarning, match=message) as caught:
+        _fast().fit(_X(just_above, n_samples))
+    assert len(caught) == 1
+    frame = pd.DataFrame(_X(just_above, n_samples), columns=["age", "size", "income", "n"])
+    with pytest.warns(UserWarning, match="Column 'income' has 99.01 %"):
+        _fast().fit(frame)
+    _fit_silently(make_pipeline(StandardScaler(), _fast()), frame)
+
+
+def test_weights_and_missing_values_count():
+    X = _X(1.0)
+    X[0, 1] = 500.0
+    with pytest.warns(UserWarning, match="Column 1 "):
+        _fast().fit(X)
+    _fit_silently(_fast(), X, sample_weight=np.arange(len(X)) > 0)
+    X[0, 1] = np.nan
+    _fit_silently(_fast(), X)
+    X[1, 0] = 500.0
+    with pytest.warns(UserWarning, match="Column 0 "):
+        _fast().fit(X)
+
+
+def test_samples_in_files_are_warned_of_too(tmp_path):
+    frame = pd.DataFrame(_X(1e4), columns=list("abcd"))
+    frame.to_parquet(tmp_path / "rows.parquet")
+    with pytest.warns(UserWarning, match="Column 'c' has 99.97 %"):
+        _fast().fit(open_source(tmp_path / "rows.parquet"))
+
+
+def test_only_the_first_of_several_calls_warns():
+    model = _fast(warm_start=True)
+    with pytest.warns(UserWarning, match="Column 2 "):
+        model.partial_fit(_X(1e4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.partial_fit(_X(1e4)).fit(_X(1e4))
+
+
+@pytest.mark.parametrize(
+    ("model", "X"),
+    [
+        pytest.param(_fast(), _X(1e4).reshape(-1, 2, 2), id="images"),
+        pytest.param(LSTMAutoencoder(1, max_iter=1, random_state=0), _X(1e4), id="sequences"),
+        pytest.param(
+            _fast(network=ConvolutionalNetwork(channels=(2,))).set_params(n_components=2),
+            _X(1e4),
+            id="signals",
+        ),
+        pytest.param(_fast(), sp.csr_array(np.round(_X(1e4))), id="counts"),
+        pytest.param(_fast(loss="poisson"), np.abs(_X(1e4)), id="another scale"),
+        pytest.param(_fast(), _X(1e4, n_samples=9), id="few samples"),
+        pytest.param(_fast(), _X(1e4)[:, 1:3], id="points in a plane"),
+        pytest.param(_fast(), _X(1e4) * [0, 1, 1, 0], id="two columns that vary"),
+        pytest.param(_fast(), np.zeros((20, 3)), id="constant"),
+        pytest.param(
+            VariationalAutoencoder(
+                1, max_iter=1, network=DenseNetwork(hidden_layer_sizes=(3,)), random_state=0
+            ),
+            pd.DataFrame(_X(1e4)).assign(kind=pd.Categorical(list("ab") * 20)).rename(columns=str),
+            id="table",
+        ),
+        pytest.param(AutoencoderImputer(_fast()), _X(1e4), id="imputer"),
+        pytest.param(AutoencoderOutlierDetector(n_estimators=2), _X(1e4), id="detector"),
+    ],
+)
+def test_no_warning_where_columns_have_one_unit_or_are_scaled(model, X):
+    _fit_silently(model, X)
+
+
+def test_a_network_may_doubt_the_shape_of_samples():
+    class Doubting(DenseNetwork):
+        def doubt(self, sample_shape):
+            return f"Samples of shape {sample_shape}?"
+
+    with pytest.warns(UserWarning, match=re.escape("Samples of shape (4,)?")) as caught:
+        model = _fast(network=Doubting(hidden_layer_sizes=(3,))).fit(_X(1.0))
+    assert len(caught) == 1
+    assert _fit_silently(model.set_params(warm_start=True), _X(1.0)).n_iter_ == 1
