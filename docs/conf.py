@@ -4,6 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from numpydoc.xref import DEFAULT_LINKS
+
+# The gallery looks up the names in examples also where these are not run.
+from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer  # noqa: F401
 from sphinx.util.fileutil import copy_asset
 
 sys.path.insert(0, str(Path(__file__).parent))

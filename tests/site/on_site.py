@@ -74,7 +74,9 @@ def window():
                 f"give the path in the variable CHROMIUM. {error}",
                 pytrace=False,
             )
-        yield browser.new_page()
+        page = browser.new_page()
+        page.set_default_timeout(120_000)  # busy machines take long
+        yield page
         browser.close()
 
 
