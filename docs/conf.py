@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "myst_parser",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
@@ -37,7 +38,9 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "examples", "_templates", "inventories"]
 toc_object_entries_show_parents = "hide"
 nitpicky = True
-nitpick_ignore = [("py:mod", "sklearn_ae.networks"), ("py:mod", "sklearn_ae.plotting")]
+nitpick_ignore_regex = [("py:mod", r"sklearn_ae\..*")]  # modules have no pages of their own
+myst_heading_anchors = 3
+myst_update_mathjax = False
 intersphinx_mapping = intersphinx.mapping()
 
 # Types of parameters link to classes; a link at each `int` and `str` would hide these.
