@@ -72,6 +72,7 @@ html_sidebars = {"**": ["sidebar-nav-bs"]}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
+    "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": [],
 }

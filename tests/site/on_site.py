@@ -209,6 +209,11 @@ FAULTS = {
     "formula not rendered": '<span class="math">x</span>',
     "progress bar": "<pre>50%|#####     | 3/6</pre>",
     "reaches out of its column": '<table style="width: 2000px"><tr><td>a</td></tr></table>',
+    "broken words in a cell": (
+        '<table style="width: 90px; table-layout: fixed; overflow-wrap: anywhere">'
+        "<tr><td>components</td><td>explained</td><td>c</td></tr></table>"
+    ),
+    "header in several lines": '<div class="bd-header" style="height: 120px">Title</div>',
     "page of 2": '<div style="width: 2000px">wide</div>',
     "broken image": '<img src="missing.png" alt="">',
     "not loaded": '<img src="missing.png" alt="">',

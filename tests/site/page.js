@@ -61,6 +61,21 @@
   }
   report("reaches out of its column", wide.filter((element) => !around.has(element)));
 
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  report("broken words in a cell", prose.filter(([text, element]) => {
+    const cell = element.closest("td, th");
+    if (!cell) return false;
+    const { font } = getComputedStyle(element);
+    const { paddingLeft, paddingRight } = getComputedStyle(cell);
+    const width = cell.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+    canvas.font = font;
+    return text.split(/[\s\u2010/-]+/).some((word) => canvas.measureText(word).width > width + 4);
+  }).map(([, element]) => element));
+  const header = document.querySelector(".bd-header");
+  if (header && header.clientHeight > 96) {
+    findings.push(`header in several lines: ${header.clientHeight} px`);
+  }
+
   // Pictures and fonts.
   report("broken image", [...document.images].filter(
     (image) => image.complete && image.naturalWidth === 0));
@@ -69,7 +84,6 @@
   }
 
   // Contrast of text, by the ratio of WCAG 2: 4.5, for large text 3.
-  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const cache = new Map();
   const rgba = (color) => {
     if (!cache.has(color)) {
