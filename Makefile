@@ -59,8 +59,10 @@ test-seeds: .venv/installed
 test-gpu: .venv/installed
 	$(RUN) -m pytest tests/on_cuda.py -r s
 
+# From nothing: pages that no longer exist would stay. Examples run again only if they changed.
 docs: .venv/installed
 	$(RUN) $(INSTALL) --constraint constraints.txt --editable ".[docs]"
+	rm -rf docs/_build docs/generated
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
 
 # Every page in Chromium, which must be installed: wide and narrow, light and dark.
