@@ -7,7 +7,7 @@ INSTALL := -m pip install --disable-pip-version-check --quiet
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint fuzz test-oldest test-portability test-seeds test-gpu docs clean
+.PHONY: demo test test-slow lint fuzz test-oldest test-portability test-seeds test-gpu docs test-docs clean
 
 demo: .venv/installed
 	$(RUN) docs/examples/plot_beside_pca.py
@@ -63,9 +63,16 @@ test-seeds: .venv/installed
 test-gpu: .venv/installed
 	$(RUN) -m pytest tests/on_cuda.py -r s
 
+# From nothing: pages that no longer exist would stay. Examples run again only if they changed.
 docs: .venv/installed
 	$(RUN) $(INSTALL) --constraint constraints.txt --editable ".[docs]"
+	rm -rf docs/_build docs/generated
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# Every page in Chromium, which must be installed: wide and narrow, light and dark.
+test-docs: docs
+	$(RUN) $(INSTALL) --constraint constraints.txt --editable ".[site]"
+	$(RUN) -m pytest -n 2 --dist worksteal tests/site/on_site.py
 
 clean:
 	rm -rf .venv .venv-oldest .venv-pre demo_output docs/_build docs/auto_examples docs/generated

@@ -43,7 +43,7 @@ def reconstruction_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Samples.
     y : array-like, default=None
-        Targets of a :class:`UNetAutoencoder`; ignored otherwise.
+        Targets of a :class:`~sklearn_ae.UNetAutoencoder`; ignored otherwise.
 
     Returns
     -------
@@ -72,9 +72,10 @@ def elbo_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     """Return the mean log-likelihood of the samples, or a lower bound of it, in nats.
 
     The score is the mean of ``score_samples(X)``: the evidence lower bound for
-    :class:`VariationalAutoencoder`, and the log-likelihood for :class:`RestrictedBoltzmannMachine`
-    and for scikit-learn's density estimators. For a pipeline it is the density of the input of the
-    last step, so that candidates with different scalers cannot be compared.
+    :class:`~sklearn_ae.VariationalAutoencoder`, and the log-likelihood for
+    :class:`~sklearn_ae.RestrictedBoltzmannMachine` and for scikit-learn's density estimators. For
+    a pipeline it is the density of the input of the last step, so that candidates with different
+    scalers cannot be compared.
 
     Parameters
     ----------
@@ -119,9 +120,9 @@ def denoising_scorer(
     Parameters
     ----------
     noise : {"gaussian", "masking", "salt_and_pepper", "swap"}, default="gaussian"
-        Type of the corruption, as in :class:`DenoisingAutoencoder`. Salt and pepper are the
-        minimum and the maximum of each feature in `X`; swapped values are those of the same
-        feature in random samples of `X`.
+        Type of the corruption, as in :class:`~sklearn_ae.DenoisingAutoencoder`. Salt and pepper
+        are the minimum and the maximum of each feature in `X`; swapped values are those of the
+        same feature in random samples of `X`.
     noise_level : float, default=0.1
         Standard deviation of Gaussian noise in the units of `X`, or the fraction of values that
         other types of noise replace.

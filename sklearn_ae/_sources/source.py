@@ -18,7 +18,7 @@ BLOCK_BYTES = 4 * 2**20
 class Source(ABC):
     """Rows of numbers that are read block by block, for data that do not fit in memory.
 
-    A subclass sets the attributes and defines :meth:`read`; :func:`sklearn_ae.sources.register`
+    A subclass sets the attributes and defines `read`; :func:`~sklearn_ae.sources.register_source`
     makes estimators accept the objects that it reads.
 
     Attributes
