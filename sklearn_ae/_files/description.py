@@ -10,7 +10,8 @@ values are objects whose first key starts with ``$``:
 ``$array``     name of an array; with ``"order": "F"`` its axes are reversed, with ``"text": true``
                the last axis contains the code points of strings, and with ``dtype`` the bytes of
                values of this dtype
-``$mapping``   keys of a dictionary, strings; ``values``, an array of its values
+``$mapping``   keys of a dictionary, strings; ``values``, an array of its values, which are
+               numbers of NumPy with ``"scalars": true``
 ``$objects``   entries of an array of Python objects; ``shape``
 ``$scalar``    a NumPy number; ``dtype``
 ``$dtype``     name of a NumPy dtype
@@ -234,12 +235,17 @@ class Description:
         return {"$dict": [[self._value(k), self._named(str(k), v)] for k, v in value.items()]}
 
     def _mapping(self, value: dict[Any, Any]) -> dict[str, Any] | None:
-        """Return a long dictionary from strings to NumPy's integers, such as a vocabulary."""
+        """Return a long dictionary from strings to integers of one type, such as a vocabulary."""
         kinds = {type(each) for each in value.values()}
-        if len(value) < MANY or kinds != {np.int64} or set(map(type, value)) != {str}:
+        is_long = len(value) >= MANY and set(map(type, value)) == {str}
+        if not is_long or kinds not in ({int}, {np.int64}):
             return None
-        numbers = np.fromiter(value.values(), np.int64, len(value))
-        return {"$mapping": list(value), "values": self._array(numbers)}
+        try:
+            numbers = np.fromiter(value.values(), np.int64, len(value))
+        except OverflowError:
+            return None
+        reference = {"$mapping": list(value), "values": self._array(numbers)}
+        return reference if kinds == {int} else reference | {"scalars": True}
 
     def _array(self, value: np.ndarray) -> dict[str, Any]:
         reference: dict[str, Any] = {"$array": str(len(self.arrays))}

@@ -179,12 +179,12 @@ class Rebuilder:
     def _float(self, name: str) -> float:
         return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[name]
 
-    def _mapping(self, keys: list[str], values: Any) -> dict[str, Any]:
-        numbers = self._value(values)
+    def _mapping(self, keys: list[str], values: Any, scalars: bool = False) -> dict[str, Any]:
+        numbers: np.ndarray = self._value(values)
         if not isinstance(keys, list) or set(map(type, keys)) > {str} or numbers.ndim != 1:
             raise ValueError("a vocabulary has words that are no strings")
         self.allowance.take(CONTAINER_COST + 3 * ENTRY_COST * len(keys))
-        return dict(zip(keys, numbers, strict=True))
+        return dict(zip(keys, numbers if scalars else numbers.tolist(), strict=True))
 
     def _array(
         self, name: str, order: str = "C", text: bool = False, dtype: Any = None
