@@ -156,7 +156,8 @@ def test_a_column_transformer_of_a_real_table_is_saved(autoencoder, path):
             "day": np.arange(20).astype("datetime64[D]"),
         }
     )
-    numbers = make_pipeline(SimpleImputer(strategy="median"), FunctionTransformer(np.log1p))
+    logarithm = FunctionTransformer(np.log1p, feature_names_out="one-to-one")
+    numbers = make_pipeline(SimpleImputer(strategy="median"), logarithm)
     bins = KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")
     categories = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder())
     columns = ColumnTransformer(

@@ -126,31 +126,41 @@ def _hardswish(g: Graph, result: Tensor, x: Traced, inplace: bool = False) -> st
     return g.add("Mul", x, g.add("HardSigmoid", x, alpha=1 / 6, beta=0.5))
 
 
-@translates("threshold")
+@translates("threshold", "_threshold")
 def _threshold(
     g: Graph, result: Tensor, x: Traced, threshold: float, value: float, inplace: bool = False
 ) -> str:
     return g.add("Where", g.add("Greater", x, _constant(x, threshold)), x, _constant(x, value))
 
 
-def _soft(kind: str, g: Graph, x: Traced, dim: int | None) -> str:
-    if dim is None:
-        raise UnsupportedError(f"{kind} needs its axis")
+def _soft(kind: str, g: Graph, x: Traced, dim: int | None, dtype: Any) -> str:
+    if dim is None or dtype is not None:
+        raise UnsupportedError(f"{kind} needs its axis, and the dtype of its input")
     return g.add(kind, x, axis=dim)
 
 
 @translates("softmax")
 def _softmax(
-    g: Graph, result: Tensor, x: Traced, dim: int | None = None, _stacklevel: int = 3
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: Any = None,
 ) -> str:
-    return _soft("Softmax", g, x, dim)
+    return _soft("Softmax", g, x, dim, dtype)
 
 
 @translates("log_softmax")
 def _log_softmax(
-    g: Graph, result: Tensor, x: Traced, dim: int | None = None, _stacklevel: int = 3
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: Any = None,
 ) -> str:
-    return _soft("LogSoftmax", g, x, dim)
+    return _soft("LogSoftmax", g, x, dim, dtype)
 
 
 @translates("glu")
