@@ -167,7 +167,7 @@ def load(
     path: str | os.PathLike[str],
     device: str | torch.device | None = None,
     *,
-    trusted: Sequence[str] = (),
+    trusted: str | Sequence[str] = (),
 ) -> Any:
     """Load an estimator that :func:`save` has written.
 
@@ -183,7 +183,7 @@ def load(
         Device of the fitted networks. ``"auto"`` is the first CUDA device if there is one, else
         the CPU. None: the device at the time of saving if it is available, else the CPU. The
         parameter ``device`` of the estimators, the device of `fit`, is not changed.
-    trusted : sequence of str, default=()
+    trusted : str or sequence of str, default=()
         Names of modules that define networks, autoencoders or loss functions of the file, such as
         ``["my_package.networks"]``, or full names of single classes and functions. Modules that
         are named here are imported. Of their classes only those are used that derive from
@@ -204,13 +204,14 @@ def load(
         If the file does not exist or cannot be read.
     """
     target = None if device is None else str(resolve_device(device, None))
+    known = Trusted([trusted] if isinstance(trusted, str) else trusted)
     _check_file(path)
     try:
         allowance = Allowance(os.path.getsize(path))
         text, arrays = _read(path, allowance)
         objects = _objects(text, arrays, allowance)
         with map_location(target), building_with(module_from_file):
-            return Rebuilder(arrays, allowance, Trusted(trusted)).build(objects)
+            return Rebuilder(arrays, allowance, known).build(objects)
     except MemoryError:
         raise
     except Exception as error:  # of any type, depending on the content

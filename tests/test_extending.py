@@ -170,6 +170,11 @@ def test_a_module_that_is_gone_is_named(page, monkeypatch):
         load(page["folder"] / "loss.safetensors", trusted=["my_loss"])
 
 
+def test_a_single_name_is_enough(page):
+    again = load(page["folder"] / "loss.safetensors", trusted="my_loss")
+    assert again.loss.__name__ == "log_cosh"
+
+
 def test_trust_changes_nothing_for_other_files(tmp_path):
     save(Autoencoder(3), tmp_path / "model")
     assert load(tmp_path / "model", trusted=["a_module_that_is_not_there"]).n_components == 3

@@ -148,9 +148,7 @@ def check_trees(estimator: Any) -> None:
     for member in np.ravel(np.array(estimator.estimators_, object)):
         if member.tree_.n_features != n_features:
             raise ValueError(f"the trees of {name} have other numbers of features")
-    for features in attributes.get(
-        "_estimators_features", attributes.get("estimators_features_", [])
-    ):
+    for features in attributes.get("estimators_features_", []):
         if len(features) != n_features:
             raise ValueError(f"the trees of {name} receive other numbers of features")
 
