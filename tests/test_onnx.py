@@ -620,7 +620,7 @@ def test_columns_selected_by_name_are_refused_with_the_remedy(columns):
     with pytest.raises(NotImplementedError, match=message):
         to_onnx(_columns(columns).fit(frame))
     pipeline = _columns([0, 1]).fit(frame.to_numpy())  # the first remedy
-    (codes,) = run(to_onnx(pipeline), frame.to_numpy(np.float32))
+    codes = run(to_onnx(pipeline), frame.to_numpy(np.float32))["transform"]
     np.testing.assert_allclose(codes, pipeline.transform(frame.to_numpy()), rtol=1e-3, atol=1e-5)
 
 
@@ -643,7 +643,7 @@ def test_a_step_without_a_converter_is_refused_with_the_remedy():
     pipeline = make_pipeline(SplineTransformer(3), autoencoder).fit(X)
     with pytest.raises(NotImplementedError, match=r"cannot convert .*Spline.*pipeline\[1:\]"):
         to_onnx(pipeline)
-    (codes,) = run(to_onnx(pipeline[1:]), pipeline[0].transform(X).astype(np.float32))
+    codes = run(to_onnx(pipeline[1:]), pipeline[0].transform(X).astype(np.float32))["transform"]
     np.testing.assert_allclose(codes, pipeline.transform(X), rtol=1e-3, atol=1e-5)
 
 

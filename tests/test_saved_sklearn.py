@@ -8,7 +8,7 @@ import pytest
 from forging import put_together, take_apart
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
@@ -177,6 +177,17 @@ def test_a_column_transformer_of_a_real_table_is_saved(autoencoder, path):
     np.testing.assert_array_equal(
         again[0].get_feature_names_out(), pipeline[0].get_feature_names_out()
     )
+
+
+def test_columns_that_are_selected_by_their_types_are_saved(path):
+    table = pd.DataFrame({"a": np.arange(6.0), "b": np.arange(6), "c": ["x", "y"] * 3})
+    numbers = make_column_selector(dtype_include=np.number)
+    others = make_column_selector(pattern="^c", dtype_exclude=[np.integer, np.floating])
+    columns = ColumnTransformer([("n", StandardScaler(), numbers), ("c", OneHotEncoder(), others)])
+    expected = columns.fit_transform(table)
+    again = _travelled(columns, path)
+    np.testing.assert_array_equal(again.transform(table), expected)
+    np.testing.assert_array_equal(clone(again).fit_transform(table), expected)
 
 
 def test_a_long_vocabulary_takes_one_array(path):

@@ -27,6 +27,7 @@ PRIVATE_ESTIMATORS = {
 VALUES = {
     "sklearn.calibration": ("_CalibratedClassifier",),
     "sklearn.cluster._bisect_k_means": ("_BisectingTree",),
+    "sklearn.compose": ("make_column_selector",),
     "sklearn.neural_network._stochastic_optimizers": ("AdamOptimizer", "SGDOptimizer"),
 }
 """Classes whose objects contain nothing but data and estimators, by module."""
@@ -74,14 +75,14 @@ def loss_classes() -> list[type]:
     return list(dict.fromkeys(found))
 
 
-def neighbor_classes() -> tuple[type, type]:
+def neighbor_classes() -> tuple[Any, Any]:
     """Return the classes of the trees by which neighbours are found."""
     from sklearn.neighbors import BallTree, KDTree
 
     return KDTree, BallTree
 
 
-def tree_classes() -> tuple[type, type]:
+def tree_classes() -> tuple[Any, Any]:
     """Return the classes of the trees of forests, and of histogram gradient boosting."""
     from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
     from sklearn.tree._tree import Tree

@@ -39,17 +39,15 @@ def _without_network(owner: str, name: str) -> str:
     """Return the error for a parameter of a network where there is none."""
     inner = name.removeprefix("network__")
     having = [each for each in networks.__all__ if inner in getattr(networks, each)().get_params()]
-    if inner in NetworkChoice.__dataclass_fields__:  # type: ignore[attr-defined]
+    if inner in NetworkChoice.__dataclass_fields__:
         return (
             f"{owner} has network=None, a dense network, whose parameter is set by "
             f"{inner!r} instead of {name!r}."
         )
-    remedy = (
-        f"Choose one first, for example network={having[0]}()" if having else "Choose one first"
-    )
+    example = f", for example network={having[0]}()" if having else ""
     return (
-        f"{owner} has network=None, a dense network, and so no parameter {name!r}. {remedy}, or "
-        f"search over whole networks with 'network'."
+        f"{owner} has network=None, a dense network, and so no parameter {name!r}. Choose a "
+        f"network first{example}, or search over whole networks with 'network'."
     )
 
 

@@ -59,8 +59,15 @@ NUMBER_TYPES: frozenset[type] = frozenset(
 )
 """Classes of numbers, which are values themselves in e.g. ``OneHotEncoder(dtype=np.float32)``."""
 
-TYPES: dict[str, type] = {f"{each.__module__}.{each.__name__}": each for each in NUMBER_TYPES}
-"""The same classes by their full name."""
+ABSTRACT_TYPES: frozenset[type] = frozenset(
+    (object, str, np.number, np.integer, np.floating, np.bool_, np.datetime64)
+)
+"""Further classes by which columns of a table are selected."""
+
+TYPES: dict[str, type] = {
+    f"{each.__module__}.{each.__name__}": each for each in NUMBER_TYPES | ABSTRACT_TYPES
+}
+"""All these classes by their full name."""
 
 
 def _by_name(classes: list[Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._files.arrays import PLAIN_KINDS
 from sklearn_ae._files.catalogue import (
+    ABSTRACT_TYPES,
     ESTIMATORS,
     NUMBER_TYPES,
     RECORDS,
@@ -121,6 +122,8 @@ def _is_allowed(name: str, value: Any) -> bool:
     if f"{type(value).__module__}.{type(value).__name__}" in DERIVED:
         return True
     if isinstance(value, type):
+        if name in ("dtype_include", "dtype_exclude"):
+            return value in ABSTRACT_TYPES | NUMBER_TYPES
         return name == "dtype" and value in NUMBER_TYPES
     return bool(function_name(name, value)) or is_own_function(name, value)
 

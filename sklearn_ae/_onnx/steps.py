@@ -70,6 +70,7 @@ def scikit_learn_model(
     skl2onnx = require("skl2onnx")
     register()
     estimator = unwrapped(estimator)
+    _check_columns(estimator)
     if options is None and is_classifier(estimator):
         options = {"zipmap": False}
     samples = skl2onnx.common.data_types.FloatTensorType([None, *sample_shape])
@@ -96,21 +97,24 @@ def scikit_learn_model(
         raise NotImplementedError(_refusal(estimator, error)) from error
 
 
-def _refusal(estimator: Any, error: Exception) -> str:
-    """Return the message for an estimator that skl2onnx cannot convert."""
+def _check_columns(estimator: Any) -> None:
+    """Refuse column transformers that select by name: the input is one array of numbers."""
     if named := _columns_by_name(estimator):
-        return (
+        raise NotImplementedError(
             f"ColumnTransformer selects columns by name, such as {named!r}, but the input of this "
             f"model is one array of numbers. If all columns are numbers, select them by position: "
             f"[0, 1] or slice(0, 2). Otherwise call register_onnx_converters() once, and "
             f"skl2onnx.to_onnx(pipeline, X[:1]) with a dataframe, whose columns are then the "
             f"inputs."
         )
+
+
+def _refusal(estimator: Any, error: Exception) -> str:
+    """Return the message for an estimator that skl2onnx cannot convert."""
     first = " ".join(str(error).split())[:300]
     return (
         f"skl2onnx cannot convert {type(estimator).__name__}: {first} Apply the steps without a "
-        f"converter before the model, and export the others, for example "
-        f"to_onnx(pipeline[1:])."
+        f"converter before the model, and export the others, for example to_onnx(pipeline[1:])."
     )
 
 
