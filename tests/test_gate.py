@@ -91,6 +91,7 @@ CACHES = {
         FeatureUnion([("p", _cached().set_params(memory=np.str_(FOLDER)))]),
         "memory is 'some_folder'",
     ),
+    "set": (_noting({FOLDER}, "p__memory"), r"p__memory\[0\] is 'some_folder'"),
     "a name that set_params takes": (_noting(FOLDER, "p__memory"), "p__memory is 'some_folder'"),
 }
 """Estimators that would take what lies in a folder, and how the place is named."""

@@ -145,7 +145,7 @@ class _Visitor:
             self._strings(name, value.ravel() if value.dtype.kind in "US" else [])
         elif kind is np.ndarray and value.dtype.kind == "O":
             self._list(name, value.ravel().tolist())
-        elif kind in (list, tuple) or RECORDS.get(kind.__name__) is kind:
+        elif kind in (list, tuple, set, frozenset) or RECORDS.get(kind.__name__) is kind:
             self._list(name, value)
         elif kind is dict:
             self._dict(name, value)
