@@ -43,7 +43,7 @@ from sklearn_ae import (
     register_onnx_converters,
     to_onnx,
 )
-from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
+from sklearn_ae._onnx import activations, layers, operators, shapes  # noqa: F401 - register
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.tracing import N_EXAMPLES, traced
 from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork, LSTMNetwork, RecursiveNetwork
