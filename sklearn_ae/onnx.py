@@ -48,7 +48,8 @@ def to_onnx(
     ImportError
         If onnx is missing, or skl2onnx for pipelines, outlier detectors and heads of scikit-learn.
     NotImplementedError
-        If a custom network uses a torch function that has no translation to ONNX.
+        If a custom network uses a torch function that has no translation to ONNX, or if skl2onnx
+        cannot convert a step of scikit-learn.
     NotFittedError
         If the estimator is not fitted.
     ValueError

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ import sklearn
 import torch
 from sklearn.base import BaseEstimator
 
+from sklearn_ae._compat import BaseSearchCV
 from sklearn_ae._estimator.state import building_with, map_location
 from sklearn_ae._files.allowance import Allowance, json_memory, read_json
 from sklearn_ae._files.description import Description
 from sklearn_ae._files.modules import module_from_file
 from sklearn_ae._files.rebuilding import Rebuilder
+from sklearn_ae._files.trusted import Trusted
 from sklearn_ae._training.atomic import write_atomically
 from sklearn_ae._training.device import resolve_device
 from sklearn_ae._training.isolation import isolated
@@ -68,18 +70,16 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     ----------
     estimator : BaseEstimator
         An estimator of this package, fitted or not, or one of scikit-learn, for example a
-        ``Pipeline`` that contains estimators of this package. The other estimators of
-        scikit-learn are written by skops, which must then be installed.
+        ``Pipeline`` that contains estimators of this package. Of a fitted search, such as
+        ``GridSearchCV``, its ``best_estimator_`` is saved.
     path : str or path-like
         Path of the file. The usual suffix is ``.safetensors``.
 
     Raises
     ------
     ValueError
-        If a file cannot contain some value of the estimator, for example a function as its
-        ``loss``; no file is written then.
-    ImportError
-        If skops is needed and missing.
+        If a file cannot contain some value of the estimator, for example a callback, or if a
+        fitted search has no best estimator; no file is written then.
     OSError
         If the file cannot be written.
 
@@ -98,6 +98,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(estimator, BaseEstimator):
         raise ValueError(f"estimator must be an instance of an estimator, got {estimator!r}.")
+    estimator = _without_search(estimator)
     try:
         description = Description(estimator)
     except RecursionError as error:
@@ -122,6 +123,25 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     write_atomically(Path(path).resolve(), content)
 
 
+def _without_search(estimator: BaseEstimator) -> BaseEstimator:
+    """Return the best estimator of a fitted search, and any other estimator as it is.
+
+    Raises
+    ------
+    ValueError
+        If the search has been fitted with ``refit=False``.
+    """
+    if not isinstance(estimator, BaseSearchCV) or not hasattr(estimator, "cv_results_"):
+        return estimator
+    if not hasattr(estimator, "best_estimator_"):
+        raise ValueError(
+            f"{type(estimator).__name__} has no best_estimator_, which is what is saved of a "
+            f"search, because of refit={estimator.refit!r}. Fit it with refit=True, or save an "
+            f"estimator that is fitted with its best parameters."
+        )
+    return estimator.best_estimator_
+
+
 def _check_readable(
     estimator: BaseEstimator, content: bytes, text: str, arrays: dict[str, np.ndarray]
 ) -> None:
@@ -134,7 +154,7 @@ def _check_readable(
         allowance.take(ARRAY_COST * len(arrays))
         objects = read_json(text, allowance)["objects"]
         with map_location("cpu"), building_with(module_from_file):
-            Rebuilder(dict(arrays), allowance).build(objects)
+            Rebuilder(dict(arrays), allowance, Trusted(None)).build(objects)
     except Exception as error:  # of any type, as in `load`
         raise ValueError(
             f"{type(estimator).__name__} cannot be saved, since the file could not be loaded: "
@@ -143,11 +163,17 @@ def _check_readable(
 
 
 @isolated
-def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    *,
+    trusted: str | Sequence[str] = (),
+) -> Any:
     """Load an estimator that :func:`save` has written.
 
-    Nothing in the file is executed, whoever wrote it. The results of the estimator are
-    bit-identical to those of the saved one, on the same type of device.
+    Nothing in the file is executed, whoever wrote it; of other modules, only code of those that
+    are `trusted`. The results of the estimator are bit-identical to those of the saved one, on
+    the same type of device.
 
     Parameters
     ----------
@@ -157,6 +183,12 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         Device of the fitted networks. ``"auto"`` is the first CUDA device if there is one, else
         the CPU. None: the device at the time of saving if it is available, else the CPU. The
         parameter ``device`` of the estimators, the device of `fit`, is not changed.
+    trusted : str or sequence of str, default=()
+        Names of modules that define networks, autoencoders or loss functions of the file, such as
+        ``["my_package.networks"]``, or full names of single classes and functions. Modules that
+        are named here are imported. Of their classes only those are used that derive from
+        ``sklearn_ae.networks.Network`` or ``sklearn_ae.base``. The name of a package does not
+        include its submodules.
 
     Returns
     -------
@@ -166,18 +198,20 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
     ------
     ValueError
         If the file was not written by :func:`save`, is damaged or inconsistent, has a later
-        version of the format, or if `device` is not available.
+        version of the format, refers to a module that is not `trusted`, or if `device` is not
+        available.
     OSError
         If the file does not exist or cannot be read.
     """
     target = None if device is None else str(resolve_device(device, None))
+    known = Trusted([trusted] if isinstance(trusted, str) else trusted)
     _check_file(path)
     try:
         allowance = Allowance(os.path.getsize(path))
         text, arrays = _read(path, allowance)
         objects = _objects(text, arrays, allowance)
         with map_location(target), building_with(module_from_file):
-            return Rebuilder(arrays, allowance).build(objects)
+            return Rebuilder(arrays, allowance, known).build(objects)
     except MemoryError:
         raise
     except Exception as error:  # of any type, depending on the content

@@ -5,7 +5,6 @@ processor time and the bytes of memory that ``load`` took, and whether it gave a
 loaded by a process of its own, which has loaded the ordinary file before.
 """
 
-import io
 import json
 import os
 import resource
@@ -13,11 +12,10 @@ import struct
 import sys
 import time
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
-from forging import parts_for_skops, put_together, take_apart
+from forging import put_together, take_apart
 
 SECONDS = 1.0
 SECONDS_PER_MB = 1.5
@@ -49,38 +47,25 @@ VALUES = [
     *('{"$scalar":"a","dtype":"str"}', '{"$dtype":"int8"}', '{"$device":"cpu"}'),
     *('{"$estimator":0}', '{"$objects":[],"shape":[0]}', '{"$objects":[[]],"shape":[1]}'),
     *('{"$record":"TensorState","values":[0,0]}', '{"$module":"AutoencoderModule"}'),
+    *('{"$type":"numpy.int8"}', '{"$function":"log1p"}', '{"$mapping":[],"values":[]}'),
+    *('{"$object":"slice","parts":{"bounds":[0,1,2]}}', '{"$object":"KFold","parts":{}}'),
+    *('{"$object":"set","parts":{"entries":[]}}', '{"$object":"set","parts":{"entries":[1.5]}}'),
+    *('{"$object":"Bunch","parts":{"entries":{}}}', '{"$object":"Hinge","parts":{}}'),
+    '{"$object":"Generator","parts":{"bit_generator":"PCG64","state":{"state":1,"inc":1},'
+    '"has_uint32":0,"uinteger":0}}',
 ]
 """Values in descriptions, each of which is small in the file."""
 
 CONTAINERS = [
     *("[%s]", '{"$tuple":[%s]}', '{"a":[%s],"b":0}', '{"$dict":[[0,[%s]]]}'),
-    '{"$objects":[[%s]],"shape":[1]}',
+    *('{"$objects":[[%s]],"shape":[1]}', '{"$object":"Bunch","parts":{"entries":{"a":[%s]}}}'),
 ]
 """What the values may stand in."""
 
-CLASSES = ["Autoencoder", "StandardScaler", "LSTMAutoencoder", "AutoencoderOutlierDetector"]
-
-NODES = [
-    '{"__loader__":"JsonNode","content":"0"}',
-    '{"__loader__":"JsonNode","content":"1.5","__id__":%d}',
-    '{"__loader__":"JsonNode","content":"\\"\\ud83d\\ude00\\""}',
-    '{"__loader__":"ListNode","__module__":"builtins","__class__":"list","content":[]}',
-    '{"__loader__":"ListNode","__module__":"builtins","__class__":"list","content":[],"__id__":%d}',
-    '{"__loader__":"TupleNode","__module__":"builtins","__class__":"tuple","content":[]}',
-    '{"__loader__":"DictNode","__module__":"builtins","__class__":"dict","content":{},'
-    '"key_types":{"content":[]}}',
-    '{"__loader__":"SliceNode","content":{"start":0,"stop":1,"step":null}}',
-    '{"__loader__":"TypeNode","__module__":"numpy","__class__":"int8"}',
-    '{"__loader__":"ObjectNode","__module__":"sklearn.","__class__":"SVC","content":null}',
-    '{"__loader__":"ObjectNode","__module__":"sklearn.","__class__":"Interval"}',
-    '{"__loader__":"ObjectNode","__module__":"sklearn_ae.","__class__":"Autoencoder","content":'
-    '{"__loader__":"DictNode","__module__":"builtins","__class__":"dict","content":{},'
-    '"key_types":{"content":[]}}}',
-    '{"__loader__":"NdArrayNode","type":"json","content":[],"shape":{"__loader__":"ListNode",'
-    '"__module__":"builtins","__class__":"list","content":[{"__loader__":"JsonNode","content":"0"}'
-    "]}}",
+CLASSES = [
+    *("Autoencoder", "StandardScaler", "LSTMAutoencoder", "AutoencoderOutlierDetector"),
+    *("SVC", "MinMaxScaler"),
 ]
-"""Nodes in files of skops; the number is another for each."""
 
 
 def _repeated(unit, size):
@@ -93,12 +78,11 @@ def _repeated(unit, size):
 
 
 class Heavy:
-    """Makes heavy files of an ordinary one, which holds an autoencoder and a part of skops."""
+    """Makes heavy files of an ordinary one, which holds an autoencoder and a scaler."""
 
     def __init__(self, path):
         self.content, self.arrays = take_apart(path)
         self.text = json.dumps(self.content)
-        (self.foreign,) = parts_for_skops(self.content)
 
     # Descriptions
 
@@ -120,6 +104,19 @@ class Heavy:
         """Whole numbers of one hash, or tuples or floats of them, as keys."""
         keys = (kind.replace("%s", str(PRIME * place)) for place in range(1, size // 25))
         return self.noting('{"$dict":[' + ",".join(f"[{key},0]" for key in keys) + "]}")
+
+    def one_hash(self, size):
+        """Whole numbers of one hash as entries of a set."""
+        numbers = ",".join(str(PRIME * place) for place in range(1, size // 22))
+        return self.noting(f'{{"$object":"set","parts":{{"entries":[{numbers}]}}}}')
+
+    def words(self, size):
+        """A vocabulary."""
+        n_words = size // 16
+        arrays = self.arrays | {"b": np.arange(n_words)}
+        words = ",".join(f'"{place:x}"' for place in range(n_words))
+        text = f'{{"$mapping":[{words}],"values":{{"$array":"b"}}}}'
+        return self._with_array(text, arrays)
 
     def names(self, size):
         return self.noting("{" + ",".join(f'"{place:x}":0' for place in range(size // 9)) + "}")
@@ -195,60 +192,24 @@ class Heavy:
             self.header(f'{{"a":{{"dtype":"U8","shape":[{sizes}],"data_offsets":[0,1]}}}}') + b"0"
         )
 
-    # Parts of skops
+    # Objects
 
-    def skops(self, node, **files):
-        """Let a text stand for all that skops wrote."""
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-            archive.writestr("schema.json", f'{{"protocol":2,{node[1:]}')
-        return put_together(
-            self.text, self.arrays | {self.foreign: np.frombuffer(file.getvalue(), np.uint8)}
-        )
+    def bytes_as(self, dtype, size):
+        """Values whose bytes are few and whose dtype declares many."""
+        arrays = self.arrays | {"b": np.zeros((size, 1), np.uint8)}
+        return self._with_array(f'{{"$array":"b","dtype":{dtype}}}', arrays)
 
-    def nodes(self, node, size, **files):
-        unit = NODES[3].replace("[]", "[" + _repeated(node, size) + "]")
-        return self.skops(unit, **files)
+    def neighbors(self, n_samples):
+        """A tree with a node for each sample."""
+        arrays = self.arrays | {"b": np.linspace(0, 1, n_samples)[:, None]}
+        data = '"data":{"$array":"b"},"leaf_size":1,"distance":{"metric":"euclidean"}'
+        text = f'{{"$object":"KDTree","parts":{{{data},"sample_weight":null}}}}'
+        return self._with_array(text, arrays)
 
-    def shared(self, depth):
-        """Lists that hold the one before twice."""
-        node = '{"__loader__":"ListNode","__module__":"builtins","__class__":"list","__id__":%d,'
-        text = node % 1 + '"content":[]}'
-        for place in range(2, depth):
-            again = '{"__loader__":"ListNode","__module__":"","__class__":"","__id__":%d}'
-            text = node % place + f'"content":[{text},{again % (place - 1)}]}}'
-        return self.skops(text)
-
-    def keys_of_skops(self, size):
-        count = size // 60
-        content = ",".join(f'"{PRIME * place}":{NODES[0]}' for place in range(1, count))
-        kind = '{"__module__":"builtins","__class__":"int"}'
-        kinds = ",".join([kind] * (count - 1))
-        node = NODES[6].replace("{},", f"{{{content}}},").replace("[]", f"[{kinds}]")
-        return self.skops(node)
-
-    def file_again(self, size):
-        """One array for many nodes."""
-        file = io.BytesIO()
-        np.save(file, np.zeros(size // 16))
-        node = '{"__loader__":"NdArrayNode","__module__":"numpy","__class__":"ndarray",'
-        node += '"type":"numpy","file":"a"}'
-        return self.nodes(node, size // 2, a=file.getvalue())
-
-    def vast_array(self, shape):
-        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-        npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(8)
-        node = '{"__loader__":"NdArrayNode","__module__":"numpy","__class__":"ndarray",'
-        return self.skops(node + '"type":"numpy","file":"a"}', a=npy)
-
-    def entries(self, size):
-        return self.skops(NODES[3], **{f"{place:x}": b"" for place in range(size // 90)})
-
-    def text_of_skops(self, size):
-        text = '"\\ud83d\\ude00' + "a" * size + '"'
-        return self.nodes(f'{{"__loader__":"JsonNode","content":{json.dumps(text)}}}', 1)
+    def _with_array(self, text, arrays):
+        start = self.text.rindex('"attributes": {') + len('"attributes": {')
+        comma = "" if self.text[start] == "}" else ","
+        return put_together(f'{self.text[:start]}"note_":{text}{comma}{self.text[start:]}', arrays)
 
 
 def heavy_files(path, size):
@@ -259,13 +220,11 @@ def heavy_files(path, size):
         f"pairs {unit[:20]}": (make.values, f"[%d,{unit}]", size, '{"$dict":[%s]}')
         for unit in ("0", "[]", '"ab"')
     }
-    files |= {f"nodes {place}": (make.nodes, unit, size) for place, unit in enumerate(NODES)}
     files |= {f"estimators {name}": (make.estimators, size, name) for name in CLASSES}
     return files | {
         "keys of one hash": (make.keys, size),
         "floats as keys": (make.keys, size, "%s.0"),
         "tuples of one hash": (make.keys, size, '{"$tuple":[%s]}'),
-        "keys of one hash in skops": (make.keys_of_skops, size),
         "names": (make.names, size),
         "nested 400": (make.nested, size, 400),
         "nested 100,000": (make.nested, size, 100_000),
@@ -288,22 +247,17 @@ def heavy_files(path, size):
         "empty arrays that are used": (make.empty_arrays, size, True),
         "metadata": (make.metadata, size),
         "shape": (make.shape, size),
-        "shared": (make.shared, 100),
-        "shared more": (make.shared, 300),
-        "a file again": (make.file_again, size),
-        "a vast array": (make.vast_array, (10**12,)),
-        "a vast product": (make.vast_array, (2**40, 2**24, 1)),
-        "entries": (make.entries, size),
-        "a long text of skops": (make.text_of_skops, size),
+        "numbers of one hash in a set": (make.one_hash, size),
+        "words": (make.words, size),
+        "texts": (make.bytes_as, '"S100000000"', size),
+        "a wide table": (make.bytes_as, '{"fields":[["a","<i8",0]],"size":1000000000}', size),
+        "neighbours": (make.neighbors, size // 8),
     }
 
 
 def mixed_file(path, size, rng):
     """Return what makes a heavy file of values that were drawn, in containers that were drawn."""
     make = Heavy(path)
-    if rng.random() < 0.3:
-        few = [NODES[place] for place in rng.integers(len(NODES), size=3)]
-        return make.nodes, ",".join(unit for unit in few if "%d" not in unit) or NODES[0], size
     unit = ",".join(VALUES[place] for place in rng.integers(len(VALUES), size=4))
     for place in rng.integers(len(CONTAINERS), size=rng.integers(4)):
         unit = CONTAINERS[place].replace("%s", unit)

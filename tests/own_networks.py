@@ -534,6 +534,19 @@ class OwnNetwork(Network):
         return nn.Sequential(*layers)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class NamedNetwork(Network):
+    """A network with one of the encoders, by its name: all its parameters are plain values."""
+
+    kind: str = "Encoder"
+
+    def encoder(self, sample_shape, n_outputs):
+        return KINDS[self.kind](math.prod(sample_shape), n_outputs)
+
+    def decoder(self, sample_shape, n_inputs):
+        return nn.Linear(n_inputs, math.prod(sample_shape))
+
+
 NETWORKS = {name: OwnNetwork(encoder_class=cls) for name, cls in KINDS.items()}
 NETWORKS["NestedDataclass"] = OwnNetwork(options=Options(Inner(0.25), (3,)), shape=Shape.WIDE)
 NETWORKS["ArrayParameter"] = OwnNetwork(array=np.arange(4.0))

@@ -14,7 +14,6 @@ from sklearn_ae._files.allowance import (
     check_keys,
     json_memory,
     read_json,
-    read_scalar,
 )
 
 PRIME = 2**61 - 1
@@ -98,16 +97,3 @@ def test_keys_of_one_hash_are_noticed(keys):
 def test_other_keys_may_be_many():
     check_keys([*range(-50_000, 50_000), None, True, 0.5, *(2.0**e for e in range(-400, 400, 7))])
     check_keys([str(place) for place in range(50_000)])
-
-
-@pytest.mark.parametrize(
-    "text", ["", " 1", "[1]", "{}", "\n[", "1" * 1001, "0." + "1" * 1000, "x"]
-)
-def test_what_is_no_scalar_is_refused(text):
-    with pytest.raises(ValueError):  # noqa: PT011
-        read_scalar(text)
-
-
-@pytest.mark.parametrize("value", ["a", 1, 0.5, None, True, float("inf"), "\u2603"])
-def test_scalars_are_read(value):
-    assert read_scalar(json.dumps(value)) == value

@@ -8,6 +8,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import Autoencoder
+from sklearn_ae.networks.activations import ACTIVATIONS
 
 
 def _unexplained(X, restored):
@@ -128,7 +129,7 @@ def test_codes_of_a_random_start_reconstruct_too(curve):
     assert autoencoder.score(curve) > 0.95
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "tanh", "logistic", "identity"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation, curve):
     autoencoder = Autoencoder(2, activation=activation, max_iter=20, random_state=0).fit(curve)
     assert autoencoder.score(curve) >= PCA(2).fit(curve).explained_variance_ratio_.sum() - 1e-9

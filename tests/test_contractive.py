@@ -11,7 +11,7 @@ from sklearn_ae.networks._contractive import encode_with_norm, estimated_norm
 from sklearn_ae.networks._layers import differentiable
 from sklearn_ae.networks.activations import ACTIVATIONS
 
-SMOOTH = ["silu", "gelu", "tanh", "logistic", "identity"]
+SMOOTH = ["silu", "softplus", "gelu", "tanh", "logistic", "identity"]
 
 
 def _module(hidden, activation, code_activation, n_components=3):

@@ -8,11 +8,13 @@ import sys
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import skl2onnx
 import torch
 from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -20,7 +22,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, SplineTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from sklearn_ae import (
@@ -41,7 +43,7 @@ from sklearn_ae import (
     register_onnx_converters,
     to_onnx,
 )
-from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
+from sklearn_ae._onnx import activations, layers, operators, shapes  # noqa: F401 - register
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.tracing import N_EXAMPLES, traced
 from sklearn_ae.networks import ConvolutionalNetwork, DenseNetwork, LSTMNetwork, RecursiveNetwork
@@ -598,3 +600,62 @@ def test_packages_for_exports_are_imported_when_they_are_needed():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert not {"onnx", "onnxscript", "skl2onnx", "onnxruntime"} & set(names.stdout.split())
+
+
+def _table():
+    rng = np.random.default_rng(0)
+    numbers = {"a": rng.normal(size=40), "b": rng.normal(size=40)}
+    return pd.DataFrame(numbers | {"c": ["x", "y"] * 20})
+
+
+def _columns(columns):
+    encoder = ColumnTransformer([("n", StandardScaler(), columns)])
+    return make_pipeline(encoder, Autoencoder(2, hidden_layer_sizes=(4,), max_iter=1))
+
+
+@pytest.mark.parametrize("columns", [["a", "b"], slice("a", "b")], ids=str)
+def test_columns_selected_by_name_are_refused_with_the_remedy(columns):
+    frame = _table()[["a", "b"]]
+    message = r"selects columns by name, such as 'a'.*by position.*skl2onnx.to_onnx\(pipeline, X"
+    with pytest.raises(NotImplementedError, match=message):
+        to_onnx(_columns(columns).fit(frame))
+    pipeline = _columns([0, 1]).fit(frame.to_numpy())  # the first remedy
+    codes = run(to_onnx(pipeline), frame.to_numpy(np.float32))["transform"]
+    np.testing.assert_allclose(codes, pipeline.transform(frame.to_numpy()), rtol=1e-3, atol=1e-5)
+
+
+def test_columns_of_a_float64_frame_are_inputs_with_skl2onnx():
+    """The second remedy, as the guide has it."""
+    frame = _table()
+    pipeline = _columns(["a", "b"])
+    pipeline[0].transformers.append(("c", OneHotEncoder(sparse_output=False), ["c"]))
+    pipeline.fit(frame)
+    register_onnx_converters()
+    model = skl2onnx.to_onnx(pipeline, frame[:1])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (codes,) = session.run(None, {name: frame[[name]].to_numpy() for name in frame})
+    np.testing.assert_allclose(codes, pipeline.transform(frame), rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_without_a_converter_is_refused_with_the_remedy():
+    X = _table()[["a", "b"]].to_numpy()
+    autoencoder = Autoencoder(2, hidden_layer_sizes=(4,), max_iter=1)
+    pipeline = make_pipeline(SplineTransformer(3), autoencoder).fit(X)
+    with pytest.raises(NotImplementedError, match=r"cannot convert .*Spline.*pipeline\[1:\]"):
+        to_onnx(pipeline)
+    codes = run(to_onnx(pipeline[1:]), pipeline[0].transform(X).astype(np.float32))["transform"]
+    np.testing.assert_allclose(codes, pipeline.transform(X), rtol=1e-3, atol=1e-5)
+
+
+def test_columns_of_a_float64_frame_are_converted_for_a_table():
+    """The recipe of the guide."""
+    table = _table()
+    autoencoder = Autoencoder(2, hidden_layer_sizes=(4,), max_iter=1).fit(table)
+    session = onnxruntime.InferenceSession(to_onnx(autoencoder).SerializeToString())
+    dtypes = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+    columns = {
+        entry.name: table[[entry.name]].to_numpy(dtypes.get(entry.type, object))
+        for entry in session.get_inputs()
+    }
+    (codes,) = session.run(None, columns)
+    np.testing.assert_allclose(codes, autoencoder.transform(table), rtol=1e-3, atol=1e-4)

@@ -9,8 +9,8 @@ from torch import nn
 
 from sklearn_ae._detection.halves import FOLD_BITS, draw_split, second_half
 from sklearn_ae._estimator import bounds
+from sklearn_ae._onnx import activations, layers, operators, shapes  # noqa: F401 - register
 from sklearn_ae._onnx import hashing as traced_hashing
-from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.greedy import GreedyDecoder, GreedyEncoder
 from sklearn_ae._onnx.tracing import N_EXAMPLES, traced

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from sklearn_ae import DenoisingAutoencoder, to_onnx
-from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
+from sklearn_ae._onnx import activations, layers, operators, shapes  # noqa: F401 - register
 from sklearn_ae._onnx.graph import Graph
 from sklearn_ae._onnx.tracing import N_EXAMPLES, TRANSLATIONS, traced
 from sklearn_ae.networks import DenseNetwork

@@ -28,7 +28,7 @@ from sklearn_ae.networks._module import AutoencoderModule
 from sklearn_ae.networks.activations import ACTIVATIONS
 
 TIED = DenseNetwork(hidden_layer_sizes=(6, 5), tied=True)
-SMOOTH = ["identity", "logistic", "tanh", "gelu"]
+SMOOTH = ["identity", "logistic", "tanh", "gelu", "elu"]
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_no_linear_map_is_added_to_tied_networks_or_bent_codes(X):
         np.testing.assert_array_equal(fitted.transform(X), free.transform(X))
 
 
-@pytest.mark.parametrize("activation", ["logistic", "relu", "tanh", "silu"])
+@pytest.mark.parametrize("activation", ["logistic", "relu", "tanh", "silu", "softplus"])
 def test_code_goes_through_its_activation(activation, X):
     network = DenseNetwork(hidden_layer_sizes=(6,), code_activation=activation)
     fitted = Autoencoder(3, network=network, max_iter=2, random_state=0).fit(X)
@@ -208,7 +208,7 @@ def test_gradient_of_the_energy_is_what_reconstruction_adds(activation, cls, X):
     )
 
 
-@pytest.mark.parametrize("activation", [*SMOOTH, "relu"])
+@pytest.mark.parametrize("activation", [*SMOOTH, "relu", "leaky_relu"])
 def test_integrals_are_those_of_the_activations(activation):
     pre = torch.linspace(-40, 40, 2001, dtype=torch.float64, requires_grad=True)
     integral = ACTIVATIONS[activation].integral(pre)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any, TypeVar
 
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._array_api import (
     _is_numpy_namespace as is_numpy_namespace,
@@ -119,23 +120,8 @@ except ImportError:  # scikit-learn 1.8
             )
 
 
-def loss_classes() -> list[type]:
-    """Return the classes of the loss functions that fitted linear models contain."""
-    from sklearn._loss import _loss, link, loss
-    from sklearn.linear_model import _sgd_fast
-
-    found = [
-        cls
-        for module in (_loss, link, loss, _sgd_fast)
-        for cls in vars(module).values()
-        # In scikit-learn 1.8 some give the last part of the module's name only.
-        if isinstance(cls, type)
-        and cls.__module__ in (module.__name__, module.__name__.rpartition(".")[2])
-    ]
-    return list(dict.fromkeys(found))
-
-
 __all__ = [
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
@@ -149,7 +135,6 @@ __all__ = [
     "get_namespace_and_device",
     "is_numpy_namespace",
     "is_whole",
-    "loss_classes",
     "open_context",
     "safe_indexing",
     "with_callbacks",

@@ -22,7 +22,7 @@ from sklearn_ae._estimator.inference import (
     observed_deviances,
 )
 from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range, has_missing
-from sklearn_ae._estimator.modules import duplicate
+from sklearn_ae._estimator.modules import check_shapes, duplicate
 from sklearn_ae._estimator.ordered import select_components
 from sklearn_ae._estimator.size import sized
 from sklearn_ae._parameters.training import with_python_numbers
@@ -285,6 +285,7 @@ def _new_module(fit: Fit, samples: Samples) -> tuple[AutoencoderModule, Precisio
     if samples.has_missing and not module.network.takes_missing:
         with drawing_from(make_generator(fit.seeds.weights)):
             module = type(module)(**module.config, completes=True)
+    check_shapes(module)
     precision = _precision(fit, module, samples)
     converted(module, precision.weights, fit.device)
     return module, precision

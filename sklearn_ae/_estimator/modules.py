@@ -117,6 +117,52 @@ def is_built_in(cls: type[AutoencoderModule], config: dict[str, Any]) -> bool:
     return is_ours and not any(isinstance(value, nn.Module) for value in config.values())
 
 
+def check_shapes(module: AutoencoderModule) -> None:
+    """Raise an error if encoder or decoder of a custom network return other shapes than declared.
+
+    A decoder that returns one value per sample, for example, would be compared with all features.
+    A copy of the network is applied to two samples, so that the network itself does not change.
+
+    Parameters
+    ----------
+    module : AutoencoderModule
+
+    Raises
+    ------
+    ValueError
+        The message names the module, the shape that it returned and the expected one.
+    """
+    if is_built_in(type(module), module.config):
+        return
+    again = duplicate(module).eval()
+    n_extra = again.network.n_extra(module.config["sample_shape"])
+    samples = again.complete(torch.zeros_like(again.center).repeat(2, 1))
+    codes = samples.new_zeros(2, again.n_components + n_extra)
+    n_encoded = again.n_encoded(again.n_components) + n_extra
+    _check_shape(again, "encoder", samples, n_encoded)
+    _check_shape(again, "decoder", codes, len(again.center))
+
+
+@torch.no_grad()
+def _check_shape(module: AutoencoderModule, name: str, x: Tensor, width: int) -> None:
+    owner = f"the {name} of {type(module.network).__name__}"
+    try:
+        output = getattr(module, name)(x)
+    except RuntimeError as error:
+        if "shape" not in str(error) and "size" not in str(error):
+            raise
+        raise ValueError(
+            f"{owner} cannot be applied to a batch of shape {tuple(x.shape)}: {error}"
+        ) from error
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if shape != (len(x), width):
+        raise ValueError(
+            f"{owner} returned {shape} for a batch of shape {tuple(x.shape)}; expected was "
+            f"{(len(x), width)}. The methods encoder and decoder of a network receive the width "
+            f"of the output as n_outputs, and that of the input as n_inputs."
+        )
+
+
 def with_arrays(module: AutoencoderModule, arrays: dict[str, np.ndarray]) -> AutoencoderModule:
     """Assign copies of arrays to a module without values.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.base import clone
 
+from sklearn_ae import networks
 from sklearn_ae._compat import Options, StrOptions
 from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae._training.batches import Samples
@@ -34,6 +35,22 @@ class NetworkOption(Options):
         return "an instance of 'sklearn_ae.networks.Network'"
 
 
+def _without_network(owner: str, name: str) -> str:
+    """Return the error for a parameter of a network where there is none."""
+    inner = name.removeprefix("network__")
+    having = [each for each in networks.__all__ if inner in getattr(networks, each)().get_params()]
+    if inner in NetworkChoice.__dataclass_fields__:
+        return (
+            f"{owner} has network=None, a dense network, whose parameter is set by "
+            f"{inner!r} instead of {name!r}."
+        )
+    example = f", for example network={having[0]}()" if having else ""
+    return (
+        f"{owner} has network=None, a dense network, and so no parameter {name!r}. Choose a "
+        f"network first{example}, or search over whole networks with 'network'."
+    )
+
+
 @declares_parameters
 class NetworkChoice:
     """Parameters of estimators with a dense network by default, or any other network."""
@@ -49,6 +66,24 @@ class NetworkChoice:
         """,
         constraint=[NetworkOption(), None],
     )
+
+    def set_params(self, **params: Any) -> Any:
+        """Set the parameters of this estimator.
+
+        Parameters
+        ----------
+        **params : dict
+            Estimator parameters. ``network__name`` is the parameter ``name`` of `network`.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        nested = [name for name in params if name.startswith("network__")]
+        if nested and params.get("network", self.network) is None:
+            raise ValueError(_without_network(type(self).__name__, nested[0]))
+        return super().set_params(**params)  # type: ignore[misc]
 
     def _network(self) -> Network:
         if self.network is None:

@@ -108,14 +108,6 @@ def read_json(text: str, allowance: Allowance) -> Any:
     return _DECODER.decode(text)
 
 
-def read_scalar(text: str) -> Any:
-    """Decode the JSON of a string, a number, a boolean or null; NaN and infinities are allowed."""
-    # The decoder would accept containers, whose memory is not subtracted from an allowance.
-    if text[:1] in ("", "{", "[") or text[0].isspace():
-        raise ValueError("a value is no scalar")
-    return _SCALARS.decode(text)
-
-
 def check_keys(keys: Iterable[Any]) -> None:
     """Refuse keys that would make a dictionary slow because many have the same hash.
 
@@ -149,7 +141,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-_SCALARS = json.JSONDecoder(parse_int=_number(int), parse_float=_number(float))
 _DECODER = json.JSONDecoder(
     parse_int=_number(int),
     parse_float=_number(float),

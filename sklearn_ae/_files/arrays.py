@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+from typing import Any
 
 import numpy as np
 
@@ -16,49 +16,57 @@ LAST_CODE_POINT = 0x10FFFF
 PLAIN_KINDS = "biufcUSmM"
 """Kinds of NumPy dtypes without Python objects."""
 
-NPY_START = 10
-"""Number of bytes before the header of an ``.npy`` file: magic, version, length of the header."""
+DTYPE = re.compile(r"[<|](c8|c16|S[1-9]\d{0,8}|[mM]8(\[\d{0,9}\w{1,9}\])?)")
+"""Dtypes whose values are written as bytes: complex numbers, byte strings, times."""
 
-NPY_HEADER = re.compile(
-    rb"\{'descr': '([<>|=][a-zA-Z]\d{1,9}(?:\[\w+\])?)', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), *\} *\n"
-)
-"""The header that NumPy writes for an array without fields. NumPy itself would evaluate it."""
+TEXT_OR_OBJECT = re.compile(r"\|O|<U[1-9]\d{0,8}")
+"""Further dtypes that may be values themselves."""
+
+FIELD = re.compile(r"[<|][biuf]\d")
+"""Dtypes of the fields of a table."""
+
+MAX_FIELDS = 100
+"""Number of fields of a table."""
 
 
-def read_npy(content: bytes) -> np.ndarray:
-    """Return the array of an ``.npy`` file of version 1.
+def packed(dtype: Any, is_alone: bool = False) -> Any:
+    """Return a dtype as values of JSON, None if there is no such description.
 
     Parameters
     ----------
-    content : bytes
+    dtype : dtype
+        In native byte order.
+    is_alone : bool, default=False
+        Whether the dtype is a value itself, and not that of an array.
+    """
+    if dtype.fields is None:
+        pattern = TEXT_OR_OBJECT if is_alone and not DTYPE.fullmatch(dtype.str) else DTYPE
+        return dtype.str if pattern.fullmatch(dtype.str) else None
+    names = dtype.names or ()
+    fields = [[name, dtype.fields[name][0].str, dtype.fields[name][1]] for name in names]
+    if any(len(dtype.fields[name]) > 2 or not FIELD.fullmatch(code) for name, code, _ in fields):
+        return None
+    return {"fields": fields, "size": dtype.itemsize}
 
-    Returns
-    -------
-    ndarray
+
+def unpacked(code: Any, is_alone: bool = False) -> np.dtype[Any]:
+    """Return a dtype from the result of :func:`packed`.
 
     Raises
     ------
     ValueError
-        If it is no such file, contains Python objects, or has the wrong number of values.
+        If it is none of those that :func:`packed` describes.
     """
-    start = NPY_START + int.from_bytes(content[8:NPY_START], "little")
-    header = NPY_HEADER.fullmatch(content, NPY_START, start)
-    if content[:8] != b"\x93NUMPY\x01\x00" or header is None:
-        raise ValueError("a part is not an array of numbers or strings in the format npy")
-    dtype = np.dtype(header[1].decode())
-    shape = tuple(int(size) for size in header[3].split(b",") if size.strip())
-    if dtype.kind not in PLAIN_KINDS or not dtype.itemsize:
-        raise ValueError(f"an array has the dtype {dtype}")
-    # In Python's integers, which do not overflow: before NumPy receives the shape.
-    if math.prod(shape) * dtype.itemsize != len(content) - start:
-        raise ValueError("an array has another size than its header declares")
-    values = np.frombuffer(content, dtype, offset=start)
-    if dtype.kind == "U":
-        check_characters(values.view(f"{dtype.str[0]}u4"))
-    is_fortran = header[2] == b"True"
-    array = values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
-    return array.copy("K")  # an array over bytes is read-only
+    if isinstance(code, str):
+        if not DTYPE.fullmatch(code) and not (is_alone and TEXT_OR_OBJECT.fullmatch(code)):
+            raise ValueError(f"{code[:100]!r} is no dtype that a file may contain")
+        return np.dtype(code)
+    names, formats, offsets = zip(*code["fields"], strict=True)
+    if len(names) > MAX_FIELDS or not all(FIELD.fullmatch(each) for each in formats):
+        raise ValueError("a table has fields that are no numbers")
+    layout = {"names": names, "formats": formats, "offsets": offsets, "itemsize": code["size"]}
+    dtype: np.dtype[Any] = np.dtype(layout)  # type: ignore[call-overload]
+    return dtype
 
 
 def check_characters(code_points: np.ndarray) -> None:

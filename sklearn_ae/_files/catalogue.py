@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
 from sklearn_ae import networks
-from sklearn_ae._compat import loss_classes
+from sklearn_ae._compat.fitted import clusterings, private_estimators
 from sklearn_ae._detection.members import Member
 from sklearn_ae._estimator.code_densities import CodeKernelDensity
 from sklearn_ae._estimator.inputs import TensorState
@@ -61,6 +61,16 @@ NUMBER_TYPES: frozenset[type] = frozenset(
 )
 """Classes of numbers, which are values themselves in e.g. ``OneHotEncoder(dtype=np.float32)``."""
 
+ABSTRACT_TYPES: frozenset[type] = frozenset(
+    (object, str, np.number, np.integer, np.floating, np.bool_, np.datetime64)
+)
+"""Further classes by which columns of a table are selected."""
+
+TYPES: dict[str, type] = {
+    f"{each.__module__}.{each.__name__}": each for each in NUMBER_TYPES | ABSTRACT_TYPES
+}
+"""All these classes by their full name."""
+
 
 def _by_name(classes: list[Any]) -> dict[str, Any]:
     return {cls.__name__: cls for cls in classes}
@@ -102,10 +112,10 @@ ESTIMATORS: dict[str, type] = (
     | _NETWORKS
     | _by_name([CodeKernelDensity, FrozenEstimator, GaussianMixture, Pipeline, StandardScaler])
 )
-"""Estimators that are written as JSON and arrays, by name.
+"""Estimators whose parameters are validated when they are read, by name.
 
 They are this package's, the specifications of its networks, and those of scikit-learn that the
-package creates by default. Other estimators of scikit-learn are written by skops."""
+package creates by default. Other estimators of scikit-learn are those of `sklearn_estimators`."""
 
 MODULES: dict[str, type[AutoencoderModule]] = _by_name(
     [
@@ -131,14 +141,62 @@ def sklearn_estimators() -> dict[str, type]:
     """Return scikit-learn's estimators, by name; the first call imports all its modules."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated modules warn when they are imported
-        found = dict(all_estimators())
+        found = dict(all_estimators()) | _by_name(private_estimators())
     return {name: cls for name, cls in found.items() if cls.__module__.startswith("sklearn.")}
 
 
 @functools.cache
-def sklearn_losses() -> dict[str, type]:
-    """Return scikit-learn's loss functions, which contain numbers only, by name."""
-    return _by_name(loss_classes())
+def functions() -> dict[str, dict[str, Any]]:
+    """Return functions by name, by the parameter or attribute that they may be the value of."""
+    from sklearn import feature_selection as selection
+
+    numeric = _by_name(
+        [
+            *(np.absolute, np.arcsinh, np.arctan, np.cbrt, np.ceil, np.cos, np.degrees, np.exp),
+            *(np.exp2, np.expm1, np.floor, np.log, np.log10, np.log1p, np.log2, np.negative),
+            *(np.radians, np.reciprocal, np.rint, np.sign, np.sin, np.sinh, np.sqrt, np.square),
+            *(np.tan, np.tanh),
+        ]
+    )
+    scores = [
+        *(selection.chi2, selection.f_classif, selection.f_regression, selection.r_regression),
+        *(selection.mutual_info_classif, selection.mutual_info_regression),
+    ]
+    return {
+        "func": numeric,
+        "inverse_func": numeric,
+        "score_func": _by_name(scores),
+        "pooling_func": _by_name([np.max, np.mean, np.median, np.min]),
+        "_kmeans_single": _by_name(clusterings()),
+    }
+
+
+def function_name(place: str, value: Any) -> str | None:
+    """Return the name of a function as the value of a parameter, None if a file may not name it.
+
+    Parameters
+    ----------
+    place : str
+        Name of the parameter, also of a nested one: ``"step__func"``.
+    value : object
+    """
+    name = getattr(value, "__name__", None)
+    allowed = functions().get(place.rpartition("__")[2], {})
+    return name if isinstance(name, str) and allowed.get(name) is value else None
+
+
+def function_of(name: str) -> Any:
+    """Return the function with a name; whether it may stand at its place is checked later.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    for allowed in functions().values():
+        if name in allowed:
+            return allowed[name]
+    raise ValueError(f"{name[:100]!r} is no function that a file may name")
 
 
 def own_types() -> list[str]:

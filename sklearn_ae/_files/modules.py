@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sklearn_ae._estimator.modules import check_arrays, with_arrays
+from sklearn_ae._estimator.modules import check_arrays, module_from_state, with_arrays
 from sklearn_ae._files.catalogue import ESTIMATORS, MODULES
+from sklearn_ae._files.trusted import is_extension
 from sklearn_ae.networks._empty import without_values
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -44,8 +45,10 @@ def module_from_file(state: dict[str, Any]) -> AutoencoderModule:
     Exception
         Of any type, if the arguments do not describe a module with these arrays.
     """
-    module: AutoencoderModule = with_arrays(_without_values(state), state["arrays"])
-    return module
+    if "contents" in state:
+        _check_extension(state)
+        return module_from_state(state)
+    return with_arrays(_without_values(state), state["arrays"])
 
 
 def check_module(state: dict[str, Any]) -> None:
@@ -59,7 +62,20 @@ def check_module(state: dict[str, Any]) -> None:
     ------
     Exception
     """
-    check_arrays(_without_values(state), state["arrays"])
+    if "contents" in state:
+        _check_extension(state)
+    else:
+        check_arrays(_without_values(state), state["arrays"])
+
+
+def _check_extension(state: dict[str, Any]) -> None:
+    """Refuse a custom network of which a part cannot be found by its name."""
+    for each, known in (
+        (state["class"], MODULES.values()),
+        (type(state["config"]["network"]), ESTIMATORS.values()),
+    ):
+        if each not in known and not is_extension(each):
+            raise ValueError(f"{each.__module__}.{each.__qualname__} is not defined in a module")
 
 
 def _without_values(state: dict[str, Any]) -> AutoencoderModule:

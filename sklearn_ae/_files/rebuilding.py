@@ -14,9 +14,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._files.allowance import Allowance, check_keys
-from sklearn_ae._files.arrays import check_characters, random_state
-from sklearn_ae._files.catalogue import DTYPES, ESTIMATORS, MODULES, RECORDS
-from sklearn_ae._files.skops_reading import SkopsReader
+from sklearn_ae._files.arrays import check_characters, random_state, unpacked
+from sklearn_ae._files.catalogue import (
+    DTYPES,
+    ESTIMATORS,
+    MODULES,
+    RECORDS,
+    TYPES,
+    function_of,
+    sklearn_estimators,
+)
+from sklearn_ae._files.contents import from_plain
+from sklearn_ae._files.objects import build_object
+from sklearn_ae._files.trees import check_trees
+from sklearn_ae._files.trusted import SEPARATOR, Trusted, is_extension, names_in
 from sklearn_ae._files.values import check_values, short
 from sklearn_ae._tables.table import Table
 from sklearn_ae.losses import LOSSES, OUTPUT_ACTIVATIONS
@@ -52,11 +63,19 @@ class Rebuilder:
         All arrays of the file. An array is removed when it is used.
     allowance : Allowance
         The memory that may still be used; it is reduced before anything is built.
+    trusted : Trusted or None, default=None
+        Finds classes of other modules. None: there are none.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], allowance: Allowance) -> None:
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        allowance: Allowance,
+        trusted: Trusted | None = None,
+    ) -> None:
         self.arrays = arrays
         self.allowance = allowance
+        self.trusted = trusted or Trusted()
         self.built: list[BaseEstimator] = []
         # Memory of each built estimator if it were copied with all that it refers to.
         self._costs: list[int] = []
@@ -81,13 +100,11 @@ class Rebuilder:
         Exception
             Of any type, if the description is not consistent.
         """
+        self.trusted.check(names_in(objects))
         for described in objects:
             before = self.allowance.left
             self._inside = self._shared = 0
-            if "skops" in described:
-                self.built.append(self.from_skops(self._value(described["skops"]).tobytes()))
-            else:
-                self.built.append(self._estimator(described))
+            self.built.append(self._estimator(described))
             own = before - self.allowance.left - self._shared
             self._costs.append(own + self._inside)
         if self.arrays:
@@ -95,28 +112,23 @@ class Rebuilder:
         check_values(self.built[-1])
         return self.built[-1]
 
-    def from_skops(self, content: bytes) -> BaseEstimator:
-        """Build an estimator of scikit-learn from the bytes that skops has written."""
-        built = SkopsReader(content, self.allowance, self._build_from_state).read()
-        if not isinstance(built, BaseEstimator):
-            raise ValueError("its skops part is no estimator")
-        return built
-
     def _estimator(self, described: dict[str, Any]) -> BaseEstimator:
-        cls = _look_up(ESTIMATORS, described["class"], "class")
-        params, attributes = self._items(described["params"]), described["attributes"]
-        return self._build(cls, params, self._items(attributes))
+        cls = self._class(described["class"])
+        params, attributes = described["params"], described["attributes"]
+        return self._build(cls, self._items(params), self._items(attributes))
 
-    def _build_from_state(self, cls: type, state: dict[str, Any]) -> BaseEstimator:
-        """Build an estimator from its parameters and attributes in one dictionary."""
-        declared = _parameters(cls)
-        params = {name: value for name, value in state.items() if name in declared}
-        return self._build(cls, params, {n: v for n, v in state.items() if n not in declared})
+    def _class(self, name: Any) -> Any:
+        if isinstance(name, str) and SEPARATOR in name:
+            return self.trusted.class_(name)
+        known = ESTIMATORS if name in ESTIMATORS else sklearn_estimators()
+        return _look_up(known, name, "class")
 
     def _build(
         self, cls: Any, params: dict[str, Any], attributes: dict[str, Any]
     ) -> BaseEstimator:
         self.allowance.take(OBJECT_COST + MODULE_COST * ("module_" in attributes))
+        if "contents" in (state := attributes.get("module_", {})):
+            attributes["module_"] = state | {"contents": from_plain(state["contents"])}
         declared = _parameters(cls)
         if unknown := sorted(set(params) - set(declared)):
             raise ValueError(f"{cls.__name__} has no parameter {unknown[0]!r}")
@@ -167,7 +179,16 @@ class Rebuilder:
     def _float(self, name: str) -> float:
         return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[name]
 
-    def _array(self, name: str, order: str = "C", text: bool = False) -> np.ndarray:
+    def _mapping(self, keys: list[str], values: Any, scalars: bool = False) -> dict[str, Any]:
+        numbers: np.ndarray = self._value(values)
+        if not isinstance(keys, list) or set(map(type, keys)) > {str} or numbers.ndim != 1:
+            raise ValueError("a vocabulary has words that are no strings")
+        self.allowance.take(CONTAINER_COST + 3 * ENTRY_COST * len(keys))
+        return dict(zip(keys, numbers if scalars else numbers.tolist(), strict=True))
+
+    def _array(
+        self, name: str, order: str = "C", text: bool = False, dtype: Any = None
+    ) -> np.ndarray:
         if name not in self.arrays:
             raise ValueError(f"the array {short(name)} is missing, or used twice")
         array = self.arrays.pop(name)
@@ -176,6 +197,10 @@ class Rebuilder:
                 raise ValueError(f"the array {short(name)} contains no strings")
             check_characters(array)
             array = array.view(f"<U{array.shape[-1]}")[..., 0]
+        elif dtype is not None:
+            if array.dtype != np.uint8 or array.shape[-1:] != (unpacked(dtype).itemsize,):
+                raise ValueError(f"the array {short(name)} contains no values of its dtype")
+            array = array.view(unpacked(dtype))[..., 0]
         return array.T if order == "F" else array
 
     def _objects(self, values: Any, shape: list[int]) -> np.ndarray:
@@ -189,7 +214,9 @@ class Rebuilder:
         return (np.str_ if dtype == "str" else self._dtype(dtype).type)(number)
 
     def _dtype(self, name: str) -> np.dtype[Any]:
-        return _look_up(DTYPES, name, "dtype")
+        if isinstance(name, str) and name in DTYPES:
+            return DTYPES[name]
+        return unpacked(short(name) if not isinstance(name, str) else name, is_alone=True)
 
     def _device(self, name: str) -> torch.device:
         return torch.device(name)
@@ -200,7 +227,23 @@ class Rebuilder:
         return random_state(key, position, has_gauss, gauss)
 
     def _module(self, name: str) -> type:
+        if isinstance(name, str) and SEPARATOR in name:
+            return self.trusted.class_(name)
         return _look_up(MODULES, name, "module")
+
+    def _type(self, name: str) -> type:
+        return _look_up(TYPES, name, "class of numbers")
+
+    def _function(self, name: str) -> Any:
+        if not isinstance(name, str):
+            raise ValueError(f"{short(name)} is no name of a function")
+        return self.trusted.function(name) if SEPARATOR in name else function_of(name)
+
+    def _object(self, name: str, parts: dict[str, Any]) -> Any:
+        values = self._value(parts)
+        if not isinstance(values, dict):
+            raise ValueError(f"the parts of a {short(name)} have no names")
+        return build_object(name, values, self.allowance)
 
     def _record(self, name: str, values: Any) -> Any:
         return _look_up(RECORDS, name, "record")(*self._list(values))
@@ -237,7 +280,11 @@ _BUILDERS: dict[str, Any] = {
     "$dtype": Rebuilder._dtype,
     "$device": Rebuilder._device,
     "$random": Rebuilder._random,
+    "$mapping": Rebuilder._mapping,
     "$module": Rebuilder._module,
+    "$type": Rebuilder._type,
+    "$function": Rebuilder._function,
+    "$object": Rebuilder._object,
     "$record": Rebuilder._record,
     "$requests": Rebuilder._requests,
     "$estimator": Rebuilder._reference,
@@ -280,8 +327,11 @@ def check_consistency(estimator: Any) -> None:
     ------
     ValueError
     """
-    name = type(estimator).__name__
-    if hasattr(type(estimator), "_parameter_constraints"):
+    cls, name = type(estimator), type(estimator).__name__
+    if cls not in ESTIMATORS.values() and not is_extension(cls):
+        check_trees(estimator)
+        return
+    if hasattr(cls, "_parameter_constraints"):
         estimator._validate_params()
     n_features = _check_table(estimator)
     module = vars(estimator).get("module_")
@@ -317,7 +367,9 @@ def _parameters(cls: type) -> Mapping[str, inspect.Parameter]:
 
 def is_attribute(cls: type, name: str) -> bool:
     """Return whether a fitted estimator may have this attribute: its class must not have it."""
-    return name.isidentifier() and "_" in (name[0], name[-1]) and not hasattr(cls, name)
+    if not name.isidentifier() or hasattr(cls, name):
+        return False
+    return "_" in (name[0], name[-1]) or cls.__module__.startswith("sklearn.")
 
 
 def _look_up(allowed: Mapping[str, T], name: Any, kind: str) -> T:

@@ -14,17 +14,20 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_ae._files.arrays import PLAIN_KINDS
 from sklearn_ae._files.catalogue import (
+    ABSTRACT_TYPES,
     ESTIMATORS,
     NUMBER_TYPES,
     RECORDS,
+    function_name,
     sklearn_estimators,
-    sklearn_losses,
 )
+from sklearn_ae._files.objects import form_of
+from sklearn_ae._files.trusted import is_extension, is_own_function
 from sklearn_ae._training.checkpoint import checkpoints_among
 from sklearn_ae.networks._module import AutoencoderModule
 
 PLAIN = frozenset(
-    {type(None), bool, int, float, str, slice}
+    {type(None), bool, int, float, str}
     | {np.random.RandomState, torch.device, torch.Tensor, MetadataRequest}
 )
 """Types of values that contain no others, apart from NumPy's numbers."""
@@ -114,6 +117,17 @@ def _is_plain_scalar(value: Any) -> bool:
     return isinstance(value, np.dtype)
 
 
+def _is_allowed(name: str, value: Any) -> bool:
+    """Return whether an object without parts may be the value of a parameter or attribute."""
+    if f"{type(value).__module__}.{type(value).__name__}" in DERIVED:
+        return True
+    if isinstance(value, type):
+        if name in ("dtype_include", "dtype_exclude"):
+            return value in ABSTRACT_TYPES | NUMBER_TYPES
+        return name == "dtype" and value in NUMBER_TYPES
+    return bool(function_name(name, value)) or is_own_function(name, value)
+
+
 class _Visitor:
     """Visits every value that an estimator contains, each estimator once."""
 
@@ -127,11 +141,11 @@ class _Visitor:
         kind = type(value)  # not isinstance: a derived class may contain and do anything
         if kind in PLAIN or _is_plain_scalar(value):
             self._strings(name, [value])
-        elif kind in (np.ndarray, np.memmap) and value.dtype.kind in PLAIN_KINDS:
+        elif kind in (np.ndarray, np.memmap) and value.dtype.kind in (*PLAIN_KINDS, "V"):
             self._strings(name, value.ravel() if value.dtype.kind in "US" else [])
         elif kind is np.ndarray and value.dtype.kind == "O":
             self._list(name, value.ravel().tolist())
-        elif kind in (list, tuple) or RECORDS.get(kind.__name__) is kind:
+        elif kind in (list, tuple, set, frozenset) or RECORDS.get(kind.__name__) is kind:
             self._list(name, value)
         elif kind is dict:
             self._dict(name, value)
@@ -139,11 +153,9 @@ class _Visitor:
             self._estimator(name, value)
         elif isinstance(value, AutoencoderModule):
             self._dict(name, value.config)
-        elif sklearn_losses().get(kind.__name__) is kind:
-            self._dict(name, getattr(value, "__dict__", {}))
-        elif f"{kind.__module__}.{kind.__name__}" in DERIVED:
-            return
-        elif not (name == "dtype" and isinstance(value, type) and value in NUMBER_TYPES):
+        elif (form := form_of(value)) is not None:
+            self._dict(name, form.parts(value))
+        elif not _is_allowed(name, value):
             raise refusal(name, value, self._where())
 
     def _strings(self, name: str, values: Iterable[Any]) -> None:
@@ -174,7 +186,7 @@ class _Visitor:
             return
         self._seen[id(value)] = value
         cls = type(value)
-        is_own = ESTIMATORS.get(cls.__name__) is cls
+        is_own = ESTIMATORS.get(cls.__name__) is cls or is_extension(cls)
         if not is_own and sklearn_estimators().get(cls.__name__) is not cls:
             raise refusal(name, value, self._where())
         state = dict(vars(value))

@@ -42,7 +42,48 @@ def _layer_norm(
     return g.add("LayerNormalization", x, weight, bias, axis=-len(shape), epsilon=eps)
 
 
-@translates("matmul")
+@translates("batch_norm")
+def _batch_norm(
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> str:
+    if training or mean is None or variance is None:
+        raise UnsupportedError("batch normalisation needs running statistics")
+    scale = torch.ones_like(mean) if weight is None else weight
+    shift = torch.zeros_like(mean) if bias is None else bias
+    return g.add("BatchNormalization", x, scale, shift, mean, variance, epsilon=float(eps))
+
+
+@translates("group_norm")
+def _group_norm(
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    n_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> str:
+    """Standardise groups of maps as instances of their own, then scale and shift each map."""
+    one, zero = torch.ones(n_groups, dtype=x.dtype), torch.zeros(n_groups, dtype=x.dtype)
+    grouped = g.add("Reshape", x, ints(0, n_groups, -1))
+    grouped = g.add("InstanceNormalization", grouped, one, zero, epsilon=float(eps))
+    values = g.add("Reshape", grouped, ints(0, *x.shape[1:]))
+    shape = (-1, *(1,) * (x.ndim - 2))
+    if weight is not None:
+        values = g.add("Mul", values, weight.reshape(shape))
+    return values if bias is None else g.add("Add", values, bias.reshape(shape))
+
+
+@translates("matmul", "__matmul__")
 def _matmul(g: Graph, result: Tensor, a: Any, b: Any) -> str:
     return g.add("MatMul", a, b)
 
@@ -50,54 +91,90 @@ def _matmul(g: Graph, result: Tensor, a: Any, b: Any) -> str:
 # Convolution and pooling
 
 
-@translates("conv2d")
+@translates("conv1d", "conv2d")
 def _conv(
     g: Graph,
     result: Tensor,
     x: Traced,
     weight: Tensor,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> str:
-    window = _window(stride, padding, dilation)
+    window = _window(x.ndim - 2, stride, padding, dilation)
     return g.add("Conv", x, weight, bias, group=groups, **window)
 
 
-@translates("conv_transpose2d")
+@translates("conv_transpose1d", "conv_transpose2d")
 def _transposed_conv(
     g: Graph,
     result: Tensor,
     x: Traced,
     weight: Tensor,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    groups: int,
-    dilation: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
 ) -> str:
-    window = _window(stride, padding, dilation) | {"output_padding": _pair(output_padding)}
+    n_axes = x.ndim - 2
+    window = _window(n_axes, stride, padding, dilation)
+    window["output_padding"] = _for_axes(n_axes, output_padding)
     return g.add("ConvTranspose", x, weight, bias, group=groups, **window)
 
 
-def _window(stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
+def _window(n_axes: int, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
     """Return the attributes of a convolution that determine the positions of its window."""
     if isinstance(padding, str):
         raise UnsupportedError(f"padding={padding!r} must be numbers")
-    # ONNX takes the padding at the beginning of both axes, then at the end of both.
-    pads = _pair(padding) * 2
-    return {"strides": _pair(stride), "pads": pads, "dilations": _pair(dilation)}
+    # ONNX takes the padding at the beginning of all axes, then at the end of all.
+    return {
+        "strides": _for_axes(n_axes, stride),
+        "pads": _for_axes(n_axes, padding) * 2,
+        "dilations": _for_axes(n_axes, dilation),
+    }
 
 
-def _pair(value: Any) -> list[int]:
-    """Return one number for each of two axes; torch accepts one number for both."""
-    return [value, value] if isinstance(value, int) else list(value)
+def _for_axes(n_axes: int, value: Any) -> list[int]:
+    """Return one number for each axis; torch accepts one number for all."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values * n_axes if len(values) == 1 else values
 
 
-@translates("max_pool2d")
+@translates("avg_pool1d", "avg_pool2d")
+def _average_pool(
+    g: Graph,
+    result: Tensor,
+    x: Traced,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: Any = None,
+) -> str:
+    if ceil_mode or divisor_override is not None:
+        raise UnsupportedError("average pooling needs ceil_mode=False and no other divisor")
+    n_axes = x.ndim - 2
+    window = _for_axes(n_axes, kernel_size)
+    how = _window(n_axes, stride if stride else window, padding, 1)
+    del how["dilations"]
+    return g.add(
+        "AveragePool", x, kernel_shape=window, count_include_pad=int(count_include_pad), **how
+    )
+
+
+@translates("adaptive_avg_pool1d", "adaptive_avg_pool2d")
+def _adaptive_average_pool(g: Graph, result: Tensor, x: Traced, output_size: Any) -> str:
+    if set(result.shape[2:]) != {1}:
+        raise UnsupportedError("adaptive pooling must have the output size 1")
+    return g.add("GlobalAveragePool", x)
+
+
+@translates("max_pool1d", "max_pool2d")
 def _max_pool(
     g: Graph,
     result: Tensor,
@@ -112,7 +189,7 @@ def _max_pool(
     return _pool(g, x, kernel_size, stride, padding, dilation, ceil_mode)[0]
 
 
-@translates("max_pool2d_with_indices")
+@translates("max_pool1d_with_indices", "max_pool2d_with_indices")
 def _max_pool_with_indices(
     g: Graph,
     result: Any,
@@ -138,9 +215,12 @@ def _pool(
     dilation: Any,
     ceil_mode: bool,
 ) -> list[str]:
-    window = _pair(kernel_size)
-    strides = _pair(stride) if stride else window  # torch takes None and () for the kernel size
-    if strides != window or _pair(padding) != [0, 0] or _pair(dilation) != [1, 1]:
+    n_axes = x.ndim - 2
+    window = _for_axes(n_axes, kernel_size)
+    # torch takes None and () for the kernel size
+    strides = _for_axes(n_axes, stride) if stride else window
+    how = _for_axes(n_axes, padding), _for_axes(n_axes, dilation)
+    if strides != window or how != ([0] * n_axes, [1] * n_axes):
         raise UnsupportedError("pooling windows must be adjacent, without padding")
     sizes: dict[str, Any] = {"kernel_shape": window, "strides": window}
     return g.add_with_outputs(2, "MaxPool", x, ceil_mode=int(ceil_mode), **sizes)

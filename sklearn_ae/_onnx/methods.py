@@ -18,7 +18,7 @@ from sklearn_ae._estimator.bounds import bound_of_samples, cells_of_network
 from sklearn_ae._estimator.inference import to_units
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.tables import table_of
-from sklearn_ae._onnx import layers, operators, shapes  # noqa: F401 - register translations
+from sklearn_ae._onnx import activations, layers, operators, shapes  # noqa: F401 - register
 from sklearn_ae._onnx.completion import IterativeCompletion
 from sklearn_ae._onnx.graph import Entry, Graph
 from sklearn_ae._onnx.greedy import with_loops

@@ -55,7 +55,12 @@ UNARY = {
     "round": "Round",
     "floor": "Floor",
     "abs": "Abs",
-    "softplus": "Softplus",
+    "sin": "Sin",
+    "cos": "Cos",
+    "erf": "Erf",
+    "sign": "Sign",
+    "ceil": "Ceil",
+    "reciprocal": "Reciprocal",
     "isnan": "IsNaN",
     "__invert__": "Not",
 }
@@ -65,6 +70,8 @@ BINARY = {
     "sub": "Sub",
     "mul": "Mul",
     "div": "Div",
+    "pow": "Pow",
+    "__pow__": "Pow",
     "maximum": "Max",
     "minimum": "Min",
     "eq": "Equal",
@@ -111,27 +118,14 @@ def _identity(g: Graph, result: Tensor, x: Traced) -> str:
     return g.name_of(x)
 
 
-@translates("silu")
-def _silu(g: Graph, result: Tensor, x: Traced, inplace: bool = False) -> str:
-    return g.add("Mul", x, g.add("Sigmoid", x))
-
-
-@translates("gelu")
-def _gelu(g: Graph, result: Tensor, x: Traced) -> str:
-    """``x (1 + erf(x / sqrt(2))) / 2``; the operator Gelu requires opset 20."""
-    half, root = (torch.tensor(value, dtype=x.dtype) for value in (0.5, 0.5**0.5))
-    erf = g.add("Erf", g.add("Mul", x, root))
-    return g.add("Mul", g.add("Mul", x, half), g.add("Add", erf, torch.ones((), dtype=x.dtype)))
-
-
-@translates("log_softmax")
-def _log_softmax(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
-    return g.add("LogSoftmax", x, axis=dim)
-
-
 @translates("square")
 def _square(g: Graph, result: Tensor, x: Traced) -> str:
     return g.add("Mul", x, x)
+
+
+@translates("rsqrt")
+def _rsqrt(g: Graph, result: Tensor, x: Traced) -> str:
+    return g.add("Reciprocal", g.add("Sqrt", x))
 
 
 @translates("expm1")

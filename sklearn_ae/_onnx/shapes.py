@@ -66,6 +66,30 @@ def _permute(g: Graph, result: Tensor, x: Traced, *dims: Any) -> str:
     return g.add("Transpose", x, perm=[dim % x.ndim for dim in _as_list(dims)])
 
 
+@translates("transpose")
+def _transpose(g: Graph, result: Tensor, x: Traced, dim0: int, dim1: int) -> str:
+    order = list(range(x.ndim))
+    order[dim0], order[dim1] = order[dim1], order[dim0]
+    return g.add("Transpose", x, perm=order)
+
+
+@translates("unsqueeze")
+def _unsqueeze(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
+    return g.add("Unsqueeze", x, ints(dim))
+
+
+@translates("squeeze")
+def _squeeze(g: Graph, result: Tensor, x: Traced, dim: int) -> str:
+    if result.ndim == x.ndim:
+        return g.name_of(x)
+    return g.add("Squeeze", x, ints(dim))
+
+
+@translates("pixel_shuffle")
+def _pixel_shuffle(g: Graph, result: Tensor, x: Traced, upscale_factor: int) -> str:
+    return g.add("DepthToSpace", x, blocksize=upscale_factor, mode="CRD")
+
+
 @translates("expand")
 def _expand(g: Graph, result: Tensor, x: Traced, *sizes: Any) -> str:
     # To ONNX, a length of one is what -1 is to torch: the axis stays as it is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
@@ -69,6 +70,7 @@ def scikit_learn_model(
     skl2onnx = require("skl2onnx")
     register()
     estimator = unwrapped(estimator)
+    _check_columns(estimator)
     if options is None and is_classifier(estimator):
         options = {"zipmap": False}
     samples = skl2onnx.common.data_types.FloatTensorType([None, *sample_shape])
@@ -82,8 +84,48 @@ def scikit_learn_model(
         )
 
     try:
-        return convert(options)
-    except NameError:
-        # skl2onnx's error for an option that a converter does not have: that of a classifier
-        # without probabilities has no "zipmap".
-        return convert({k: v for k, v in options.items() if k != "zipmap"} if options else None)
+        try:
+            return convert(options)
+        except NameError:
+            # skl2onnx's error for an option that a converter does not have: that of a classifier
+            # without probabilities has no "zipmap".
+            kept = {k: v for k, v in options.items() if k != "zipmap"} if options else None
+            return convert(kept)
+    except NotImplementedError:  # of this package
+        raise
+    except RuntimeError as error:  # of skl2onnx
+        raise NotImplementedError(_refusal(estimator, error)) from error
+
+
+def _check_columns(estimator: Any) -> None:
+    """Refuse column transformers that select by name: the input is one array of numbers."""
+    if named := _columns_by_name(estimator):
+        raise NotImplementedError(
+            f"ColumnTransformer selects columns by name, such as {named!r}, but the input of this "
+            f"model is one array of numbers. If all columns are numbers, select them by position: "
+            f"[0, 1] or slice(0, 2). Otherwise call register_onnx_converters() once, and "
+            f"skl2onnx.to_onnx(pipeline, X[:1]) with a dataframe, whose columns are then the "
+            f"inputs."
+        )
+
+
+def _refusal(estimator: Any, error: Exception) -> str:
+    """Return the message for an estimator that skl2onnx cannot convert."""
+    first = " ".join(str(error).split())[:300]
+    return (
+        f"skl2onnx cannot convert {type(estimator).__name__}: {first} Apply the steps without a "
+        f"converter before the model, and export the others, for example to_onnx(pipeline[1:])."
+    )
+
+
+def _columns_by_name(estimator: Any) -> str | None:
+    """Return the name of a column that a column transformer selects, None if there is none."""
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    for part in parts:
+        if isinstance(part, ColumnTransformer):
+            for _, _, columns in part.transformers:
+                names = [columns] if isinstance(columns, (str, slice)) else list(columns)
+                names = [each.start if isinstance(each, slice) else each for each in names]
+                if names and isinstance(names[0], str):
+                    return names[0]
+    return None

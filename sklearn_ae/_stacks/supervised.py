@@ -105,8 +105,10 @@ class SupervisedStack(
     )
     activation: str = parameter(
         default="tanh",
-        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
-        Non-linearity of all these layers, the code included.
+        doc="""str
+        Non-linearity of all these layers, the code included: ``"relu"``, ``"leaky_relu"``,
+        ``"elu"``, ``"softplus"``, ``"silu"``, ``"gelu"``, ``"tanh"``, ``"logistic"`` or
+        ``"identity"``.
         """,
     )
     early_stopping: bool = parameter(

@@ -68,8 +68,9 @@ class ImageParameters:
     )
     activation: str = parameter(
         default="silu",
-        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
-        Non-linearity of the hidden layers.
+        doc="""str
+        Non-linearity of the hidden layers: ``"relu"``, ``"leaky_relu"``, ``"elu"``,
+        ``"softplus"``, ``"silu"``, ``"gelu"``, ``"tanh"``, ``"logistic"`` or ``"identity"``.
         """,
         constraint=[StrOptions(set(ACTIVATIONS))],
     )

@@ -67,12 +67,34 @@ def _softplus(pre: Tensor) -> Tensor:
     return torch.logaddexp(pre, torch.zeros_like(pre))
 
 
+LEAK = 0.01
+"""Slope of the leaky rectifier below zero, as in torch."""
+
+
+def _elu_integral(pre: Tensor) -> Tensor:
+    """Return ``u^2 / 2`` above zero and ``e^u - 1 - u`` below."""
+    below = pre.clamp_max(0)
+    return pre.relu().square() / 2 + below.expm1() - below
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation(
         functional.relu,
         lambda g, pre, post: _aten.threshold_backward(g, post, 0),
         integral=lambda pre: pre.relu().square() / 2,
     ),
+    "leaky_relu": Activation(
+        lambda pre: functional.leaky_relu(pre, LEAK),
+        lambda g, pre, post: _aten.leaky_relu_backward(g, pre, LEAK, False),
+        integral=lambda pre: pre * functional.leaky_relu(pre, LEAK) / 2,
+    ),
+    "elu": Activation(
+        functional.elu,
+        lambda g, pre, post: _aten.elu_backward(g, 1, 1, 1, False, pre),
+        integral=_elu_integral,
+    ),
+    # Its integral is a dilogarithm.
+    "softplus": Activation(_softplus, lambda g, pre, post: g * torch.sigmoid(pre)),
     "silu": Activation(functional.silu, _silu_backward),  # its integral is a dilogarithm
     "gelu": Activation(
         functional.gelu,

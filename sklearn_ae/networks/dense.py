@@ -194,8 +194,9 @@ class DenseParameters:
     )
     activation: str = parameter(
         default="tanh",
-        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
-        Non-linearity of the hidden layers.
+        doc="""str
+        Non-linearity of the hidden layers: ``"relu"``, ``"leaky_relu"``, ``"elu"``,
+        ``"softplus"``, ``"silu"``, ``"gelu"``, ``"tanh"``, ``"logistic"`` or ``"identity"``.
         """,
         constraint=[StrOptions(set(ACTIVATIONS))],
     )
@@ -220,9 +221,10 @@ class DenseNetwork(DenseParameters, Network):
 
     code_activation: str = parameter(
         default="identity",
-        doc="""{"relu", "silu", "gelu", "tanh", "logistic", "identity"}
-        Non-linearity of the code. Sparse, contractive and variational autoencoders and semantic
-        hashing set it themselves and accept only the default.
+        doc="""str
+        Non-linearity of the code, one of those of `activation`. Sparse, contractive and
+        variational autoencoders and semantic hashing set it themselves and accept only the
+        default.
         """,
         constraint=[StrOptions(set(ACTIVATIONS))],
     )
