@@ -15,6 +15,15 @@ from skorch.callbacks import Callback
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.skorch_callbacks import has_scheduler
 
+CHECKED_EVERY = 20
+"""Number of epochs after which it is checked whether training will replace its start.
+
+With more than 200 epochs it is a tenth of them: the learning rate has then just reached its maximum.
+"""
+
+REMAINING = 0.7
+"""Fraction of the largest excess over the start's loss from which on a loss is not decreasing."""
+
 
 class BestWeights(Callback):
     """Store the best weights, and end the training when the monitored value stops improving.
@@ -37,6 +46,9 @@ class BestWeights(Callback):
     needs_significance : bool
         Restore the initial weights unless the best ones are better on the held-out samples by a
         paired t-test.
+    ends_early : bool
+        End the training when the initial weights are likely to be restored; see
+        :meth:`_is_hopeless`.
     is_independent : bool
         Whether the held-out samples are not used in training.
     annealed_from : float
@@ -66,6 +78,11 @@ class BestWeights(Callback):
         self.patience = run.parameters.n_iter_no_change
         self.needs_significance = objective.needs_significance
         self.is_independent = run.held_out is not run.samples
+        # Patience without end is a request to train to the end. How large a loss a schedule of
+        # the user causes at which time is unknown.
+        self.ends_early = self.needs_significance and self.monitor == "valid_loss"
+        self.ends_early &= math.isfinite(self.patience) and not has_scheduler(run.callbacks)
+        self.checked_every = max(CHECKED_EVERY, math.ceil(run.parameters.max_iter / 10))
         self.annealed_from = objective.annealed_from * run.annealing_epochs
         is_annealed = run.parameters.learning_rate != "constant"
         is_annealed &= not has_scheduler(run.callbacks)
@@ -98,6 +115,25 @@ class BestWeights(Callback):
         else:
             self.waited += 1
             net.stop_training |= self.waited >= self.patience
+        net.stop_training |= self.ends_early and self._is_hopeless(net)
+
+    def _is_hopeless(self, net: Any) -> bool:
+        """Whether the initial weights will be restored, surely or in all likelihood.
+
+        It is certain, after the first epoch, if there is no test: without held-out samples, or
+        with so few that losses of zero would not be significantly better. Otherwise no loss has
+        been lower than that of the initial weights, and the present one exceeds it by at least
+        the fraction `REMAINING` of the largest excess so far. The rule needs both: where training
+        improves in the end, losses that first increased are decreasing again by then.
+        """
+        if not self.is_independent or self.start.needs_more_samples():
+            return True
+        n_epochs = len(net.history)
+        if n_epochs % self.checked_every or self.waited < n_epochs:
+            return False
+        start = self.start.loss
+        largest = max(epoch["valid_loss"] for epoch in net.history)
+        return bool(net.validation.loss - start >= REMAINING * (largest - start))
 
     def _value(self, net: Any, validation: Any) -> float:
         """Return the value to be minimised."""
