@@ -14,7 +14,7 @@ from sklearn.preprocessing import scale
 from skorch.callbacks import LRScheduler
 
 from sklearn_ae import Autoencoder, DenoisingAutoencoder, FitCheckpoint
-from sklearn_ae._training.callbacks import CHECKED_EVERY, BestWeights
+from sklearn_ae._training.callbacks import CHECKED_EVERY, LEAST_SIGNIFICANCE, BestWeights
 from sklearn_ae._training.description import Hyperparameters, Objective, TrainingRun
 from sklearn_ae._training.net import FEW_SAMPLES, AutoencoderNet, Validation
 
@@ -137,16 +137,18 @@ def test_the_epochs_before_the_last_are_those_of_a_longer_fit(unending, monkeypa
 
 
 class _Net:
-    """Training with given held-out losses, the start's first."""
+    """Training with given mean held-out losses of 40 samples, the start's first."""
 
-    def __init__(self, losses):
+    def __init__(self, losses, spread=0.0):
         self.losses = losses
+        self.spread = spread
         self.history = []
         self.stop_training = False
 
     def validate(self):
-        loss = self.losses[len(self.history)]
-        return validation(loss * np.linspace(0.9, 1.1, 40))
+        n_epochs = len(self.history)
+        pattern = np.where(np.arange(40) % 2, self.spread, -self.spread)
+        return validation(self.losses[n_epochs] + (pattern if n_epochs else 0 * pattern))
 
     def train(self, best):
         best.on_train_begin(self)
@@ -178,7 +180,7 @@ def _rule(max_iter=200):
         ([1.0] + 60 * [1.2], 20),
         (1 + np.arange(61) / 60, 20),
         # A bit more and a bit less than three tenths of the largest excess are gone.
-        ([1.0] + 19 * [1.2] + 41 * [1.139], 60),
+        ([1.0] + 19 * [1.2] + 29 * [1.139], 48),
         ([1.0] + 19 * [1.2] + 41 * [1.141], 20),
         # The excess returns between two checks.
         ([1.0] + 10 * [1.4] + 10 * [1.1] + 40 * [1.4], 40),
@@ -188,7 +190,16 @@ def _rule(max_iter=200):
     ],
 )
 def test_training_ends_if_losses_are_above_the_start_and_stay_there(losses, n_epochs):
-    assert _Net(losses).train(_rule()) == n_epochs
+    assert _Net(losses, spread=0.001).train(_rule()) == n_epochs
+
+
+def test_the_best_epoch_must_approach_significance_by_the_third_check():
+    """The t statistic of 40 decreases ``0.01 +- s`` is ``0.01 sqrt(39) / s``."""
+    quantile = stats.t.ppf(0.95, 39)
+    bound = 0.01 * 39**0.5 / (LEAST_SIGNIFICANCE * quantile)
+    losses = [1.0] + 79 * [0.99]
+    assert _Net(losses, 1.001 * bound).train(_rule()) == 60
+    assert _Net(losses, 0.999 * bound).train(_rule()) == 79
 
 
 def test_checks_keep_their_place_in_the_schedule():
@@ -252,9 +263,10 @@ def test_an_interrupted_fit_ends_in_the_same_epoch(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         train_epoch(self, batches, epoch)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(AutoencoderNet, "train_epoch", interrupted)
+    monkeypatch.setattr(AutoencoderNet, "train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         model.fit(NOISE)
+    monkeypatch.undo()
     assert list(tmp_path.iterdir())
     resumed = model.fit(NOISE)
     assert resumed.history_ == whole.history_

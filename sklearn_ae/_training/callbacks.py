@@ -18,11 +18,17 @@ from sklearn_ae._training.skorch_callbacks import has_scheduler
 CHECKED_EVERY = 20
 """Number of epochs after which it is checked whether training will replace its start.
 
-With more than 200 epochs it is a tenth of them: the learning rate has then just reached its maximum.
+With more than 200 epochs it is a tenth of them: the learning rate has then reached its maximum.
 """
 
 REMAINING = 0.7
 """Fraction of the largest excess over the start's loss from which on a loss is not decreasing."""
+
+FIRST_IMPROVEMENTS = 3
+"""Number of checks after which an improvement must have begun to be significant."""
+
+LEAST_SIGNIFICANCE = 0.3
+"""Fraction of a significant t statistic that the best epoch must have reached by then."""
 
 
 class BestWeights(Callback):
@@ -120,20 +126,24 @@ class BestWeights(Callback):
     def _is_hopeless(self, net: Any) -> bool:
         """Whether the initial weights will be restored, surely or in all likelihood.
 
-        It is certain, after the first epoch, if there is no test: without held-out samples, or
-        with so few that losses of zero would not be significantly better. Otherwise no loss has
-        been lower than that of the initial weights, and the present one exceeds it by at least
-        the fraction `REMAINING` of the largest excess so far. The rule needs both: where training
-        improves in the end, losses that first increased are decreasing again by then.
+        The first epoch is the last one if no samples are held out, because there is no test then,
+        or so few that not even losses of zero would be significantly lower. Later ones are if no
+        loss has been lower than that of the initial weights, and the present one exceeds it by at
+        least the fraction `REMAINING` of the largest excess so far: where training improves in the
+        end, losses that first increased are decreasing again. After some more epochs the best one
+        must be at least a part of the way to being significantly better.
         """
         if not self.is_independent or self.start.needs_more_samples():
             return True
         n_epochs = len(net.history)
-        if n_epochs % self.checked_every or self.waited < n_epochs:
+        if n_epochs % self.checked_every:
             return False
+        if n_epochs >= FIRST_IMPROVEMENTS * self.checked_every:
+            return self.best.significance_over(self.start) <= LEAST_SIGNIFICANCE
         start = self.start.loss
         largest = max(epoch["valid_loss"] for epoch in net.history)
-        return bool(net.validation.loss - start >= REMAINING * (largest - start))
+        is_above = net.validation.loss - start >= REMAINING * (largest - start)
+        return bool(is_above and self.waited == n_epochs)
 
     def _value(self, net: Any, validation: Any) -> float:
         """Return the value to be minimised."""

@@ -97,15 +97,22 @@ class Validation(NamedTuple):
         Berger, R. L. (1982). Multiparameter hypothesis testing and acceptance sampling.
         Technometrics, 24(4), 295-300.
         """
+        return self.significance_over(other, n_tests) > 1
+
+    def significance_over(self, other: Validation, n_tests: int = 1) -> float:
+        """Return the t statistic of :meth:`is_better_than`, divided by that which is significant.
+
+        If there are several losses, it is the smallest of their quotients.
+        """
         if self.losses.ndim > 1:
             pairs = zip(self._columns(), other._columns(), strict=True)
-            return all(own.is_better_than(others, n_tests) for own, others in pairs)
+            return min(own.significance_over(others, n_tests) for own, others in pairs)
         mean, variance, count = self._moments(other.losses - self.losses)
         # Of differences that are equal up to rounding, the standard error is a rounding error.
         if count <= 1 or variance <= 1e-12 * mean.square():
-            return False
+            return 0.0
         quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / n_tests)
-        return bool(mean > quantile * (variance / (count - 1)).sqrt())
+        return float(mean / (quantile * (variance / (count - 1)).sqrt()))
 
     def needs_more_samples(self) -> bool:
         """Whether there are so few samples that losses of zero would not be significantly lower.

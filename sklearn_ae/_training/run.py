@@ -130,8 +130,8 @@ def _tell_of_start(run: TrainingRun, n_epochs: int) -> None:
     ranks = Ranks.current()
     if run.title is not None and (ranks is None or ranks.is_first):
         print(
-            f"{run.title}: ended after epoch {n_epochs} and kept its linear start (best_epoch_=0), "
-            f"because no epoch was significantly better on the held-out samples",
+            f"{run.title}: ended after epoch {n_epochs} and kept its linear start "
+            f"(best_epoch_=0), because no epoch was significantly better on the held-out samples",
             file=sys.stderr,
         )
 
