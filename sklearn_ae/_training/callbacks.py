@@ -133,9 +133,9 @@ class BestWeights(Callback):
         end, losses that first increased are decreasing again. After some more epochs the best one
         must be at least a part of the way to being significantly better.
         """
-        if not self.is_independent or self.start.needs_more_samples():
-            return True
         n_epochs = len(net.history)
+        if n_epochs == 1:
+            return not self.is_independent or self.start.needs_more_samples()
         if n_epochs % self.checked_every:
             return False
         if n_epochs >= FIRST_IMPROVEMENTS * self.checked_every:
