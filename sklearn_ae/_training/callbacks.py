@@ -139,7 +139,7 @@ class BestWeights(Callback):
         if n_epochs % self.checked_every:
             return False
         if n_epochs >= FIRST_IMPROVEMENTS * self.checked_every:
-            return self.best.significance_over(self.start) <= LEAST_SIGNIFICANCE
+            return bool(self.best.significance_over(self.start) <= LEAST_SIGNIFICANCE)
         start = self.start.loss
         largest = max(epoch["valid_loss"] for epoch in net.history)
         is_above = net.validation.loss - start >= REMAINING * (largest - start)
