@@ -139,16 +139,18 @@ def test_the_epochs_before_the_last_are_those_of_a_longer_fit(unending, monkeypa
 class _Net:
     """Training with given mean held-out losses of 40 samples, the start's first."""
 
-    def __init__(self, losses, spread=0.0):
+    def __init__(self, losses, spread=0.0, n_losses=1):
         self.losses = losses
         self.spread = spread
+        self.n_losses = n_losses
         self.history = []
         self.stop_training = False
 
     def validate(self):
         n_epochs = len(self.history)
         pattern = np.where(np.arange(40) % 2, self.spread, -self.spread)
-        return validation(self.losses[n_epochs] + (pattern if n_epochs else 0 * pattern))
+        losses = self.losses[n_epochs] + (pattern if n_epochs else 0 * pattern)
+        return validation(losses if self.n_losses == 1 else np.stack([losses] * self.n_losses, 1))
 
     def train(self, best):
         best.on_train_begin(self)
@@ -159,13 +161,13 @@ class _Net:
         return len(self.history)
 
 
-def _rule(max_iter=200):
+def _rule(max_iter=200, **rules):
     """The callback of a fit, without its fit."""
     run = TrainingRun(
         module=None,
         samples="samples",
         held_out="other samples",
-        objective=Objective(terms=None, needs_significance=True),
+        objective=Objective(terms=None, needs_significance=True, **rules),
         parameters=Hyperparameters.of(Autoencoder(max_iter=max_iter)),
         products=torch.float64,
         seeds=None,
@@ -200,6 +202,13 @@ def test_the_best_epoch_must_approach_significance_by_the_third_check():
     losses = [1.0] + 79 * [0.99]
     assert _Net(losses, 1.001 * bound).train(_rule()) == 60
     assert _Net(losses, 0.999 * bound).train(_rule()) == 79
+    # Not of several losses, as those of ordered codes.
+    assert _Net(losses, 1.001 * bound, n_losses=2).train(_rule()) == 79
+
+
+def test_checks_begin_later_if_losses_differ_by_chance():
+    losses = [1.0] + 59 * [1.2]
+    assert _Net(losses).train(_rule(prefers_last=True)) == 2 * CHECKED_EVERY
 
 
 def test_checks_keep_their_place_in_the_schedule():
@@ -234,7 +243,7 @@ def test_fits_without_a_rule(model):
 def test_variants_end_early(model):
     fitted = clone(model).set_params(random_state=0).fit(NOISE)
     assert fitted.best_epoch_ == 0
-    assert fitted.n_iter_ <= 40
+    assert fitted.n_iter_ in (CHECKED_EVERY, 3 * CHECKED_EVERY)
 
 
 # The state of a fit

@@ -89,6 +89,9 @@ class BestWeights(Callback):
         self.ends_early = self.needs_significance and self.monitor == "valid_loss"
         self.ends_early &= math.isfinite(self.patience) and not has_scheduler(run.callbacks)
         self.checked_every = max(CHECKED_EVERY, math.ceil(run.parameters.max_iter / 10))
+        # Losses that differ by chance between epochs, for which reason the last one is preferred,
+        # say little when the steps are largest.
+        self.checked_from = (2 if objective.prefers_last else 1) * self.checked_every
         self.annealed_from = objective.annealed_from * run.annealing_epochs
         is_annealed = run.parameters.learning_rate != "constant"
         is_annealed &= not has_scheduler(run.callbacks)
@@ -131,14 +134,16 @@ class BestWeights(Callback):
         loss has been lower than that of the initial weights, and the present one exceeds it by at
         least the fraction `REMAINING` of the largest excess so far: where training improves in the
         end, losses that first increased are decreasing again. After some more epochs the best one
-        must be at least a part of the way to being significantly better.
+        must be at least a part of the way to being significantly better; not if there are several
+        losses, of which some improve late.
         """
         n_epochs = len(net.history)
         if n_epochs == 1:
             return not self.is_independent or self.start.needs_more_samples()
-        if n_epochs % self.checked_every:
+        if n_epochs % self.checked_every or n_epochs < self.checked_from:
             return False
-        if n_epochs >= FIRST_IMPROVEMENTS * self.checked_every:
+        is_late = n_epochs >= FIRST_IMPROVEMENTS * self.checked_every
+        if is_late and self.start.losses.ndim == 1:
             return bool(self.best.significance_over(self.start) <= LEAST_SIGNIFICANCE)
         start = self.start.loss
         largest = max(epoch["valid_loss"] for epoch in net.history)
