@@ -203,7 +203,8 @@ class BaseAutoencoder(
         """,
         "best_epoch_": """int
         Epoch of the last call whose weights were kept. Zero stands for the weights before the
-        first epoch, which are those of PCA if ``init="pca"``.
+        first epoch, which are those of PCA if ``init="pca"``; `n_iter_` is then often 20 or less,
+        because such a fit ends early.
         """,
         "validation_scores_": """list of float or None
         Explained variance ratio on the held-out samples after each epoch, relative to the

@@ -141,6 +141,14 @@ def test_best_weights_have_the_statistics_of_one_process():
     assert 0 < model.best_epoch_ < model.n_iter_ < model.max_iter
 
 
+def test_a_fit_that_stays_at_pca_ends_in_the_epoch_of_one_process():
+    noise = np.random.default_rng(0).normal(size=(60, 12))
+    for samples, n_epochs in ((noise, 20), (noise[:10], 1)):
+        model = Autoencoder(4, random_state=0).fit(samples)
+        assert same_everywhere(model)
+        assert (model.n_iter_, model.best_epoch_) == (n_epochs, 0)
+
+
 def test_a_supervised_stack_is_that_of_one_process():
     params = {"hidden_layer_sizes": (16,), "pretraining_max_iter": 2, **PARAMS}
     for more in ({}, {"reconstruction_weight": 0.5}, {"early_stopping": True}):

@@ -138,8 +138,9 @@ class TrainingParameters:
         default=100,
         doc="""int or inf
         Number of epochs without an improvement after which training stops. What has to improve
-        is the held-out loss or, if nothing is held out, the training loss. With ``numpy.inf``
-        training always continues to `max_iter`.
+        is the held-out loss or, if nothing is held out, the training loss. A fit that starts at
+        PCA also stops when it will most likely end there. With ``numpy.inf`` training always
+        continues to `max_iter`.
         """,
         constraint=[
             Interval(Integral, 1, None, closed="left"),

@@ -15,6 +15,21 @@ from skorch.callbacks import Callback
 from sklearn_ae._training.description import TrainingRun
 from sklearn_ae._training.skorch_callbacks import has_scheduler
 
+CHECKED_EVERY = 20
+"""Number of epochs after which it is checked whether training will replace its start.
+
+With more than 200 epochs it is a tenth of them: the learning rate has then reached its maximum.
+"""
+
+REMAINING = 0.7
+"""Fraction of the largest excess over the start's loss from which on a loss is not decreasing."""
+
+FIRST_IMPROVEMENTS = 3
+"""Number of checks after which an improvement must have begun to be significant."""
+
+LEAST_SIGNIFICANCE = 0.3
+"""Fraction of a significant t statistic that the best epoch must have reached by then."""
+
 
 class BestWeights(Callback):
     """Store the best weights, and end the training when the monitored value stops improving.
@@ -37,6 +52,9 @@ class BestWeights(Callback):
     needs_significance : bool
         Restore the initial weights unless the best ones are better on the held-out samples by a
         paired t-test.
+    ends_early : bool
+        End the training when the initial weights are likely to be restored; see
+        :meth:`_is_hopeless`.
     is_independent : bool
         Whether the held-out samples are not used in training.
     annealed_from : float
@@ -66,6 +84,14 @@ class BestWeights(Callback):
         self.patience = run.parameters.n_iter_no_change
         self.needs_significance = objective.needs_significance
         self.is_independent = run.held_out is not run.samples
+        # Patience without end is a request to train to the end. How large a loss a schedule of
+        # the user causes at which time is unknown.
+        self.ends_early = self.needs_significance and self.monitor == "valid_loss"
+        self.ends_early &= math.isfinite(self.patience) and not has_scheduler(run.callbacks)
+        self.checked_every = max(CHECKED_EVERY, math.ceil(run.parameters.max_iter / 10))
+        # Losses that differ by chance between epochs, for which reason the last one is preferred,
+        # say little when the steps are largest.
+        self.checked_from = (2 if objective.prefers_last else 1) * self.checked_every
         self.annealed_from = objective.annealed_from * run.annealing_epochs
         is_annealed = run.parameters.learning_rate != "constant"
         is_annealed &= not has_scheduler(run.callbacks)
@@ -98,6 +124,31 @@ class BestWeights(Callback):
         else:
             self.waited += 1
             net.stop_training |= self.waited >= self.patience
+        net.stop_training |= self.ends_early and self._is_hopeless(net)
+
+    def _is_hopeless(self, net: Any) -> bool:
+        """Whether the initial weights will be restored, surely or in all likelihood.
+
+        The first epoch is the last one if no samples are held out, because there is no test then,
+        or so few that not even losses of zero would be significantly lower. Later ones are if no
+        loss has been lower than that of the initial weights, and the present one exceeds it by at
+        least the fraction `REMAINING` of the largest excess so far: where training improves in the
+        end, losses that first increased are decreasing again. After some more epochs the best one
+        must be at least a part of the way to being significantly better; not if there are several
+        losses, of which some improve late.
+        """
+        n_epochs = len(net.history)
+        if n_epochs == 1:
+            return not self.is_independent or self.start.needs_more_samples()
+        if n_epochs % self.checked_every or n_epochs < self.checked_from:
+            return False
+        is_late = n_epochs >= FIRST_IMPROVEMENTS * self.checked_every
+        if is_late and self.start.losses.ndim == 1:
+            return bool(self.best.significance_over(self.start) <= LEAST_SIGNIFICANCE)
+        start = self.start.loss
+        largest = max(epoch["valid_loss"] for epoch in net.history)
+        is_above = net.validation.loss - start >= REMAINING * (largest - start)
+        return bool(is_above and self.waited == n_epochs)
 
     def _value(self, net: Any, validation: Any) -> float:
         """Return the value to be minimised."""

@@ -35,6 +35,9 @@ from sklearn_ae.networks._layers import batch_norms
 SIGNIFICANCE_LEVEL = 0.05
 """Probability of replacing initial weights that are as good as the trained ones."""
 
+FEW_SAMPLES = 5
+"""Number of samples up to which the loss to be reached may be too low for any significance."""
+
 MAX_WEIGHT = 1e15
 """Absolute value of a weight above which training has diverged: data are of the order of one."""
 
@@ -94,22 +97,55 @@ class Validation(NamedTuple):
         Berger, R. L. (1982). Multiparameter hypothesis testing and acceptance sampling.
         Technometrics, 24(4), 295-300.
         """
+        return self.significance_over(other, n_tests) > 1
+
+    def significance_over(self, other: Validation, n_tests: int = 1) -> float:
+        """Return the t statistic of :meth:`is_better_than`, divided by that which is significant.
+
+        If there are several losses, it is the smallest of their quotients.
+        """
         if self.losses.ndim > 1:
-            pairs = zip(self.losses.unbind(1), other.losses.unbind(1), strict=True)
-            return all(
-                self._replace(losses=own).is_better_than(other._replace(losses=others), n_tests)
-                for own, others in pairs
-            )
-        decrease, weight = _group_means(other.losses - self.losses, self.weight, self.groups)
-        total = weight.sum()
-        count = float(total.square() / weight.square().sum())
-        mean = (weight * decrease).sum() / total
-        variance = (weight * (decrease - mean).square()).sum() / total
+            pairs = zip(self._columns(), other._columns(), strict=True)
+            return min(own.significance_over(others, n_tests) for own, others in pairs)
+        mean, variance, count = self._moments(other.losses - self.losses)
         # Of differences that are equal up to rounding, the standard error is a rounding error.
         if count <= 1 or variance <= 1e-12 * mean.square():
-            return False
+            return 0.0
         quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / n_tests)
-        return bool(mean > quantile * (variance / (count - 1)).sqrt())
+        return float(mean / (quantile * (variance / (count - 1)).sqrt()))
+
+    def needs_more_samples(self) -> bool:
+        """Whether there are so few samples that losses of zero would not be significantly lower.
+
+        Nor would losses be that are all lower by one fraction, because the t statistic is then
+        the same: ``sqrt(n - 1)`` times the mean of the losses divided by their standard deviation.
+        Of two samples it is too small if one loss is more than 1.38 times the other. If there are
+        several losses, a single one decides. Negative losses may have no lower bound.
+
+        The result is False for more than `FEW_SAMPLES`. Their statistic is as small if a single
+        loss is most of the sum, and the others could still decrease significantly.
+        """
+        if self.losses.ndim > 1:
+            return any(own.needs_more_samples() for own in self._columns())
+        mean, variance, count = self._moments(self.losses)
+        if count > FEW_SAMPLES or bool((self.losses < 0).any()):
+            return False
+        if count <= 1:
+            return True
+        quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL)
+        return bool(mean <= quantile * (variance / (count - 1)).sqrt())
+
+    def _columns(self) -> list[Validation]:
+        """Return a validation for each of several losses."""
+        return [self._replace(losses=losses) for losses in self.losses.unbind(1)]
+
+    def _moments(self, values: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Return mean and variance over groups of equal samples, and their effective number."""
+        values, weight = _group_means(values, self.weight, self.groups)
+        total = weight.sum()
+        mean = (weight * values).sum() / total
+        variance = (weight * (values - mean).square()).sum() / total
+        return mean, variance, float(total.square() / weight.square().sum())
 
 
 def _mean_loss(losses: Tensor, weight: Tensor) -> Tensor:

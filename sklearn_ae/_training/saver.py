@@ -84,6 +84,7 @@ class Saver(Callback):
         rules = (
             self.best.monitor,
             objective.needs_significance,
+            self.best.ends_early and (self.best.checked_every, self.best.checked_from),
             objective.prefers_last,
             objective.anneals,
             objective.annealed_from,
