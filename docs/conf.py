@@ -36,6 +36,8 @@ html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("sklearn_ae",),
     "show_memory": False,
     "show_signature": False,
     "within_subsection_order": "FileNameSortKey",
