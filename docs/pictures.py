@@ -152,7 +152,7 @@ def contractive() -> Figure:
         cell.plot(
             values.detach(), label=f"contraction={strength}: {model.score(test):.3f} explained"
         )
-    cell.set(xlabel="singular value", ylabel="mean over test samples")
+    cell.set(xlabel="singular value", ylabel="mean over test samples", ylim=(0, 0.5))
     cell.legend(fontsize=7)
     return figure
 
@@ -164,12 +164,12 @@ def variational() -> Figure:
     train, _ = mnist()
     vae = ae.VariationalAutoencoder(2, likelihood="bernoulli", max_iter=60, random_state=0)
     vae.fit(train)
-    quantiles = norm.ppf((np.arange(16) + 0.5) / 16).astype(np.float32)
+    quantiles = norm.ppf((np.arange(12) + 0.5) / 12).astype(np.float32)
     codes = np.stack(np.meshgrid(quantiles, quantiles[::-1]), -1).reshape(-1, 2)
-    digits = vae.inverse_transform(codes).reshape(16, 16, 28, 28).swapaxes(1, 2)
-    figure = Figure(figsize=(4.5, 4.5))
+    digits = vae.inverse_transform(codes).reshape(12, 12, 28, 28).swapaxes(1, 2)
+    figure = Figure(figsize=(3.4, 3.4))
     cell = figure.add_axes((0, 0, 1, 1))
-    cell.imshow(digits.reshape(16 * 28, -1), cmap="gray_r")
+    cell.imshow(digits.reshape(12 * 28, -1), cmap="gray_r")
     cell.axis("off")
     return figure
 
@@ -466,7 +466,7 @@ def main(names: list[str]) -> None:
         path = ROOT / "docs" / "images" / f"{name}.png"
         PICTURES[name]().savefig(path, dpi=110)
         with Image.open(path) as image:  # a palette takes a third of the space
-            small = image.convert("RGB").quantize(96)
+            small = image.convert("RGB").quantize(64)
         small.save(path, optimize=True)
 
 
