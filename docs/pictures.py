@@ -466,7 +466,7 @@ def main(names: list[str]) -> None:
         path = ROOT / "docs" / "images" / f"{name}.png"
         PICTURES[name]().savefig(path, dpi=110)
         with Image.open(path) as image:  # a palette takes a third of the space
-            small = image.convert("RGB").quantize(64)
+            small = image.convert("RGB").quantize(32)
         small.save(path, optimize=True)
 
 
