@@ -33,8 +33,9 @@ class Autoencoder(LinearStart, BaseAutoencoder):
     is PCA. With a bounded activation, the default, samples far from the training data are
     reconstructed almost as by PCA.
 
-    The network receives samples that are centred and divided by one scalar, so the units of `X`
-    do not matter.
+    The network receives samples that are centred and divided by one scalar: one factor common to
+    all features does not matter. The scales of the features relative to each other do, as for PCA:
+    put a ``StandardScaler`` before it if they have different units.
 
     See Also
     --------

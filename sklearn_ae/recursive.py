@@ -42,7 +42,8 @@ class RecursiveAutoencoder(RecursiveParameters, BaseAutoencoder):
     extrapolated.
 
     The network receives steps that are centred, each by its own mean over the training samples,
-    and divided by one scalar, so the units of `X` do not matter.
+    and divided by one scalar: one factor common to all values does not matter. Channels in
+    different units should be scaled before, or the one with the largest variance dominates.
 
     See Also
     --------

@@ -58,7 +58,7 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
     that is subtracted is then one number per channel.
 
     The network receives samples that are centred and divided by one scalar, and targets in the
-    same way, so the units of `X` do not matter.
+    same way: one factor common to all pixels and channels does not matter.
 
     See Also
     --------

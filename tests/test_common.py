@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_ae
 from sklearn_ae._compat import StrOptions
+from sklearn_ae._parameters.training import TrainingParameters
 
 ESTIMATORS = [name for name in sklearn_ae.__all__ if hasattr(getattr(sklearn_ae, name), "fit")]
 
@@ -64,7 +65,7 @@ def test_every_estimator_has_an_instance_here(name):
 
 def _documented(estimator, section):
     """Entries of one section of a docstring: name to type and text."""
-    text = inspect.getdoc(estimator).split(f"{section}\n{'-' * len(section)}\n")[1]
+    text = inspect.getdoc(estimator).split(f"\n\n{section}\n{'-' * len(section)}\n")[1]
     entries = re.split(r"^(\w+) : ", text.split("\n\n")[0], flags=re.MULTILINE)[1:]
     return dict(zip(entries[::2], entries[1::2], strict=True))
 
@@ -73,6 +74,10 @@ def _documented(estimator, section):
 def test_documented_parameters_are_those_of_the_signature(name):
     estimator = getattr(sklearn_ae, name)
     entries = _documented(estimator, "Parameters")
+    if "max_iter" in inspect.signature(estimator).parameters:
+        others = _documented(estimator, "Other Parameters")
+        assert set(others) <= set(TrainingParameters.__dataclass_fields__)
+        entries |= others
     documented = {parameter: entry.split("\n")[0] for parameter, entry in entries.items()}
     signature = inspect.signature(estimator).parameters
     assert list(documented) == list(signature)

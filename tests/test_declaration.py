@@ -244,10 +244,12 @@ def test_every_parameter_is_documented_in_the_order_of_the_signature(name):
     cls = getattr(sklearn_ae, name, None) or getattr(networks, name)
     constraints = getattr(cls, "_parameter_constraints", {})
     parts = re.split(
-        r"(?m)^(Parameters|Attributes|See Also|References|Examples)\n-+\n", cls.__doc__
+        r"(?m)^(Parameters|Other Parameters|Attributes|See Also|References|Examples)\n-+\n",
+        cls.__doc__,
     )
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    documented = re.findall(r"(?m)^(\w+) : ", sections.get("Parameters", ""))
+    both = sections.get("Parameters", "") + "\n" + sections.get("Other Parameters", "")
+    documented = re.findall(r"(?m)^(\w+) : ", both)
     if constraints:
         assert documented == list(constraints) == list(inspect.signature(cls).parameters)
 

@@ -70,7 +70,8 @@ def declares_parameters(cls: type[T]) -> type[T]:
     The decorator sets ``_parameter_constraints``, which scikit-learn's validation reads. Fitted
     attributes are documented by the dictionary ``_attribute_docs``, in the same format, which
     subclasses extend. The signature and the docstring list positional parameters first, then the
-    class's own parameters, then those of its bases.
+    class's own parameters, then those of its bases. The docstring has those of a base with the
+    attribute ``_is_shared`` in a section of their own, "Other Parameters".
     """
     # eq=False keeps the hash by identity, repr=False keeps scikit-learn's __repr__.
     cls = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
@@ -88,7 +89,8 @@ def declares_parameters(cls: type[T]) -> type[T]:
     if cls.__doc__ is not None:  # it is None under python -OO
         docs = {name: _inherited(cls, name, "doc") for name in names}
         defaults = {field.name: field.default for field in declared}
-        cls.__doc__ = composed_docstring(cls, docs, defaults)
+        shared = [name for name in names if _is_shared(cls, name)]
+        cls.__doc__ = composed_docstring(cls, docs, defaults, shared)
     return cls
 
 
@@ -111,6 +113,11 @@ def _inherited(cls: type, name: str, kind: str) -> Any:
         if field is not None and kind in field.metadata:
             return field.metadata[kind]
     return None
+
+
+def _is_shared(cls: type, name: str) -> bool:
+    """Whether the class that introduced a parameter is one that all estimators share."""
+    return "_is_shared" in vars(cls.__mro__[_distance(cls, name)])
 
 
 def _distance(cls: type, name: str) -> int:

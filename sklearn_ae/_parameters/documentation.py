@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -18,9 +18,12 @@ TITLE = re.compile(r"^([A-Z][\w ]*)\n-+\n", flags=re.MULTILINE)
 
 
 def composed_docstring(
-    cls: type, docs: Mapping[str, str | None], defaults: Mapping[str, Any]
+    cls: type,
+    docs: Mapping[str, str | None],
+    defaults: Mapping[str, Any],
+    shared: Collection[str] = (),
 ) -> str:
-    """Insert the sections "Parameters" and "Attributes" into the docstring of a class.
+    """Insert the sections about parameters and "Attributes" into the docstring of a class.
 
     Parameters
     ----------
@@ -32,11 +35,14 @@ def composed_docstring(
         description below. A parameter with None is left out.
     defaults : mapping from str to object
         Default of each parameter.
+    shared : collection of str, default=()
+        Parameters that all estimators have: they are listed after the others, in numpydoc's
+        section "Other Parameters".
 
     Returns
     -------
     str
-        The docstring with both sections.
+        The docstring with these sections.
     """
     parameters = {
         name: with_default(doc, defaults[name]) for name, doc in docs.items() if doc is not None
@@ -52,8 +58,9 @@ def composed_docstring(
     own = inspect.cleandoc(cls.__doc__ or "")
     found = FOLLOWING.search(own)
     end = found.start() if found else len(own)
+    others = {name: parameters.pop(name) for name in list(parameters) if name in shared}
     parts = [own[:end].rstrip(), section("Parameters", parameters)]
-    parts += [section("Attributes", attributes), own[end:]]
+    parts += [section("Other Parameters", others), section("Attributes", attributes), own[end:]]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

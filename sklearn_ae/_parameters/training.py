@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,11 +48,17 @@ class DeviceName(Options):
 class TrainingParameters:
     """Parameters of training, common to all estimators."""
 
+    # Docstrings list these parameters after the estimator's own, under a heading.
+    _is_shared: ClassVar[bool] = True
+
     alpha: float = parameter(
         default=0.1,
         doc="""float
         Strength of the weight decay: each step multiplies the weights, but not the biases, by
-        one minus `alpha` times the step size.
+        one minus `alpha` times the step size. It is decoupled from the gradient, as in AdamW.
+        `alpha` of ``MLPRegressor`` is a penalty instead: half of it times the sum of the squared
+        weights, divided by the number of samples in the batch, is part of the loss. Values of one
+        are therefore no values of the other.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )
@@ -121,7 +127,9 @@ class TrainingParameters:
         doc="""bool
         Whether to hold out `validation_fraction` of the samples, evaluate the loss on them after
         each epoch and keep the weights of the best epoch. If False, and if no `X_val` is passed
-        to `fit`, training uses all samples and keeps the weights of the last epoch.
+        to `fit`, training uses all samples and keeps the weights of the last epoch. In
+        ``MLPRegressor`` the default is False, and the best epoch is the one with the highest
+        :math:`R^2` on the held-out samples, not the one with the lowest loss.
         """,
         constraint=["boolean"],
     )
@@ -140,7 +148,9 @@ class TrainingParameters:
         Number of epochs without an improvement after which training stops. What has to improve
         is the held-out loss or, if nothing is held out, the training loss. A fit that starts at
         PCA also stops when it will most likely end there. With ``numpy.inf`` training always
-        continues to `max_iter`.
+        continues to `max_iter`. In ``MLPRegressor`` the default is 10, and `tol` is a difference
+        of losses or scores, here a fraction of the loss; since the one-cycle schedule decreases
+        the loss most towards its end, as few epochs would end many fits too early here.
         """,
         constraint=[
             Interval(Integral, 1, None, closed="left"),

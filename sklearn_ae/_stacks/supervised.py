@@ -116,7 +116,9 @@ class SupervisedStack(
         doc="""bool
         Whether to hold out `validation_fraction` of the labelled samples, evaluate each epoch on
         them and keep the best weights. The autoencoder is trained on them as well, without their
-        labels.
+        labels. The default is that of ``MLPClassifier`` and ``MLPRegressor``, which keep the
+        weights with the highest accuracy or :math:`R^2` on the held-out samples; here those with
+        the lowest loss are kept, unless `scoring` of the classifier chooses otherwise.
         """,
     )
     max_iter: int = parameter(
