@@ -1,6 +1,6 @@
 """
-Rows of a mixed table
-=====================
+A mixed table
+=============
 
 A variational autoencoder learns the joint distribution of a table of numbers and categories, here
 of 442 patients with diabetes, as a data frame. ``sample`` draws patients that do not exist, with
