@@ -2,8 +2,8 @@
 Contraction as singular values
 ==============================
 
-The singular values of the encoder's Jacobian tell to how many directions of the input the code is
-sensitive. A contractive autoencoder keeps a few directions, in which the samples vary, and
+The singular values of the encoder's Jacobian tell to how many directions of the input the code
+is sensitive. A contractive autoencoder keeps a few directions, in which the samples vary, and
 contracts the others.
 """
 
@@ -11,7 +11,8 @@ contracts the others.
 # Jacobians
 # ---------
 # Three autoencoders have the same network and a logistic code. They differ in what they are
-# trained for: reconstruction, reconstruction from noisy samples, and a small norm of the Jacobian.
+# trained for: reconstruction, reconstruction from noisy samples, and a small norm of the
+# Jacobian.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,7 +52,9 @@ for (name, model), style in zip(models.items(), ("-", "--", "-."), strict=True):
     relative = np.median(values / values[:, :1], axis=0)
     ax.plot(np.arange(1, len(relative) + 1), relative, style, label=name)
     n_large = (relative > 0.1).sum()
-    print(f"{name:12} explained variance {model.score(X_test):.3f}, above a tenth: {n_large}")
+    print(
+        f"{name:12} explained variance {model.score(X_test):.3f}, {n_large} values above a tenth"
+    )
 ax.set(xlabel="singular value", ylabel="relative to the largest one", ylim=(0, 1.02))
 ax.legend()
 plt.show()

@@ -2,19 +2,22 @@
 A custom network
 ================
 
-A network is a dataclass with two methods that return torch modules, and works with every objective, in
-searches and in pipelines. Here the decoder is a formula of physics, a damped oscillation, so that the
-components of the code are its frequency, its damping, its amplitude and its phase.
+A network is a dataclass with two methods that return torch modules, and works with every
+objective, in searches and in pipelines. Here the decoder is a formula of physics, a damped
+oscillation, so that the components of the code are its frequency, its damping, its amplitude
+and its phase.
 """
 
 # %%
 # The network
 # -----------
-# The encoder is a usual one. The decoder has no weights: it maps four components to the 60 values of a
-# curve. Components are unbounded; ``exp`` and ``softplus`` make frequency and damping positive.
+# The encoder is a usual one. The decoder has no weights: it maps four components to the 60
+# values of a curve. Components are unbounded; ``exp`` and ``softplus`` make frequency and
+# damping positive.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,8 +29,6 @@ from sklearn_ae.networks import Network
 
 
 class Oscillation(nn.Module):
-    """Damped oscillations with the parameters given by codes of shape (n_samples, 4)."""
-
     def __init__(self, n_steps):
         super().__init__()
         self.register_buffer("time", torch.linspace(0, 1, n_steps))
@@ -41,13 +42,11 @@ class Oscillation(nn.Module):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class OscillationNetwork(Network):
-    """Dense encoder, and a decoder that draws damped oscillations."""
-
     width: int = 64
 
     def encoder(self, sample_shape, n_outputs):
-        layers = [nn.Linear(math.prod(sample_shape), self.width), nn.SiLU()]
-        layers += [nn.Linear(self.width, self.width), nn.SiLU()]
+        widths = [math.prod(sample_shape), self.width, self.width]
+        layers = [nn.Sequential(nn.Linear(*pair), nn.SiLU()) for pair in pairwise(widths)]
         return nn.Sequential(*layers, nn.Linear(self.width, n_outputs))
 
     def decoder(self, sample_shape, n_inputs):
@@ -77,7 +76,9 @@ models = {
 # %%
 # Codes with a meaning
 # --------------------
-# Errors are those from the curves without noise.
+# Errors are those from the curves without noise. The dense decoder reconstructs as well, but
+# its components mean nothing: those of the formula are the frequency and the damping, up to an
+# error.
 
 for name, model in models.items():
     error = np.sqrt(np.square(model.reconstruct(X[test]) - clean[test]).mean())

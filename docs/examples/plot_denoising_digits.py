@@ -9,8 +9,8 @@ every epoch. It restores more of new noisy images than the best linear map does,
 # %%
 # Noisy images
 # ------------
-# The noise has a standard deviation of 0.3, for pixels between 0 and 1. ``noise_level`` is the only
-# parameter that is not left at its default.
+# The noise has a standard deviation of 0.3, for pixels between 0 and 1. ``noise_level`` is the
+# only parameter that is not left at its default.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,8 +31,9 @@ autoencoder = DenoisingAutoencoder(32, noise_level=0.3, random_state=0).fit(X_tr
 # %%
 # Linear maps
 # -----------
-# The best linear map from noisy to clean images is fitted on twenty noisy copies of each training
-# image. The number of principal components is the one that is best on noisy training images.
+# The best linear map from noisy to clean images is fitted on twenty noisy copies of each
+# training image. The number of principal components is the one that is best on noisy training
+# images.
 
 copies = np.tile(X_train, (20, 1))
 noisy = copies + 0.3 * rng.standard_normal(copies.shape)

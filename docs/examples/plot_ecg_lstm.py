@@ -2,17 +2,17 @@
 Heart beats of different lengths
 ================================
 
-An LSTM autoencoder encodes sequences of different lengths in codes of one length. It is fitted on
-normal heart beats; a beat that does not follow their course has a large reconstruction error, and the
-error shows where.
+An LSTM autoencoder encodes sequences of different lengths in codes of one length. It is fitted
+on normal heart beats; a beat that does not follow their course has a large reconstruction
+error, and the error shows where.
 """
 
 # %%
 # Drawn beats
 # -----------
-# A beat is a sum of five waves, P, Q, R, S and T, whose places and heights vary from beat to beat, and
-# whose number of steps depends on the rate of the heart. In an abnormal beat, a premature one, the
-# P wave is missing, the R wave is broad and the T wave inverted.
+# A beat is a sum of five waves, P, Q, R, S and T, whose places and heights vary from beat to
+# beat, and whose number of steps depends on the rate of the heart. In an abnormal beat, a
+# premature one, the P wave is missing, the R wave is broad and the T wave inverted.
 
 import matplotlib.pyplot as plt
 import numpy as np

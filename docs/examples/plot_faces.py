@@ -2,9 +2,9 @@
 Faces
 =====
 
-Faces are drawn with five parameters, as a sketch would be: turn, height of the eyes, mouth, width and
-light. Half-way between the principal components of two faces there are two faces on top of each other;
-half-way between the codes of a convolutional autoencoder there is one.
+Faces are drawn with five parameters, as a sketch would be: turn, height of the eyes, mouth,
+width and light. Half-way between the principal components of two faces there are two faces on
+top of each other; half-way between the codes of a convolutional autoencoder there is one.
 """
 
 # %%
@@ -63,7 +63,8 @@ flat_train, flat_test = (X.reshape(len(X), -1) for X in (X_train, X_test))
 pca = PCA(5).fit(flat_train)
 linear = pca.inverse_transform(pca.transform(flat_test))
 ratio = 1 - np.square(linear - flat_test).sum() / np.square(flat_test - pca.mean_).sum()
-print(f"explained variance of test faces: PCA {ratio:.3f}, autoencoder {autoencoder.score(X_test):.3f}")
+print(f"explained variance of test faces: PCA {ratio:.3f}", end=", ")
+print(f"autoencoder {autoencoder.score(X_test):.3f}")
 
 # %%
 # From one face to another

@@ -8,8 +8,8 @@ vector machine of the labelled samples, and with label spreading, which also use
 """
 
 # %%
-# Half of the digits are test samples. Of the other half only some keep their labels. Each size is
-# repeated with three choices of the labelled digits.
+# Half of the digits are test samples. Of the other half only some keep their labels. Each size
+# is repeated with three choices of the labelled digits.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -2,19 +2,19 @@
 Generation by densities of codes
 ================================
 
-``sample`` draws codes from a density and decodes them. A mixture of Gaussians, fitted to the codes, is a
-better density than the prior of a variational autoencoder, and makes draws from a plain autoencoder
-possible; on images as small as these a mixture of Gaussians of the pixels is a strong rival.
+``sample`` draws codes from a density and decodes them. A mixture of Gaussians, fitted to the
+codes, is a better density than the prior of a variational autoencoder, and makes draws from a
+plain autoencoder possible; on images as small as these a mixture of Gaussians of the pixels is
+a strong rival.
 """
 
 # %%
 # Densities
 # ---------
-# All models are fitted on the same 1,397 digits. The number of Gaussians of the pixels is the one with
-# the highest likelihood of samples held out from these.
+# All models are fitted on the same 1,397 digits. The number of Gaussians of the pixels is the
+# one with the highest likelihood of samples held out from these.
 
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances
 from sklearn.mixture import GaussianMixture
@@ -68,8 +68,8 @@ for name, images in drawn.items():
     print(f"{name:28}{sure:20.0%}{distance:>17}")
 
 # %%
-# ``noise=True`` adds the part of the variance that the codes do not explain. It makes the distribution
-# closer to that of real digits, although single draws look worse.
+# ``noise=True`` adds the part of the variance that the codes do not explain. It makes the
+# distribution closer to that of real digits, although single draws look worse.
 
 figure, axes = plt.subplots(len(drawn), 14, figsize=(9, 4.1), layout="constrained")
 for line, (name, images) in zip(axes, drawn.items(), strict=True):

@@ -2,9 +2,9 @@
 A grid search
 =============
 
-Parameters of an autoencoder are searched like those of any step of a pipeline, by the accuracy of
-the classifier after it. The number of principal components is searched in the same way, and both
-best pipelines are compared on test samples.
+Parameters of an autoencoder are searched like those of any step of a pipeline, by the accuracy
+of the classifier after it. The number of principal components is searched in the same way, and
+both best pipelines are compared on test samples.
 """
 
 # %%
@@ -40,8 +40,12 @@ for name, (reducer, grid) in grids.items():
     best = {key.removeprefix("reducer__"): value for key, value in search.best_params_.items()}
     print(f"{name:12}{search.score(X_test, y_test):.3f} on test samples with {best}")
     results = search.cv_results_
-    means, errors = (results[f"{kind}_test_score"].reshape(-1, len(sizes)) for kind in ("mean", "std"))
-    for noise, mean, error in zip(grid.get("reducer__input_noise", [None]), means, errors, strict=True):
+    means, errors = (
+        results[f"{kind}_test_score"].reshape(-1, len(sizes)) for kind in ("mean", "std")
+    )
+    for noise, mean, error in zip(
+        grid.get("reducer__input_noise", [None]), means, errors, strict=True
+    ):
         label = name if noise is None else f"{name}, input_noise={noise}"
         ax.errorbar(sizes, mean, error, fmt="o-" if noise else "s--", capsize=3, label=label)
 ax.set(xlabel="components", ylabel="accuracy, mean of three folds", xticks=sizes)

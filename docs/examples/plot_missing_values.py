@@ -2,15 +2,16 @@
 Missing values
 ==============
 
-Half of the pixels of handwritten digits are missing, at random. ``AutoencoderImputer`` learns from
-these incomplete digits how pixels depend on each other, and fills the gaps with a smaller error than
-nearest neighbours and linear regression.
+Half of the pixels of handwritten digits are missing, at random. ``AutoencoderImputer`` learns
+from these incomplete digits how pixels depend on each other, and fills the gaps with a smaller
+error than nearest neighbours and linear regression.
 """
 
 # %%
-# The number of neighbours of ``KNNImputer`` is the one with the smallest error of a tenth of the
-# pixels that are not missing, which are hidden for this purpose. ``IterativeImputer`` predicts each
-# pixel from all others by a ridge regression, and ``AutoencoderImputer`` has its default parameters.
+# The number of neighbours of ``KNNImputer`` is the one with the smallest error of a tenth of
+# the pixels that are not missing, which are hidden for this purpose. ``IterativeImputer``
+# predicts each pixel from all others by a ridge regression, and ``AutoencoderImputer`` has its
+# default parameters.
 
 import matplotlib.pyplot as plt
 import numpy as np

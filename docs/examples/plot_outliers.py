@@ -2,9 +2,9 @@
 Outliers with reasons
 =====================
 
-``AutoencoderOutlierDetector`` is fitted like ``IsolationForest``, and ``explain`` returns the fraction of
-an outlier's score that each feature contributes. Here one pixel of a digit is changed, and the
-contributions show which one.
+``AutoencoderOutlierDetector`` is fitted like ``IsolationForest``, and ``explain`` returns the
+fraction of an outlier's score that each feature contributes. Here one pixel of a digit is
+changed, and the contributions show which one.
 """
 
 # %%

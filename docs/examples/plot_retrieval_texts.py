@@ -2,9 +2,9 @@
 Retrieval of texts with binary codes
 ====================================
 
-``SemanticHashing`` encodes a text in 128 bits and finds the texts whose codes differ in the fewest bits.
-The texts are the docstrings of SciPy and scikit-learn, and a neighbour is relevant if it comes from
-the same subpackage.
+``SemanticHashing`` encodes a text in 128 bits and finds the texts whose codes differ in the
+fewest bits. The texts are the docstrings of SciPy and scikit-learn, and a neighbour is relevant
+if it comes from the same subpackage.
 """
 
 # %%
@@ -25,10 +25,10 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from sklearn_ae import SemanticHashing
 
-packages = [f"scipy.{name}" for name in ("fft interpolate linalg ndimage optimize signal special").split()]
-packages += ["scipy.stats", "scipy.sparse"]
-packages += [f"sklearn.{name}" for name in ("cluster datasets ensemble linear_model metrics").split()]
-packages += ["sklearn.model_selection", "sklearn.preprocessing"]
+SCIPY = "fft interpolate linalg ndimage optimize signal sparse special stats"
+SKLEARN = "cluster datasets ensemble linear_model metrics model_selection preprocessing"
+packages = [f"scipy.{part}" for part in SCIPY.split()]
+packages += [f"sklearn.{part}" for part in SKLEARN.split()]
 found = {}
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # names that SciPy has deprecated
@@ -50,8 +50,8 @@ X, X_queries = vectorizer.transform(texts[stored]), vectorizer.transform(texts[q
 # Precision
 # ---------
 # Precision at 10 is the fraction of the ten nearest texts from the same subpackage. Latent
-# semantic analysis (LSA) has as many components as the codes have bits; the signs of its components
-# are binary codes, too.
+# semantic analysis (LSA) has as many components as the codes have bits; the signs of its
+# components are binary codes, too.
 
 hashing = SemanticHashing(128, random_state=0).fit(X)
 lsa = TruncatedSVD(128, random_state=0).fit(X)
@@ -73,8 +73,9 @@ for name, values in similarities.items():
 # %%
 # Neighbours
 # ----------
-# ``kneighbors`` searches the texts of the fit. Each row shows a query on the left, and the texts with
-# the nearest codes. Those from other subpackages are red; some of them are relevant nevertheless.
+# ``kneighbors`` searches the texts of the fit. Each row shows a query on the left, and the
+# texts with the nearest codes. Those from other subpackages are red; some of them are relevant
+# nevertheless.
 
 shown = queries[:10]
 _, indices = hashing.kneighbors(X_queries[:10], n_neighbors=4)

@@ -2,9 +2,9 @@ r"""
 Score field of a spiral
 =======================
 
-A denoising autoencoder moves a noisy sample to where the clean ones are: reconstruction minus sample,
-divided by the variance of the noise, is the gradient of the log-density of noisy samples. Langevin
-dynamics with these gradients draw new samples.
+A denoising autoencoder moves a noisy sample to where the clean ones are: reconstruction minus
+sample, divided by the variance of the noise, is the gradient of the log-density of noisy
+samples. Langevin dynamics with these gradients draw new samples.
 """
 
 # %%
@@ -28,8 +28,8 @@ denoiser = DenoisingAutoencoder(2, noise_level=0.25, random_state=0).fit(X)
 drawn = denoiser.sample(600, random_state=0)
 
 # %%
-# The distance of a draw from the middle of the spiral is compared with that of draws from a mixture of
-# Gaussians, whose number maximises the likelihood of held-out samples.
+# The distance of a draw from the middle of the spiral is compared with that of draws from a
+# mixture of Gaussians, whose number maximises the likelihood of held-out samples.
 
 search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [10, 20, 40, 80]}, cv=3)
 mixture = search.fit(X).best_estimator_
@@ -42,10 +42,15 @@ candidates = {
 }
 for name, points in candidates.items():
     distance = np.linalg.norm(points[:, None] - curve, axis=2).min(axis=1)
-    print(f"{name:24}mean distance {distance.mean():.3f}, within 0.3: {(distance < 0.3).mean():.0%}")
+    print(
+        f"{name:24}mean distance {distance.mean():.3f}, within 0.3: {(distance < 0.3).mean():.0%}"
+    )
 
 # %%
-# Arrows point to the nearest turn and are short on it.
+# To draw points in the plane a mixture of Gaussians is enough, and better. The score field
+# needs no density, and can be learned where mixtures fail, as of images.
+#
+# Arrows point to the spiral and are short on it.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
 ScoreFieldDisplay.from_estimator(denoiser, X, grid_size=26, ax=axes[0])

@@ -2,14 +2,15 @@
 A search in one batch
 =====================
 
-A grid search fits many small networks that differ in little: in the fold, in the learning rate, in
-the noise. Within ``parallel_config(backend="sklearn_ae")`` those of equal shape are trained
-together, as one batch of networks. The search itself does not change, and neither do its scores.
+A grid search fits many small networks that differ in little: in the fold, in the learning rate,
+in the noise. Within ``parallel_config(backend="sklearn_ae")`` those of equal shape are trained
+together, as one batch of networks. The search itself does not change, and neither do its
+scores.
 """
 
 # %%
-# Forty-five fits: three learning rates, three levels of noise, five folds. The codes of the breast
-# cancer data are features for a linear classifier, and the score is its accuracy.
+# Forty-five fits: three learning rates, three levels of noise, five folds. The codes of the
+# breast cancer data are features for a linear classifier, and the score is its accuracy.
 
 import time
 

@@ -2,9 +2,9 @@
 t-SNE of codes
 ==============
 
-t-SNE places samples in the plane so that neighbours stay neighbours, and inherits the distances that it is
-given. Of clean digits it needs no code; of noisy ones the codes of a denoising autoencoder keep the
-neighbours better than pixels and principal components do.
+t-SNE places samples in the plane so that neighbours stay neighbours, and inherits the distances
+that it is given. Of clean digits it needs no code; of noisy ones the codes of a denoising
+autoencoder keep the neighbours better than pixels and principal components do.
 """
 
 # %%
@@ -37,8 +37,8 @@ def accuracy(codes, labels):
 
 
 # %%
-# The number of principal components is the one with which neighbours of noisy training images agree
-# most often; the autoencoder has as many.
+# The number of principal components is the one with which neighbours of noisy training images
+# agree most often; the autoencoder has as many.
 
 numbers = [8, 12, 16, 24, 32, 48]
 pca = PCA(48, random_state=0).fit(X_train)
@@ -54,8 +54,8 @@ codes = {
 # %%
 # Noisy digits in the plane
 # -------------------------
-# The titles have the accuracy of nearest neighbours before t-SNE, and in the plane. Labels are used for
-# colours and accuracies only.
+# The titles have the accuracy of nearest neighbours before t-SNE, and in the plane. Labels are
+# used for colours and accuracies only.
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
 for ax, (name, values) in zip(axes, codes.items(), strict=True):

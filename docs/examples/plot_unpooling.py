@@ -2,16 +2,17 @@
 Pooling and unpooling
 =====================
 
-Max-pooling discards where in its window the maximum was. A decoder can repeat a value over the window,
-learn a pattern for it by a transposed convolution, or put it back to its place by switches, which are
-sharp because they are a further part of the code.
+Max-pooling discards where in its window the maximum was. A decoder can repeat a value over the
+window, learn a pattern for it by a transposed convolution, or put it back to its place by
+switches, which are sharp because they are a further part of the code.
 """
 
 # %%
 # Codes of patches
 # ----------------
-# The same network is fitted with each kind of unpooling on patches of one photograph and encodes
-# patches of another one. Its code has 16 components; switches add a column for each pooled value.
+# The same network is fitted with each kind of unpooling on patches of one photograph and
+# encodes patches of another one. Its code has 16 components; switches add a column for each
+# pooled value.
 
 import matplotlib.pyplot as plt
 import numpy as np
