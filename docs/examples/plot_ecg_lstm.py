@@ -22,19 +22,19 @@ from sklearn_ae import LSTMAutoencoder
 from sklearn_ae.plotting import ReconstructionDisplay
 
 rng = np.random.default_rng(0)
-PLACES = np.array([0.2, 0.37, 0.4, 0.43, 0.7])
+PLACES = np.array([0.2, 0.35, 0.4, 0.45, 0.7])
 HEIGHTS = np.array([0.15, -0.12, 1.0, -0.25, 0.3])
-WIDTHS = np.array([0.025, 0.01, 0.012, 0.01, 0.05])
+WIDTHS = np.array([0.04, 0.02, 0.025, 0.02, 0.06])
 
 
 def beat(is_normal):
-    """Draw a beat of 40 to 60 steps."""
-    n_steps = rng.integers(40, 61)
+    """Draw a beat of 30 to 40 steps."""
+    n_steps = rng.integers(30, 41)
     places = PLACES + 0.01 * rng.standard_normal(5)
     heights, widths = HEIGHTS * rng.uniform(0.8, 1.2, 5), WIDTHS * rng.uniform(0.9, 1.1, 5)
     if not is_normal:
         heights *= [0, 1, 0.9, 1.5, -0.8]
-        widths *= [1, 2, 2.5, 2, 1]
+        widths *= [1, 1, 1.8, 1, 1]
     t = np.linspace(0, 1, n_steps)[:, None]
     waves = heights * np.exp(-0.5 * np.square((t - places) / widths))
     return waves.sum(axis=1) + 0.02 * rng.standard_normal(n_steps)
@@ -50,7 +50,13 @@ test = [beat(each) for each in is_normal]
 # ``score_samples`` is minus the squared error of the observed steps, and needs no labels.
 
 autoencoder = LSTMAutoencoder(
-    8, hidden_size=32, precision="float32", learning_rate_init=0.01, max_iter=60, random_state=0
+    8,
+    hidden_size=32,
+    batch_size=32,
+    learning_rate_init=0.01,
+    max_iter=40,
+    precision="float32",
+    random_state=0,
 ).fit(train)
 scores = autoencoder.score_samples(test)
 print(f"shape of the codes: {autoencoder.transform(test).shape}")

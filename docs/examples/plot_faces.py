@@ -70,7 +70,7 @@ print(f"autoencoder {autoencoder.score(X_test):.3f}")
 # From one face to another
 # ------------------------
 
-ends = np.array([face(-1, -1, -1, 1, 1), face(1, 1, 1, -1, -1)])
+ends = np.array([face(-0.8, 0, -0.8, 0.5, 1), face(0.8, 0, 0.8, -0.5, -1)])
 codes = pca.transform(ends.reshape(2, -1))
 rows = {
     "PCA": pca.inverse_transform(np.linspace(*codes, 8)),

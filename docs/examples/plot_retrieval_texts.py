@@ -26,7 +26,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn_ae import SemanticHashing
 
 SCIPY = "fft interpolate linalg ndimage optimize signal sparse special stats"
-SKLEARN = "cluster datasets ensemble linear_model metrics model_selection preprocessing"
+SKLEARN = "cluster datasets decomposition ensemble linear_model metrics preprocessing"
 packages = [f"scipy.{part}" for part in SCIPY.split()]
 packages += [f"sklearn.{part}" for part in SKLEARN.split()]
 found = {}
