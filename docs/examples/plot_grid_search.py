@@ -11,7 +11,8 @@ both best pipelines are compared on test samples.
 # The searches
 # ------------
 # A classifier of nearest neighbours depends on distances alone, and shows how well codes keep
-# them. Half as many epochs as by default are enough to compare the candidates.
+# them. Fewer epochs than by default are enough to compare the candidates. The codes are to have
+# at most eight components: with 16 of them PCA is as good.
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
@@ -24,11 +25,11 @@ from sklearn_ae import Autoencoder
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
-sizes = [2, 3, 4, 6, 8]
+sizes = [2, 4, 8]
 grids = {
     "PCA": (PCA(), {}),
     "autoencoder": (
-        Autoencoder(max_iter=100, random_state=0),
+        Autoencoder(max_iter=60, random_state=0),
         {"reducer__input_noise": [0.1, 0.4]},
     ),
 }

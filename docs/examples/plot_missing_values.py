@@ -4,20 +4,18 @@ Missing values
 
 Half of the pixels of handwritten digits are missing, at random. ``AutoencoderImputer`` learns
 from these incomplete digits how pixels depend on each other, and fills the gaps with a smaller
-error than nearest neighbours and linear regression.
+error than nearest neighbours.
 """
 
 # %%
 # The number of neighbours of ``KNNImputer`` is the one with the smallest error of a tenth of
-# the pixels that are not missing, which are hidden for this purpose. ``IterativeImputer``
-# predicts each pixel from all others by a ridge regression, and ``AutoencoderImputer`` has its
-# default parameters.
+# the other pixels, which are hidden for this purpose. ``AutoencoderImputer`` has its default
+# parameters.
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 
 from sklearn_ae import AutoencoderImputer
 
@@ -40,7 +38,6 @@ shared = {"keep_empty_features": True}
 imputers = {
     "mean": SimpleImputer(**shared),
     "nearest neighbours": KNNImputer(n_neighbors=numbers[np.argmin(errors)], **shared),
-    "ridge regressions": IterativeImputer(max_iter=3, random_state=0, **shared),
     "autoencoder": AutoencoderImputer(random_state=0, **shared),
 }
 
@@ -51,7 +48,7 @@ rows = {"digits": X, "half of the pixels": incomplete}
 for name, imputer in imputers.items():
     imputed = imputer.fit_transform(incomplete)
     rows[f"{name}: {np.sqrt(np.square(imputed - X)[is_missing].mean()):.3f}"] = imputed
-figure, axes = plt.subplots(len(rows), 10, figsize=(7, 6.2), layout="constrained")
+figure, axes = plt.subplots(len(rows), 10, figsize=(7, 5.2), layout="constrained")
 colours = plt.colormaps["gray_r"].with_extremes(bad="lightsteelblue")
 for line, (title, samples) in zip(axes, rows.items(), strict=True):
     for ax, sample in zip(line, samples, strict=False):

@@ -34,7 +34,8 @@ is_changed = np.arange(400) < 200
 # %%
 # Detection
 # ---------
-# All detectors have their default parameters.
+# All detectors have their default parameters. One pixel is little, and many of the changed
+# digits are as usual as the others.
 
 detectors = {
     "AutoencoderOutlierDetector": AutoencoderOutlierDetector(random_state=0),
