@@ -71,6 +71,9 @@ for name, values in similarities.items():
     print(f"{name:26} precision at 10: {precision:.3f}")
 
 # %%
+# The cosine of LSA is a little better, with codes of 512 bytes instead of 16. Where memory does
+# not matter it is enough.
+#
 # Neighbours
 # ----------
 # ``kneighbors`` searches the texts of the fit. Each row shows a query on the left, and the
