@@ -463,15 +463,6 @@ def test_results_that_nobody_waits_for():
         del results
 
 
-def test_one_progress_bar(capfd):
-    model = Autoencoder(2, random_state=0, verbose=1, **NARROW)
-    with parallel_config(backend="sklearn_ae"):
-        cross_val_score(model, X, cv=3)
-    text = capfd.readouterr().err
-    assert "Autoencoder x 3: 100%" in text
-    assert "Autoencoder:" not in text
-
-
 def test_callbacks_of_each_model():
     class Counts(Callback):
         n_epochs = 0

@@ -89,6 +89,15 @@ def denoiser():
 
 
 @pytest.fixture(scope="module")
+def denoised():
+    """A fitted denoiser of 4 x 4 images, noisy images and clean ones."""
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(size=(60, 2)) @ rng.uniform(size=(2, 16))
+    noisy = clean + 0.3 * rng.normal(size=clean.shape)
+    return DenoisingAutoencoder(2, noise_level=0.3, **SMALL).fit(clean), noisy, clean
+
+
+@pytest.fixture(scope="module")
 def reader(waves):
     return LSTMAutoencoder(2, hidden_size=4, max_iter=2, random_state=0).fit(waves)
 
@@ -299,6 +308,56 @@ def test_images_are_the_samples_and_their_reconstructions(wide, digits):
     _assert_legible(display.figure_)
 
 
+def test_errors_of_denoised_images_are_those_from_the_target(denoised):
+    fitted, noisy, clean = denoised
+    display = ReconstructionDisplay.from_estimator(
+        fitted, noisy, target=clean, image_shape="square", indices=[3, 7]
+    )
+    restored = fitted.reconstruct(noisy[[3, 7]])
+    drawn = np.array([[image.get_array() for image in line] for line in display.images_])
+    expected = [noisy[[3, 7]], restored, clean[[3, 7]], restored - clean[[3, 7]]]
+    np.testing.assert_allclose(drawn.reshape(4, 2, 16), expected)
+    limits = np.array([[image.get_clim() for image in line] for line in display.images_])
+    shown = np.stack(expected[:3])
+    assert (limits[:3] == (shown.min(), shown.max())).all()
+    rows = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert rows == ["input", "reconstruction", "target", "error"]
+    assert "reconstruction\n- target" in {text.get_text() for text in _texts(display.figure_)}
+    _assert_legible(display.figure_)
+
+
+def test_the_target_of_series_is_a_third_curve(denoised):
+    fitted, noisy, clean = denoised
+    display = ReconstructionDisplay.from_estimator(fitted, noisy, target=clean, n_samples=2)
+    above, below = display.axes_[:, 1]
+    restored = fitted.reconstruct(noisy[-1:])[0]
+    curves = [line.get_ydata() for line in above.lines]
+    np.testing.assert_allclose(curves, [noisy[-1], restored, clean[-1]])
+    np.testing.assert_allclose(below.lines[0].get_ydata(), restored - clean[-1])
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert legend == ["input", "reconstruction", "target"]
+    _assert_legible(display.figure_)
+
+
+def test_targets_are_in_the_units_of_a_pipeline(denoised):
+    _, noisy, clean = denoised
+    denoiser = DenoisingAutoencoder(2, noise_level=0.3, **SMALL)
+    pipeline = make_pipeline(StandardScaler(), denoiser).fit(clean)
+    display = ReconstructionDisplay.from_estimator(pipeline, noisy, target=clean, indices=[5])
+    np.testing.assert_array_equal(display.target, clean[[5]])
+    with pytest.raises(ValueError, match="target has 20 samples and X has 60"):
+        ReconstructionDisplay.from_estimator(pipeline, noisy, target=clean[:20])
+
+
+def test_the_error_of_a_value_that_is_missing_in_the_input():
+    original, target = np.array([[1.0, np.nan, 3.0]]), np.array([[1.0, 2.0, np.nan]])
+    restored = np.array([[1.5, 2.5, 3.5]])
+    display = ReconstructionDisplay(
+        original=original, reconstruction=restored, target=target
+    ).plot()
+    np.testing.assert_allclose(display.axes_[1, 0].lines[0].get_ydata(), [0.5, 0.5, np.nan])
+
+
 @pytest.mark.parametrize("n_samples", [1, 2, 12])
 def test_any_number_of_images_is_legible(wide, digits, n_samples):
     display = ReconstructionDisplay.from_estimator(
@@ -440,6 +499,7 @@ def test_what_makes_no_picture_is_refused(wide, digits, options, message):
     ("given", "message"),
     [
         ({"original": np.ones((2, 3)), "reconstruction": np.ones((2, 4))}, "same shape"),
+        ({"original": np.ones((2, 3)), "target": np.ones((2, 4))}, "reconstruction and target"),
         ({"original": np.ones((2, 3)), "kind": "image"}, "height, width"),
         ({"original": np.ones((2, 3, 3, 3)), "kind": "series"}, "n_steps"),
         ({"original": np.ones((2, 3, 3, 2))}, "height, width, 3"),

@@ -2,7 +2,6 @@
 
 import math
 import pickle
-import re
 
 import numpy as np
 import pytest
@@ -469,22 +468,7 @@ def test_interrupts_are_raised_on(curve):
     assert not hasattr(autoencoder, "module_")
 
 
-# What people see
-
-
-def test_progress_shows_loss_and_time_left(curve, capsys):
-    Autoencoder(1, max_iter=3, verbose=1, random_state=0).fit(curve)
-    shown = capsys.readouterr().err
-    assert "Autoencoder" in shown
-    assert "3/3" in shown
-    assert re.search(r"train_loss=\d", shown)
-    assert re.search(r"valid_loss=\d", shown)
-
-
-def test_silent_by_default(curve, capsys):
-    Autoencoder(1, max_iter=3, random_state=0).fit(curve)
-    captured = capsys.readouterr()
-    assert captured.out == captured.err == ""
+# Searches
 
 
 def test_pipeline_with_a_classifier_in_a_grid_search(curve):

@@ -2,11 +2,15 @@
 Missing values
 ==============
 
-Half of the pixels of handwritten digits are missing, at random. The means of the features know
-nothing of the other pixels; ``KNNImputer`` averages the pixels of similar digits;
-``AutoencoderImputer`` learns from incomplete digits how pixels depend on each other. The root mean
-square error of the hidden pixels stands above each row.
+Half of the pixels of handwritten digits are missing, at random. ``AutoencoderImputer`` learns
+from these incomplete digits how pixels depend on each other, and fills the gaps with a smaller
+error than nearest neighbours.
 """
+
+# %%
+# The number of neighbours of ``KNNImputer`` is the one with the smallest error of a tenth of
+# the other pixels, which are hidden for this purpose. ``AutoencoderImputer`` has its default
+# parameters.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,24 +19,35 @@ from sklearn.impute import KNNImputer, SimpleImputer
 
 from sklearn_ae import AutoencoderImputer
 
+rng = np.random.default_rng(0)
 X = load_digits().data / 16
-hidden = np.random.default_rng(0).random(X.shape) < 0.5
-incomplete = np.where(hidden, np.nan, X)
+is_missing = rng.random(X.shape) < 0.5
+incomplete = np.where(is_missing, np.nan, X)
 
+
+def error(imputer, samples, chosen):
+    """Return the root mean square error of chosen pixels."""
+    return np.sqrt(np.square(imputer.fit_transform(samples) - X)[chosen].mean())
+
+
+is_hidden = ~is_missing & (rng.random(X.shape) < 0.1)
+fewer = np.where(is_hidden, np.nan, incomplete)
+numbers = [3, 5, 10, 20, 40]
+errors = [error(KNNImputer(n_neighbors=number), fewer, is_hidden) for number in numbers]
+shared = {"keep_empty_features": True}
 imputers = {
-    "mean": SimpleImputer(keep_empty_features=True),
-    "nearest neighbours": KNNImputer(),
-    "autoencoder": AutoencoderImputer(random_state=0),
+    "mean": SimpleImputer(**shared),
+    "nearest neighbours": KNNImputer(n_neighbors=numbers[np.argmin(errors)], **shared),
+    "autoencoder": AutoencoderImputer(random_state=0, **shared),
 }
+
+# %%
+# The root mean square error of the missing pixels stands above each row.
+
 rows = {"digits": X, "half of the pixels": incomplete}
 for name, imputer in imputers.items():
     imputed = imputer.fit_transform(incomplete)
-    error = np.sqrt(np.square(imputed - X)[hidden].mean())
-    rows[f"{name}: {error:.3f}"] = imputed
-
-# %%
-# Each column is a digit.
-
+    rows[f"{name}: {np.sqrt(np.square(imputed - X)[is_missing].mean()):.3f}"] = imputed
 figure, axes = plt.subplots(len(rows), 10, figsize=(7, 5.2), layout="constrained")
 colours = plt.colormaps["gray_r"].with_extremes(bad="lightsteelblue")
 for line, (title, samples) in zip(axes, rows.items(), strict=True):

@@ -1,10 +1,11 @@
 """
-Rows of a mixed table
-=====================
+A mixed table
+=============
 
-A variational autoencoder learns the joint distribution of a table of numbers and categories, here
-of 442 patients with diabetes, as a data frame. ``sample`` draws patients that do not exist, with
-the columns and dtypes of the table; with ``conditions`` patients of whom something is known.
+A variational autoencoder learns the joint distribution of a table of numbers and categories,
+here of 442 patients with diabetes, as a data frame. ``sample`` draws patients that do not
+exist, with the columns and dtypes of the table; with ``conditions`` patients of whom something
+is known.
 """
 
 import matplotlib.pyplot as plt
@@ -23,8 +24,8 @@ model = VariationalAutoencoder(4, variance="per_feature", max_iter=600, random_s
 print(model.fit(patients).sample(3, random_state=0))
 
 # %%
-# Patients whose disease progresses fast have a higher body mass index and blood pressure: in the
-# table, and among as many that are drawn given their progress.
+# Patients whose disease progresses fast have a higher body mass index and blood pressure: in
+# the table, and among as many that are drawn given their progress.
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharex=True, sharey=True, layout="constrained")
 for progress, colour in (("slow", "C0"), ("fast", "C3")):

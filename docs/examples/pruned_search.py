@@ -3,8 +3,9 @@ A pruned search with Optuna
 ===========================
 
 Most candidates of a search can be recognised as bad after a few epochs. A callback reports the
-held-out score after each epoch to Optuna, which ends the trials that are worse than the median of
-the earlier ones. The script needs Optuna (``pip install optuna``); the page is built without it.
+held-out score after each epoch to Optuna, which ends the trials that are worse than the median
+of the earlier ones. The script needs Optuna (``pip install optuna``); the page is built without
+it.
 """
 
 # %%

@@ -219,7 +219,8 @@ class TrainingParameters:
     verbose: int | bool = parameter(
         default=False,
         doc="""int or bool
-        Whether to show a progress bar with the loss and the remaining time.
+        Whether to show a progress bar with the loss and the remaining time. If standard error is
+        neither a terminal nor a notebook, one line is written at the end of each training.
         """,
         constraint=["verbose"],
     )

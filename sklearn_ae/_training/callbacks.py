@@ -1,4 +1,4 @@
-"""Callbacks of skorch: best weights, progress bar, scikit-learn's callbacks; kinds of callbacks.
+"""Callbacks of skorch: best weights, scikit-learn's callbacks; kinds of callbacks.
 
 A callback of this package ends the training by setting ``net.stop_training``.
 """
@@ -6,7 +6,6 @@ A callback of this package ends the training by setting ``net.stop_training``.
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import torch
@@ -185,50 +184,6 @@ def _score_loss(validation: Any) -> float:
     """Return 1 minus the score, plus a term that decides by the loss between equal scores."""
     score, loss = float(validation.score), float(validation.loss)
     return 1 - score + 1e-6 * math.tanh(loss)  # at most 1e-6, whatever the size of the loss
-
-
-class Progress(Callback):
-    """Progress bar with the loss, the samples per second and the remaining time.
-
-    Parameters
-    ----------
-    total : int
-        Largest number of epochs.
-    description : str
-        Text in front of the bar.
-    """
-
-    def __init__(self, total: int, description: str) -> None:
-        self.total = total
-        self.description = description
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Show the bar."""
-        from tqdm import tqdm  # imported when used: only `verbose` needs it
-
-        self.bar = tqdm(
-            initial=len(net.history),
-            total=self.total,
-            desc=self.description,
-            unit="epoch",
-            file=sys.stderr,
-            dynamic_ncols=True,
-        )
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Advance by one epoch."""
-        last = net.history[-1]
-        shown = {name: last[name] for name in ("train_loss", "valid_loss") if name in last}
-        texts = {name: f"{value:.4g}" for name, value in shown.items()}
-        if last.get("dur"):  # unknown for a group of models
-            texts["samples/s"] = f"{len(net.run.samples) / last['dur']:,.0f}"
-        self.bar.set_postfix(texts)
-        self.bar.update(len(net.history) - self.bar.n)
-
-    def close(self) -> None:
-        """End the bar at its position, also after an error."""
-        if hasattr(self, "bar"):
-            self.bar.close()
 
 
 class ScikitLearnCallbacks(Callback):

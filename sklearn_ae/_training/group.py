@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._training.batches import Batches
-from sklearn_ae._training.callbacks import Progress
 from sklearn_ae._training.mapped import MappedStep
 from sklearn_ae._training.net import Validation
 from sklearn_ae._training.optimizer import Stack
+from sklearn_ae._training.progress import Progress
 from sklearn_ae._training.steps import AutogradStep, Terms
 from sklearn_ae._training.training import Cancelled, Training
 from sklearn_ae.networks.dense_gradient import DenseGradient
@@ -144,6 +144,7 @@ def _train_group(
         _finish_others(active, remaining, finish)
         active = remaining
     if bar is not None:
+        bar.on_train_end(max((each.net for each in trainings), key=lambda net: len(net.history)))
         bar.close()
 
 

@@ -28,9 +28,10 @@ def train(run: TrainingRun) -> Trained:
     Trained
     """
     # Imported when used: skorch doubles the time of an import.
-    from sklearn_ae._training.callbacks import BestWeights, Progress
+    from sklearn_ae._training.callbacks import BestWeights
     from sklearn_ae._training.gathering import Gathering
     from sklearn_ae._training.net import AutoencoderNet
+    from sklearn_ae._training.progress import Progress
     from sklearn_ae._training.training import Training
 
     run.samples.cache()
@@ -112,7 +113,7 @@ def _is_cut_short(run: TrainingRun, n_epochs: int, waited: int) -> bool:
 
 def _collect_callbacks(run: TrainingRun, best: Any, generators: Generators) -> list[Any]:
     """Return all callbacks of a run, in the order in which they are called."""
-    from sklearn_ae._training.callbacks import Progress
+    from sklearn_ae._training.progress import Progress
 
     callbacks = [best, *run.callbacks]
     if run.saved is not None:
@@ -121,7 +122,7 @@ def _collect_callbacks(run: TrainingRun, best: Any, generators: Generators) -> l
         callbacks.append(Saver(run, best, generators))  # after those whose state it saves
     ranks = Ranks.current()
     if run.title is not None and (ranks is None or ranks.is_first):
-        callbacks.append(Progress(run.parameters.max_iter, run.title))
+        callbacks.append(Progress(run.parameters.max_iter, run.title, best))
     return callbacks
 
 
