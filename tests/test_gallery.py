@@ -1,4 +1,4 @@
-"""Examples of the gallery: short, titled, without bars, from public imports, linked by their names.
+"""Examples of the gallery: short, titled, without bars, from public imports, linked by name.
 
 They are run when the documentation is built, not here.
 """
