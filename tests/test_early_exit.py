@@ -98,9 +98,12 @@ def test_a_small_table_ends_early_at_pca(capsys):
         fitted.reconstruct(WINE), pca.inverse_transform(pca.transform(WINE)), atol=1e-8
     )
     lines = capsys.readouterr().err.splitlines()
-    told = [line for line in lines if "kept its linear start" in line]
-    assert len(told) == 1
-    assert f"Autoencoder: ended after epoch {CHECKED_EVERY}" in told[0]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"Autoencoder: {CHECKED_EVERY} epochs in ")
+    assert "; best epoch 0: valid_loss=" in lines[0]
+    assert lines[0].endswith(
+        "(the linear start: no epoch was significantly better on the held-out samples)"
+    )
 
 
 def test_a_fit_that_stays_at_pca_costs_at_most_twenty_epochs_in_the_median():

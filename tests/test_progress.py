@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback
 
 from sklearn_ae import Autoencoder, StackedAutoencoder, StackedAutoencoderClassifier
-from sklearn_ae._training.progress import shows_bars
+from sklearn_ae._training.progress import KEPT_START, shows_bars
 
 NARROW = {"hidden_layer_sizes": (8,), "random_state": 0, "verbose": 1}
 LINE = r"Autoencoder: (\d+) epochs in \d+\.\d s; best epoch (\d+): (.*)\n"
@@ -63,7 +63,7 @@ def test_the_line_of_a_fit_that_stays_at_the_start(stderr):
     model = Autoencoder(2, max_iter=3, **NARROW).fit(X)
     _, best, losses = re.fullmatch(LINE, file.getvalue()).groups()
     assert int(best) == model.best_epoch_ == 0
-    assert losses == f"valid_loss={model.best_loss_:.4g}"
+    assert losses == f"valid_loss={model.best_loss_:.4g}{KEPT_START}"
 
 
 def test_the_line_without_held_out_samples(curve, stderr):

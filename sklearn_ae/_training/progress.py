@@ -16,6 +16,9 @@ BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{remaining}{postfix}]"
 """Format of the bar. With the epochs per second as well, the losses would leave no room for it."""
 
 
+KEPT_START = " (the linear start: no epoch was significantly better on the held-out samples)"
+
+
 class Progress(Callback):
     """Progress bar with the loss, the samples per second and the remaining time.
 
@@ -72,11 +75,19 @@ class Progress(Callback):
         self.bar.update(len(net.history) - self.bar.n)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Write the line, if no bar is shown."""
+        """Write the line, if no bar is shown, and say so if the start was kept."""
+        kept = KEPT_START if self._has_kept_start() else ""
         if self.bar is None:
             seconds = perf_counter() - self.begin
             line = f"{self.description}: {len(net.history)} epochs in {seconds:.1f} s"
-            print(line + self._result(net), file=sys.stderr, flush=True)
+            print(line + self._result(net) + kept, file=sys.stderr, flush=True)
+        elif kept:
+            self.bar.close()
+            print(f"{self.description}: best epoch 0{kept}", file=sys.stderr, flush=True)
+
+    def _has_kept_start(self) -> bool:
+        """Whether the result is the start, since no epoch was significantly better."""
+        return self.best is not None and self.best.needs_significance and not self.best.kept_epoch
 
     def _result(self, net: Any) -> str:
         """Return the best epoch and its losses; without held-out samples, those of the last."""

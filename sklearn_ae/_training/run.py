@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -64,8 +63,6 @@ def train(run: TrainingRun) -> Trained:
         for callback in callbacks:
             if isinstance(callback, Progress):  # not a method `close` of a user's callback
                 callback.close()
-    if best.needs_significance and not best.kept_epoch:
-        _tell_of_start(run, len(net.history))
     for parameter in run.module.parameters():
         parameter.grad = None
         # Not a view of the flat vector: the last bits of a product depend on the alignment of the
@@ -124,17 +121,6 @@ def _collect_callbacks(run: TrainingRun, best: Any, generators: Generators) -> l
     if run.title is not None and (ranks is None or ranks.is_first):
         callbacks.append(Progress(run.parameters.max_iter, run.title, best))
     return callbacks
-
-
-def _tell_of_start(run: TrainingRun, n_epochs: int) -> None:
-    """Print that the initial weights were kept, if the fit is verbose."""
-    ranks = Ranks.current()
-    if run.title is not None and (ranks is None or ranks.is_first):
-        print(
-            f"{run.title}: ended after epoch {n_epochs} and kept its linear start "
-            f"(best_epoch_=0), because no epoch was significantly better on the held-out samples",
-            file=sys.stderr,
-        )
 
 
 def _score_of(run: TrainingRun) -> Callable[[float], float]:
