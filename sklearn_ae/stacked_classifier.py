@@ -88,6 +88,19 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """,
         constraint=[MissingValues()],
     )
+    pseudo_labels: bool = parameter(
+        default=True,
+        doc="""bool
+        Whether the softmax layer and the encoder are also trained on unlabelled samples, with the
+        classes that label propagation over the nearest neighbours of the codes predicts. Each
+        has a weight from 0 to 1, the certainty of its class, which is calibrated by leaving out
+        one label at a time: it is 0 if neighbours do not predict labels. At most 10,000
+        unlabelled samples, chosen at random, are used, and none if there are more than 10,000
+        labels. A `head`, and fits to samples with several labels, use given labels only, as does
+        `partial_fit`.
+        """,
+        constraint=["boolean"],
+    )
     class_weight: dict[Any, float] | str | None = parameter(
         default=None,
         doc="""dict or "balanced"
@@ -170,6 +183,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     def _monitors_score(self) -> bool:
         return self.scoring == "accuracy"
+
+    def _propagates_labels(self) -> bool:
+        return self.pseudo_labels and not self._has_several_labels
 
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         if len(weight) == 2 and not self._has_several_labels:

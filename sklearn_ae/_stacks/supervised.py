@@ -229,6 +229,10 @@ class SupervisedStack(
         """Whether the best epoch is the one with the best score, not the lowest loss."""
         return False
 
+    def _propagates_labels(self) -> bool:
+        """Whether training uses unlabelled samples with the labels near them."""
+        return False
+
     @abstractmethod
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Convert weights and bias of the linear layer to coefficients and intercept."""
