@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +35,11 @@ MIN_RECONSTRUCTED = 256
 MAX_PSEUDO_LABELLED = 10_000
 """Maximum number of unlabelled samples that receive a label, and of labels that are propagated."""
 
-MAX_CODE_VALUES = 2**25
-"""Maximum number of values of their codes."""
+MAX_VALUES = 2**25
+"""Maximum number of values of their codes, and of their features if these are compared as well."""
+
+MIN_CERTAINTY = 0.05
+"""Certainty below which a sample receives no label: it would only take a place in batches."""
 
 
 class Labels(NamedTuple):
@@ -234,6 +237,9 @@ class HeadTraining:
     def _with_pseudo_labels(self, samples: Samples, labels: Labels) -> Labels:
         """Label unlabelled samples by the labels near them, weighted by their certainty.
 
+        Neighbours are those of the codes or those of the features, whichever predict the labels
+        better that are left out.
+
         Parameters
         ----------
         samples : Samples
@@ -245,7 +251,7 @@ class HeadTraining:
         own = np.ones(len(samples)) if samples.weight is None else samples.weight.numpy()
         # Labels that are held out or have the weight zero are not replaced.
         unlabelled = np.flatnonzero(~self.labels.labelled & (own > 0))
-        at_most = min(MAX_PSEUDO_LABELLED, MAX_CODE_VALUES // len(module.code_mean))
+        at_most = min(MAX_PSEUDO_LABELLED, MAX_VALUES // len(module.code_mean))
         if not len(unlabelled) or labels.labelled.sum() > at_most:
             return labels
         if len(unlabelled) > at_most:
@@ -253,11 +259,12 @@ class HeadTraining:
             unlabelled = random.choice(unlabelled, at_most, replace=False, shuffle=False)
         chosen = np.sort(np.concatenate([np.flatnonzero(labels.labelled), unlabelled]))
         classes = np.where(labels.labelled, labels.targets[:, 0].astype(int), -1)[chosen]
-        with torch.no_grad():
-            at_once = module.network.samples_at_once
-            codes = by_chunks(samples.subset(chosen), module.encode, at_once).cpu().numpy()
-        found = propagate(codes, classes, own[chosen], labels.n_outputs, seed)
-        pseudo = (classes < 0) & (found.certainty > 0)
+        candidates = [
+            propagate(points, classes, own[chosen], labels.n_outputs, seed)
+            for points in self._spaces(samples.subset(chosen))
+        ]
+        found = max(candidates, key=lambda candidate: candidate.likelihood)
+        pseudo = (classes < 0) & (found.certainty > MIN_CERTAINTY)
         if not pseudo.any():
             return labels
         weight = own.copy() if labels.weight is None else labels.weight.numpy().copy()
@@ -268,6 +275,17 @@ class HeadTraining:
             weight[new] *= labels.class_weight[found.classes[pseudo]]
         labelled[new] = weight[new] > 0
         return labels._replace(targets=targets, labelled=labelled, weight=torch.from_numpy(weight))
+
+    def _spaces(self, samples: Samples) -> Iterator[np.ndarray]:
+        """Yield the codes of samples, and the samples if they are complete and not too large."""
+        module = self.autoencoder.module_
+        with torch.no_grad():
+            codes = by_chunks(samples, module.encode, module.network.samples_at_once)
+        yield codes.cpu().numpy()
+        if len(samples) * samples.n_features <= MAX_VALUES:
+            features = by_chunks(samples, lambda chunk: chunk).cpu().numpy()
+            if not np.isnan(features).any():  # NaN after the end of a sequence
+                yield features
 
     def loss(
         self, module: HeadedModule, X: Tensor, y: Tensor, sample_weight: Tensor | None

@@ -1,4 +1,4 @@
-"""Labels of unlabelled samples, by diffusion over the neighbours of their codes."""
+"""Labels of unlabelled samples, by diffusion over their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -48,16 +48,19 @@ class PseudoLabels(NamedTuple):
     certainty : ndarray of shape (n_samples,)
         Fraction of the entropy of the class frequencies by which the entropy of the sample's
         probabilities is smaller: from 0, nothing is known, to 1.
+    likelihood : float
+        Mean log-likelihood of a label given the other ones, in nats.
     """
 
     classes: np.ndarray
     certainty: np.ndarray
+    likelihood: float
 
 
 def propagate(
     codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, n_classes: int, seed: int
 ) -> PseudoLabels:
-    r"""Predict classes by those of the samples with near codes.
+    r"""Predict classes by those of the nearest samples.
 
     With the symmetric graph of nearest neighbours, whose edges have the weights
     ``exp(-d_ij^2 / (s_i s_j))``, the distance ``s_i`` to the last neighbour as the unit, the
@@ -68,11 +71,12 @@ def propagate(
     for the label weights ``Y`` (Zhou et al., 2004). The probability of class ``c`` is
     ``(1 - d) F_ic^b / sum_k F_ik^b + d p_c``, where ``p`` are the class frequencies. ``b`` and
     ``d`` maximise the likelihood of each label given the other ones, so that the certainty is
-    zero where neighbours do not predict labels. Equal codes are one node of the graph.
+    zero where neighbours do not predict labels. Equal samples are one node of the graph.
 
     Parameters
     ----------
     codes : ndarray of shape (n_samples, n_components)
+        Codes or features of the samples.
     classes : ndarray of shape (n_samples,), dtype int
         Index of the class, -1 for unlabelled samples.
     weight : ndarray of shape (n_samples,)
@@ -94,17 +98,17 @@ def propagate(
     prior = labels.sum(axis=0) / labels.sum()
     labelled = np.flatnonzero(labels.any(axis=1))
     if len(nodes) < 3 or len(labelled) < 2 or prior.max() == 1:
-        return PseudoLabels(np.full(len(codes), prior.argmax()), np.zeros(len(codes)))
+        return PseudoLabels(np.full(len(codes), prior.argmax()), np.zeros(len(codes)), -np.inf)
     tested = labelled
     if len(labelled) > N_LEFT_OUT:
         chosen = np.random.default_rng(seed).choice(len(labelled), N_LEFT_OUT, replace=False)
         tested = np.sort(labelled[chosen])
     scores, without_own = _scores(_normalized_graph(nodes), labels, tested)
     scores, without_own = _proportions(scores, prior), _proportions(without_own, prior)
-    sharpness, doubt = _calibrated(without_own, labels[tested], prior)
+    sharpness, doubt, likelihood = _calibrated(without_own, labels[tested], prior)
     probabilities = _probabilities(scores, sharpness, doubt, prior)
     certainty = np.clip(1 - _entropy(probabilities) / _entropy(prior), 0, 1)
-    return PseudoLabels(probabilities.argmax(axis=1)[of_node], certainty[of_node])
+    return PseudoLabels(probabilities.argmax(axis=1)[of_node], certainty[of_node], likelihood)
 
 
 def _normalized_graph(nodes: np.ndarray) -> sp.csr_array:
@@ -112,8 +116,9 @@ def _normalized_graph(nodes: np.ndarray) -> sp.csr_array:
     n_nodes = len(nodes)
     squares, neighbors = _nearest(nodes, min(N_NEIGHBORS, n_nodes - 1))
     unit = np.sqrt(squares[:, -1])
-    # Rounding may make distances between nearly equal codes zero.
-    weights = np.exp(-squares / np.maximum(unit[:, None] * unit[neighbors], _TINY))
+    # Rounding may make distances between nearly equal codes zero; any others are then infinite.
+    with np.errstate(over="ignore"):
+        weights = np.exp(-squares / np.maximum(unit[:, None] * unit[neighbors], _TINY))
     starts = np.arange(0, neighbors.size + 1, neighbors.shape[1])
     graph = sp.csr_array((weights.ravel(), neighbors.ravel(), starts), shape=(n_nodes, n_nodes))
     graph = graph.maximum(graph.T)
@@ -123,7 +128,7 @@ def _normalized_graph(nodes: np.ndarray) -> sp.csr_array:
 
 def _nearest(nodes: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the squared distances to the nearest other nodes, increasing, and their indices."""
-    # By torch: OpenMP threads of other libraries hang in a process that was forked after their use.
+    # By torch: OpenMP threads of others hang in a process that was forked after their use.
     points = torch.from_numpy(nodes).double()
     points = points - points.mean(dim=0)  # the products below cancel less
     lengths = points.square().sum(dim=1)
@@ -184,15 +189,17 @@ def _proportions(scores: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 def _calibrated(
     without_own: np.ndarray, labels: np.ndarray, prior: np.ndarray
-) -> tuple[float, float]:
-    """Return the sharpness and the doubt of the largest likelihood of the labels."""
+) -> tuple[float, float, float]:
+    """Return the sharpness and the doubt of the largest likelihood of the labels, and this."""
     candidates = [(sharpness, doubt) for sharpness in SHARPNESS for doubt in DOUBT]
 
     def likelihood(candidate: tuple[float, float]) -> float:
         probabilities = _probabilities(without_own, *candidate, prior)
-        return float((labels * np.log(np.maximum(probabilities, _TINY))).sum())
+        total = (labels * np.log(np.maximum(probabilities, _TINY))).sum()
+        return float(total / labels.sum())
 
-    return max(candidates, key=likelihood)
+    best = max(candidates, key=likelihood)
+    return *best, likelihood(best)
 
 
 def _probabilities(

@@ -52,6 +52,7 @@ from sklearn_ae._stacks.pretrained import (
     frozen_autoencoder,
     network_of,
     pretrained_autoencoder,
+    refuse_pipeline,
 )
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import deleting_checkpoints
@@ -238,6 +239,10 @@ class SupervisedStack(
         """Convert weights and bias of the linear layer to coefficients and intercept."""
 
     # Fitting
+
+    def _validate_params(self) -> None:
+        refuse_pipeline(self)
+        super()._validate_params()
 
     @isolated
     @unchanged_on_error
