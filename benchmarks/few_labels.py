@@ -132,13 +132,14 @@ def main() -> None:
                 for method, result in measure(name, X, y, is_image, n_labels, seed).items():
                     found[n_labels].setdefault(method, {}).setdefault(name, []).append(result)
     for n_labels, of_method in found.items():
-        show(n_labels, of_method)
+        if of_method:
+            show(n_labels, of_method)
     write_json("few_labels", {"machine": machine(), "accuracy_and_seconds": found})
 
 
 def show(n_labels: int, of_method: dict[str, dict[str, list]]) -> None:
     """Print a column for each method and a line for each table."""
-    names = list(next(iter(of_method.values()), {}))
+    names = list(next(iter(of_method.values())))
     short = [method[:12] for method in of_method]
     print(f"\n{n_labels} labels     " + "".join(f"{name:>14}" for name in short))
     means = {
