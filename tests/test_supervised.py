@@ -149,6 +149,7 @@ def test_pre_training_helps_where_labels_are_few():
                 hidden_layer_sizes=(128, 128),
                 activation="logistic",
                 pretraining=pretraining,
+                pseudo_labels=False,  # neighbours of the features help without pre-training
                 unlabeled=-1,
                 random_state=seed,
             ).fit(X, few)
