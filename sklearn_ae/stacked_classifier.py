@@ -36,12 +36,18 @@ from sklearn_ae.base import BaseAutoencoder
 
 @declares_parameters
 class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
-    """Semi-supervised classifier on the code of a stacked autoencoder.
+    r"""Semi-supervised classifier on the code of a stacked autoencoder.
 
     It is made for few labels and many samples. First an autoencoder is trained on all samples,
-    labelled or not. Then a classifier on its code, or the encoder together with a softmax layer,
-    is trained on the labelled samples. By default all samples are labelled: set `unlabeled` to
-    the value that marks samples without a label.
+    labelled or not. Then the encoder together with a softmax layer, or the layer alone, is trained
+    on the labelled samples and, with ``pseudo_labels=True``, on unlabelled ones,
+
+    .. math:: \min \sum_{i \in L} -\log p(y_i \mid x_i)
+        + \sum_{i \in U} w_i \, (-\log p(\hat{y}_i \mid x_i)) ,
+
+    where :math:`\hat{y}_i` is predicted by the labels of samples with near codes, and :math:`w_i`
+    from 0 to 1 is the certainty of this prediction. By default all samples are labelled: set
+    `unlabeled` to the value that marks samples without a label.
 
     A sample may have several labels: if `y` has shape (n_samples, n_outputs) and contains zeros
     and ones, one logistic unit per column replaces the softmax layer, and the loss is the sum of
@@ -50,6 +56,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     See Also
     --------
     StackedAutoencoderRegressor : The same for regression.
+    sklearn.semi_supervised.LabelSpreading : Label propagation in the space of the features.
     sklearn.semi_supervised.SelfTrainingClassifier : Labels samples by its own predictions.
 
     References
@@ -62,6 +69,12 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     Kingma, D. P., Rezende, D. J., Mohamed, S. and Welling, M. (2014). Semi-supervised learning
     with deep generative models. NeurIPS.
+
+    Zhou, D., Bousquet, O., Lal, T. N., Weston, J. and Schoelkopf, B. (2004). Learning with local
+    and global consistency. NeurIPS.
+
+    Iscen, A., Tolias, G., Avrithis, Y. and Chum, O. (2019). Label propagation for deep
+    semi-supervised learning. CVPR.
 
     Examples
     --------
@@ -82,11 +95,24 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         doc="""int, float, str or None
         Value in `y` that marks a sample without a label, such as -1. A missing value, such as
         ``np.nan``, represents all missing values: NaN, None and pandas' NA. Unlabelled samples
-        train the autoencoder only, and `score` ignores them. None: every sample is labelled, and
-        every value of `y` is a class. With several labels per sample, an unlabelled sample has
-        this value in all columns.
+        train the autoencoder and, if `pseudo_labels` is True, the encoder and the softmax layer;
+        `score` ignores them. None: every sample is labelled, and every value of `y` is a class.
+        With several labels per sample, an unlabelled sample has this value in all columns.
         """,
         constraint=[MissingValues()],
+    )
+    pseudo_labels: bool = parameter(
+        default=True,
+        doc="""bool
+        Whether the softmax layer and the encoder are also trained on unlabelled samples, with the
+        classes that label propagation over the ten nearest neighbours of each code predicts. The
+        weight of such a sample is the certainty of its class, from 0 to 1, calibrated by leaving
+        out one label at a time: it is near 0 if neighbours do not predict labels. At most 10,000
+        unlabelled samples, chosen at random, are used, and none if there are more than 10,000
+        labels. A `head` is fitted to given labels only. Without effect in `partial_fit` and with
+        several labels per sample.
+        """,
+        constraint=["boolean"],
     )
     class_weight: dict[Any, float] | str | None = parameter(
         default=None,
@@ -170,6 +196,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     def _monitors_score(self) -> bool:
         return self.scoring == "accuracy"
+
+    def _propagates_labels(self) -> bool:
+        return self.pseudo_labels and not self._has_several_labels
 
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         if len(weight) == 2 and not self._has_several_labels:

@@ -149,6 +149,7 @@ def test_pre_training_helps_where_labels_are_few():
                 hidden_layer_sizes=(128, 128),
                 activation="logistic",
                 pretraining=pretraining,
+                pseudo_labels=False,  # neighbours of the features help without pre-training
                 unlabeled=-1,
                 random_state=seed,
             ).fit(X, few)
@@ -831,3 +832,19 @@ def test_a_layer_on_codes_is_not_trained_like_images(fine_tune, monkeypatch):
     ).fit(images, y)
     assert recorder.products == (torch.bfloat16 if fine_tune else torch.float32)
     assert recorder.n_batches == math.ceil(len(images) / (64 if fine_tune else 128))
+
+
+@pytest.mark.parametrize("estimator", [StackedAutoencoderClassifier, StackedAutoencoderRegressor])
+def test_a_pipeline_as_autoencoder_is_refused_with_the_remedy(estimator):
+    inner = make_pipeline(StandardScaler(), PCA(), StackedAutoencoder(2))
+    name = estimator.__name__
+    remedy = rf"make_pipeline\(StandardScaler\(...\), PCA\(...\), {name}\(autoencoder=Stacked"
+    stack = estimator(autoencoder=inner)
+    with pytest.raises(ValueError, match=remedy):
+        stack.fit(np.eye(5), [0, 1, 0, 1, 1])
+    with pytest.raises(ValueError, match=remedy):
+        GridSearchCV(stack, {"max_iter": [1]}, cv=2, error_score="raise").fit(
+            np.eye(4), [0, 1, 0, 1]
+        )
+    scaled = make_pipeline(StandardScaler(), PCA(2), estimator(autoencoder=StackedAutoencoder(1)))
+    scaled.set_params(**{f"{name.lower()}__max_iter": 1}).fit(np.eye(5), [0, 1, 0, 1, 1])

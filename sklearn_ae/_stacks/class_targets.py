@@ -67,6 +67,7 @@ def class_targets(
         return _multilabel_targets(classifier, labels, labelled, weight, resume, one_pass)
     indices = np.zeros(n_samples, int)  # unlabelled samples have any index
     indices[labelled] = _class_indices(classifier, labels, n_unlabelled, resume, one_pass)
+    class_weights = None
     if classifier.class_weight is not None:
         class_weights = _class_weights(classifier, indices, labelled, weight, one_pass)
         factors = torch.from_numpy(class_weights[indices])
@@ -75,7 +76,9 @@ def class_targets(
             labelled = labelled & (weight.numpy() > 0)
     classes = classifier.classes_
     targets = indices[:, None].astype(float)
-    return Labels(classes[indices], targets, labelled, weight, indices, len(classes))
+    return Labels(
+        classes[indices], targets, labelled, weight, indices, len(classes), class_weights
+    )
 
 
 def _class_indices(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._estimator.fitting import ONE_PASS, split
+from sklearn_ae._estimator.fitting import ONE_PASS
 from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inputs import check_callbacks, check_range
-from sklearn_ae._training.batches import Samples
+from sklearn_ae._stacks.propagation import propagate
+from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import resolve_precision
+from sklearn_ae._training.held_out import held_out_mask
 from sklearn_ae._training.random import Seeds, drawing_from, make_generator
 from sklearn_ae._training.resources import limit_resources
 from sklearn_ae._training.run import train
@@ -29,6 +31,15 @@ from sklearn_ae.networks.dense import DenseStack
 
 MIN_RECONSTRUCTED = 256
 """Minimum number of samples whose reconstruction loss enters a step of fine-tuning."""
+
+MAX_PSEUDO_LABELLED = 10_000
+"""Maximum number of unlabelled samples that receive a label, and of labels that are propagated."""
+
+MAX_VALUES = 2**25
+"""Maximum number of values of their codes, and of their features if these are compared as well."""
+
+MIN_CERTAINTY = 0.05
+"""Certainty below which a sample receives no label: it would only take a place in batches."""
 
 
 class Labels(NamedTuple):
@@ -48,6 +59,8 @@ class Labels(NamedTuple):
         Groups of samples; the same fraction of each is held out.
     n_outputs : int
         Number of outputs of the linear layer.
+    class_weight : ndarray of shape (n_classes,) or None
+        Weights of the classes, which are factors of `weight`.
     """
 
     values: np.ndarray
@@ -56,6 +69,7 @@ class Labels(NamedTuple):
     weight: Tensor | None
     strata: np.ndarray
     n_outputs: int
+    class_weight: np.ndarray | None = None
 
 
 class HeadTraining:
@@ -206,14 +220,72 @@ class HeadTraining:
     def _labelled(self, samples: Samples) -> tuple[Samples, Samples | None]:
         """Return the labelled training samples, and the held-out samples or None."""
         labels, stack = self.labels, self.stack
-        samples = copy.copy(samples)  # the caller's samples keep their own weights and targets
-        samples.weight = labels.weight
-        samples.targets = Samples(labels.targets, labels.weight, samples.device, samples.dtype)
-        samples = samples.where(labels.labelled)
-        if self.one_pass or not stack.early_stopping:
-            return samples, None
-        strata = labels.strata[labels.labelled]
-        return split(samples, self.seeds.split, stack.validation_fraction, strata)
+        training, held_out = _with_labels(samples, labels), None
+        if not self.one_pass and stack.early_stopping:
+            strata = labels.strata[labels.labelled]
+            mask = held_out_mask(training, self.seeds.split, stack.validation_fraction, strata)
+            held_out = training
+            if mask.any():
+                held_out = training.where(mask).on_disk()
+                kept = labels.labelled.copy()
+                kept[labels.labelled] = ~mask
+                labels = labels._replace(labelled=kept)
+        if not self.one_pass and stack._propagates_labels():
+            labels = self._with_pseudo_labels(samples, labels)
+        return _with_labels(samples, labels), held_out
+
+    def _with_pseudo_labels(self, samples: Samples, labels: Labels) -> Labels:
+        """Label unlabelled samples by the labels near them, weighted by their certainty.
+
+        Neighbours are those of the codes or those of the features, whichever predict the labels
+        better that are left out.
+
+        Parameters
+        ----------
+        samples : Samples
+            All samples.
+        labels : Labels
+            Labels of the training samples, without held-out ones.
+        """
+        module, seed = self.autoencoder.module_, self.seeds.subspace
+        own = np.ones(len(samples)) if samples.weight is None else samples.weight.numpy()
+        # Labels that are held out or have the weight zero are not replaced.
+        unlabelled = np.flatnonzero(~self.labels.labelled & (own > 0))
+        at_most = min(MAX_PSEUDO_LABELLED, MAX_VALUES // len(module.code_mean))
+        if not len(unlabelled) or labels.labelled.sum() > at_most:
+            return labels
+        if len(unlabelled) > at_most:
+            random = np.random.default_rng(seed)
+            unlabelled = random.choice(unlabelled, at_most, replace=False, shuffle=False)
+        chosen = np.sort(np.concatenate([np.flatnonzero(labels.labelled), unlabelled]))
+        classes = np.where(labels.labelled, labels.targets[:, 0].astype(int), -1)[chosen]
+        candidates = [
+            propagate(points, classes, own[chosen], labels.n_outputs, seed)
+            for points in self._spaces(samples.subset(chosen))
+        ]
+        found = max(candidates, key=lambda candidate: candidate.likelihood)
+        pseudo = (classes < 0) & (found.certainty > MIN_CERTAINTY)
+        if not pseudo.any():
+            return labels
+        weight = own.copy() if labels.weight is None else labels.weight.numpy().copy()
+        new, targets, labelled = chosen[pseudo], labels.targets.copy(), labels.labelled.copy()
+        targets[new, 0] = found.classes[pseudo]
+        weight[new] = own[new] * found.certainty[pseudo]
+        if labels.class_weight is not None:
+            weight[new] *= labels.class_weight[found.classes[pseudo]]
+        labelled[new] = weight[new] > 0
+        return labels._replace(targets=targets, labelled=labelled, weight=torch.from_numpy(weight))
+
+    def _spaces(self, samples: Samples) -> Iterator[np.ndarray]:
+        """Yield the codes of samples, and the samples if they are complete and not too large."""
+        module = self.autoencoder.module_
+        with torch.no_grad():
+            codes = by_chunks(samples, module.encode, module.network.samples_at_once)
+        yield codes.cpu().numpy()
+        if len(samples) * samples.n_features <= MAX_VALUES:
+            features = by_chunks(samples, lambda chunk: chunk).cpu().numpy()
+            if not np.isnan(features).any():  # NaN after the end of a sequence
+                yield features
 
     def loss(
         self, module: HeadedModule, X: Tensor, y: Tensor, sample_weight: Tensor | None
@@ -256,3 +328,11 @@ class HeadTraining:
             output = module(X)
         losses, errors = self.stack._losses_and_errors(output, y)
         return losses, errors
+
+
+def _with_labels(samples: Samples, labels: Labels) -> Samples:
+    """Return the labelled samples with their targets and weights."""
+    samples = copy.copy(samples)  # the caller's samples keep their own weights and targets
+    samples.weight = labels.weight
+    samples.targets = Samples(labels.targets, labels.weight, samples.device, samples.dtype)
+    return samples.where(labels.labelled)

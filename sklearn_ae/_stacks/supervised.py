@@ -52,6 +52,7 @@ from sklearn_ae._stacks.pretrained import (
     frozen_autoencoder,
     network_of,
     pretrained_autoencoder,
+    refuse_pipeline,
 )
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import deleting_checkpoints
@@ -233,11 +234,19 @@ class SupervisedStack(
         """Whether the best epoch is the one with the best score, not the lowest loss."""
         return False
 
+    def _propagates_labels(self) -> bool:
+        """Whether training uses unlabelled samples with the labels near them."""
+        return False
+
     @abstractmethod
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Convert weights and bias of the linear layer to coefficients and intercept."""
 
     # Fitting
+
+    def _validate_params(self) -> None:
+        refuse_pipeline(self)
+        super()._validate_params()
 
     @isolated
     @unchanged_on_error
