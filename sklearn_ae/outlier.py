@@ -27,6 +27,7 @@ from sklearn_ae._estimator.identity import shown_parameters
 from sklearn_ae._estimator.inputs import (
     as_numbers,
     check_weight,
+    network_of,
     refuse_source,
     validated,
     without_tensors,
@@ -460,7 +461,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         last = last_step(self.estimator if reset else self.estimators_[0])
         if not isinstance(last, BaseAutoencoder):  # the default, or what `fit` refuses
             return None
-        network = last._network() if reset else last.module_.network
+        network = network_of(last, reset)
         return network if network.takes_missing else None
 
     def _check_matrix(self, matrix: np.ndarray, reset: bool) -> CheckedSamples:

@@ -15,6 +15,7 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
 )
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - for all_estimators
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
@@ -364,7 +365,7 @@ def test_a_sparse_matrix_with_indices_outside_of_it_is_refused(name, path):
         np.dtype("datetime64[ns]"),
         sparse.csc_matrix(np.eye(2)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_values_of_further_types_are_saved(value, path):
     scaler = MinMaxScaler()

@@ -75,6 +75,13 @@ def loss_classes() -> list[type]:
     return list(dict.fromkeys(found))
 
 
+def imputation_class() -> Any:
+    """Return the class of the steps of an ``IterativeImputer``."""
+    from sklearn.impute._iterative import _ImputerTriplet
+
+    return _ImputerTriplet
+
+
 def neighbor_classes() -> tuple[Any, Any]:
     """Return the classes of the trees by which neighbours are found."""
     from sklearn.neighbors import BallTree, KDTree

@@ -142,7 +142,7 @@ def check_samples(
         if reset:
             estimator.input_shape_ = (matrix.shape[1],)
         return matrix, array_type_of(matrix)
-    network = _network_of(estimator, reset)
+    network = network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
     allows_missing = ragged or completes(estimator, network)
     if ragged and is_sequences(X):
@@ -197,7 +197,7 @@ def check_source(
     stream was validated by an estimator that contains this one.
     """
     # Sequences of different lengths, which end in NaN, are arrays in memory.
-    allows_missing = completes(estimator, _network_of(estimator, reset))
+    allows_missing = completes(estimator, network_of(estimator, reset))
     if reset:
         forget_table(estimator)
     names = None if isinstance(source, Stream) else source.names
@@ -364,7 +364,7 @@ def check_fit_data(
     return FitData(samples, targets, weight, validation, array_type)
 
 
-def _network_of(estimator: Any, reset: bool) -> Any:
+def network_of(estimator: Any, reset: bool) -> Any:
     """Return the specification of the fitted network, or of the one to be fitted if `reset`."""
     holder = vars(estimator).get("autoencoder_", estimator)  # in a supervised stack
     module = None if reset else vars(holder).get("module_")

@@ -15,6 +15,7 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from sklearn_ae._compat.fitted import (
+    imputation_class,
     loss_classes,
     neighbor_classes,
     tree_classes,
@@ -60,6 +61,7 @@ def forms() -> dict[str, Form]:
     from scipy.interpolate import BSpline
 
     tree, predictor = tree_classes()
+    imputation = imputation_class()
     matrices = [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array]
     own = [
         Form(slice, _bounds, functools.partial(_from_bounds, slice)),
@@ -69,6 +71,7 @@ def forms() -> dict[str, Form]:
         Form(Bunch, lambda bunch: {"entries": dict(bunch)}, _bunch),
         Form(np.random.Generator, _generator_parts, _generator),
         Form(BSpline, _spline_parts, functools.partial(_spline, BSpline)),
+        Form(imputation, lambda step: step._asdict(), functools.partial(_fields, imputation)),
         Form(tree, tree_parts, tree_from),
         Form(predictor, predictor_parts, predictor_from),
         *(Form(cls, _matrix_parts, functools.partial(_matrix, cls)) for cls in matrices),
@@ -180,7 +183,11 @@ def _spline(cls: Any, allowance: Allowance, parts: dict[str, Any]) -> Any:
     return cls(**parts)
 
 
-# Objects of scikit-learn that consist of their attributes
+# Objects of scikit-learn that consist of their fields or attributes
+
+
+def _fields(cls: Any, allowance: Allowance, parts: dict[str, Any]) -> Any:
+    return cls(**parts)
 
 
 def _state(value: Any) -> dict[str, Any]:
