@@ -167,7 +167,7 @@ class Epochs(Callback):
 
 
 def test_callbacks_may_have_names(tmp_path):
-    X, epochs = table(), Epochs()
+    X, epochs = table(70), Epochs()
     stop = EarlyStopping(monitor="train_loss", patience=3, threshold=10.0)
     pairs = [("mine", epochs), ("stop", stop)]
     autoencoder = Autoencoder(1, max_iter=50, callbacks=pairs, random_state=0).fit(X)
@@ -175,7 +175,7 @@ def test_callbacks_may_have_names(tmp_path):
     assert {"mine", "stop"} <= set(epochs.names)
     kept = ("kept", FitCheckpoint(tmp_path, every=1, version=1))
     named = StackedAutoencoderClassifier(**SMALL, callbacks=[kept, ("mine", Epochs())])
-    named.fit(X, targets(named))
+    named.fit(X, targets(named, 70))
     assert named.callbacks[1][1].count == named.n_iter_ == 4
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="EarlyStopping"):
@@ -209,7 +209,7 @@ def test_callbacks_that_predict_with_the_net_are_refused_with_the_reason(scoring
 def test_callbacks_are_recognised_by_their_class_and_not_by_its_name(name, tmp_path):
     own = type(name, (Epochs,), {})()
     callbacks = [own, FitCheckpoint(tmp_path, version=1)]
-    fitted = Autoencoder(1, max_iter=2, callbacks=callbacks, random_state=0).fit(table())
+    fitted = Autoencoder(1, max_iter=2, callbacks=callbacks, random_state=0).fit(table(70))
     assert own.count == fitted.n_iter_ == 2
 
 

@@ -234,6 +234,7 @@ def test_methods_document_the_parameters_of_their_signature(name):
             assert documented[: len(names)] == names, method
 
 
+@pytest.mark.slow
 def test_classes_are_made_where_docstrings_are_stripped():
     code = "import sklearn_ae; assert sklearn_ae.Autoencoder(3).get_params()['n_components'] == 3"
     subprocess.run([sys.executable, "-OO", "-W", "error", "-c", code], check=True)

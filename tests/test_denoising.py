@@ -81,6 +81,7 @@ class _FieldErrors(Callback):
         self.errors.append(np.square(field - self.score).sum() / np.square(self.score).sum())
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_a_field_nearly_as_exact_as_that_of_the_last_epoch():
     """An epoch chosen by one draw of the noise has a field with 1.6 to 2.2 times the error."""
     kept, last = [], []
@@ -505,7 +506,7 @@ def _denoiser(n_features, level, seed, **params):
     return DenoisingAutoencoder(n_features, noise_level=level, **settings)
 
 
-@pytest.mark.parametrize("n_features", [1, 2, 5])
+@pytest.mark.parametrize("n_features", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
 def test_clusters_are_drawn_as_wide_as_they_are(n_features):
     X = _clusters(n_features, 3.0, 0)
     trained = _denoiser(n_features, 0.5, 0).fit(X)

@@ -116,7 +116,7 @@ def _goes_by_its_rate(instance):
 @pytest.mark.parametrize("instance", [*filter(_goes_by_its_rate, EVERY)], ids=name_of)
 def test_divergence_is_an_error_in_any_precision(instance, dtype):
     rate, stop = named(instance, "learning_rate_init"), named(instance, "early_stopping")
-    X, estimator = table(dtype=dtype), ready(instance, dtype)
+    X, estimator = table(70, dtype=dtype), ready(instance, dtype)
     for lost, early_stopping in itertools.product(HUGE.values(), [False, True]):
         estimator.set_params(**{rate: lost, stop: early_stopping})
         fails(estimator, ValueError, "diverged.*learning_rate_init", X)
@@ -254,7 +254,7 @@ for name in HOOKS:
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("instance", [*CLASSES[:-1], *OUTLIER_DETECTORS[1:]], ids=name_of)
 def test_errors_of_callbacks_come_through_and_leave_the_estimator(instance, hook):
-    X, y, name = table(), targets(instance), named(instance, "callbacks")
+    X, y, name = table(70), targets(instance, 70), named(instance, "callbacks")
     estimator = seeded(instance, **{name: [FailingCallback(hook)]})
     assert fails(estimator, ArithmeticError, None, X) is UNFORESEEN
     fresh = fitted(instance, X)

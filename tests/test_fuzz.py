@@ -1,6 +1,6 @@
 """Any parameters, any data: a right result, or an error that names the culprit.
 
-The normal run tries 1,000 cases; ``make fuzz`` sets ``SKLEARN_AE_FUZZ`` to the number of another
+The normal run tries 400 cases; ``make fuzz`` sets ``SKLEARN_AE_FUZZ`` to the number of another
 run. A case that fails is shown in its smallest form, and tried again first the next time.
 """
 
@@ -66,7 +66,7 @@ SEARCHED = [
     StackedAutoencoderRegressor,
     AutoencoderOutlierDetector,
 ]
-EXAMPLES = int(os.environ.get("SKLEARN_AE_FUZZ", 800)) // len(SEARCHED) + 1
+EXAMPLES = int(os.environ.get("SKLEARN_AE_FUZZ", 400)) // len(SEARCHED) + 1
 
 # Small enough for thousands of fits; what is searched replaces them.
 SMALL = {

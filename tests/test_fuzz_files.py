@@ -354,6 +354,7 @@ def test_every_file_is_a_model_or_an_error(name, watch, tmp_path):
 # What is small and would become large
 
 
+@pytest.mark.slow
 def test_no_file_takes_more_than_its_size_accounts_for(tmp_path):
     ordinary, path = tmp_path / "ordinary", tmp_path / "heavy"
     X = np.random.default_rng(0).normal(size=(12, 3))

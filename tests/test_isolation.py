@@ -232,7 +232,7 @@ def test_interrupts_leave_everything_set_as_it_was(instance, setting):
         with Interrupting() as counter:
             clone(instance).fit(X)
         assert counter.count > 50
-        for at in range(1, counter.count + 1, 1 + counter.count // 100):
+        for at in range(1, counter.count + 1, 1 + counter.count // 40):
             with Interrupting(at), pytest.raises(KeyboardInterrupt):
                 clone(instance).fit(X)
             assert _everything_set() == before, at

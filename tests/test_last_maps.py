@@ -321,6 +321,7 @@ def test_large_images_are_taken_fewer_at_a_time(digits):
     assert module.network.samples_at_once == at_once
 
 
+@pytest.mark.slow
 def test_a_denoiser_of_small_images_serves_large_ones():
     rng = np.random.default_rng(0)
     textures = gaussian_filter(rng.normal(size=(120, 64, 80)), (0, 2, 2), mode="wrap")

@@ -27,7 +27,10 @@ def heavy_tailed_rows(rng, n_samples):
     return factors + 0.3 * rng.standard_t(4, size=(n_samples, 5))
 
 
-@pytest.mark.parametrize(("n_samples", "trim"), [(60, 0.0), (60, 0.3), (300, 0.0), (1000, 0.3)])
+@pytest.mark.parametrize(
+    ("n_samples", "trim"),
+    [(60, 0.0), (60, 0.3), (300, 0.0), pytest.param(1000, 0.3, marks=pytest.mark.slow)],
+)
 def test_p_values_of_fresh_samples_are_uniform_and_as_many_are_flagged_as_asked_for(
     n_samples, trim
 ):
@@ -140,6 +143,7 @@ def with_one_value_changed(X, rng, n_samples=150, deviations=10):
     return train, rows * deviation + mean, changed
 
 
+@pytest.mark.slow
 def test_explain_names_the_value_that_was_changed():
     """In nine of ten cases; on no table much less often."""
     named = {}

@@ -179,7 +179,9 @@ def _of_trees(n_samples, seed, depth=4, n_latent=3):
 
 
 # The sequences are made by balanced trees; sixteen levels of another tree take longer to learn.
-@pytest.mark.parametrize(("tree", "max_iter"), [("balanced", 100), ("left", 300)])
+@pytest.mark.parametrize(
+    ("tree", "max_iter"), [("balanced", 100), pytest.param("left", 300, marks=pytest.mark.slow)]
+)
 def test_sequences_made_by_trees_are_reconstructed_better_than_by_pca(tree, max_iter):
     train, test = _of_trees(500, seed=0), _of_trees(300, seed=1)
     autoencoder = RecursiveAutoencoder(

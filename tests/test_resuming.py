@@ -602,6 +602,7 @@ for _ in range(8):
 """
 
 
+@pytest.mark.slow
 def test_processes_in_one_folder_do_not_disturb_each_other(tmp_path):
     """The same fit in three processes at once: they write, read and delete the same file."""
     command = [sys.executable, "-c", SHARING, tmp_path]

@@ -59,7 +59,7 @@ def _at_once(*functions):
 
 @each_estimator
 def test_nothing_around_a_fit_changes_and_neither_does_it_by_failing(instance):
-    X = table()
+    X = table(70)
     before = surroundings()
     estimator = fitted(instance, X)
     _answers(estimator, X)

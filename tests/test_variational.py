@@ -297,6 +297,7 @@ def test_bits_are_drawn_anew_every_time():
         vae.set_params(likelihood="gaussian").fit(X)
 
 
+@pytest.mark.slow
 def test_bound_of_binarized_data_is_a_mean_over_bits():
     grey = load_digits().data / 16
     vae = VariationalAutoencoder(
