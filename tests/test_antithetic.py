@@ -167,11 +167,11 @@ def test_signs_of_a_pair_are_independent():
 DRAWING = [
     DenoisingAutoencoder(2),
     DenoisingAutoencoder(2, noise="masking"),
-    DenoisingAutoencoder(2, noise="salt_and_pepper"),
+    pytest.param(DenoisingAutoencoder(2, noise="salt_and_pepper"), marks=pytest.mark.slow),
     DenoisingAutoencoder(2, noise="swap"),
     VariationalAutoencoder(2),
-    VariationalAutoencoder(2, n_importance_samples=3),
-    ContractiveAutoencoder(2, n_projections=1),
+    pytest.param(VariationalAutoencoder(2, n_importance_samples=3), marks=pytest.mark.slow),
+    pytest.param(ContractiveAutoencoder(2, n_projections=1), marks=pytest.mark.slow),
     RestrictedBoltzmannMachine(3, early_stopping=True),
 ]
 

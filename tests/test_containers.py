@@ -102,7 +102,12 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("X", [integers, truths], ids=["integers", "booleans"])
-@every([Autoencoder(max_iter=2), *SEQUENCES, *DETECTORS])
+@every(
+    [
+        *(Autoencoder(max_iter=2), SEQUENCES[0], DETECTORS[0]),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in SEQUENCES[1:] + DETECTORS[1:]),
+    ]
+)
 def test_any_container_of_numbers(estimator, X, container):
     expected = expected_of(estimator, X is truths)
     result = result_of(estimator, CONTAINERS[container](X))

@@ -112,7 +112,7 @@ def test_estimate_has_the_norm_as_its_mean():
     torch.testing.assert_close(estimate, module.encode_with_norm(x)[1].detach(), rtol=0.03, atol=0)
 
 
-@pytest.mark.parametrize("n_projections", [None, 2])
+@pytest.mark.parametrize("n_projections", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_norm_falls_tenfold_at_comparable_reconstruction(n_projections):
     X = load_digits().data
     train, test = X[:1400], X[1400:]

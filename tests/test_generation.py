@@ -162,7 +162,7 @@ def test_interpolation_refuses_what_does_not_pair(blobs):
         model.interpolate(blobs[:2], blobs[:2, :2])
 
 
-@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("init", ["pca", pytest.param("random", marks=pytest.mark.slow)])
 def test_penalty_gathers_codes_at_the_origin(init):
     X = load_digits().data
     sizes, scores = [], []

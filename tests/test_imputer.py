@@ -249,7 +249,7 @@ def conditional_moments(imputer, seen):
     ("estimator", "n_samples"),
     [
         (Autoencoder(3, max_iter=5, hidden_layer_sizes=(8,)), 12_000),
-        (
+        pytest.param(
             VariationalAutoencoder(
                 2,
                 hidden_layer_sizes=(),
@@ -258,6 +258,7 @@ def conditional_moments(imputer, seen):
                 max_iter=50,
             ),
             3_000,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["autoencoder", "variational"],

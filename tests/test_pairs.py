@@ -204,7 +204,16 @@ def test_weights_are_copies_also_in_validation(objective):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-8)
 
 
-@pytest.mark.parametrize("network", ["dense", "convolutional", "lstm", "recursive"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "dense",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("convolutional", "lstm", "recursive")
+        ),
+    ],
+)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_products_in_low_precision_train_as_well(objective, network):
     pair = _make(objective, network).set_params(max_iter=20)

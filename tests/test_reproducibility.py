@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from instances import INSTANCES, name_of
+from instances import INSTANCES, name_of, one_of_each
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -37,7 +37,15 @@ def fitted_once(X):
 
 
 each_place = pytest.mark.parametrize(
-    "place", range(len(INSTANCES)), ids=[name_of(instance) for instance in INSTANCES]
+    "place",
+    [
+        pytest.param(
+            place,
+            marks=() if instance in one_of_each(INSTANCES) else pytest.mark.slow,
+            id=name_of(instance),
+        )
+        for place, instance in enumerate(INSTANCES)
+    ],
 )
 
 

@@ -26,7 +26,7 @@ def test_divergence_equals_its_closed_form():
     assert bernoulli_divergence(rho, torch.tensor([0.0, 1.0])).isfinite().all()
 
 
-@pytest.mark.parametrize("target", [0.05, 0.15])
+@pytest.mark.parametrize("target", [0.05, pytest.param(0.15, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("hidden", [(), (64,)])
 def test_kl_brings_mean_activations_to_the_target(digits, hidden, target):
     train, test = digits

@@ -96,6 +96,9 @@ EXPECTED = [
 ]
 
 
+EXPECTED[6:] = [pytest.param(*each, marks=pytest.mark.slow) for each in EXPECTED[6:]]
+
+
 @pytest.mark.parametrize(("estimator", "expected"), EXPECTED, ids=lambda value: str(value)[:60])
 def test_reads_of_an_epoch_do_not_depend_on_the_number_of_batches(estimator, expected):
     assert [_reads_per_epoch(estimator, n_batches) for n_batches in (2, 5)] == [expected] * 2
