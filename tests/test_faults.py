@@ -126,12 +126,12 @@ def test_divergence_is_an_error_in_any_precision(instance, dtype):
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 @pytest.mark.parametrize("instance", OUTLIER_DETECTORS[1:] + SUPERVISED[1:2], ids=name_of)
 def test_grid_search_goes_on_after_divergence(instance):
-    rate, X = named(instance, "learning_rate_init"), table()
+    rate, X = named(instance, "learning_rate_init"), table(300)
     search = GridSearchCV(
         seeded(instance), {rate: [1e-3, 1e30]}, scoring=lambda *args: 1.0, cv=2, refit=False
     )
     with pytest.warns(FitFailedWarning, match="diverged"):
-        search.fit(X, targets(instance))
+        search.fit(X, targets(instance, 300))
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], [1.0, np.nan])
 
 
