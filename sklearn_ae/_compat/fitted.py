@@ -122,6 +122,7 @@ def clusterings() -> list[Any]:
 
 __all__ = [
     "clusterings",
+    "imputation_class",
     "loss_classes",
     "neighbor_classes",
     "private_estimators",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -133,34 +134,26 @@ def _threshold(
     return g.add("Where", g.add("Greater", x, _constant(x, threshold)), x, _constant(x, value))
 
 
-def _soft(kind: str, g: Graph, x: Traced, dim: int | None, dtype: Any) -> str:
-    if dim is None or dtype is not None:
-        raise UnsupportedError(f"{kind} needs its axis, and the dtype of its input")
-    return g.add(kind, x, axis=dim)
+def _soft(kind: str) -> Callable[..., str]:
+    """Return the translation of the softmax or of its logarithm."""
+
+    def translate(
+        g: Graph,
+        result: Tensor,
+        x: Traced,
+        dim: int | None = None,
+        _stacklevel: int = 3,
+        dtype: Any = None,
+    ) -> str:
+        if dim is None or dtype is not None:
+            raise UnsupportedError(f"{kind} needs its axis, and the dtype of its input")
+        return g.add(kind, x, axis=dim)
+
+    return translate
 
 
-@translates("softmax")
-def _softmax(
-    g: Graph,
-    result: Tensor,
-    x: Traced,
-    dim: int | None = None,
-    _stacklevel: int = 3,
-    dtype: Any = None,
-) -> str:
-    return _soft("Softmax", g, x, dim, dtype)
-
-
-@translates("log_softmax")
-def _log_softmax(
-    g: Graph,
-    result: Tensor,
-    x: Traced,
-    dim: int | None = None,
-    _stacklevel: int = 3,
-    dtype: Any = None,
-) -> str:
-    return _soft("LogSoftmax", g, x, dim, dtype)
+translates("softmax")(_soft("Softmax"))
+translates("log_softmax")(_soft("LogSoftmax"))
 
 
 @translates("glu")

@@ -112,7 +112,8 @@ class Validation(NamedTuple):
         if count <= 1 or variance <= 1e-12 * mean.square():
             return 0.0
         quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / n_tests)
-        return float(mean / (quantile * (variance / (count - 1)).sqrt()))
+        quotient = float(mean / (quantile * (variance / (count - 1)).sqrt()))
+        return 0.0 if math.isnan(quotient) else quotient  # equal losses: the minimum skips NaN
 
     def needs_more_samples(self) -> bool:
         """Whether there are so few samples that losses of zero would not be significantly lower.

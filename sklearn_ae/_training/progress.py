@@ -17,6 +17,7 @@ BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{remaining}{postfix}]"
 
 
 KEPT_START = " (the linear start: no epoch was significantly better on the held-out samples)"
+"""Added to the line of a fit that kept its start."""
 
 
 class Progress(Callback):
