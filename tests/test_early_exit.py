@@ -49,12 +49,13 @@ def test_two_samples_are_too_few_from_a_ratio_of_their_losses_on():
         assert not validation([a, a * ratio * (1 - 1e-9)]).needs_more_samples()
 
 
+@pytest.mark.parametrize("lost", [1.0, math.nan])
 @pytest.mark.parametrize("column", [0, 1])
-def test_a_loss_that_stays_equal_is_not_better(column):
+def test_a_loss_that_stays_equal_or_diverges_is_not_better(column, lost):
     """Of several losses, whatever their order."""
     start, better = np.ones((8, 2)), np.linspace(0.1, 0.2, 16).reshape(8, 2)
     assert validation(better).is_better_than(validation(start))
-    better[:, column] = 1.0
+    better[:, column] = lost
     assert validation(better).significance_over(validation(start)) == 0
     assert not validation(better).is_better_than(validation(start))
 

@@ -113,7 +113,7 @@ class Validation(NamedTuple):
             return 0.0
         quantile = stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / n_tests)
         quotient = float(mean / (quantile * (variance / (count - 1)).sqrt()))
-        return 0.0 if math.isnan(quotient) else quotient  # equal losses: the minimum skips NaN
+        return 0.0 if math.isnan(quotient) else quotient  # the minimum of several would skip it
 
     def needs_more_samples(self) -> bool:
         """Whether there are so few samples that losses of zero would not be significantly lower.
