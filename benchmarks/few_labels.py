@@ -65,8 +65,12 @@ def methods(seed: int) -> dict[str, tuple[Any, bool]]:
     ours = {"unlabeled": -1, "random_state": seed}
     return {
         "StackedAutoencoderClassifier": (StackedAutoencoderClassifier(**ours), True),
-        "same, pseudo_labels=False": (
-            StackedAutoencoderClassifier(pseudo_labels=False, **ours),
+        "adversarial_weight=0": (
+            StackedAutoencoderClassifier(adversarial_weight=0, **ours),
+            True,
+        ),
+        "and pseudo_labels=False": (
+            StackedAutoencoderClassifier(adversarial_weight=0, pseudo_labels=False, **ours),
             True,
         ),
         "SVC": (SVC(), False),

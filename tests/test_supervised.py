@@ -344,6 +344,7 @@ def test_fine_tuning_moves_the_encoder_and_nothing_else(few):
 def test_reconstruction_keeps_the_decoder_useful(few):
     X, y = few
     params = {"max_iter": 60, "learning_rate_init": 0.01, "pretraining_max_iter": 40}
+    params["adversarial_weight"] = 0.0
     without, weighted = (
         fitted(X, y, reconstruction_weight=weight, **params) for weight in (0.0, 1.0)
     )

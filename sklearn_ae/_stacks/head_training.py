@@ -15,6 +15,11 @@ from sklearn_ae._estimator.fitting import ONE_PASS
 from sklearn_ae._estimator.identity import saved_run
 from sklearn_ae._estimator.inputs import check_callbacks, check_range
 from sklearn_ae._stacks.propagation import propagate
+from sklearn_ae._stacks.virtual_adversarial import (
+    MAX_COMPARED,
+    neighborhood_radius,
+    virtual_adversarial_loss,
+)
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.description import Hyperparameters, Objective, Trained, TrainingRun
 from sklearn_ae._training.device import resolve_precision
@@ -100,6 +105,7 @@ class HeadTraining:
         self.labels = labels
         self.seeds = seeds
         self.one_pass = one_pass
+        self.radius = 0.0
         self.trains = "head"
         if stack.fine_tune:
             self.trains = "all" if stack.reconstruction_weight else "encoder"
@@ -211,7 +217,7 @@ class HeadTraining:
         # The step of several models maps the parts that are trained, and no others.
         encodes_alone = self.trains == "encoder" and type(module) is AutoencoderModule
         is_own = type(stack).__module__.startswith("sklearn_ae.")
-        if not is_own or not (self.trains == "head" or encodes_alone):
+        if not is_own or self.radius or not (self.trains == "head" or encodes_alone):
             return None
         if not isinstance(module.encoder, DenseStack) or module.encoder.is_tied():
             return None
@@ -230,11 +236,27 @@ class HeadTraining:
                 kept = labels.labelled.copy()
                 kept[labels.labelled] = ~mask
                 labels = labels._replace(labelled=kept)
-        if not self.one_pass and stack._propagates_labels():
-            labels = self._with_pseudo_labels(samples, labels)
+        # Labels that are held out or have the weight zero are not replaced.
+        unlabelled = np.flatnonzero(~self.labels.labelled & (_weights(samples) > 0))
+        if not self.one_pass and len(unlabelled):
+            if self.trains != "head" and stack._adversarial_weight():
+                self.radius = self._radius(samples)
+            if stack._propagates_labels():
+                labels = self._with_pseudo_labels(samples, labels, unlabelled)
         return _with_labels(samples, labels), held_out
 
-    def _with_pseudo_labels(self, samples: Samples, labels: Labels) -> Labels:
+    def _radius(self, samples: Samples) -> float:
+        """Return the radius of the neighbourhoods of the virtual adversarial loss."""
+        chosen = np.flatnonzero(_weights(samples) > 0)
+        at_most = min(MAX_COMPARED, max(1, MAX_VALUES // samples.n_features))
+        if len(chosen) > at_most:
+            random = np.random.default_rng(self.seeds.subspace)
+            chosen = np.sort(random.choice(chosen, at_most, replace=False, shuffle=False))
+        return neighborhood_radius(_features(samples.subset(chosen)))
+
+    def _with_pseudo_labels(
+        self, samples: Samples, labels: Labels, unlabelled: np.ndarray
+    ) -> Labels:
         """Label unlabelled samples by the labels near them, weighted by their certainty.
 
         Neighbours are those of the codes or those of the features, whichever predict the labels
@@ -246,13 +268,12 @@ class HeadTraining:
             All samples.
         labels : Labels
             Labels of the training samples, without held-out ones.
+        unlabelled : ndarray of int
+            Indices of the samples without a label and with a positive weight.
         """
-        module, seed = self.autoencoder.module_, self.seeds.subspace
-        own = np.ones(len(samples)) if samples.weight is None else samples.weight.numpy()
-        # Labels that are held out or have the weight zero are not replaced.
-        unlabelled = np.flatnonzero(~self.labels.labelled & (own > 0))
+        module, seed, own = self.autoencoder.module_, self.seeds.subspace, _weights(samples)
         at_most = min(MAX_PSEUDO_LABELLED, MAX_VALUES // len(module.code_mean))
-        if not len(unlabelled) or labels.labelled.sum() > at_most:
+        if labels.labelled.sum() > at_most:
             return labels
         if len(unlabelled) > at_most:
             random = np.random.default_rng(seed)
@@ -283,7 +304,7 @@ class HeadTraining:
             codes = by_chunks(samples, module.encode, module.network.samples_at_once)
         yield codes.cpu().numpy()
         if len(samples) * samples.n_features <= MAX_VALUES:
-            features = by_chunks(samples, lambda chunk: chunk).cpu().numpy()
+            features = _features(samples)
             if not np.isnan(features).any():  # NaN after the end of a sequence
                 yield features
 
@@ -295,7 +316,11 @@ class HeadTraining:
         The reconstruction loss, if it has a weight, is that of another batch, drawn from all
         samples, labelled or not.
         """
-        terms = {"supervised": self.stack._losses_and_errors(module(X), y)[0]}
+        output = module(X)
+        terms = {"supervised": self.stack._losses_and_errors(output, y)[0]}
+        if self.radius:
+            change = virtual_adversarial_loss(module, X, output, self.radius)
+            terms["adversarial"] = self.stack._adversarial_weight() * change
         if self.trains != "all":
             return terms
         samples, weight = self.reconstructed, None
@@ -328,6 +353,17 @@ class HeadTraining:
             output = module(X)
         losses, errors = self.stack._losses_and_errors(output, y)
         return losses, errors
+
+
+def _weights(samples: Samples) -> np.ndarray:
+    """Return the weights of all samples, ones if they have none."""
+    return np.ones(len(samples)) if samples.weight is None else samples.weight.numpy()
+
+
+def _features(samples: Samples) -> np.ndarray:
+    """Return all samples, in network units, as one array."""
+    features: np.ndarray = by_chunks(samples, lambda chunk: chunk).cpu().numpy()
+    return features
 
 
 def _with_labels(samples: Samples, labels: Labels) -> Samples:

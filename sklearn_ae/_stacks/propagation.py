@@ -114,7 +114,7 @@ def propagate(
 def _normalized_graph(nodes: np.ndarray) -> sp.csr_array:
     """Return the symmetric graph, each edge divided by the root of both degrees."""
     n_nodes = len(nodes)
-    squares, neighbors = _nearest(nodes, min(N_NEIGHBORS, n_nodes - 1))
+    squares, neighbors = nearest(nodes, min(N_NEIGHBORS, n_nodes - 1))
     unit = np.sqrt(squares[:, -1])
     # Rounding may make distances between nearly equal codes zero; any others are then infinite.
     with np.errstate(over="ignore"):
@@ -126,7 +126,7 @@ def _normalized_graph(nodes: np.ndarray) -> sp.csr_array:
     return (scale @ graph @ scale).tocsr()
 
 
-def _nearest(nodes: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(nodes: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the squared distances to the nearest other nodes, increasing, and their indices."""
     # By torch: OpenMP threads of others hang in a process that was forked after their use.
     points = torch.from_numpy(nodes).double()

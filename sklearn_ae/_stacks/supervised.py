@@ -205,9 +205,10 @@ class SupervisedStack(
         Score of the held-out samples after each epoch, None without held-out samples.
         """,
         "history_": """list of dict
-        One entry per value of `loss_curve_`, with all losses by name: ``"supervised"`` and, if
-        `reconstruction_weight` is positive, ``"reconstruction"``. The history of the autoencoder
-        is ``autoencoder_.history_``.
+        One entry per value of `loss_curve_`, with all losses by name: ``"supervised"``; if
+        `reconstruction_weight` is positive, ``"reconstruction"``; and, if a classifier has
+        unlabelled samples and `adversarial_weight` is positive, ``"adversarial"``. The history of
+        the autoencoder is ``autoencoder_.history_``.
         """,
     }
 
@@ -237,6 +238,10 @@ class SupervisedStack(
     def _propagates_labels(self) -> bool:
         """Whether training uses unlabelled samples with the labels near them."""
         return False
+
+    def _adversarial_weight(self) -> float:
+        """Return the factor of the virtual adversarial loss."""
+        return 0.0
 
     @abstractmethod
     def _to_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
