@@ -10,9 +10,13 @@ tf-idf; 1,500 random test posts are queries among all training posts, headers an
 posts of the same group are relevant. Images: test images are queries among training images; images
 of the same digit are relevant. Labels are used for evaluation only. Parameters are chosen with
 training samples as queries, without the test queries. Hamming distances are integers; ties are in
-the order of the index. Run::
+the order of the index.
 
-    python benchmarks/retrieval.py [--quick] [--part posts|images|speed]
+The part "defaults" compares default parameters with these linear codes on less data, without test
+samples: 800 other training posts or 1,000 other training images are the queries. "from ITQ" is the
+same network with a linear map in parallel, trained from the linear codes on. Run::
+
+    python benchmarks/retrieval.py [--quick] [--part posts|images|defaults|speed]
 """
 
 from __future__ import annotations
@@ -21,14 +25,18 @@ import argparse
 import time
 
 import numpy as np
+import torch
 from _data import machine, mnist, newsgroups, write_json
 from sklearn.base import clone
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity, euclidean_distances
 
 from sklearn_ae import Autoencoder, SemanticHashing
 from sklearn_ae._search.hamming import nearest_codes
+from sklearn_ae._training.batches import Samples, by_chunks
+from sklearn_ae._training.linear import mean_and_variance, principal_axes
+from sklearn_ae.networks._hashing import HashingModule
 
 POSTS = {
     "hidden_layer_sizes": (512,),
@@ -205,6 +213,94 @@ def images(quick: bool) -> dict:
     return report
 
 
+class FromITQ(SemanticHashing):
+    """Semantic hashing whose encoder and decoder start as the best linear maps for ITQ's bits."""
+
+    def _build_module(self, n_features: int) -> HashingModule:
+        return HashingModule(
+            self._compressing_network(),
+            self.input_shape_,
+            self.n_components,
+            code_noise=self.code_noise,
+            input_masking=self.input_masking,
+            shortcut=True,
+        )
+
+    @torch.no_grad()
+    def _pretrain(self, module: HashingModule, X: Samples, seed: int) -> None:
+        super()._pretrain(module, X, seed)
+        center, _ = mean_and_variance(X)
+        centered = X.standardized(
+            module.center + module.scale * center, module.scale, X.dtype
+        ).cache()
+        axes, _ = principal_axes(centered, module.n_components, seed)
+        samples = by_chunks(centered, lambda chunk: chunk).numpy().astype(float)
+        codes = samples @ axes.double().numpy().T
+        rotation = rotation_to_signs(codes)
+        rotated = codes @ rotation
+        forth = (rotation / rotated.std(0)).T @ axes.double().numpy()
+        back = np.linalg.lstsq(np.sign(rotated), samples, rcond=None)[0].T
+        scale = self.code_noise * float(module.input_scale)  # logits as wide as the noise
+        zeros, ones = torch.zeros(len(center)), torch.ones(len(center))
+        none = torch.zeros(module.n_components)
+        module.encoder.start_linear(torch.from_numpy(forth * scale), none, zeros, ones)
+        module.decoder.start_linear(torch.from_numpy(back), center, none, none + 1)
+
+
+def other_posts(n_posts: int, words: CountVectorizer) -> tuple:
+    """Return bags of words of training posts and of 800 queries among them, and the groups."""
+    (texts, groups), _, _ = newsgroups()
+    chosen = np.random.RandomState(5).permutation(len(texts))[: n_posts + 800]
+    X = words.fit_transform([texts[place] for place in chosen]).astype(np.float32)
+    groups = groups[chosen]
+    return X[:n_posts], X[n_posts:], groups[:n_posts], groups[n_posts:]
+
+
+def settings(quick: bool) -> dict[str, tuple]:
+    """Return samples, queries and labels of both, by name."""
+    common = {"stop_words": "english"}
+    images, _, labels, _, _ = mnist()
+    found = {
+        "1,000 posts": other_posts(
+            1000, TfidfVectorizer(max_features=2000, sublinear_tf=True, **common)
+        ),
+        "3,000 posts": other_posts(
+            3000, TfidfVectorizer(max_features=2000, sublinear_tf=True, **common)
+        ),
+        "10,000 words": other_posts(
+            3000, TfidfVectorizer(max_features=10000, sublinear_tf=True, **common)
+        ),
+        "no stop words": other_posts(3000, TfidfVectorizer(max_features=2000)),
+        "counts": other_posts(3000, CountVectorizer(max_features=2000, **common)),
+        "MNIST": (images[:4000], images[4000:5000], labels[:4000], labels[4000:5000]),
+    }
+    return {name: found[name] for name in list(found)[: 2 if quick else None]}
+
+
+def defaults(quick: bool) -> dict:
+    """Compare default parameters with linear codes."""
+    report: dict = {}
+    for name, (rows, queries, labels, asked) in settings(quick).items():
+        alike = asked[:, None] == labels
+        for size in (32, 128):
+            start = time.perf_counter()
+            mean = 0 if hasattr(rows, "tocsr") else rows.mean(axis=0)
+            for method, (bits, other) in linear_codes(rows - mean, queries - mean, size).items():
+                show(report, f"{name}: {method}", judge(agreement(other, bits), alike), start)
+            for model in (SemanticHashing(size, random_state=0), FromITQ(size, random_state=0)):
+                start = time.perf_counter()
+                model.fit(rows)
+                codes = [_dense(model.transform(each)) for each in (queries, rows)]
+                method = "from ITQ" if isinstance(model, FromITQ) else "SemanticHashing"
+                title = f"{name}: {method}, {size} bits"
+                show(report, title, judge(agreement(*codes), alike), start)
+    return report
+
+
+def _dense(codes) -> np.ndarray:
+    return codes.toarray() if hasattr(codes, "toarray") else codes
+
+
 def speed(quick: bool) -> dict:
     """Measure the processor time of exact searches in a million random codes, per query."""
     report: dict = {}
@@ -227,10 +323,10 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one minute: fewer samples, no choice of parameters"
     )
-    parser.add_argument("--part", choices=["posts", "images", "speed"])
+    parser.add_argument("--part", choices=["posts", "images", "defaults", "speed"])
     arguments = parser.parse_args()
     print(machine())
-    parts = {"speed": speed, "posts": posts, "images": images}
+    parts = {"speed": speed, "posts": posts, "images": images, "defaults": defaults}
     asked = [arguments.part] if arguments.part else list(parts)
     report = {name: parts[name](arguments.quick) for name in asked}
     write_json("retrieval", {"machine": machine(), "quick": arguments.quick, "results": report})

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -54,6 +55,19 @@ def test_a_column_with_nearly_all_of_the_variance_is_named(n_samples):
     _fit_silently(make_pipeline(StandardScaler(), _fast()), frame)
 
 
+def test_a_word_of_a_few_long_texts_is_named():
+    X = np.random.default_rng(0).poisson(0.5, size=(40, 4)).astype(float)
+    X[:2, 1] = 500
+    message = (
+        r"Column 1 has 99.9\d % .* make_pipeline\(TfidfTransformer\(sublinear_tf=True\), Auto"
+    )
+    with pytest.warns(UserWarning, match=message):
+        _fast().fit(sp.csr_array(X))
+    _fit_silently(make_pipeline(TfidfTransformer(sublinear_tf=True), _fast()), sp.csr_array(X))
+    with pytest.warns(UserWarning, match="Column 2 has 90.1"):
+        _fast().fit(sp.csr_array(_X(3 * 0.901 / 0.099)))
+
+
 def test_weights_and_missing_values_count():
     X = _X(1.0)
     X[0, 1] = 500.0
@@ -93,7 +107,7 @@ def test_only_the_first_of_several_calls_warns():
             _X(1e4),
             id="signals",
         ),
-        pytest.param(_fast(), sp.csr_array(np.round(_X(1e4))), id="counts"),
+        pytest.param(_fast(), sp.csr_array(_X(3 * 0.89 / 0.11)), id="sparse"),
         pytest.param(_fast(loss="poisson"), np.abs(_X(1e4)), id="another scale"),
         pytest.param(_fast(), _X(1e4, n_samples=9), id="few samples"),
         pytest.param(_fast(), _X(1e4)[:, 1:3], id="points in a plane"),

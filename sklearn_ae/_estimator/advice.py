@@ -13,6 +13,9 @@ from sklearn_ae.networks import Network
 DOMINANT = 0.99
 """Fraction of the variance of all columns from which on a single one is said to dominate."""
 
+DOMINANT_SPARSE = 0.9
+"""The same fraction of sparse data, whose columns have one unit unless they are counts."""
+
 MIN_COLUMNS = 3
 """Number of columns that vary from which on the warning is given: two are often coordinates."""
 
@@ -26,7 +29,9 @@ def warn_of_shape(network: Network, sample_shape: tuple[int, ...]) -> None:
         _warn(doubt)
 
 
-def warn_of_dominance(estimator: Any, network: Network, n_samples: int, variances: Tensor) -> None:
+def warn_of_dominance(
+    estimator: Any, network: Network, n_samples: int, variances: Tensor, is_sparse: bool
+) -> None:
     """Warn if one column has nearly all of the variance, so that others are hardly reconstructed.
 
     Not of images and sequences, whose values have one unit.
@@ -38,7 +43,8 @@ def warn_of_dominance(estimator: Any, network: Network, n_samples: int, variance
     network : Network
     n_samples : int
     variances : Tensor of shape (n_features,)
-        Of dense data: columns of sparse data are counts of one unit.
+    is_sparse : bool
+        Whether the data are sparse, such as bags of words.
     """
     shape = estimator.input_shape_
     is_table = len(shape) == 1 and network.layout(shape) is None
@@ -46,13 +52,16 @@ def warn_of_dominance(estimator: Any, network: Network, n_samples: int, variance
         return
     column = int(variances.argmax())
     fraction = float(variances[column] / variances.sum())
-    if fraction <= DOMINANT:
+    if fraction <= (DOMINANT_SPARSE if is_sparse else DOMINANT):
         return
     names = list(getattr(estimator, "feature_names_in_", ()))
     name = repr(str(names[column])) if len(names) == len(variances) else column
+    steps, what = "StandardScaler()", "Scale the columns"
+    if is_sparse:
+        steps, what = "TfidfTransformer(sublinear_tf=True)", "Weight counts of words"
     _warn(
         f"Column {name} has {100 * fraction:.4g} % of the variance of X, so the others hardly "
-        f"count in the loss. Scale the columns, for example by make_pipeline(StandardScaler(), "
+        f"count in the loss. {what}, for example by make_pipeline({steps}, "
         f"{type(estimator).__name__}(...))."
     )
 

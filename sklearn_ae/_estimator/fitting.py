@@ -437,8 +437,9 @@ def _advise(
     """Warn of data that were probably not meant as they are."""
     warn_of_shape(module.network, fit.estimator.input_shape_)
     # Losses of data in a fixed range, and columns of tables, have scales of their own.
-    if fit.loss.scaled and not sp.issparse(data.X):
-        warn_of_dominance(fit.estimator, module.network, n_samples, scaling.moments[1])
+    if fit.loss.scaled:
+        variances, is_sparse = scaling.moments[1], sp.issparse(data.X)
+        warn_of_dominance(fit.estimator, module.network, n_samples, variances, is_sparse)
 
 
 def _standardized(
