@@ -43,12 +43,12 @@ def test_the_example_prints_what_is_shown(capsys):
 
 
 def _rows(text):
-    """Map each estimator of a table to its line."""
+    """Map each estimator of a table to its page and its line."""
     if text is README:
-        rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.M)
+        rows = re.findall(r"^\| \[`(\w+)`\]\(docs/(.*)\.rst\) \| (.*) \|$", text, re.M)
     else:
-        rows = re.findall(r"    \* - :doc:`(\w+) <.*>`\n      - (.*)\n", text)
-    return dict(rows)
+        rows = re.findall(r"    \* - :doc:`(\w+) <(.*)>`\n      - (.*)\n", text)
+    return {name: (page, line) for name, page, line in rows}
 
 
 def test_readme_and_front_page_describe_every_estimator_alike():
