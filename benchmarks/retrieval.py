@@ -13,8 +13,7 @@ training samples as queries, without the test queries. Hamming distances are int
 the order of the index.
 
 The part "defaults" compares default parameters with these linear codes on less data, without test
-samples: 800 other training posts or 1,000 other training images are the queries. "from ITQ" is the
-same network with a linear map in parallel, trained from the linear codes on. Run::
+samples: 800 other training posts or 1,000 other training images are the queries. Run::
 
     python benchmarks/retrieval.py [--quick] [--part posts|images|defaults|speed]
 """
@@ -25,7 +24,6 @@ import argparse
 import time
 
 import numpy as np
-import torch
 from _data import machine, mnist, newsgroups, write_json
 from sklearn.base import clone
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -34,9 +32,6 @@ from sklearn.metrics.pairwise import cosine_similarity, euclidean_distances
 
 from sklearn_ae import Autoencoder, SemanticHashing
 from sklearn_ae._search.hamming import nearest_codes
-from sklearn_ae._training.batches import Samples, by_chunks
-from sklearn_ae._training.linear import mean_and_variance, principal_axes
-from sklearn_ae.networks._hashing import HashingModule
 
 POSTS = {
     "hidden_layer_sizes": (512,),
@@ -213,40 +208,6 @@ def images(quick: bool) -> dict:
     return report
 
 
-class FromITQ(SemanticHashing):
-    """Semantic hashing whose encoder and decoder start as the best linear maps for ITQ's bits."""
-
-    def _build_module(self, n_features: int) -> HashingModule:
-        return HashingModule(
-            self._compressing_network(),
-            self.input_shape_,
-            self.n_components,
-            code_noise=self.code_noise,
-            input_masking=self.input_masking,
-            shortcut=True,
-        )
-
-    @torch.no_grad()
-    def _pretrain(self, module: HashingModule, X: Samples, seed: int) -> None:
-        super()._pretrain(module, X, seed)
-        center, _ = mean_and_variance(X)
-        centered = X.standardized(
-            module.center + module.scale * center, module.scale, X.dtype
-        ).cache()
-        axes, _ = principal_axes(centered, module.n_components, seed)
-        samples = by_chunks(centered, lambda chunk: chunk).numpy().astype(float)
-        codes = samples @ axes.double().numpy().T
-        rotation = rotation_to_signs(codes)
-        rotated = codes @ rotation
-        forth = (rotation / rotated.std(0)).T @ axes.double().numpy()
-        back = np.linalg.lstsq(np.sign(rotated), samples, rcond=None)[0].T
-        scale = self.code_noise * float(module.input_scale)  # logits as wide as the noise
-        zeros, ones = torch.zeros(len(center)), torch.ones(len(center))
-        none = torch.zeros(module.n_components)
-        module.encoder.start_linear(torch.from_numpy(forth * scale), none, zeros, ones)
-        module.decoder.start_linear(torch.from_numpy(back), center, none, none + 1)
-
-
 def other_posts(n_posts: int, words: CountVectorizer) -> tuple:
     """Return bags of words of training posts and of 800 queries among them, and the groups."""
     (texts, groups), _, _ = newsgroups()
@@ -287,12 +248,11 @@ def defaults(quick: bool) -> dict:
             mean = 0 if hasattr(rows, "tocsr") else rows.mean(axis=0)
             for method, (bits, other) in linear_codes(rows - mean, queries - mean, size).items():
                 show(report, f"{name}: {method}", judge(agreement(other, bits), alike), start)
-            for model in (SemanticHashing(size, random_state=0), FromITQ(size, random_state=0)):
+            for init in ("pca", "random"):
                 start = time.perf_counter()
-                model.fit(rows)
+                model = SemanticHashing(size, init=init, random_state=0).fit(rows)
                 codes = [_dense(model.transform(each)) for each in (queries, rows)]
-                method = "from ITQ" if isinstance(model, FromITQ) else "SemanticHashing"
-                title = f"{name}: {method}, {size} bits"
+                title = f"{name}: init={init!r}, {size} bits"
                 show(report, title, judge(agreement(*codes), alike), start)
     return report
 

@@ -20,13 +20,14 @@ from sklearn_ae._estimator.inputs import (
     check_count,
     from_other_library,
 )
-from sklearn_ae._estimator.network_choice import NetworkChoice
+from sklearn_ae._estimator.network_choice import LinearStart
 from sklearn_ae._estimator.state import unchanged_on_error
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import declares_parameters, parameter, same_as
 from sklearn_ae._parameters.documentation import documented_like
 from sklearn_ae._search.hamming import nearest_codes, pack_bits
 from sklearn_ae._training.batches import Samples, by_chunks
 from sklearn_ae._training.isolation import isolated
+from sklearn_ae._training.iterative_quantization import start_at_itq
 from sklearn_ae._training.linear import mean_and_variance
 from sklearn_ae.base import BaseAutoencoder
 from sklearn_ae.networks._hashing import HashingModule
@@ -34,7 +35,7 @@ from sklearn_ae.networks.dense import DenseStack
 
 
 @declares_parameters
-class SemanticHashing(NetworkChoice, BaseAutoencoder):
+class SemanticHashing(LinearStart, BaseAutoencoder):
     r"""Autoencoder with binary codes, for the retrieval of similar samples.
 
     Similar samples have codes that differ in few bits, and the nearest codes are found by fast
@@ -53,6 +54,11 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     reconstruct them from the others. Codes then represent features that occur together rather
     than single features.
 
+    With ``init="pca"`` encoder and decoder are each the sum of a linear map and a network whose
+    output starts at zero. At the start the bits are the signs of the principal components (of
+    texts: of latent semantic analysis), rotated such that the components are close to their signs
+    (ITQ, iterative quantisation).
+
     `transform` returns the bits :math:`[f(x) > 0]` as numbers 0 and 1 in the floating-point type
     of `X`, as scikit-learn requires of a transformer; `pack` packs 64 of them into a word. The
     packed codes of the training samples are stored, and `kneighbors` searches them exactly.
@@ -68,6 +74,9 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
     ----------
     Salakhutdinov, R. and Hinton, G. E. (2009). Semantic hashing. International Journal of
     Approximate Reasoning, 50(7), 969-978.
+
+    Gong, Y. and Lazebnik, S. (2011). Iterative quantization: a procrustean approach to learning
+    binary codes. CVPR.
 
     Examples
     --------
@@ -94,6 +103,28 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
         # No fraction: no bit is neutral, so that codes cannot be truncated.
         constraint=[Interval(Integral, 1, None, closed="left"), None],
         kw_only=False,
+    )
+    max_iter: int = 60
+    early_stopping: bool = same_as(
+        BaseAutoencoder,
+        "early_stopping",
+        default=False,
+        doc="""bool
+        Whether to hold out `validation_fraction` of the samples, evaluate the loss on them after
+        each epoch and keep the weights of the best epoch. If False, and if no `X_val` is passed
+        to `fit`, training uses all samples and keeps the weights of the last epoch. The epoch of
+        the best reconstruction is too early for the best search.
+        """,
+    )
+    init: str = same_as(
+        LinearStart,
+        "init",
+        doc="""{"pca", "random"}
+        Initial weights of a dense network. ``"pca"``: fixed linear maps, which start at ITQ, are
+        added to the outputs of its encoder and its decoder. ``"random"``: there are no such maps;
+        nor are there in other networks or with tied weights. With a loss that applies a
+        non-linear function to the outputs, only the linear map of the encoder starts at ITQ.
+        """,
     )
     code_noise: float = parameter(
         default=2.0,
@@ -135,10 +166,16 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
             self.n_components,
             code_noise=self.code_noise,
             input_masking=self.input_masking,
+            **self._network_options(),
         )
 
+    def _starts_at_solution(self) -> bool:
+        return False  # reconstructions from the bits of ITQ are not those of PCA
+
     @torch.no_grad()
-    def _pretrain(self, module: HashingModule, X: Samples, seed: int) -> None:
+    def _start(  # type: ignore[override]
+        self, module: HashingModule, X: Samples, seed: int
+    ) -> None:
         center, variances = mean_and_variance(X)
         module.standardize_input(center, variances)
         loss = self._get_loss()
@@ -146,6 +183,8 @@ class SemanticHashing(NetworkChoice, BaseAutoencoder):
             # Mean word frequencies span orders of magnitude: a bias that starts at zero would
             # need many steps to get there.
             module.decoder.layers[-1].bias.copy_(loss.link(center))
+        if self._network_options():
+            start_at_itq(module, X, loss, seed)
 
     def _loss(
         self,
