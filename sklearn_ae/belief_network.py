@@ -66,7 +66,7 @@ class DeepBeliefNetwork(Stack):
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn_ae import DeepBeliefNetwork
-    >>> X = load_digits().data / 16
+    >>> X = load_digits().data[:600] / 16
     >>> network = DeepBeliefNetwork(
     ...     10, loss="binary_crossentropy", max_iter=50, random_state=0
     ... ).fit(X)

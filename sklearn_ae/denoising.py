@@ -83,7 +83,7 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
     >>> t = rng.uniform(0, 2 * np.pi, size=500)
     >>> X = np.column_stack([np.cos(t), np.sin(t)])
     >>> corrupted = X + 0.2 * rng.normal(size=X.shape)
-    >>> denoiser = DenoisingAutoencoder(noise_level=0.2, random_state=0).fit(X)
+    >>> denoiser = DenoisingAutoencoder(noise_level=0.2, max_iter=50, random_state=0).fit(X)
     >>> before = np.square(corrupted - X).mean()
     >>> after = np.square(denoiser.reconstruct(corrupted) - X).mean()
     >>> bool(after < 0.7 * before)

@@ -85,7 +85,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> from sklearn_ae import AutoencoderImputer
-    >>> x = np.random.default_rng(0).uniform(-1, 1, 500)
+    >>> x = np.random.default_rng(0).uniform(-1, 1, 200)
     >>> X = np.column_stack([x, 2 * x, x**2])
     >>> X[::5, 1] = np.nan
     >>> imputed = AutoencoderImputer(random_state=0).fit_transform(X)

@@ -147,7 +147,7 @@ def denoising_scorer(
     >>> from sklearn_ae.metrics import denoising_scorer
     >>> X = load_digits().data[:300]
     >>> search = GridSearchCV(
-    ...     DenoisingAutoencoder(16, max_iter=30, random_state=0),
+    ...     DenoisingAutoencoder(16, max_iter=10, random_state=0),
     ...     {"noise_level": [1e-6, 4.0]},
     ...     scoring=denoising_scorer(noise_level=4.0),
     ...     cv=2,
@@ -191,7 +191,9 @@ def labeled_scorer(
     >>> from sklearn_ae.metrics import labeled_scorer
     >>> X, y = load_digits(return_X_y=True)
     >>> few = np.where(np.arange(len(y)) % 5 == 0, y, -1)
-    >>> classifier = StackedAutoencoderClassifier(unlabeled=-1, max_iter=20, random_state=0)
+    >>> classifier = StackedAutoencoderClassifier(
+    ...     unlabeled=-1, pretraining_max_iter=10, max_iter=20, random_state=0
+    ... )
     >>> scores = cross_val_score(
     ...     classifier, X, few, scoring=labeled_scorer("f1_macro"), cv=StratifiedKFold(2)
     ... )

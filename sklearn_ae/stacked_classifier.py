@@ -94,7 +94,9 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     >>> from sklearn_ae import StackedAutoencoderClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> few = np.where(np.arange(len(y)) < 50, y, -1)
-    >>> classifier = StackedAutoencoderClassifier(unlabeled=-1, random_state=0).fit(X, few)
+    >>> classifier = StackedAutoencoderClassifier(
+    ...     unlabeled=-1, pretraining_max_iter=10, random_state=0
+    ... ).fit(X, few)
     >>> bool(classifier.score(X[50:], y[50:]) > 0.75)
     True
     """

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["SCIPY_ARRAY_API"] = "1"
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "shifted"))
+import functools
 import random
 
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 import seed_shift
 from hypothesis import settings
 from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, one_of_each
+
+from sklearn_ae import RestrictedBoltzmannMachine
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
@@ -28,6 +31,14 @@ collect_ignore = ["shifted"]  # Debian's Python has a sitecustomize of its own
 def _seed():
     """Draws without a seed, as in scikit-learn's checks, are the same in each run."""
     np.random.seed(seed_shift.shift())  # noqa: NPY002 - what `random_state=None` draws from
+
+
+@pytest.fixture
+def few_temperatures(monkeypatch):
+    """Annealing takes a hundred times as long as everything else, and is tested elsewhere."""
+    exact = RestrictedBoltzmannMachine.log_partition
+    short = functools.partialmethod(exact, n_temperatures=20)
+    monkeypatch.setattr(RestrictedBoltzmannMachine, "log_partition", short)
 
 
 @pytest.fixture(scope="session")

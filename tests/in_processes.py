@@ -97,13 +97,15 @@ EXACT = [
     Autoencoder(4, init="random", batch_size=len(X), **DENSE),
     Autoencoder(4, init="random", batch_size=7, max_iter=2, random_state=0),
     Autoencoder(4, init="random", loss="huber", validation_fraction=0.3, **DENSE),
-    Autoencoder(4, init="random", early_stopping=False, **DENSE),
+    pytest.param(
+        Autoencoder(4, init="random", early_stopping=False, **DENSE), marks=pytest.mark.slow
+    ),
     Autoencoder(4, ordered=True, init="random", **DENSE),
     DenoisingAutoencoder(4, noise="masking", init="random", **DENSE),
-    VariationalAutoencoder(4, **DENSE),
+    pytest.param(VariationalAutoencoder(4, **DENSE), marks=pytest.mark.slow),
     VariationalAutoencoder(4, n_importance_samples=2, **DENSE),
     StackedAutoencoder(4, pretraining_max_iter=3, **DENSE),
-    RestrictedBoltzmannMachine(12, **PARAMS),
+    pytest.param(RestrictedBoltzmannMachine(12, **PARAMS), marks=pytest.mark.slow),
     RestrictedBoltzmannMachine(12, persistent=True, n_chains=9, **PARAMS),
 ]
 
@@ -236,7 +238,9 @@ def test_seeds_are_agreed_on():
     [
         Autoencoder(4, init="random", **DENSE),
         VariationalAutoencoder(4, **DENSE),
-        StackedAutoencoder(4, pretraining_max_iter=2, **DENSE),
+        pytest.param(
+            StackedAutoencoder(4, pretraining_max_iter=2, **DENSE), marks=pytest.mark.slow
+        ),
         RestrictedBoltzmannMachine(12, **PARAMS),
     ],
     ids=name_of,
@@ -267,7 +271,9 @@ def test_large_shards_start_at_the_pca_of_all_samples(large):
         np.testing.assert_allclose(found.reconstruct(X), alone.reconstruct(X), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["array", "sparse", "source", "missing"])
+@pytest.mark.parametrize(
+    "kind", ["array", pytest.param("sparse", marks=pytest.mark.slow), "source", "missing"]
+)
 def test_large_shards_learn_as_much(kind, large, monkeypatch):
     import scipy.sparse as sp
 
@@ -289,14 +295,14 @@ def test_large_shards_learn_as_much(kind, large, monkeypatch):
         alone = clone(model).set_params(distributed=None).fit(X).score(X)
     assert same_everywhere(model)
     assert abs(score - alone) < 0.06
-    labels = StackedAutoencoderClassifier(
-        hidden_layer_sizes=(16,),
-        max_iter=20,
-        pretraining_max_iter=3,
-        random_state=0,
-        distributed="sharded",
-    )
     if kind == "array":
+        labels = StackedAutoencoderClassifier(
+            hidden_layer_sizes=(16,),
+            max_iter=20,
+            pretraining_max_iter=3,
+            random_state=0,
+            distributed="sharded",
+        )
         labelled = clone(labels).set_params(distributed=None).fit(X, y).score(X, y)
         assert labels.fit(data, y[OWN]).score(X, y) > labelled - 0.05
 
@@ -321,11 +327,11 @@ def test_an_epoch_of_shards_has_every_sample_once(large, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 11])
-@pytest.mark.parametrize("n_first", [1, 0, 40])
+@pytest.mark.parametrize("batch_size", [1, pytest.param(2, marks=pytest.mark.slow), 11])
+@pytest.mark.parametrize("n_first", [1, 0, 20])
 def test_shards_of_unequal_sizes(batch_size, n_first, large):
     """A process may have one row, or none that is trained on."""
-    own = X[:60][slice(n_first + 1) if RANK == 0 else slice(n_first + 1, None)]
+    own = X[:30][slice(n_first + 1) if RANK == 0 else slice(n_first + 1, None)]
     own = own if RANK < 2 else own[: 5 * RANK]
     for estimator in (
         Autoencoder(2, init="random", early_stopping=n_first == 1, max_iter=2),

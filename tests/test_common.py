@@ -19,6 +19,8 @@ import sklearn_ae
 from sklearn_ae._compat import StrOptions
 from sklearn_ae._parameters.training import TrainingParameters
 
+pytestmark = pytest.mark.usefixtures("few_temperatures")
+
 ESTIMATORS = [name for name in sklearn_ae.__all__ if hasattr(getattr(sklearn_ae, name), "fit")]
 
 # scikit-learn runs these on its own estimators, but not through check_estimator.

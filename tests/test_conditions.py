@@ -143,7 +143,11 @@ def test_bits_have_their_conditional_probabilities():
     assert ((means[:, 1:] > 0) & (means[:, 1:] < 1)).all()
 
 
-@pytest.mark.parametrize("density", ["prior", KernelDensity(bandwidth=0.3)], ids=["prior", "kde"])
+@pytest.mark.parametrize(
+    "density",
+    ["prior", pytest.param(KernelDensity(bandwidth=0.3), marks=pytest.mark.slow)],
+    ids=["prior", "kde"],
+)
 def test_tables_given_a_category_are_those_drawn_with_it(density):
     table = frame(1000)[["price", "weather", "open", "day"]]
     model = VariationalAutoencoder(

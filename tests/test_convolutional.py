@@ -92,7 +92,7 @@ def test_convolutions_see_every_pixel():
     assert (image.grad != 0).all()
 
 
-@pytest.mark.parametrize("pool_size", [2, 4, 7])
+@pytest.mark.parametrize("pool_size", [2, pytest.param(4, marks=pytest.mark.slow), 7])
 def test_places_of_maxima_reconstruct_unseen_digits_better(pool_size, digits):
     train, test = digits
     errors = {}

@@ -471,7 +471,7 @@ def _assert_same_moments(X, drawn, variance, squared_error):
 
 
 @pytest.mark.parametrize("hidden", [(), (32,)])
-@pytest.mark.parametrize("level", [0.3, 1.5])
+@pytest.mark.parametrize("level", [0.3, pytest.param(1.5, marks=pytest.mark.slow)])
 def test_draws_from_a_gaussian_have_its_covariance(hidden, level):
     """The start is the best denoiser of a Gaussian, so that its draws are exact."""
     start = {"learning_rate_init": 1e-12, "max_iter": 1, "early_stopping": False}
@@ -480,7 +480,7 @@ def test_draws_from_a_gaussian_have_its_covariance(hidden, level):
 
 
 @pytest.mark.parametrize("hidden", [(), (32,)])
-@pytest.mark.parametrize("level", [0.8, 1.5])
+@pytest.mark.parametrize("level", [0.8, pytest.param(1.5, marks=pytest.mark.slow)])
 def test_draws_after_training_have_the_covariance_of_a_gaussian(hidden, level):
     """Chains have the variance ``s^2 / (1 - g)`` where a sample is restored by a factor ``g``.
 
@@ -506,7 +506,10 @@ def _denoiser(n_features, level, seed, **params):
     return DenoisingAutoencoder(n_features, noise_level=level, **settings)
 
 
-@pytest.mark.parametrize("n_features", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
+FEATURES = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("n_features", FEATURES)
 def test_clusters_are_drawn_as_wide_as_they_are(n_features):
     X = _clusters(n_features, 3.0, 0)
     trained = _denoiser(n_features, 0.5, 0).fit(X)
@@ -529,7 +532,7 @@ def test_a_mixture_of_the_codes_gives_distant_clusters_their_weights():
     assert (drawn[:, 0] > 0).mean() == pytest.approx((X[:, 0] > 0).mean(), abs=0.03)
 
 
-@pytest.mark.parametrize("n_features", [1, 2, 5])
+@pytest.mark.parametrize("n_features", FEATURES)
 def test_noise_beyond_the_gaps_is_warned_of(n_features):
     """The clean samples of a corrupted one lie in both clusters, and no Gaussian does."""
     X, small = _clusters(n_features, 2.0, 0), {"hidden_layer_sizes": (64,), "max_iter": 30}

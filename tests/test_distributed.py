@@ -20,11 +20,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("n_processes", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_all_processes_pass(n_processes):
+@pytest.mark.parametrize(
+    ("n_processes", "marked"),
+    [
+        (2, "not slow"),
+        pytest.param(2, "slow", marks=pytest.mark.slow),
+        pytest.param(3, "slow or not slow", marks=pytest.mark.slow),
+    ],
+)
+def test_all_processes_pass(n_processes, marked):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={n_processes}", "-m", "pytest", "-q", "-x"]
-    command += ["-p", "no:cacheprovider", "-p", "no:xdist", str(HERE / "in_processes.py")]
+    command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-m", marked]
+    command += [str(HERE / "in_processes.py")]
     if n_processes == 3:  # parts of unequal sizes
         command += ["-k", "masking or huber or told or unequal_sizes"]
     # Each must leave its fits within a minute of the failure of another.

@@ -4,7 +4,6 @@ The normal run tries 400 cases; ``make fuzz`` sets ``SKLEARN_AE_FUZZ`` to the nu
 run. A case that fails is shown in its smallest form, and tried again first the next time.
 """
 
-import functools
 import os
 import re
 import warnings
@@ -349,14 +348,6 @@ def attempt(cls, params, X, y, weight):
             pd.testing.assert_frame_equal(objects(value), objects(made[name]), check_exact=True)
             continue
         np.testing.assert_array_equal(value, made[name], err_msg=f"{name} does not repeat")
-
-
-@pytest.fixture
-def few_temperatures(monkeypatch):
-    """Annealing takes a hundred times as long as everything else, and is tested elsewhere."""
-    exact = RestrictedBoltzmannMachine.log_partition
-    short = functools.partialmethod(exact, n_temperatures=20)
-    monkeypatch.setattr(RestrictedBoltzmannMachine, "log_partition", short)
 
 
 @pytest.mark.parametrize(

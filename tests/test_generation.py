@@ -208,7 +208,9 @@ def test_no_penalty_takes_the_same_path_as_before():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("variance", ["learned", "per_feature"])
+@pytest.mark.parametrize(
+    "variance", [pytest.param("learned", marks=pytest.mark.slow), "per_feature"]
+)
 def test_noisy_draws_have_the_variance_of_the_model(variance):
     """What the code does not explain is added to the means, each feature's own share if asked."""
     random = np.random.default_rng(0)

@@ -20,6 +20,8 @@ from sklearn_ae import Autoencoder, VariationalAutoencoder, load, save, to_onnx
 from sklearn_ae._training import isolation
 from sklearn_ae.networks import Network
 
+pytestmark = pytest.mark.usefixtures("few_temperatures")
+
 
 @contextlib.contextmanager
 def _double():

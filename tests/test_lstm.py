@@ -17,7 +17,7 @@ def _sines(n_samples, n_steps, seed):
 
 def test_held_out_sines_are_reconstructed_with_defaults_else():
     autoencoder = LSTMAutoencoder(4, precision="float32", random_state=0)
-    assert autoencoder.fit(_sines(500, 30, seed=0)).score(_sines(200, 30, seed=1)) > 0.95
+    assert autoencoder.fit(_sines(300, 30, seed=0)).score(_sines(200, 30, seed=1)) > 0.95
 
 
 def test_gated_recurrent_units_learn_too():

@@ -277,7 +277,6 @@ def test_scoring_accuracy_counts_what_has_no_label_as_an_error(few):
         X,
         y,
         cv=StratifiedKFold(3),
-        n_jobs=2,
         scoring={"accuracy": "accuracy", "labelled": labeled_scorer("accuracy")},
         error_score="raise",
     )

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import skl2onnx
-from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of
+from instances import INSTANCES, OUTLIER_DETECTORS, SUPERVISED, name_of, one_of_each
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -78,20 +78,26 @@ def models_of(estimator, data):
     return {method: to_onnx(fitted, method) for method in methods_of(fitted)}
 
 
+FIRST = one_of_each(INSTANCES)
+OTHERS = [each for each in INSTANCES if each not in FIRST]
+
+
 @pytest.mark.parametrize(
     "estimators",
     [
-        INSTANCES[:12],
-        INSTANCES[12:20],
-        INSTANCES[20:30],
-        INSTANCES[30:],
+        FIRST[: len(FIRST) // 2],
+        FIRST[len(FIRST) // 2 :],
+        *(
+            pytest.param(OTHERS[start : start + 8], marks=pytest.mark.slow)
+            for start in range(0, len(OTHERS), 8)
+        ),
         [*SUPERVISED, StackedAutoencoderClassifier(head=KNeighborsClassifier(3), **FEW)],
         [
             *OUTLIER_DETECTORS,
             AutoencoderOutlierDetector(LSTMAutoencoder(max_iter=2), n_estimators=2),
         ],
     ],
-    ids=["dense", "convolutional and more", "sequences and stacks", "others", "heads", "outliers"],
+    ids=lambda estimators: f"{type(estimators[0]).__name__} and {len(estimators) - 1} more",
 )
 def test_every_method(estimators, tmp_path):
     models = {}

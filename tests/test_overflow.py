@@ -30,6 +30,8 @@ from sklearn_ae._training.reach import FARTHEST
 from sklearn_ae.networks import DenseNetwork
 
 FLT_MAX, DBL_MAX = (float(np.finfo(dtype).max) for dtype in (np.float32, np.float64))
+pytestmark = pytest.mark.usefixtures("few_temperatures")
+
 SENTINELS = pytest.mark.parametrize(
     ("dtype", "value"),
     [

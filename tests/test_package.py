@@ -1,7 +1,8 @@
-"""The package as a whole: what an import costs, what the README promises, which way imports go."""
+"""The package as a whole: what an import costs and changes, which way imports go, and the docs."""
 
 import ast
 import doctest
+import json
 import re
 import subprocess
 import sys
@@ -25,10 +26,52 @@ def _run(code):
     ).stdout
 
 
-def test_import_loads_what_a_fit_needs_only_when_it_is_needed():
-    names = _run("import sys, sklearn_ae; print(*sys.modules)").split()
-    assert "torch" in names
-    assert not {"skorch", "matplotlib"} & set(names)
+@pytest.fixture(scope="module")
+def imported():
+    """Names of all modules that an import loads, in their order."""
+    return _run("import sys, sklearn_ae; print(*sys.modules)").split()
+
+
+def test_import_loads_what_a_fit_needs_only_when_it_is_needed(imported):
+    assert "torch" in imported
+    assert not {"skorch", "matplotlib"} & set(imported)
+
+
+IMPORTED = """
+import atexit, contextlib, importlib, json, os, signal, sys, threading, warnings
+import sklearn.metrics
+sys.path.append(TESTS)
+from surroundings import surroundings
+
+def state():
+    return surroundings() | {
+        "warnings": repr(warnings.filters),
+        "signals": repr([signal.getsignal(n) for n in signal.valid_signals()]),
+        "hooks": repr([sys.excepthook, sys.displayhook, sys.meta_path, sys.path_hooks, sys.path]),
+        "threads running": threading.active_count(),
+        "calls at exit": atexit._ncallbacks(),
+        "scorers": sorted(sklearn.metrics.get_scorer_names()),
+    }
+
+for name in OTHERS:
+    with contextlib.suppress(ImportError):  # parts of packages that are no modules of their own
+        importlib.import_module(name)
+registered = []
+os.register_at_fork = lambda **hooks: registered.append(repr(hooks))
+loaded = [name for name in sys.modules if name.split(".")[0] == "sklearn_ae"]
+before = state()
+import sklearn_ae
+after = state()
+changed = [name for name in before if before[name] != after[name]]
+print(json.dumps([loaded, changed, registered]))
+"""
+
+
+def test_import_changes_nothing_global(imported):
+    # What the packages that it needs do at their import is not this package's business.
+    others = [name for name in imported if name.split(".")[0] not in ("sklearn_ae", "__main__")]
+    script = IMPORTED.replace("OTHERS", repr(others)).replace("TESTS", repr(str(ROOT / "tests")))
+    assert json.loads(_run(script)) == [[], [], []]
 
 
 def test_the_example_of_an_estimator_runs():

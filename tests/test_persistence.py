@@ -50,6 +50,8 @@ from sklearn_ae._files.catalogue import ESTIMATORS, MODULES, own_types
 from sklearn_ae._files.description import Description
 from sklearn_ae.networks._module import AutoencoderModule
 
+pytestmark = pytest.mark.usefixtures("few_temperatures")
+
 ALL = INSTANCES + SUPERVISED + OUTLIER_DETECTORS
 METHODS = [
     "transform",

@@ -192,7 +192,7 @@ def test_sequences_made_by_trees_are_reconstructed_better_than_by_pca(tree, max_
     assert np.square(test - autoencoder.reconstruct(test)).sum() < 0.5 * error
 
 
-@pytest.mark.parametrize("tree", ["balanced", "left"])
+@pytest.mark.parametrize("tree", ["balanced", pytest.param("left", marks=pytest.mark.slow)])
 def test_as_the_network_of_another_estimator(tree):
     X = _of_trees(500, seed=0)
     network = RecursiveNetwork(hidden_size=16, tree=tree)

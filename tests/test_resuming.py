@@ -167,10 +167,18 @@ def test_files_are_written_every_so_many_epochs(digits, tmp_path, epochs):
 
 
 SCRIPT = """
-import sys
+import sys, time
 from sklearn.datasets import load_digits
-from sklearn_ae import Autoencoder, FitCheckpoint, StackedAutoencoderClassifier
+from sklearn_ae import Autoencoder, FitCheckpoint
+from sklearn_ae._training.net import AutoencoderNet
 X = load_digits().data
+train_epoch = AutoencoderNet.train_epoch
+
+def slowly(*given):
+    time.sleep(0.1)
+    return train_epoch(*given)
+
+AutoencoderNet.train_epoch = slowly
 autoencoder = Autoencoder(
     5, max_iter=int(sys.argv[2]), random_state=0, callbacks=[FitCheckpoint(sys.argv[1], every=2)]
 )
@@ -181,7 +189,7 @@ autoencoder.fit(X)
 
 def test_a_killed_process_loses_nothing_but_time(tmp_path, capsys):
     """SIGKILL cannot be caught: what is left is what the files hold."""
-    epochs = "150"
+    epochs = "30"  # of a tenth of a second each, of which the second writes a file
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, tmp_path, epochs], stdout=subprocess.PIPE, text=True
     )
@@ -294,12 +302,13 @@ def test_a_damaged_file_is_named(damage, digits, tmp_path, epochs):
 def test_no_damage_of_any_byte_goes_unnoticed(digits, tmp_path, epochs):
     """Bits are flipped, bytes cut and added, and another fit's file put in place of this one's."""
     X, _ = digits
-    checkpoint = FitCheckpoint(tmp_path, every=1)
+    narrow = Autoencoder(1, hidden_layer_sizes=(8,), max_iter=4)
+    narrow.set_params(callbacks=[FitCheckpoint(tmp_path, every=1)])
     contents = []
     for seed in (0, 1):
         epochs.forget(stop_at=2)
         with pytest.raises(KeyboardInterrupt):
-            Autoencoder(1, max_iter=4, random_state=seed, callbacks=[checkpoint]).fit(X)
+            narrow.set_params(random_state=seed).fit(X)
         (file,) = tmp_path.iterdir()
         contents.append(file.read_bytes())
         assert read_checkpoint(file) is not None

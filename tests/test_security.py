@@ -1,8 +1,11 @@
 """What an import, a fit and a transform leave alone: the network, the environment, the disk."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,12 +81,17 @@ def test_no_module_names_the_network():
             assert word not in text, path
 
 
-def test_a_model_arrives_without_torch_s_compiler():
-    program = """
-import pickle, sys
+TRAVELS = """
+import json, pickle, sys, warnings
 import numpy as np
 from sklearn_ae import *
 X = np.random.default_rng(0).normal(size=(12, 4))
+
+def compiler():
+    return sorted({"torch._dynamo", "sympy"} & set(sys.modules))
+
+Autoencoder(max_iter=1).fit(X)
+before = list(warnings.filters)
 models = [RestrictedBoltzmannMachine(2, persistent=True, max_iter=1), Autoencoder(max_iter=1)]
 models += [LSTMAutoencoder(max_iter=1), ConvolutionalAutoencoder(max_iter=1)]
 models += [UNetAutoencoder(max_iter=1), RecursiveAutoencoder(max_iter=1)]
@@ -93,31 +101,30 @@ for model in models:
     again = pickle.loads(pickle.dumps(model.fit(X)))
     again.transform(X)
     again.partial_fit(X)
-print(*{"torch._dynamo", "sympy"} & set(sys.modules))
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert not result.stdout.strip()
-
-
-def test_continuing_a_fit_loads_no_compiler_and_filters_no_warning():
-    program = """
-import sys, warnings
-import numpy as np
-from sklearn_ae import *
-X = np.random.default_rng(0).normal(size=(12, 4))
+found = {"arrived": compiler()}
 models = [Autoencoder(), DenoisingAutoencoder(), VariationalAutoencoder(), SemanticHashing(8)]
 models += [RestrictedBoltzmannMachine(2), SparseAutoencoder(4), LSTMAutoencoder()]
 models += [ConvolutionalAutoencoder(), UNetAutoencoder(), RecursiveAutoencoder()]
-Autoencoder(max_iter=1).fit(X)
-before = list(warnings.filters)
 for model in models:
     model.set_params(max_iter=1, warm_start=True).fit(X).fit(X).partial_fit(X)
-print(*{"torch._dynamo", "sympy"} & set(sys.modules))
-print(*[each for each in warnings.filters if each not in before])
+found["continued"] = compiler()
+found["filters"] = [repr(each) for each in warnings.filters if each not in before]
+print(json.dumps(found))
 """
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What models leave in a process that sends, receives and continues them."""
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", TRAVELS], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert not result.stdout.strip()
+    return json.loads(result.stdout)
+
+
+def test_a_model_arrives_without_torch_s_compiler(found):
+    assert found["arrived"] == []
+
+
+def test_continuing_a_fit_loads_no_compiler_and_filters_no_warning(found):
+    assert found["continued"] == found["filters"] == []

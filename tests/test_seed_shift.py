@@ -17,7 +17,7 @@ print(*np.random.default_rng(1).integers(2**31, size=5), *_supervised.draw_seeds
 """
 
 
-@pytest.mark.parametrize("shift", [0, 5])
+@pytest.mark.parametrize("shift", [pytest.param(0, marks=pytest.mark.slow), 5])
 def test_processes_that_a_test_starts_are_shifted_alike(shift):
     here = int(os.environ.get("SKLEARN_AE_SEED_SHIFT", 0))
     folder = os.path.dirname(seed_shift.__file__)

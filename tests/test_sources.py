@@ -201,6 +201,7 @@ def test_every_estimator_streams(estimator, folder, streamed):
 def test_a_supervised_stack_streams(folder, streamed):
     y = (X[:, 4] > 6).astype(int)
     params = {"hidden_layer_sizes": (8,), "max_iter": 30, "random_state": 0}
+    params["pretraining_max_iter"] = 5
     model = StackedAutoencoderClassifier(**params).fit(str(folder), y)
     assert model.score(X, y) > 0.9
     for method in ("predict", "predict_proba", "decision_function", "transform"):
@@ -220,7 +221,7 @@ def test_detectors_and_imputers_draw_rows_and_predict_blocks(folder):
     detector.fit(some)
     for method in ("score_samples", "decision_function", "predict", "p_values"):
         np.testing.assert_allclose(getattr(detector, method)(source), getattr(detector, method)(X))
-    imputer = AutoencoderImputer(random_state=0)
+    imputer = AutoencoderImputer(Autoencoder(2, max_iter=5), random_state=0)
     with pytest.raises(ValueError, match="in memory"):
         imputer.fit(str(folder))
     imputer.fit(np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X))
@@ -861,6 +862,7 @@ def test_one_source_may_be_read_by_several_threads(tmp_path, monkeypatch, stream
 def test_heads_and_mixed_losses_learn_from_streams(folder, streamed):
     y = np.where(np.arange(N_ROWS) % 3, (X[:, 4] > 6).astype(int), -1)
     params = {"hidden_layer_sizes": (8,), "max_iter": 20, "random_state": 0}
+    params["pretraining_max_iter"] = 5
     for more in ({"head": LogisticRegression()}, {"reconstruction_weight": 0.1}):
         model = StackedAutoencoderClassifier(unlabeled=-1, **params, **more).fit(folder, y)
         assert model.score(X, (X[:, 4] > 6).astype(int)) > 0.9

@@ -88,7 +88,7 @@ def test_running_mean_has_the_gradient_of_the_batch():
     torch.testing.assert_close(gradient, (weight / 4)[:, None].expand(4, 3))
 
 
-@pytest.mark.parametrize("n_active", [1, 5, 20])
+@pytest.mark.parametrize("n_active", [1, 5, pytest.param(20, marks=pytest.mark.slow)])
 def test_topk_keeps_as_many_units_as_asked(digits, n_active):
     train, test = digits
     sparse = SparseAutoencoder(
@@ -121,7 +121,7 @@ def test_encoding_factor_keeps_more_units(digits):
     np.testing.assert_array_equal(sparse.reconstruct(test), sparse.inverse_transform(codes))
 
 
-@pytest.mark.parametrize("n_active", [8, 20])
+@pytest.mark.parametrize("n_active", [8, pytest.param(20, marks=pytest.mark.slow)])
 def test_l1_finds_the_weight_that_gives_the_number_asked_for(digits, n_active):
     train, test = digits
     sparse = SparseAutoencoder(

@@ -179,7 +179,9 @@ def test_fine_tuning_changes_all_layers_for_the_better(digits):
         assert np.abs(before - after).max() > 1e-3
 
 
-@pytest.mark.parametrize("pretraining", ["autoencoder", "denoising"])
+@pytest.mark.parametrize(
+    "pretraining", [pytest.param("autoencoder", marks=pytest.mark.slow), "denoising"]
+)
 def test_deep_saturating_networks_need_a_start(digits, pretraining):
     params = {
         "hidden_layer_sizes": (100, 100, 100),

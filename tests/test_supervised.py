@@ -161,8 +161,8 @@ def test_pre_training_helps_where_labels_are_few():
     "names",
     [
         np.array(list("abcdefghij")),
-        np.array(list("abcdefghij"), dtype=object),
-        np.arange(10) * 10 + 3,
+        pytest.param(np.array(list("abcdefghij"), dtype=object), marks=pytest.mark.slow),
+        pytest.param(np.arange(10) * 10 + 3, marks=pytest.mark.slow),
         np.arange(10) + 0.0,
     ],
     ids=lambda names: str(names.dtype),

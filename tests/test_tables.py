@@ -344,7 +344,7 @@ def test_a_likelihood_of_columns_integrates_to_one():
 
 def test_drawn_tables_are_like_the_data():
     table = frame(2000)
-    model = VariationalAutoencoder(4, variance="per_feature", max_iter=150, random_state=0)
+    model = VariationalAutoencoder(4, variance="per_feature", max_iter=75, random_state=0)
     drawn = model.fit(table).sample(4000, random_state=0)
     for name in ("weather", "open", "size", "rooms"):
         shares = table[name].value_counts(normalize=True)
@@ -516,8 +516,16 @@ def with_gaps(table, rate=0.2):
     return gaps
 
 
-@pytest.mark.parametrize("draws", [False, True])
-@pytest.mark.parametrize("table", [frame(400), polars_frame(400)], ids=["pandas", "polars"])
+@pytest.mark.parametrize(
+    ("table", "draws"),
+    [
+        (frame(400), False),
+        (polars_frame(400), True),
+        pytest.param(frame(400), True, marks=pytest.mark.slow),
+        pytest.param(polars_frame(400), False, marks=pytest.mark.slow),
+    ],
+    ids=["pandas", "polars draws", "pandas draws", "polars"],
+)
 def test_tables_are_imputed(table, draws):
     gaps = with_gaps(table)
     imputer = AutoencoderImputer(

@@ -21,6 +21,8 @@ from faults import (
 from instances import OUTLIER_DETECTORS, SUPERVISED, name_of
 from surroundings import surroundings
 
+pytestmark = pytest.mark.usefixtures("few_temperatures")
+
 ANSWERS = {
     "transform": lambda e, X: e.transform(X),
     "reconstruct": lambda e, X: e.reconstruct(X),
@@ -130,31 +132,6 @@ def test_no_environment_variable_is_set_and_no_compiler_loaded():
     assert _run(ALL, n_threads=1) == [True, False]
 
 
-FORKED = """
-import json, os, sys
-import numpy as np, torch
-from sklearn_ae import Autoencoder
-
-X = np.random.default_rng(0).normal(size=(300, 200))
-plain = Autoencoder(3, hidden_layer_sizes=(300,), max_iter=2, init="random", random_state=0)
-fitted = plain.fit(X)
-torch.ones(10**6).sum()  # large enough for two threads
-reader, writer = os.pipe()
-if not os.fork():
-    again = Autoencoder(**plain.get_params()).fit(X)
-    close = np.allclose(again.transform(X), fitted.transform(X))
-    os.write(writer, json.dumps([close, torch.get_num_threads()]).encode())
-    os._exit(0)
-os.wait()
-print(json.dumps({"child": json.loads(os.read(reader, 100)), "parent": torch.get_num_threads()}))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_forked_processes_do_not_wait_for_threads_of_their_parent():
-    assert _run(FORKED) == {"child": [True, 1], "parent": 2}
-
-
 FIRST_CALLS = """
 import copy, json, os, pickle, signal, tempfile
 import numpy as np, torch
@@ -170,8 +147,8 @@ codes, dump = dense.transform(X), pickle.dumps(dense)
 file = os.path.join(tempfile.mkdtemp(), "file")
 sklearn_ae.save(dense, file)
 calls = {
-    "fit": lambda: Autoencoder(**dense.get_params()).fit(X),
-    "transform": lambda: dense.transform(X),
+    "fit": lambda: close(Autoencoder(**dense.get_params()).fit(X).transform(X)),
+    "transform": lambda: close(dense.transform(X)),
     "another precision": lambda: dense.transform(X.astype(np.float32)),
     "inverse_transform": lambda: dense.inverse_transform(codes),
     "score": lambda: dense.score(X),
@@ -179,17 +156,23 @@ calls = {
     "sample of a variational one": lambda: variational.sample(600, random_state=0),
     "sample of an RBM": lambda: rbm.sample(600, random_state=0, n_steps=2),
     "log_partition": lambda: rbm.log_partition(n_temperatures=3, n_runs=400),
-    "pickle": lambda: pickle.loads(dump).transform(X),
-    "copy": lambda: copy.deepcopy(dense).transform(X),
-    "load": lambda: sklearn_ae.load(file).transform(X),
+    "pickle": lambda: close(pickle.loads(dump).transform(X)),
+    "copy": lambda: close(copy.deepcopy(dense).transform(X)),
+    "load": lambda: close(sklearn_ae.load(file).transform(X)),
 }
+
+def close(found):
+    assert np.allclose(found, codes)
 
 def n_threads_after(call):
     child = os.fork()
     if not child:
         signal.alarm(60)  # what hangs is ended, and its status is not a number of threads
-        call()
-        os._exit(torch.get_num_threads())
+        try:
+            call()
+            os._exit(torch.get_num_threads())
+        finally:
+            os._exit(255)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 torch.ones(10**6).sum()
@@ -198,53 +181,23 @@ print(json.dumps([ended, n_threads_after(lambda: None), torch.get_num_threads()]
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_whatever_a_forked_process_calls_first_runs_on_one_thread():
-    ended, elsewhere, parent = _run(FIRST_CALLS)
+@pytest.fixture(scope="module")
+def forked():
+    """Number of threads of a fork after each call, of one that calls nothing, of the parent."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    return _run(FIRST_CALLS)
+
+
+def test_forked_processes_do_not_wait_for_threads_of_their_parent(forked):
+    assert forked[0]["fit"] == 1  # and the fit is that of the parent
+    assert forked[2] == 2
+
+
+def test_whatever_a_forked_process_calls_first_runs_on_one_thread(forked):
+    ended, elsewhere, parent = forked
     assert set(ended.values()) == {1}, ended
     assert elsewhere == parent == 2  # a fork that calls nothing of this package stays as it was
-
-
-OTHERS = """
-import json, sys
-import sklearn_ae
-ours = ("sklearn_ae", "__main__")
-print(json.dumps([name for name in sys.modules if name.split(".")[0] not in ours]))
-"""
-
-IMPORTED = """
-import atexit, contextlib, importlib, json, os, signal, sys, threading, warnings
-import sklearn.metrics
-from surroundings import surroundings
-
-def state():
-    return surroundings() | {
-        "warnings": repr(warnings.filters),
-        "signals": repr([signal.getsignal(n) for n in signal.valid_signals()]),
-        "hooks": repr([sys.excepthook, sys.displayhook, sys.meta_path, sys.path_hooks, sys.path]),
-        "threads running": threading.active_count(),
-        "calls at exit": atexit._ncallbacks(),
-        "scorers": sorted(sklearn.metrics.get_scorer_names()),
-    }
-
-for name in OTHERS:
-    with contextlib.suppress(ImportError):  # parts of packages that are no modules of their own
-        importlib.import_module(name)
-registered = []
-os.register_at_fork = lambda **hooks: registered.append(repr(hooks))
-loaded = [name for name in sys.modules if name.split(".")[0] == "sklearn_ae"]
-before = state()
-import sklearn_ae
-after = state()
-changed = [name for name in before if before[name] != after[name]]
-print(json.dumps([loaded, changed, registered]))
-"""
-
-
-def test_import_changes_nothing_global():
-    # What the packages that it needs do at their import is not this package's business.
-    others = _run(OTHERS)
-    assert _run(IMPORTED.replace("OTHERS", repr(others))) == [[], [], []]
 
 
 WORKERS = """

@@ -81,7 +81,7 @@ def test_weights_count_as_copies(curve):
     np.testing.assert_allclose(weighted.reconstruct(X), repeated.reconstruct(X), rtol=1e-7)
 
 
-@pytest.mark.parametrize("how", ["heavy", "light", "copied"])
+@pytest.mark.parametrize("how", ["heavy", pytest.param("light", marks=pytest.mark.slow), "copied"])
 def test_weights_and_copies_add_no_evidence(how):
     """Nothing is better than PCA on white noise; 100 seeds, with one in twenty admitted."""
     n_left = 0
@@ -150,7 +150,7 @@ def test_grid_search_scores_a_diverging_candidate_as_an_error(curve):
 
 
 @pytest.mark.parametrize("loss", ["absolute_error", "huber", "binary_crossentropy", "poisson"])
-@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("init", ["pca", pytest.param("random", marks=pytest.mark.slow)])
 def test_losses_fall(loss, init, curve):
     X = (curve - curve.min(0)) / np.ptp(curve, axis=0)
     autoencoder = Autoencoder(2, loss=loss, init=init, max_iter=60, random_state=0).fit(X)

@@ -150,6 +150,12 @@ def test_labels_are_no_targets(digits):
     np.testing.assert_array_equal(pipeline[-1].reconstruct(clean_test), alone)
 
 
+@pytest.fixture(scope="module")
+def restored(digits):
+    clean, noisy, _, noisy_test = digits
+    return _small().fit(noisy, clean).reconstruct(noisy_test)
+
+
 @pytest.mark.parametrize(
     "convert",
     [
@@ -160,11 +166,10 @@ def test_labels_are_no_targets(digits):
         lambda y: y.astype(np.float32).astype(np.float64),
     ],
 )
-def test_targets_of_any_kind(convert, digits):
+def test_targets_of_any_kind(convert, digits, restored):
     clean, noisy, _, noisy_test = digits
-    expected = _small().fit(noisy, clean).reconstruct(noisy_test)
     given = _small().fit(noisy, convert(clean)).reconstruct(noisy_test)
-    np.testing.assert_allclose(given, expected, atol=1e-10)
+    np.testing.assert_allclose(given, restored, atol=1e-10)
 
 
 def test_targets_follow_their_samples_under_weights(digits):

@@ -105,7 +105,12 @@ def test_scikit_learns_checks_pass_as_somebody_else_runs_them():
 
 @pytest.mark.parametrize(
     "labels",
-    [[-1, 0, 1], [-1.0, 0.0, 1.0], ["-1", "0", "1"], [-1, 5, 7]],
+    [
+        [-1, 0, 1],
+        pytest.param([-1.0, 0.0, 1.0], marks=pytest.mark.slow),
+        ["-1", "0", "1"],
+        pytest.param([-1, 5, 7], marks=pytest.mark.slow),
+    ],
     ids=lambda labels: f"{labels[0]!r}, {labels[1]!r}",
 )
 def test_no_class_is_lost(labels):
@@ -252,8 +257,18 @@ def test_a_class_without_weight_is_none(few):
     np.testing.assert_array_equal(classifier.classes_, without.classes_)
 
 
-@pytest.mark.parametrize("class_weight", ["balanced", {digit: 1.0 + digit for digit in range(10)}])
-@pytest.mark.parametrize("marker", [-1, np.nan])
+BY_DIGIT = {digit: 1.0 + digit for digit in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("marker", "class_weight"),
+    [
+        (-1, "balanced"),
+        (np.nan, BY_DIGIT),
+        pytest.param(-1, BY_DIGIT, marks=pytest.mark.slow),
+        pytest.param(np.nan, "balanced", marks=pytest.mark.slow),
+    ],
+)
 def test_class_weights_are_those_of_the_labelled(few, class_weight, marker):
     X, y = few
     stack = FrozenEstimator(StackedAutoencoder(6, max_iter=2, random_state=0).fit(X))
@@ -292,7 +307,7 @@ def test_it_travels(few, marker, head, tmp_path):
 def test_searches_as_they_are_written_for_any_classifier(few):
     X, y = few
     pipeline = make_pipeline(
-        StandardScaler(), StackedAutoencoderClassifier(**SMALL, unlabeled=-1, max_iter=100)
+        StandardScaler(), StackedAutoencoderClassifier(**SMALL, unlabeled=-1, max_iter=40)
     )
     grid = {"stackedautoencoderclassifier__fine_tune": [True, False]}
     search = GridSearchCV(pipeline, grid, cv=StratifiedKFold(3), error_score="raise").fit(X, y)

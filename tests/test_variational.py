@@ -354,7 +354,9 @@ def test_continuous_bernoulli_model_draws_grey_values_of_its_means():
     assert np.isnan(vae.noise_variance_)
 
 
-@pytest.mark.parametrize("density", ["gaussian", GaussianMixture(1)])
+@pytest.mark.parametrize(
+    "density", ["gaussian", pytest.param(GaussianMixture(1), marks=pytest.mark.slow)]
+)
 def test_density_is_that_of_the_aggregate_posterior(gaussian_rows, density):
     train, _ = gaussian_rows
     vae = VariationalAutoencoder(
@@ -454,7 +456,7 @@ def test_variances_grow_linearly_in_the_end():
     torch.testing.assert_close(slope[inside], expected[inside])
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("activation", ["relu", pytest.param("silu", marks=pytest.mark.slow)])
 def test_heavy_tails_do_not_explode(activation):
     """A wide network extrapolates to samples that are hundreds of deviations away."""
     X = np.random.default_rng(0).standard_t(1, size=(1000, 20))
