@@ -55,6 +55,42 @@ def test_a_column_with_nearly_all_of_the_variance_is_named(n_samples):
     _fit_silently(make_pipeline(StandardScaler(), _fast()), frame)
 
 
+def test_few_of_many_columns_are_named():
+    X = np.random.default_rng(0).normal(size=(60, 40))
+    X[:, [3, 7, 11, 20]] *= [200, 120, 100, 90]
+    message = r"Columns 3, 7, 11 and others have 99.9\d % of the variance"
+    with pytest.warns(UserWarning, match=message):
+        _fast().fit(X)
+    X[:, [11, 20]] /= 90
+    with pytest.warns(UserWarning, match=r"Columns 3, 7 have 99.\d+ %"):
+        _fast().fit(X)
+    _fit_silently(_fast(), X[:, :19])  # two are more than a tenth
+
+
+def test_identifiers_and_numbers_as_strings_are_named():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": random.normal(size=60), "kind": list("abc") * 20})
+    _fit_silently(_fast(), frame)
+    named = frame.assign(row=[f"row {number}" for number in range(60)])
+    with pytest.warns(UserWarning, match="Column 'row' has 60 categories in 60 rows: .* Leave"):
+        _fast().fit(named)
+    written = frame.assign(price=[f"{number}.5" for number in range(20)] * 3)
+    with pytest.warns(UserWarning, match="Column 'price' holds numbers written as strings"):
+        _fast().fit(written)
+    codes = frame.assign(code=[str(number % 5) for number in range(60)])
+    _fit_silently(_fast(), codes)
+
+
+def test_clean_samples_that_are_ignored_are_named():
+    X = _X(1.0)
+    noisy = X + 0.1
+    with pytest.warns(UserWarning, match="y has the shape of X, but Autoencoder ignores it"):
+        _fast().fit(noisy, X)
+    _fit_silently(_fast(), X, X.copy())
+    _fit_silently(_fast(), X, np.arange(len(X)))
+    _fit_silently(_fast(), X, np.eye(4, dtype=int)[np.arange(len(X)) % 4])
+
+
 def test_a_word_of_a_few_long_texts_is_named():
     X = np.random.default_rng(0).poisson(0.5, size=(40, 4)).astype(float)
     X[:2, 1] = 500

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sklearn_ae._estimator.advice import warn_of_dominance, warn_of_shape
+from sklearn_ae._estimator.advice import warn_of_categories, warn_of_dominance, warn_of_shape
 from sklearn_ae._estimator.completing import completed, hidden_again, patterns_of
 from sklearn_ae._estimator.continuing import check_unchanged
 from sklearn_ae._estimator.density import check_density, fit_code_density
@@ -25,6 +25,7 @@ from sklearn_ae._estimator.inputs import ArrayType, FitData, check_range, has_mi
 from sklearn_ae._estimator.modules import check_shapes, duplicate
 from sklearn_ae._estimator.ordered import select_components
 from sklearn_ae._estimator.size import sized
+from sklearn_ae._estimator.tables import table_of
 from sklearn_ae._parameters.training import with_python_numbers
 from sklearn_ae._training.antithetic import MeanOverDraws, pairs_for
 from sklearn_ae._training.batches import Samples
@@ -436,6 +437,8 @@ def _advise(
 ) -> None:
     """Warn of data that were probably not meant as they are."""
     warn_of_shape(module.network, fit.estimator.input_shape_)
+    if (table := table_of(fit.estimator)) is not None:
+        warn_of_categories(table, n_samples)
     # Losses of data in a fixed range, and columns of tables, have scales of their own.
     if fit.loss.scaled:
         variances, is_sparse = scaling.moments[1], sp.issparse(data.X)
