@@ -20,6 +20,7 @@ from sklearn_ae._compat import (
     is_numpy_namespace,
     is_whole,
 )
+from sklearn_ae._estimator.remedies import naming_remedies
 from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad, refuse_ragged
 from sklearn_ae._estimator.tables import check_table, forget_table, table_of
 from sklearn_ae._sources.kinds import as_source, is_source
@@ -142,6 +143,12 @@ def check_samples(
         if reset:
             estimator.input_shape_ = (matrix.shape[1],)
         return matrix, array_type_of(matrix)
+    with naming_remedies(estimator, X, reset=reset):
+        return _check_numbers(estimator, X, reset, any_size)
+
+
+def _check_numbers(estimator: Any, X: Any, reset: bool, any_size: bool) -> tuple[Any, ArrayType]:
+    """Validate samples in memory that are no table; see :func:`check_samples`."""
     network = network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
     allows_missing = ragged or completes(estimator, network)
@@ -262,7 +269,9 @@ def validated(estimator: Any, X: Any, *, reset: bool, **options: Any) -> Any:
     if isinstance(X, ArrayInMemory):
         _check_n_features(estimator, X.values, reset=reset)
         return check_array(X.values, estimator=estimator, input_name="X", **options)
-    return validate_data(estimator, X, reset=reset, **options)
+    with naming_remedies(estimator, X, reset=reset):
+        X = validate_data(estimator, X, reset=reset, **options)
+        return as_numbers(X, estimator=estimator, input_name="X", **options)
 
 
 def refuse_source(X: Any, name: str) -> None:
