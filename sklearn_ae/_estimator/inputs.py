@@ -544,9 +544,11 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
             most = float(np.fmax.reduce(values, axis=None))
     if least < loss.lower or most > loss.upper:
         end = f"{loss.upper:g}]" if np.isfinite(loss.upper) else "inf)"
+        scaler = "MinMaxScaler()" if loss.lower == 0 else "MinMaxScaler((-1, 1))"
         raise ValueError(
             f"{asked} needs data in [{loss.lower:g}, {end}, but {name} ranges from "
-            f"{least:g} to {most:g}. Rescale it, or choose another."
+            f"{least:g} to {most:g}. Rescale it, for example by make_pipeline({scaler}, ...), or "
+            f"choose another {asked.partition('=')[0]}."
         )
 
 

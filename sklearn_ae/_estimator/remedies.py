@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import reprlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,39 +37,48 @@ def naming_remedies(estimator: Any, X: Any, *, reset: bool) -> Iterator[None]:
 
 
 def _about_strings(estimator: Any, X: Any, reset: bool) -> str | None:
-    name, n_axes = type(estimator).__name__, _axes_of_strings(X)
-    if not n_axes:
+    n_axes, example = _string_in(X)
+    if n_axes == 0:
         return None
     if n_axes == 1:
         return "X holds texts: turn them into numbers first, for example by TfidfVectorizer."
+    name, holds = type(estimator).__name__, f"X holds strings, such as {example}"
     if not reset:
-        return f"X holds strings, but {name} was fitted on numbers."
+        return f"{holds}, but {name} was fitted on numbers."
     if not hasattr(estimator, "categorical_features"):
         return (
-            f"X holds strings, but {name} takes numbers only: encode them, for example by "
-            f"OneHotEncoder or OrdinalEncoder in a ColumnTransformer."
+            f"{holds}, but {name} takes numbers only: encode them, for example by OneHotEncoder "
+            f"or OrdinalEncoder in a ColumnTransformer."
         )
     if estimator.categorical_features is None:
         return (
-            "X holds strings, but categorical_features=None: leave the default and pass a data "
-            "frame, or name the columns of categories in categorical_features."
+            f"{holds}, but categorical_features=None: leave the default and pass a data frame, or "
+            f"name the columns of categories in categorical_features."
         )
     return (
-        "X holds strings: pass a data frame, or name the columns of categories in "
-        "categorical_features."
+        f"{holds}: pass a data frame, or name the columns of categories in categorical_features."
     )
 
 
-def _axes_of_strings(X: Any) -> int:
-    """Return the number of axes of data that contain strings, 0 if they contain none."""
+def _string_in(X: Any) -> tuple[int, str]:
+    """Return the number of axes of data and the first string that is no number; 0 without one."""
     try:
         values = np.asarray(X)
     except (TypeError, ValueError, RuntimeError):  # of different lengths, or on an accelerator
-        return 0
-    is_text = values.dtype.kind in "UST" or (
-        values.dtype.kind == "O" and any(isinstance(value, (str, bytes)) for value in values.flat)
-    )
-    return values.ndim if is_text else 0
+        return 0, ""
+    for value in values.ravel().tolist() if values.dtype.kind in "USTO" else ():
+        if isinstance(value, (str, bytes)) and not _is_number(value):
+            return values.ndim, reprlib.repr(value)
+    return 0, ""
+
+
+def _is_number(value: str | bytes) -> bool:
+    """Return whether NumPy converts a string to a number."""
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _about_missing_values(estimator: Any, error: ValueError) -> str | None:
