@@ -97,7 +97,7 @@ class Foreign(TransformerMixin, BaseEstimator):
         ),
         (
             make_pipeline(FunctionTransformer(_distance), Autoencoder()),
-            r"Pipeline.steps\[0\]\[1\].func is <function _distance.*have a name .*or use pickle",
+            r"Pipeline.steps\[0\]\[1\].func is <function _distance.*pickle, which stores func",
         ),
         (make_pipeline(Autoencoder(), memory="cache"), r"memory is 'cache', .*memory=None"),
         (Autoencoder(max_iter=0), "'max_iter' parameter of Autoencoder must be an int"),

@@ -21,7 +21,8 @@ N_COMPARED = 64
 class OfOrderedCodes:
     """Attribute that a fit sets if the code is ordered; otherwise its error says so.
 
-    Without a method ``__set__``: the attribute of a fitted estimator takes its place.
+    Without a method ``__set__``: the attribute of a fitted estimator takes its place. The class
+    itself does not have it, so that files may contain it.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
