@@ -17,7 +17,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -57,6 +57,7 @@ from sklearn_ae._estimator.inputs import (
 )
 from sklearn_ae._estimator.modules import duplicate
 from sklearn_ae._estimator.network_choice import NetworkChoice
+from sklearn_ae._estimator.ordered import OfOrderedCodes
 from sklearn_ae._estimator.state import (
     convert_arrays,
     from_plain_state,
@@ -67,7 +68,7 @@ from sklearn_ae._estimator.state import (
 )
 from sklearn_ae._estimator.tables import in_data_form, table_of
 from sklearn_ae._estimator.tasks import Task, whole_fit
-from sklearn_ae._parameters.declaration import declares_parameters, parameter
+from sklearn_ae._parameters.declaration import check_declared, declares_parameters, parameter
 from sklearn_ae._parameters.training import TrainingParameters
 from sklearn_ae._tables.loss import table_loss
 from sklearn_ae._training.batches import Samples, by_chunks
@@ -230,6 +231,14 @@ class BaseAutoencoder(
 
     # Not metadata of samples, which scikit-learn would route.
     __metadata_request__transform: ClassVar[dict[str, Any]] = {"out": UNUSED}
+
+    explained_variance_ratio_ = OfOrderedCodes()
+
+    def __new__(cls, *args: Any, **params: Any) -> Self:
+        """Create an estimator, unless its class lacks the decorator of parameters."""
+        check_declared(cls)
+        created: Self = super().__new__(cls)
+        return created
 
     # Hooks of a variant
 

@@ -19,10 +19,10 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor
 
-from sklearn_ae._compat import HasMethods
 from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.completing import completing
 from sklearn_ae._estimator.inference import open_samples
+from sklearn_ae._estimator.inner import InstanceOf, refuse_pipeline
 from sklearn_ae._estimator.inputs import completes, refuse_source, validated
 from sklearn_ae._estimator.state import unchanged_on_error
 from sklearn_ae._estimator.tables import (
@@ -99,7 +99,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Unfitted autoencoder that takes missing values. None: an `Autoencoder` with two hidden
         layers of 128 units and 128 more components than features, trained for 200 epochs.
         """,
-        constraint=[HasMethods(["fit", "reconstruct"]), None],
+        constraint=[InstanceOf(BaseAutoencoder, "an autoencoder of sklearn_ae"), None],
         kw_only=False,
     )
     missing_values: Any = parameter(
@@ -170,6 +170,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     # Not metadata of samples, which scikit-learn would route.
     __metadata_request__transform: ClassVar[dict[str, Any]] = {"out": UNUSED}
 
+    def _validate_params(self) -> None:
+        refuse_pipeline(self, "estimator")
+        super()._validate_params()
+
     @isolated
     @unchanged_on_error
     def fit(self, X, y=None):
@@ -232,11 +236,6 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                 early_stopping=False,
             )
         else:
-            if not isinstance(self.estimator, BaseAutoencoder):
-                raise ValueError(
-                    f"estimator must be an autoencoder of this package, such as Autoencoder() or "
-                    f"VariationalAutoencoder(), got {self.estimator!r}."
-                )
             estimator = without_table(clone(self.estimator), self)
         if not completes(estimator, estimator._network()):
             raise ValueError(

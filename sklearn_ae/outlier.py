@@ -25,7 +25,6 @@ from sklearn_ae._detection.members import TrainingSamples, means_of_observed, re
 from sklearn_ae._estimator.blockwise import blockwise
 from sklearn_ae._estimator.identity import shown_parameters
 from sklearn_ae._estimator.inputs import (
-    as_numbers,
     check_weight,
     network_of,
     refuse_source,
@@ -439,7 +438,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             "ensure_all_finite": "allow-nan" if allows_nan else True,
         }
         flat = X if shape is None else X.reshape(X.shape[0], math.prod(shape))
-        flat = as_numbers(validated(self, flat, reset=reset, **options), **options)
+        flat = validated(self, flat, reset=reset, **options)
         far = far_samples(flat)
         if reset:
             self.input_shape_: tuple[int, ...] = shape or (flat.shape[1],)

@@ -28,7 +28,7 @@ from sklearn_ae._files.allowance import Allowance, json_memory, read_json
 from sklearn_ae._files.description import Description
 from sklearn_ae._files.modules import module_from_file
 from sklearn_ae._files.rebuilding import Rebuilder
-from sklearn_ae._files.trusted import Trusted
+from sklearn_ae._files.trusted import Trusted, check_trusted
 from sklearn_ae._training.atomic import write_atomically
 from sklearn_ae._training.device import resolve_device
 from sklearn_ae._training.isolation import isolated
@@ -50,6 +50,12 @@ LONG = 100_000
 """Number of characters of a description above which it is read back before it is written.
 
 Only such a description can take more memory than `load` allows."""
+
+OTHER_KINDS = {
+    b"\x80": "; it looks like a pickle (joblib.load reads it: call that only if you trust it)",
+    b"PK": "; it looks like a zip archive, such as those of torch.save and skops",
+}
+"""First bytes of other kinds of files, and what they look like."""
 
 MAX_MESSAGE = 1_000
 """Number of characters of an error that are shown: it may quote the content of the file."""
@@ -97,7 +103,10 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     True
     """
     if not isinstance(estimator, BaseEstimator):
-        raise ValueError(f"estimator must be an instance of an estimator, got {estimator!r}.")
+        raise ValueError(
+            f"save(estimator, path): the first argument must be an instance of an estimator, got "
+            f"{estimator!r}."
+        )
     estimator = _without_search(estimator)
     try:
         description = Description(estimator)
@@ -200,11 +209,13 @@ def load(
         If the file was not written by :func:`save`, is damaged or inconsistent, has a later
         version of the format, refers to a module that is not `trusted`, or if `device` is not
         available.
+    TypeError
+        If `trusted` contains anything but strings.
     OSError
         If the file does not exist or cannot be read.
     """
     target = None if device is None else str(resolve_device(device, None))
-    known = Trusted([trusted] if isinstance(trusted, str) else trusted)
+    known = Trusted(check_trusted(trusted))
     _check_file(path)
     try:
         allowance = Allowance(os.path.getsize(path))
@@ -232,14 +243,30 @@ def _check_file(path: str | os.PathLike[str]) -> None:
 def _read(path: str | os.PathLike[str], allowance: Allowance) -> tuple[str, dict[str, np.ndarray]]:
     """Return the JSON and the arrays of a file."""
     size = os.path.getsize(path)
+    _check_start(path)
     _check_header(_header(path, size), size)
-    with safetensors.safe_open(path, framework="numpy") as file:
+    try:
+        opened = safetensors.safe_open(path, framework="numpy")
+    except safetensors.SafetensorError as error:
+        raise ValueError("it is truncated or damaged") from error
+    with opened as file:
         text = (file.metadata() or {}).get(ENTRY)
         if text is None:
             raise ValueError("it was not written by sklearn_ae.save")
         names = list(file.keys())
         allowance.take(ARRAY_COST * len(names))
         return text, {name: file.get_tensor(name) for name in names}
+
+
+def _check_start(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that is no beginning of one of safetensors, and say what it looks like."""
+    with open(path, "rb") as file:
+        start = file.read(9)  # the length of the header, and its first character
+    if not start:
+        raise ValueError("it is empty")
+    if start[8:] != b"{":
+        kinds = [kind for first, kind in OTHER_KINDS.items() if start.startswith(first)]
+        raise ValueError(f"it is not a file of sklearn_ae.save{''.join(kinds)}")
 
 
 def _header(path: str | os.PathLike[str], size: int) -> bytes:

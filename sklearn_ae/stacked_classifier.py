@@ -161,6 +161,8 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """,
     }
 
+    _marking: ClassVar[str] = "Mark samples without a label by -1 in y, and set unlabeled=-1."
+
     # Not metadata of samples, which scikit-learn would route.
     __metadata_request__predict: ClassVar[dict[str, Any]] = {"out": UNUSED}
     __metadata_request__predict_proba: ClassVar[dict[str, Any]] = {"out": UNUSED}

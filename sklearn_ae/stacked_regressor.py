@@ -53,6 +53,8 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedStack):
     (3,)
     """
 
+    _marking: ClassVar[str] = "Mark samples without a target by NaN in y."
+
     # Not metadata of samples, which scikit-learn would route.
     __metadata_request__predict: ClassVar[dict[str, Any]] = {"out": UNUSED}
 

@@ -100,8 +100,8 @@ def test_a_word_of_a_few_long_texts_is_named():
     with pytest.warns(UserWarning, match=message):
         _fast().fit(sp.csr_array(X))
     _fit_silently(make_pipeline(TfidfTransformer(sublinear_tf=True), _fast()), sp.csr_array(X))
-    with pytest.warns(UserWarning, match="Column 2 has 90.1"):
-        _fast().fit(sp.csr_array(_X(3 * 0.901 / 0.099)))
+    with pytest.warns(UserWarning, match="Column 2 has 95.1"):
+        _fast().fit(sp.csr_array(_X(3 * 0.951 / 0.049)))
 
 
 def test_weights_and_missing_values_count():
@@ -143,7 +143,7 @@ def test_only_the_first_of_several_calls_warns():
             _X(1e4),
             id="signals",
         ),
-        pytest.param(_fast(), sp.csr_array(_X(3 * 0.89 / 0.11)), id="sparse"),
+        pytest.param(_fast(), sp.csr_array(_X(3 * 0.949 / 0.051)), id="sparse"),
         pytest.param(_fast(loss="poisson"), np.abs(_X(1e4)), id="another scale"),
         pytest.param(_fast(), _X(1e4, n_samples=9), id="few samples"),
         pytest.param(_fast(), _X(1e4)[:, 1:3], id="points in a plane"),

@@ -457,7 +457,11 @@ def test_a_bernoulli_likelihood_is_compared_with_the_mean():
 def test_an_attribute_of_an_earlier_fit_is_deleted(curve):
     model = Autoencoder(2, ordered=True, **SMALL).fit(curve)
     assert hasattr(model, "explained_variance_ratio_")
-    assert not hasattr(model.set_params(ordered=False).fit(curve), "explained_variance_ratio_")
+    model.set_params(ordered=False).fit(curve)
+    with pytest.raises(AttributeError, match="ratio_'; fit with ordered=True to define it"):
+        model.explained_variance_ratio_  # noqa: B018
+    with pytest.raises(AttributeError, match="'SemanticHashing' .* 'explained_variance_ratio_'$"):
+        SemanticHashing().explained_variance_ratio_  # noqa: B018
 
 
 # Copies, files and continued training

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
-from sklearn_ae import Autoencoder
-from sklearn_ae.base import BaseAutoencoder, NetworkChoice, declares_parameters
+from sklearn_ae import Autoencoder, SemanticHashing
+from sklearn_ae.base import BaseAutoencoder, NetworkChoice, declares_parameters, parameter
 from sklearn_ae.networks import Network
 
 X = np.random.default_rng(0).normal(size=(40, 5))
@@ -62,3 +63,42 @@ class HalfNetwork(Network):
 def test_a_network_without_a_decoder_is_told_so():
     with pytest.raises(NotImplementedError, match="HalfNetwork must define the method decoder"):
         Autoencoder(2, network=HalfNetwork()).fit(X)
+
+
+class Undeclared(NetworkChoice, BaseAutoencoder):
+    """An objective of which the decorator was forgotten."""
+
+    strength: float = parameter(default=0.1, doc="float\nFactor.", constraint=[float])
+
+
+class Bare(NetworkChoice, BaseAutoencoder):
+    """Another one, with no parameter of its own."""
+
+
+class Derived(Autoencoder):
+    """One that adds a parameter to those of an estimator."""
+
+    strength: float = parameter(default=0.1, doc="float\nFactor.", constraint=[float])
+
+
+class Plain(Autoencoder):
+    """One that changes an estimator without new parameters."""
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"), [(Undeclared, "strength"), (Derived, "strength"), (Bare, r"\w+")]
+)
+def test_a_class_without_the_decorator_says_so(cls, name):
+    message = rf"^{cls.__name__} lacks the decorator @declares_parameters .* takes no '{name}'"
+    for arguments in ({}, {"strength": 2.0}):
+        with pytest.raises(TypeError, match=message):
+            cls(**arguments)
+    declared = declares_parameters(type(cls.__name__, cls.__bases__, dict(vars(cls))))
+    assert declared(3, max_iter=5).get_params()["n_components"] == 3
+
+
+def test_a_class_without_new_parameters_needs_no_decorator():
+    assert clone(Plain(3, max_iter=5)).max_iter == 5
+    assert type("Bits", (SemanticHashing,), {})(3).n_components == 3
+    with pytest.raises(TypeError, match="unexpected keyword argument 'strength'"):
+        Plain(strength=2.0)

@@ -10,10 +10,12 @@ import pytest
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sklearn_ae import (
@@ -124,7 +126,11 @@ def test_none_is_missing(gaps):
     [
         (RestrictedBoltzmannMachine(), "RestrictedBoltzmannMachine does not take tables"),
         (LSTMAutoencoder(), "LSTMAutoencoder does not take tables"),
-        (make_pipeline(Autoencoder()), "must be"),
+        (
+            make_pipeline(StandardScaler(), Autoencoder()),
+            r"make_pipeline\(StandardScaler\(...\), AutoencoderImputer\(estimator=Autoencoder\(",
+        ),
+        (PCA(), "must be an autoencoder of sklearn_ae or None. Got PCA"),
     ],
 )
 def test_estimators_that_cannot_impute_are_refused(gaps, estimator, message):

@@ -25,6 +25,7 @@ from sklearn_ae import (
     RecursiveAutoencoder,
     UNetAutoencoder,
 )
+from sklearn_ae.networks import DenseNetwork
 
 FAST = Autoencoder(2, max_iter=3, random_state=0)
 
@@ -192,11 +193,19 @@ def test_huge_values_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("loss", "message"), [("binary_crossentropy", r"\[0, 1\]"), ("poisson", r"\[0, inf\)")]
+    ("name", "value", "message", "scaler"),
+    [
+        ("loss", "binary_crossentropy", r"\[0, 1\]", r"MinMaxScaler\(\)"),
+        ("loss", "poisson", r"\[0, inf\)", r"MinMaxScaler\(\)"),
+        ("output_activation", "tanh", r"\[-1, 1\]", r"MinMaxScaler\(\(-1, 1\)\)"),
+    ],
 )
-def test_losses_refuse_data_outside_their_range(X, loss, message):
-    autoencoder = clone(FAST).set_params(loss=loss)
-    with pytest.raises(ValueError, match=f"loss='{loss}' needs data in {message}"):
+def test_losses_refuse_data_outside_their_range(X, name, value, message, scaler):
+    autoencoder = clone(FAST).set_params(**{name: value})
+    message = (
+        rf"{name}='{value}' needs data in {message}, .*make_pipeline\({scaler}, \.\.\.\), or "
+    )
+    with pytest.raises(ValueError, match=f"{message}choose another {name}"):
         autoencoder.fit(X)
     assert not hasattr(autoencoder, "n_features_in_")
 
@@ -220,11 +229,27 @@ def test_codes_are_checked(X):
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("gpu", "gpu"), ("meta", "meta"), ("cuda:99", "cuda")]
+    ("device", "reason"),
+    [
+        ("gpu", "it is no name of a device, such as 'cuda' or 'cuda:0'"),
+        ("meta", "tensors on it have no values"),
+        ("cuda:99", ".*"),
+        ("vulkan", "Could not run '[^']*' with arguments from the 'Vulkan' backend"),
+    ],
 )
-def test_devices_that_are_not_there_are_refused(X, device, message):
-    with pytest.raises(ValueError, match=f"device='{message}.*choose 'auto' or one of"):
+def test_devices_that_are_not_there_are_refused(X, device, reason):
+    message = rf"device='{device}' cannot be used here \({reason}\); choose 'auto' or one of"
+    with pytest.raises(ValueError, match=message):
         clone(FAST).set_params(device=device).fit(X)
+
+
+@pytest.mark.parametrize("network", [torch.nn.Linear(5, 2), DenseNetwork, "dense"])
+def test_what_is_no_network_is_refused(X, network):
+    message = (
+        "must be an instance of a class that derives from sklearn_ae.networks.Network or None"
+    )
+    with pytest.raises(ValueError, match=message):
+        clone(FAST).set_params(network=network).fit(X)
 
 
 def test_csr_is_densified_a_batch_at_a_time(monkeypatch):

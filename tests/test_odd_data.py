@@ -108,7 +108,7 @@ WRONG = {
     "another width": (X[:, :3], "3 features"),
     "one row, flat": (X[0], "[Ee]xpected 2D|1D"),
     "complex numbers": (X + 1j, "[Cc]omplex"),
-    "text": (np.full((40, 4), "a", object), "could not convert"),
+    "text": (np.full((40, 4), "a", object), "X holds strings, such as 'a'"),
     "nothing": (None, "scalar array|NoneType"),
 }
 

@@ -1,6 +1,7 @@
 """What `save` and `load` refuse, and what is never lost."""
 
 import errno
+import io
 import os
 import pickle
 import resource
@@ -75,7 +76,11 @@ class Foreign(TransformerMixin, BaseEstimator):
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (Autoencoder(loss=lambda a, b: a), r"Autoencoder.loss is <function <lambda> .*fit again"),
+        (
+            Autoencoder(loss=lambda a, b: a),
+            r"Autoencoder.loss is <function <lambda> .*Define the function at the top level of an "
+            r"importable module and fit again",
+        ),
         (DenoisingAutoencoder(noise=np.sin), r"DenoisingAutoencoder.noise is <ufunc 'sin'>"),
         (
             make_pipeline(Autoencoder(callbacks=[EpochScoring("r2")])),
@@ -92,12 +97,13 @@ class Foreign(TransformerMixin, BaseEstimator):
         ),
         (
             make_pipeline(FunctionTransformer(_distance), Autoencoder()),
-            r"Pipeline.steps\[0\]\[1\].func is <function _distance",
+            r"Pipeline.steps\[0\]\[1\].func is <function _distance.*pickle, which stores func",
         ),
         (make_pipeline(Autoencoder(), memory="cache"), r"memory is 'cache', .*memory=None"),
         (Autoencoder(max_iter=0), "'max_iter' parameter of Autoencoder must be an int"),
         (Autoencoder(random_state=np.random.RandomState(np.random.PCG64(0))), "random_state is"),
         (Autoencoder, "must be an instance of an estimator"),
+        ("model", r"save\(estimator, path\): the first argument must be .* got 'model'"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -272,9 +278,13 @@ def _refused(path, content, message):
 
 
 def test_other_files_are_refused(fitted, path):
-    _refused(path, b"", "cannot be loaded")
-    _refused(path, b"a few words", "cannot be loaded")
-    _refused(path, pickle.dumps(fitted), "cannot be loaded")
+    not_ours = "cannot be loaded: it is not a file of sklearn_ae.save"
+    _refused(path, b"", "cannot be loaded: it is empty")
+    _refused(path, b"a few words", rf"{not_ours}\.$")
+    _refused(path, pickle.dumps(fitted), f"{not_ours}; it looks like a pickle .*joblib.load")
+    archive = io.BytesIO()
+    torch.save(torch.zeros(3), archive)
+    _refused(path, archive.getvalue(), f"{not_ours}; it looks like a zip archive")
     _refused(path, safetensors.numpy.save({"a": np.zeros(3)}), "not written by sklearn_ae.save")
     _refused(path, safetensors.numpy.save({}, {"sklearn_ae": "{"}), "cannot be loaded")
 
@@ -284,15 +294,35 @@ def test_errors_of_the_system_stay_what_they_are(path):
         load(path)
     with pytest.raises(IsADirectoryError):
         load(path.parent)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="The folder does not exist: .*nowhere'$"):
         save(Autoencoder(), path.parent / "nowhere" / "model")
+    path.touch()
+    with pytest.raises(NotADirectoryError, match=f"The folder cannot be written to.*{path.name}'"):
+        save(Autoencoder(), path / "model")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "message"),
+    [
+        ([Autoencoder], "got <class .*; write 'sklearn_ae.autoencoder.Autoencoder'"),
+        (Autoencoder, "got <class .*; write 'sklearn_ae.autoencoder.Autoencoder'"),
+        ([os], "write 'os'"),
+        (True, "names of modules or classes as strings, got True; write 'my_network'"),
+        (None, "names of modules or classes as strings, got None"),
+    ],
+)
+def test_what_is_trusted_are_names(trusted, message, path):
+    save(Autoencoder(), path)
+    with pytest.raises(TypeError, match=message):
+        load(path, trusted=trusted)
 
 
 def test_every_truncation_and_every_damaged_byte_is_noticed(fitted, path):
     save(fitted, path)
     content = path.read_bytes()
     for length in range(0, len(content), 97):
-        _refused(path, content[:length], "cannot be loaded")
+        message = "truncated or damaged" if length > 8 else "cannot be loaded"
+        _refused(path, content[:length], message)
     _refused(path, content + b"\0", "cannot be loaded")
     for place in range(8, len(content), 41):
         damaged = bytearray(content)

@@ -570,6 +570,25 @@ def test_data_must_suit_the_loss_of_the_frozen_autoencoder(digits):
     assert fitted(X / 16, y, **params).n_iter_ == 10
 
 
+@pytest.mark.parametrize("autoencoder", [SVC(), StackedAutoencoder])
+def test_what_is_no_autoencoder_is_refused(few, autoencoder):
+    message = "must be an autoencoder of sklearn_ae, a FrozenEstimator of one or None. Got"
+    with pytest.raises(ValueError, match=message):
+        fitted(*few, autoencoder=autoencoder)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "marking"),
+    [
+        (StackedAutoencoderClassifier(), "by -1 in y, and set unlabeled=-1"),
+        (StackedAutoencoderRegressor(), "by NaN in y"),
+    ],
+)
+def test_without_labels_the_error_says_how_they_are_marked(few, estimator, marking):
+    with pytest.raises(ValueError, match=f"requires y to be passed, but .* is None.*{marking}"):
+        estimator.fit(few[0])
+
+
 # Data of all kinds
 
 

@@ -19,7 +19,7 @@ DOMINANT = 0.99
 FEW_COLUMNS = 0.1
 """Largest fraction of the columns that are said to be few; one always is."""
 
-DOMINANT_SPARSE = 0.9
+DOMINANT_SPARSE = 0.95
 """Fraction of the variance from which on a single column of sparse data dominates."""
 
 DIFFERENT = 0.9

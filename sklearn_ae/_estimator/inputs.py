@@ -21,6 +21,7 @@ from sklearn_ae._compat import (
     is_whole,
 )
 from sklearn_ae._estimator.advice import warn_of_ignored_targets
+from sklearn_ae._estimator.remedies import naming_remedies
 from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad, refuse_ragged
 from sklearn_ae._estimator.tables import check_table, forget_table, table_of
 from sklearn_ae._sources.kinds import as_source, is_source
@@ -143,6 +144,12 @@ def check_samples(
         if reset:
             estimator.input_shape_ = (matrix.shape[1],)
         return matrix, array_type_of(matrix)
+    with naming_remedies(estimator, X, reset=reset):
+        return _check_numbers(estimator, X, reset, any_size)
+
+
+def _check_numbers(estimator: Any, X: Any, reset: bool, any_size: bool) -> tuple[Any, ArrayType]:
+    """Validate samples in memory that are no table; see :func:`check_samples`."""
     network = network_of(estimator, reset)
     ragged = network.takes_missing and not sp.issparse(X)
     allows_missing = ragged or completes(estimator, network)
@@ -263,7 +270,9 @@ def validated(estimator: Any, X: Any, *, reset: bool, **options: Any) -> Any:
     if isinstance(X, ArrayInMemory):
         _check_n_features(estimator, X.values, reset=reset)
         return check_array(X.values, estimator=estimator, input_name="X", **options)
-    return validate_data(estimator, X, reset=reset, **options)
+    with naming_remedies(estimator, X, reset=reset):
+        X = validate_data(estimator, X, reset=reset, **options)
+        return as_numbers(X, estimator=estimator, input_name="X", **options)
 
 
 def refuse_source(X: Any, name: str) -> None:
@@ -538,9 +547,11 @@ def check_range(X: Any, name: str, loss: Loss, asked: str) -> None:
             most = float(np.fmax.reduce(values, axis=None))
     if least < loss.lower or most > loss.upper:
         end = f"{loss.upper:g}]" if np.isfinite(loss.upper) else "inf)"
+        scaler = "MinMaxScaler()" if loss.lower == 0 else "MinMaxScaler((-1, 1))"
         raise ValueError(
             f"{asked} needs data in [{loss.lower:g}, {end}, but {name} ranges from "
-            f"{least:g} to {most:g}. Rescale it, or choose another."
+            f"{least:g} to {most:g}. Rescale it, for example by make_pipeline({scaler}, ...), or "
+            f"choose another {asked.partition('=')[0]}."
         )
 
 

@@ -32,7 +32,7 @@ class NetworkOption(Options):
         return isinstance(val, Network) or hasattr(val, "_network")
 
     def __str__(self) -> str:
-        return "an instance of 'sklearn_ae.networks.Network'"
+        return "an instance of a class that derives from sklearn_ae.networks.Network"
 
 
 def _without_network(owner: str, name: str) -> str:

@@ -18,6 +18,23 @@ N_COMPARED = 64
 """Number of samples on which a module and its copy with fewer components are compared."""
 
 
+class OfOrderedCodes:
+    """Attribute that a fit sets if the code is ordered; otherwise its error says so.
+
+    Without a method ``__set__``: the attribute of a fitted estimator takes its place. The class
+    itself does not have it, so that files may contain it.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, estimator: Any, owner: type) -> Any:
+        remedy = ""
+        if estimator is not None and "ordered" in estimator._get_param_names():
+            remedy = "; fit with ordered=True to define it"
+        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}{remedy}")
+
+
 def select_components(
     estimator: Any,
     fraction: float | None,

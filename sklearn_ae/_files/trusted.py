@@ -37,8 +37,12 @@ def is_own_function(place: str, value: Any) -> bool:
         Name of the parameter, also of a nested one.
     value : object
     """
-    is_allowed = place.rpartition("__")[2] in FUNCTION_PLACES or place in FUNCTION_PLACES
-    return is_allowed and isinstance(value, types.FunctionType) and _is_foreign(value)
+    return takes_functions(place) and isinstance(value, types.FunctionType) and _is_foreign(value)
+
+
+def takes_functions(place: str) -> bool:
+    """Return whether the value of a parameter, also of a nested one, may be one's own function."""
+    return place.rpartition("__")[2] in FUNCTION_PLACES or place in FUNCTION_PLACES
 
 
 def _is_foreign(value: Any) -> bool:
@@ -116,6 +120,28 @@ class Trusted:
             raise ValueError(
                 f"{name.replace(SEPARATOR, '.')[:100]!r} cannot be imported: {error}"
             ) from error
+
+
+def check_trusted(trusted: Any) -> list[str]:
+    """Return the names that an argument `trusted` contains.
+
+    Raises
+    ------
+    TypeError
+        If it contains anything but strings, for example the classes themselves.
+    """
+    is_one = isinstance(trusted, str) or not isinstance(trusted, Iterable)
+    names = [trusted] if is_one else list(trusted)
+    for name in names:
+        if not isinstance(name, str):
+            example = getattr(name, "__name__", "my_network")  # the name of a module
+            if hasattr(name, "__qualname__"):
+                example = f"{name.__module__}.{name.__qualname__}"
+            raise TypeError(
+                f"trusted contains names of modules or classes as strings, got {name!r}; write "
+                f"{example!r}."
+            )
+    return names
 
 
 def names_in(objects: Any) -> set[str]:

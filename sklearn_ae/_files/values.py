@@ -22,7 +22,7 @@ from sklearn_ae._files.catalogue import (
     sklearn_estimators,
 )
 from sklearn_ae._files.objects import form_of
-from sklearn_ae._files.trusted import is_extension, is_own_function
+from sklearn_ae._files.trusted import is_extension, is_own_function, takes_functions
 from sklearn_ae._training.checkpoint import checkpoints_among
 from sklearn_ae.networks._module import AutoencoderModule
 
@@ -103,8 +103,12 @@ def refusal(name: str, value: Any, where: str) -> ValueError:
     elif name.rpartition("__")[2] == "memory":
         remedy = "A file must not determine where another machine stores a cache; "
         remedy += f"set_params({name}=None)."
+    elif callable(value) and takes_functions(name):
+        remedy = "Define the function at the top level of an importable module and fit again, or "
+        remedy += "choose one of the values that have a name."
     elif callable(value):
-        remedy = "Choose one of the values that have a name and fit again, or use pickle."
+        remedy = "Choose one of the values that have a name and fit again, or use pickle, which "
+        remedy += "stores functions of the top level of an importable module only."
     return ValueError(
         f"{where} is {short(value)}, of type {type(value).__name__}, and cannot be "
         f"saved: a file contains data, and no code. {remedy}"

@@ -94,6 +94,27 @@ def declares_parameters(cls: type[T]) -> type[T]:
     return cls
 
 
+def check_declared(cls: type) -> None:
+    """Raise an error if a class lacks the decorator, so that its constructor lacks parameters."""
+    decorated = [base for base in cls.__mro__ if "__dataclass_fields__" in vars(base)]
+    if decorated[0] is cls:
+        return
+    lacking = [
+        name
+        for base in cls.__mro__
+        for name, value in vars(base).items()
+        if isinstance(value, dataclasses.Field)
+    ]
+    # The constructor is that of the nearest decorated class.
+    others = [base for base in decorated if not issubclass(decorated[0], base)]
+    lacking += [field.name for base in others for field in dataclasses.fields(base)]
+    if lacking:
+        raise TypeError(
+            f"{cls.__name__} lacks the decorator @declares_parameters of sklearn_ae.base, without "
+            f"which its constructor takes no {lacking[0]!r}; put it before the class."
+        )
+
+
 def constraints_of(cls: type) -> dict[str, list[Any]]:
     """Return the constraint of each parameter of a class."""
     constraints: dict[str, list[Any]] = cls._parameter_constraints  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -74,24 +73,6 @@ def pretrained_autoencoder(
         train: Any = autoencoder.partial_fit if one_pass else autoencoder.fit
         train(samples, sample_weight=weight)
     return autoencoder
-
-
-def refuse_pipeline(stack: Any) -> None:
-    """Refuse a pipeline as autoencoder, in an error that shows where its steps belong.
-
-    Fine-tuning changes the autoencoder for the samples that the stack receives; steps before it
-    belong before the stack, where they are fitted, saved and exported with it.
-    """
-    if not isinstance(stack.autoencoder, Pipeline):
-        return
-    *before, last = (type(step).__name__ for _, step in stack.autoencoder.steps)
-    inner = f"{type(stack).__name__}(autoencoder={last}(...))"
-    steps = ", ".join([*(f"{name}(...)" for name in before), inner])
-    raise ValueError(
-        f"autoencoder is a Pipeline, but it must be an autoencoder of this package. Put the steps "
-        f"before it into a Pipeline with {type(stack).__name__} as its last step: "
-        f"make_pipeline({steps})."
-    )
 
 
 def frozen_autoencoder(stack: Any) -> BaseAutoencoder | None:

@@ -24,6 +24,7 @@ from sklearn_ae._estimator.completing import completed
 from sklearn_ae._estimator.density import fit_code_density
 from sklearn_ae._estimator.fitting import of_all_processes
 from sklearn_ae._estimator.identity import described
+from sklearn_ae._estimator.inner import InstanceOf, refuse_pipeline
 from sklearn_ae._estimator.inputs import (
     ArrayType,
     FitData,
@@ -52,7 +53,6 @@ from sklearn_ae._stacks.pretrained import (
     frozen_autoencoder,
     network_of,
     pretrained_autoencoder,
-    refuse_pipeline,
 )
 from sklearn_ae._training.batches import Samples
 from sklearn_ae._training.checkpoint import deleting_checkpoints
@@ -137,7 +137,11 @@ class SupervisedStack(
         not used. None: a :class:`StackedAutoencoder` with these parameters, whose last layer is
         the code.
         """,
-        constraint=[BaseAutoencoder, FrozenEstimator, None],
+        constraint=[
+            InstanceOf(BaseAutoencoder, "an autoencoder of sklearn_ae"),
+            InstanceOf(FrozenEstimator, "a FrozenEstimator of one"),
+            None,
+        ],
     )
     head: Any = parameter(
         default=None,
@@ -217,6 +221,9 @@ class SupervisedStack(
 
     # Hooks of classifier and regressor
 
+    _marking: ClassVar[str]
+    """How samples without a label are marked, for messages."""
+
     @abstractmethod
     def _check_labels(
         self, y: Any, n_samples: int, weight: Tensor | None, resume: bool, one_pass: bool
@@ -250,7 +257,7 @@ class SupervisedStack(
     # Fitting
 
     def _validate_params(self) -> None:
-        refuse_pipeline(self)
+        refuse_pipeline(self, "autoencoder")
         super()._validate_params()
 
     @isolated
@@ -258,7 +265,7 @@ class SupervisedStack(
     @with_callbacks
     @deleting_checkpoints()
     @documented_like(BaseAutoencoder.fit)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the autoencoder to all samples, then the head, or all layers, to the labelled ones.
 
         Parameters
@@ -306,7 +313,9 @@ class SupervisedStack(
             )
             if y is None:
                 name = type(self).__name__
-                raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+                raise ValueError(
+                    f"{name} requires y to be passed, but the target y is None. {self._marking}"
+                )
             weight = check_weight(sample_weight, X.shape[0])
         own = FitData(X, None, weight, None, array_type)
         describe = functools.partial(described, self, own, y)

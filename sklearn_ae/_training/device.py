@@ -58,17 +58,25 @@ def resolve_device(device: str | torch.device, X: object) -> torch.device:
         local = os.environ.get("LOCAL_RANK") if "TORCHELASTIC_RUN_ID" in os.environ else None
         return torch.device("cuda" if local is None else f"cuda:{local}")
     try:
-        resolved = torch.device(device)
+        resolved = _named_device(device)
         if resolved.type == "meta":
             raise RuntimeError("tensors on it have no values")
         torch.empty(0, device=resolved)  # torch checks the device at the first allocation only
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]  # the first sentence
         raise ValueError(
             f"device={str(device)!r} cannot be used here ({reason}); "
             f"choose 'auto' or one of {available_devices()}."
         ) from error
     return resolved
+
+
+def _named_device(device: str | torch.device) -> torch.device:
+    """Return the device of a name; the error of torch lists all types that are in its code."""
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise RuntimeError("it is no name of a device, such as 'cuda' or 'cuda:0'") from error
 
 
 def present_device(device: str) -> torch.device:

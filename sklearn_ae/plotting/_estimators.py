@@ -30,8 +30,11 @@ class SplitPipeline(NamedTuple):
     autoencoder: Any
 
     @classmethod
-    def of(cls, estimator: Any, needs: str) -> SplitPipeline:
-        """Split a fitted estimator; its last step must have the attribute `needs`."""
+    def of(cls, estimator: Any, needs: str, having: str = "that has it") -> SplitPipeline:
+        """Split a fitted estimator; its last step must have the attribute `needs`.
+
+        `having` says which autoencoders have it, for the error message.
+        """
         steps = None
         # A parameter search stores the fitted estimator in this attribute.
         last = estimator = getattr(estimator, "best_estimator_", estimator)
@@ -44,8 +47,8 @@ class SplitPipeline(NamedTuple):
         if not hasattr(last, needs):
             raise ValueError(
                 f"{type(last).__name__} has no {needs}, which this plot requires. Pass a fitted "
-                f"autoencoder that has it, or a pipeline whose last step is one: pipeline[:-1] "
-                f"omits the last step."
+                f"autoencoder {having}, or a pipeline whose last step is one: pipeline[:-1] omits "
+                f"the last step."
             )
         return cls(steps, last)
 

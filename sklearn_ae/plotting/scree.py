@@ -80,7 +80,7 @@ class ScreeDisplay(Display):
             The Display, already drawn.
         """
         require_matplotlib(cls)
-        pipeline = SplitPipeline.of(estimator, needs="explained_variance_ratio_")
+        pipeline = _with_ratios(estimator)
         last = pipeline.autoencoder
         ratios = {type(last).__name__: last.explained_variance_ratio_}
         if X is not None:
@@ -121,8 +121,7 @@ class ScreeDisplay(Display):
             The Display, already drawn.
         """
         require_matplotlib(cls)
-        needs = "explained_variance_ratio_"
-        last = [SplitPipeline.of(each, needs=needs).autoencoder for each in estimators]
+        last = [_with_ratios(each).autoencoder for each in estimators]
         if names is None:
             names = _distinct_names([type(each).__name__ for each in last])
         if len(names) != len(last) or len(set(names)) != len(names):
@@ -177,6 +176,12 @@ class ScreeDisplay(Display):
             ax.set_ylim(top=1.02)
         ax.legend()
         return self
+
+
+def _with_ratios(estimator: Any) -> SplitPipeline:
+    """Split a fitted estimator whose last step explains a ratio by each component."""
+    needs = "explained_variance_ratio_"
+    return SplitPipeline.of(estimator, needs, having="with ordered=True")
 
 
 def _distinct_names(names: list[str]) -> list[str]:
