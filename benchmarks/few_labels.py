@@ -33,7 +33,7 @@ from sklearn_ae.metrics import labeled_scorer
 
 N_LABELS = (50, 200)
 
-DEVELOPED_ON = {"wine", "breastw", "SpamBase", "ECG5000", "MNIST"}
+DEVELOPED_ON = {"digits", "wine", "breastw", "SpamBase", "ECG5000", "MNIST"}
 """Tables on which the method and its defaults were chosen, with other splits."""
 
 

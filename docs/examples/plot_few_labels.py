@@ -50,10 +50,11 @@ for i, n_labels in enumerate(sizes):
 
 # %%
 # The number of neighbours of label spreading is its default; that and ``C=10`` are usual values
-# for digits. The classifier propagates labels among neighbours as well, and trains its network
-# on them. With few labels both are far ahead of the support vector machine, which with 200 is
-# better than the network. Neighbours among the pixels of images as small as these mostly show
-# the same digit, which favours label spreading: try it first where distances mean as much.
+# for digits. The classifier propagates labels among neighbours as well, trains its network on
+# them, and keeps its predictions from changing near a sample. With few labels both are far ahead
+# of the support vector machine; with 200 both rivals are better. Neighbours among the pixels of
+# images as small as these mostly show the same digit, which favours label spreading: try it first
+# where distances mean as much.
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 print(f"{'labels':46}" + "".join(f"{size:>6}" for size in sizes))
