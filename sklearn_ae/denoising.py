@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_ae._compat import Interval, StrOptions
+from sklearn_ae._estimator.advice import warn_of_ignored_targets
 from sklearn_ae._estimator.energy import energy
 from sklearn_ae._estimator.inference import module_as, open_samples
 from sklearn_ae._estimator.inputs import array_type_of, check_count
@@ -167,6 +169,11 @@ class DenoisingAutoencoder(LinearStart, BaseAutoencoder):
         module.level.fill_(0.25 if level is None else level)
         if self._starts_at_solution() and self._trains_score(module):
             shrink_start(module, X)
+
+    def _check_targets(self, y: Any, n_samples: int, sample_shape: tuple[int, ...]) -> Any:
+        shapes = (n_samples, *sample_shape), (n_samples, math.prod(sample_shape))
+        if tuple(getattr(y, "shape", ())) in shapes:
+            warn_of_ignored_targets(self)
 
     def _trains_score(self, module: DenoisingModule) -> bool:
         """Whether the optimal reconstruction is the conditional mean of Tweedie's formula."""

@@ -130,10 +130,10 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         doc=r"""float
         Factor :math:`\lambda` of the virtual adversarial loss in fine-tuning: how much the
         prediction for a sample changes if the sample is moved by :math:`\rho` in the worst
-        direction, where :math:`\rho` is half the median distance of samples to the nearest other
-        one. It keeps the boundaries between the classes away from the samples, and costs about as
-        much time again. Without effect if all samples are labelled, in `partial_fit`, with
-        ``fine_tune=False`` and with several labels per sample.
+        direction, where :math:`\rho` is half the median distance to the nearest sample, among at
+        most 2,000 drawn at random. It keeps the boundaries between the classes away from the
+        samples, and costs about as much time again. Without effect if all samples are labelled,
+        in `partial_fit`, with ``fine_tune=False`` and with several labels per sample.
         """,
         constraint=[Interval(Real, 0, None, closed="left")],
     )

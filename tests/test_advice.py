@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -15,6 +16,7 @@ from sklearn_ae import (
     Autoencoder,
     AutoencoderImputer,
     AutoencoderOutlierDetector,
+    DenoisingAutoencoder,
     LSTMAutoencoder,
     VariationalAutoencoder,
 )
@@ -58,45 +60,49 @@ def test_a_column_with_nearly_all_of_the_variance_is_named(n_samples):
 def test_few_of_many_columns_are_named():
     X = np.random.default_rng(0).normal(size=(60, 40))
     X[:, [3, 7, 11, 20]] *= [200, 120, 100, 90]
-    message = r"Columns 3, 7, 11 and others have 99.9\d % of the variance"
+    names = [f"c{place}" for place in range(40)]
+    message = (
+        r"Columns 'c3', 'c7', 'c11' and others have 99.9\d % .* If the columns have different"
+    )
     with pytest.warns(UserWarning, match=message):
-        _fast().fit(X)
+        _fast().fit(pd.DataFrame(X, columns=names))
+    _fit_silently(_fast(), X)  # without names: perhaps pixels
     X[:, [11, 20]] /= 90
-    with pytest.warns(UserWarning, match=r"Columns 3, 7 have 99.\d+ %"):
-        _fast().fit(X)
-    _fit_silently(_fast(), X[:, :19])  # two are more than a tenth
+    with pytest.warns(UserWarning, match=r"Columns 'c3', 'c7' have 99.\d+ %"):
+        _fast().fit(pd.DataFrame(X, columns=names))
+    _fit_silently(_fast(), pd.DataFrame(X[:, :19], columns=names[:19]))  # more than a tenth
 
 
-def test_identifiers_and_numbers_as_strings_are_named():
+def test_identifiers_and_quantities_as_strings_are_named():
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"size": random.normal(size=60), "kind": list("abc") * 20})
     _fit_silently(_fast(), frame)
     named = frame.assign(row=[f"row {number}" for number in range(60)])
     with pytest.warns(UserWarning, match="Column 'row' has 60 categories in 60 rows: .* Leave"):
         _fast().fit(named)
+    _fit_silently(_fast(), named[:40])  # chance, perhaps
     written = frame.assign(price=[f"{number}.5" for number in range(20)] * 3)
     with pytest.warns(UserWarning, match="Column 'price' holds numbers written as strings"):
         _fast().fit(written)
-    codes = frame.assign(code=[str(number % 5) for number in range(60)])
-    _fit_silently(_fast(), codes)
+    _fit_silently(_fast(), written.astype({"price": "category"}))
+    _fit_silently(_fast(categorical_features=["kind", "price"]), written)
+    for codes in ([f"{number}" for number in range(5)], [f"0{number}" for number in range(20)]):
+        _fit_silently(_fast(), frame.assign(code=np.resize(np.array(codes, object), 60)))
+    _fit_silently(_fast(), frame.assign(code=[f"{10115 + number % 20}" for number in range(60)]))
 
 
 def test_clean_samples_that_are_ignored_are_named():
-    X = _X(1.0)
-    noisy = X + 0.1
-    with pytest.warns(UserWarning, match="y has the shape of X, but Autoencoder ignores it"):
-        _fast().fit(noisy, X)
-    _fit_silently(_fast(), X, X.copy())
-    _fit_silently(_fast(), X, np.arange(len(X)))
-    _fit_silently(_fast(), X, np.eye(4, dtype=int)[np.arange(len(X)) % 4])
+    X, options = _X(1.0), {"hidden_layer_sizes": (3,), "max_iter": 1, "random_state": 0}
+    with pytest.warns(UserWarning, match="y has the shape of X, but is ignored: Denoising"):
+        DenoisingAutoencoder(1, **options).fit(X + 0.1, X)
+    _fit_silently(DenoisingAutoencoder(1, **options), X, np.arange(len(X)))
+    _fit_silently(make_pipeline(_fast(), Ridge()), X, X + 0.1)  # targets of the last step
 
 
 def test_a_word_of_a_few_long_texts_is_named():
     X = np.random.default_rng(0).poisson(0.5, size=(40, 4)).astype(float)
     X[:2, 1] = 500
-    message = (
-        r"Column 1 has 99.9\d % .* make_pipeline\(TfidfTransformer\(sublinear_tf=True\), Auto"
-    )
+    message = r"Column 1 has 99.9\d % .* Put a TfidfTransformer\(sublinear_tf=True\) before Auto"
     with pytest.warns(UserWarning, match=message):
         _fast().fit(sp.csr_array(X))
     _fit_silently(make_pipeline(TfidfTransformer(sublinear_tf=True), _fast()), sp.csr_array(X))

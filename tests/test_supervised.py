@@ -341,6 +341,14 @@ def test_fine_tuning_moves_the_encoder_and_nothing_else(few):
             np.testing.assert_array_equal(old, new)
 
 
+def test_constant_samples_have_constant_predictions():
+    X, y = np.ones((50, 5)), np.array([0, 1] * 5 + [-1] * 40)
+    model = StackedAutoencoderClassifier(
+        unlabeled=-1, max_iter=4, hidden_layer_sizes=(32, 8), random_state=0
+    ).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), 0.5, atol=0.05)
+
+
 def test_reconstruction_keeps_the_decoder_useful(few):
     X, y = few
     params = {"max_iter": 60, "learning_rate_init": 0.01, "pretraining_max_iter": 40}

@@ -27,7 +27,9 @@ def divergence(p, q):
 
 def loss_of(classifier, X, radius):
     X = torch.as_tensor(X)
-    return virtual_adversarial_loss(classifier, X, classifier(X), radius).detach().numpy()
+    return (
+        virtual_adversarial_loss(classifier, X, classifier(X), radius, X.shape[1]).detach().numpy()
+    )
 
 
 def test_the_radius_is_half_the_distance_to_the_nearest_sample():
@@ -86,7 +88,7 @@ def test_the_prediction_for_the_sample_itself_is_held_fixed():
     classifier = linear([[1.0, 2.0], [0.5, -1.0]], [0.0, 0.1])
     X = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
     output = classifier(X).detach().requires_grad_()
-    virtual_adversarial_loss(classifier, X, output, 0.5).sum().backward()
+    virtual_adversarial_loss(classifier, X, output, 0.5, 2).sum().backward()
     assert output.grad is None
     assert classifier.weight.grad.abs().max() > 1e-3
 
@@ -101,12 +103,66 @@ def test_nothing_follows_the_end_of_a_ragged_sample():
             return torch.stack([total, -total], 1)
 
     X = torch.tensor([[1.0, 2.0, np.nan], [1.0, 2.0, 3.0]])
-    loss = virtual_adversarial_loss(Sums(), X, Sums()(X), 0.5)
+    loss = virtual_adversarial_loss(Sums(), X, Sums()(X), 0.5, 3)
     assert torch.isfinite(loss).all()
     for x in received[1:]:
         assert torch.equal(x.isnan(), X.isnan())
         moved = torch.nan_to_num(x) - torch.nan_to_num(X)
         torch.testing.assert_close(moved.norm(dim=1), torch.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize("gap", [30.0, 60.0, 90.0, 110.0])
+def test_certain_predictions_are_not_moved_far(gap):
+    """The squares of their gradient underflow in single precision."""
+    received = []
+
+    class Recorded(nn.Linear):
+        def forward(self, x):
+            received.append(x.detach())
+            return super().forward(x)
+
+    classifier = Recorded(4, 2)
+    with torch.no_grad():
+        classifier.weight.zero_()[:, 0] = torch.tensor([gap / 20, -gap / 20])
+        classifier.bias.zero_()
+    X = torch.zeros(50, 4)
+    X[:, 0] = 10
+    loss = virtual_adversarial_loss(classifier, X, classifier(X), 0.5, 4)
+    assert loss.max() < 1e-6
+    for moved in received[1:]:
+        assert (moved - X).norm(dim=1).max() < 0.501
+
+
+def test_indicators_of_missing_values_are_not_moved(digits):
+    X, few = digits[0].copy(), np.where(np.arange(240) % 5 == 0, digits[1], -1)
+    X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    received = []
+
+    def record(classifier, X, output, radius, n_features):
+        received.append((X.shape[1], n_features))
+        return virtual_adversarial_loss(classifier, X, output, radius, n_features)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head_training, "virtual_adversarial_loss", record)
+        model = on(Autoencoder(8, max_iter=2), max_iter=2).fit(X, few)
+    assert set(received) == {(128, 64)}
+    assert np.isfinite(model.predict_proba(X)).all()
+    x = torch.zeros(3, 4)
+    moved = []
+
+    def classifier(x):
+        moved.append(x.detach())
+        return x[:, :2] @ torch.eye(2) + x[:, 2:] * 5
+
+    virtual_adversarial_loss(classifier, x, classifier(x), 0.5, 2)
+    for each in moved:
+        assert not each[:, 2:].any()
+
+
+def test_samples_that_are_equal_up_to_rounding_have_a_neighbourhood():
+    grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0)), -1).reshape(-1, 2)
+    copies = np.concatenate([grid, grid * (1 + 1e-15)])
+    assert neighborhood_radius(np.concatenate([copies, [[9.0, 9.0]]])) > 0.1
 
 
 # In the classifier

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from sklearn_ae._tables.columns import Category
@@ -24,6 +23,9 @@ DOMINANT_SPARSE = 0.95
 
 DIFFERENT = 0.9
 """Number of categories, as a fraction of the samples, from which on they identify the samples."""
+
+MIN_ROWS = 50
+"""Number of samples from which on different categories are no chance."""
 
 MIN_COLUMNS = 3
 """Number of columns that vary from which on the warning is given: two are often coordinates."""
@@ -60,38 +62,50 @@ def warn_of_dominance(
     if not is_table or n_samples < MIN_SAMPLES or int((variances > 0).sum()) < MIN_COLUMNS:
         return
     largest, order = (variances / variances.sum()).sort(descending=True)
-    few = 1 if is_sparse else max(1, int(FEW_COLUMNS * len(variances)))
+    names = list(getattr(estimator, "feature_names_in_", ()))
+    # Several columns of arrays are often measurements of one unit, such as pixels and spectra.
+    named = len(names) == len(variances) and not is_sparse
+    few = max(1, int(FEW_COLUMNS * len(variances))) if named else 1
     enough = largest[:few].cumsum(0) > (DOMINANT_SPARSE if is_sparse else DOMINANT)
     if not enough.any():
         return
     n_dominant = int(enough.int().argmax()) + 1
-    names = list(getattr(estimator, "feature_names_in_", ()))
-    named = len(names) == len(variances)
     shown = [repr(str(names[place])) if named else str(place) for place in order[:3].tolist()]
     columns = f"Column {shown[0]} has"
     if n_dominant > 1:
         columns = f"Columns {', '.join(shown[:n_dominant])}"
         columns += " and others have" if n_dominant > 3 else " have"
     fraction = float(largest[:n_dominant].sum())
-    steps, what = "StandardScaler()", "Scale the columns"
-    if is_sparse:
-        steps, what = "TfidfTransformer(sublinear_tf=True)", "Weight counts of words"
+    name = type(estimator).__name__
+    remedy = f"Scale the columns, for example by make_pipeline(StandardScaler(), {name}(...))."
+    if n_dominant > 1:
+        remedy = f"If the columns have different units, s{remedy[1:]}"
+    elif is_sparse:
+        remedy = (
+            f"Put a TfidfTransformer(sublinear_tf=True) before {name} if the columns are counts "
+            f"of words, else a StandardScaler(with_mean=False)."
+        )
     _warn(
-        f"{columns} {100 * fraction:.4g} % of the variance of X, so the others hardly "
-        f"count in the loss. {what}, for example by make_pipeline({steps}, "
-        f"{type(estimator).__name__}(...))."
+        f"{columns} {100 * fraction:.4g} % of the variance of X, so the others hardly count in "
+        f"the loss. {remedy}"
     )
 
 
-def warn_of_categories(table: Table, n_samples: int) -> None:
-    """Warn of columns of categories that tell nothing about other rows, or hold numbers."""
+def warn_of_categories(estimator: Any, table: Table, n_samples: int) -> None:
+    """Warn of columns of categories that tell nothing about other rows, or hold quantities."""
+    if n_samples < MIN_ROWS:
+        return
     for column in table.columns:
         if not isinstance(column, Category) or len(column.categories) <= FEW_VALUES:
             continue
-        if all(isinstance(each, str) and _is_number(each) for each in column.categories):
+        is_chosen = column.declared is not None or not isinstance(
+            estimator.categorical_features, str
+        )
+        if not is_chosen and _are_quantities(column.categories):
             _warn(
                 f"Column {column.name!r} holds numbers written as strings, which are taken for "
-                f"categories. Convert them, for example by pandas.to_numeric."
+                f"categories. If they are quantities, convert them, for example by "
+                f"pandas.to_numeric."
             )
         elif len(column.categories) >= DIFFERENT * n_samples:
             _warn(
@@ -100,24 +114,26 @@ def warn_of_categories(table: Table, n_samples: int) -> None:
             )
 
 
-def warn_of_ignored_targets(estimator: Any, X: Any, y: Any) -> None:
-    """Warn if `y` is ignored, though it looks like the clean version of noisy samples."""
-    if y is X or not isinstance(y, np.ndarray) or y.ndim < 2 or y.shape != np.shape(X):
-        return
-    if y.dtype.kind == "f" and not np.array_equal(y, X, equal_nan=True):
-        _warn(
-            f"y has the shape of X, but {type(estimator).__name__} ignores it: the targets are "
-            f"the samples in X. DenoisingAutoencoder makes the noise itself, from clean X; "
-            f"UNetAutoencoder takes pairs of images."
-        )
+def warn_of_ignored_targets(estimator: Any) -> None:
+    """Warn that `y` is ignored, though it looks like the clean version of noisy samples."""
+    _warn(
+        f"y has the shape of X, but is ignored: {type(estimator).__name__} makes the noise "
+        f"itself, and X holds the clean samples. UNetAutoencoder takes pairs of noisy and clean "
+        f"images."
+    )
 
 
-def _is_number(text: str) -> bool:
+def _are_quantities(categories: list[Any]) -> bool:
+    """Return whether strings are numbers, and not codes: of one length, or with leading zeros."""
     try:
-        float(text)
+        for each in categories:
+            float(each if isinstance(each, str) else "")
     except ValueError:
         return False
-    return True
+    lengths = {len(each) for each in categories}
+    return len(lengths) > 1 and not any(
+        len(each) > 1 and each.isdigit() and each[0] == "0" for each in categories
+    )
 
 
 def _warn(text: str) -> None:

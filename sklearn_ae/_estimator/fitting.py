@@ -438,7 +438,7 @@ def _advise(
     """Warn of data that were probably not meant as they are."""
     warn_of_shape(module.network, fit.estimator.input_shape_)
     if (table := table_of(fit.estimator)) is not None:
-        warn_of_categories(table, n_samples)
+        warn_of_categories(fit.estimator, table, n_samples)
     # Losses of data in a fixed range, and columns of tables, have scales of their own.
     if fit.loss.scaled:
         variances, is_sparse = scaling.moments[1], sp.issparse(data.X)

@@ -20,7 +20,6 @@ from sklearn_ae._compat import (
     is_numpy_namespace,
     is_whole,
 )
-from sklearn_ae._estimator.advice import warn_of_ignored_targets
 from sklearn_ae._estimator.remedies import naming_remedies
 from sklearn_ae._estimator.sequences import check_missing, is_sequences, pad, refuse_ragged
 from sklearn_ae._estimator.tables import check_table, forget_table, table_of
@@ -359,8 +358,6 @@ def check_fit_data(
         estimator, X, reset=reset, sample_weight=sample_weight, training=True
     )
     targets = estimator._check_targets(y, samples.shape[0], estimator.input_shape_)
-    if targets is None and y is not None:
-        warn_of_ignored_targets(estimator, X, y)
     weight = check_weight(sample_weight, samples.shape[0])
     if X_val is None:
         return FitData(samples, targets, weight, None, array_type)

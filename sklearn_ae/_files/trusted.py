@@ -130,7 +130,7 @@ def check_trusted(trusted: Any) -> list[str]:
     TypeError
         If it contains anything but strings, for example the classes themselves.
     """
-    is_one = isinstance(trusted, str) or not isinstance(trusted, Iterable)
+    is_one = isinstance(trusted, (str, bytes)) or not isinstance(trusted, Iterable)
     names = [trusted] if is_one else list(trusted)
     for name in names:
         if not isinstance(name, str):

@@ -252,7 +252,8 @@ class HeadTraining:
         if len(chosen) > at_most:
             random = np.random.default_rng(self.seeds.subspace)
             chosen = np.sort(random.choice(chosen, at_most, replace=False, shuffle=False))
-        return neighborhood_radius(_features(samples.subset(chosen)))
+        n_features = self.autoencoder.module_.center.numel()
+        return neighborhood_radius(_features(samples.subset(chosen))[:, :n_features])
 
     def _with_pseudo_labels(
         self, samples: Samples, labels: Labels, unlabelled: np.ndarray
@@ -319,7 +320,8 @@ class HeadTraining:
         output = module(X)
         terms = {"supervised": self.stack._losses_and_errors(output, y)[0]}
         if self.radius:
-            change = virtual_adversarial_loss(module, X, output, self.radius)
+            n_features = module.autoencoder.center.numel()
+            change = virtual_adversarial_loss(module, X, output, self.radius, n_features)
             terms["adversarial"] = self.stack._adversarial_weight() * change
         if self.trains != "all":
             return terms

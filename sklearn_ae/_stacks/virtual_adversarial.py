@@ -12,6 +12,9 @@ from sklearn_ae._stacks.propagation import nearest
 REACH = 0.5
 """Radius of the neighbourhoods, relative to the median distance to the nearest sample."""
 
+EQUAL = 1e-6
+"""Distance, relative to the largest, up to which samples are equal but for rounding errors."""
+
 MAX_COMPARED = 2_000
 """Maximum number of samples whose distances are compared."""
 
@@ -27,18 +30,19 @@ def neighborhood_radius(points: np.ndarray) -> float:
     Returns
     -------
     radius : float
-        `REACH` times the median of the distances of different samples to the nearest other one;
-        zero if all samples are equal.
+        `REACH` times the median of the distances of samples to the nearest different one; zero
+        if all samples are equal.
     """
     different = np.unique(np.nan_to_num(points), axis=0)
     if len(different) < 2:
         return 0.0
     squares, _ = nearest(different, 1)
-    return REACH * float(np.median(np.sqrt(squares)))
+    apart = squares > EQUAL**2 * squares.max()
+    return REACH * float(np.median(np.sqrt(squares[apart]))) if apart.any() else 0.0
 
 
 def virtual_adversarial_loss(
-    classifier: nn.Module, X: Tensor, output: Tensor, radius: float
+    classifier: nn.Module, X: Tensor, output: Tensor, radius: float, n_features: int
 ) -> Tensor:
     r"""Return how much the prediction for each sample changes in the worst direction.
 
@@ -54,24 +58,29 @@ def virtual_adversarial_loss(
     ----------
     classifier : nn.Module
         Maps samples to logits of the classes.
-    X : Tensor of shape (batch_size, n_features)
+    X : Tensor of shape (batch_size, n_inputs)
         NaN, which follows the end of a ragged sample, is not changed.
     output : Tensor of shape (batch_size, n_classes)
         Logits of the samples.
     radius : float
+    n_features : int
+        Number of inputs that are moved. Those that follow say which values are missing.
 
     Returns
     -------
     loss : Tensor of shape (batch_size,)
         In nats. Zero if the logits do not depend on the samples in a differentiable way.
     """
-    expected, known = log_softmax(output.detach(), dim=1), ~X.isnan()
+    expected, moves = log_softmax(output.detach(), dim=1), ~X.isnan()
+    moves[:, n_features:] = False
 
     def moved(direction: Tensor) -> Tensor:
-        direction = torch.where(known, direction, 0)
-        length = direction.flatten(1).norm(dim=1).clamp_min(torch.finfo(X.dtype).tiny)
-        result: Tensor = X + radius * direction / length.view(-1, *[1] * (X.ndim - 1))
-        return result
+        direction = torch.where(moves, direction, 0)
+        tiny = torch.finfo(X.dtype).tiny
+        # In two steps: squares of the gradient of a certain prediction may underflow.
+        direction = direction / direction.abs().amax(1, keepdim=True).clamp_min(tiny)
+        direction = direction / direction.norm(dim=1, keepdim=True).clamp_min(tiny)
+        return X + radius * direction
 
     probe = moved(torch.randn_like(X)).requires_grad_()
     change = _divergence(expected, classifier(probe)).sum()

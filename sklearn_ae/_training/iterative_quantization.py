@@ -30,8 +30,9 @@ def start_at_itq(module: HashingModule, samples: Samples, loss: Loss, seed: int)
     """Initialise the linear paths of a dense network at iterative quantisation (ITQ).
 
     The bits are the signs of the first principal components, rotated such that the components are
-    close to their signs. The decoder is the linear regression of the samples on the bits. For a
-    loss with a link function its outputs are the mean of the samples.
+    close to their signs. The decoder is the linear regression of the samples on the bits. Both
+    are determined by at most `MAX_ROTATED` samples. For a loss with a link function the outputs
+    of the decoder are the mean of the samples.
 
     Parameters
     ----------

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from sklearn_ae.networks._module import AutoencoderModule, TrainableModule
 
+LEAST_STD = 1e-6
+"""Standard deviation of codes, relative to their mean, up to which they are constant."""
+
 
 class HeadedModule(TrainableModule):
     """Encoder with a linear layer on its code.
@@ -45,7 +48,9 @@ class HeadedModule(TrainableModule):
         variance = autoencoder.code_factor.square().sum(1) + autoencoder.code_spread.square()
         # One scale for all components: a component that hardly varies is mostly noise, which a
         # scale of its own would amplify.
-        std = variance.mean().sqrt() if variance.any() else torch.ones_like(variance[0])
+        std = variance.mean().sqrt()
+        if std <= LEAST_STD * autoencoder.code_mean.square().mean().sqrt():  # a rounding error
+            std = torch.ones_like(std)
         self.register_buffer("code_mean", autoencoder.code_mean.clone())
         self.register_buffer("code_std", std)
         self.head = nn.Linear(len(variance), n_outputs, device=std.device, dtype=std.dtype)
