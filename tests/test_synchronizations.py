@@ -89,7 +89,7 @@ EXPECTED = [
     (ContractiveAutoencoder(2, **SMALL), 3),
     (DenoisingAutoencoder(2, **SMALL), 3),
     (VariationalAutoencoder(2, **SMALL), 3),
-    (SemanticHashing(4, **SMALL), 3),
+    (SemanticHashing(4, **SMALL), 2),
     (RestrictedBoltzmannMachine(4), 2),
     (ConvolutionalAutoencoder(2, channels=(2,)), 3),
     (LSTMAutoencoder(2, hidden_size=3), 3),
