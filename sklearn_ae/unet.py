@@ -116,8 +116,9 @@ class UNetAutoencoder(UNetParameters, BaseAutoencoder):
         X : {array-like, sparse matrix, Tensor} of shape (n_samples, n_features)
             Training samples. Images of shape (n_samples, ...) are flattened.
         y : {array-like, sparse matrix, Tensor} of the shape of `X`, default=None
-            Targets: the images that the reconstructions are compared with. If None, or if `y` has
-            another shape, such as labels, the targets are the samples themselves.
+            Targets: the images that the reconstructions are compared with, flat or not. If None,
+            or if `y` has one or two axes and another size, such as labels, the targets are the
+            samples themselves.
         X_val : array-like of shape (n_validation, n_features), default=None
             Samples to validate on; cannot be combined with targets. If None,
             `validation_fraction` of `X` is held out.
